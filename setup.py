@@ -1,0 +1,47 @@
+"""Installs bert_tf; versions for the README's commands are in requirements.lock."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+README = Path(__file__).parent / "README.md"
+
+setup(
+    name="bert-tf",
+    version="0.1.0",
+    description="BERT on today's TensorFlow: the released checkpoints, the "
+    "classic TFRecord pipeline, the original's flags, files and numbers.",
+    long_description=README.read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    # `checkpoints/` travels inside the wheel as `bert_tf/_checkpoints`;
+    # `bert_tf.released_models` looks in both places.
+    packages=["bert_tf", "bert_tf._checkpoints"],
+    package_dir={"bert_tf": "bert_tf", "bert_tf._checkpoints": "checkpoints"},
+    package_data={"bert_tf._checkpoints": ["*.json", "*/*"]},
+    install_requires=[
+        "tensorflow>=2.21,<2.23",
+        "keras>=3.12,<4",
+        "absl-py>=2.1",
+        "numpy>=2.0,<3",
+        "rich>=13",
+    ],
+    extras_require={
+        "convert": ["safetensors>=0.4.3"],
+        "dev": [
+            "mypy>=1.11",
+            "pytest>=8",
+            "pytest-xdist>=3.6",
+            "ruff>=0.6",
+            "safetensors>=0.4.3",
+        ],
+    },
+    entry_points={
+        "console_scripts": [
+            "bert-tf-run-classifier = bert_tf.run_classifier:cli",
+            "bert-tf-convert-checkpoint = bert_tf.convert_checkpoint:cli",
+            "bert-tf-released-models = bert_tf.released_models:cli",
+        ]
+    },
+)
