@@ -1,0 +1,31 @@
+"""Fixtures that most tests need."""
+
+import os
+import pathlib
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+DATA = pathlib.Path(__file__).parent / "data"
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20181011)
+
+
+@pytest.fixture
+def data():
+    """The folder of small golden files that travel with the tests."""
+    return DATA
+
+
+@pytest.fixture(scope="session")
+def shared_folder():
+    """Large real data, not part of the repository: `BERT_TF_SHARED` names it."""
+    folder = os.environ.get("BERT_TF_SHARED")
+    if not folder:
+        pytest.skip("BERT_TF_SHARED is not set: no large real data to compare")
+    return pathlib.Path(folder)
