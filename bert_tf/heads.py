@@ -1,0 +1,290 @@
+"""What stands on top of the encoder: the heads, and the loss of each.
+
+Comes in: the encoder's outputs. Goes out: logits; and from logits and labels,
+losses. Variables have the original's names. Shape letters as in `modeling`, and
+P predictions per sequence, L labels.
+"""
+
+import keras
+from keras import ops
+
+from bert_tf.modeling import (
+    BertConfig,
+    dense,
+    get_activation,
+    layer_norm,
+)
+
+
+class _Head(keras.layers.Layer):
+    """Keeps the config, and builds itself when constructed."""
+
+    def __init__(self, config, **kwargs):
+        super().__init__(**kwargs)
+        if isinstance(config, dict):
+            config = BertConfig.from_dict(config)
+        self.config = config
+
+    def get_config(self):
+        return {**super().get_config(), "config": self.config.to_dict()}
+
+
+class MaskedLMHead(_Head):
+    """Scores every word of the vocabulary at the masked positions.
+
+    Call arguments:
+        sequence_output: float tensor [B, S, D].
+        embedding_table: float tensor [V, D], the encoder's own: the output
+            projection is tied to it.
+        positions: int tensor [B, P]; padded ones point at 0.
+
+    Returns:
+        float tensor [B, P, V], logits.
+    """
+
+    def __init__(self, config, name="predictions", **kwargs):
+        super().__init__(config, name=name, **kwargs)
+        activation = get_activation(config.hidden_act)
+        dtype, width = self.dtype_policy, config.hidden_size
+        self.transform = dense(config, width, dtype, activation)
+        self.layer_norm = layer_norm(dtype)
+
+    def build(self, *input_shapes):
+        hidden_shape = (None, None, self.config.hidden_size)
+        with keras.name_scope("transform"):
+            self.transform.build(hidden_shape)
+            self.layer_norm.build(hidden_shape)
+        self.output_bias = self.add_weight(
+            name="output_bias",
+            shape=(self.config.vocab_size,),
+            initializer="zeros",
+        )
+
+    def call(self, sequence_output, embedding_table, positions):
+        masked = gather_positions(sequence_output, positions)  # [B, P, D]
+        masked = self.layer_norm(self.transform(masked))
+        table = ops.cast(embedding_table, masked.dtype)
+        return masked @ ops.transpose(table) + self.output_bias
+
+
+class NextSentenceHead(_Head):
+    """Scores whether the second segment follows the first.
+
+    Call arguments:
+        pooled_output: float tensor [B, D].
+
+    Returns:
+        float tensor [B, 2], logits of 0 "is next" and 1 "is random".
+    """
+
+    def __init__(self, config, name="seq_relationship", **kwargs):
+        super().__init__(config, name=name, **kwargs)
+
+    def build(self, pooled_output_shape):
+        _add_output_weights(self, 2)
+
+    def call(self, pooled_output):
+        return _project(self, pooled_output)
+
+
+@keras.saving.register_keras_serializable("bert_tf")
+class PretrainingHeads(_Head):
+    """Both pretraining heads, under the original's scope `cls`.
+
+    Call arguments:
+        sequence_output: float tensor [B, S, D].
+        pooled_output: float tensor [B, D].
+        embedding_table: float tensor [V, D].
+        positions: int tensor [B, P].
+
+    Returns:
+        `masked_lm_logits` [B, P, V] and `next_sentence_logits` [B, 2].
+    """
+
+    def __init__(self, config, name="cls", **kwargs):
+        super().__init__(config, name=name, **kwargs)
+        self.masked_lm = MaskedLMHead(self.config, dtype=self.dtype_policy)
+        self.next_sentence = NextSentenceHead(
+            self.config, dtype=self.dtype_policy
+        )
+        self.build()
+
+    def build(self, *input_shapes):
+        if self.built:
+            return
+        self.masked_lm.build()
+        self.next_sentence.build((None, self.config.hidden_size))
+        self.built = True
+
+    def call(self, sequence_output, pooled_output, embedding_table, positions):
+        return {
+            "masked_lm_logits": self.masked_lm(
+                sequence_output, embedding_table, positions
+            ),
+            "next_sentence_logits": self.next_sentence(pooled_output),
+        }
+
+
+@keras.saving.register_keras_serializable("bert_tf")
+class ClassifierHead(_Head):
+    """One linear layer over sentences or over tokens.
+
+    Its variables stand at the checkpoint's root. As in the original, their
+    initial deviation is 0.02 and dropout is 0.1 whatever the config says.
+
+    Args:
+        config: a `BertConfig`.
+        num_labels: int, L.
+
+    Call arguments:
+        encoded: float tensor [..., D]: the pooled output to classify
+            sentences, the sequence output to classify tokens.
+
+    Returns:
+        float tensor [..., L], logits.
+    """
+
+    def __init__(self, config, num_labels, name="classifier", **kwargs):
+        super().__init__(config, name=name, **kwargs)
+        self.num_labels = num_labels
+        self.dropout = keras.layers.Dropout(0.1, dtype=self.dtype_policy)
+        # Here and not in `build`, where the layer's name is an open scope.
+        _add_output_weights(self, num_labels)
+        self.built = True
+
+    def call(self, encoded, training=None):
+        return _project(self, self.dropout(encoded, training=training))
+
+    def get_config(self):
+        return {**super().get_config(), "num_labels": self.num_labels}
+
+
+@keras.saving.register_keras_serializable("bert_tf")
+class SpanHead(_Head):
+    """Scores each token as the start and as the end of an answer.
+
+    Call arguments:
+        sequence_output: float tensor [B, S, D].
+
+    Returns:
+        `start_logits` and `end_logits`, each [B, S], padding included.
+    """
+
+    def __init__(self, config, name="cls", **kwargs):
+        super().__init__(config, name=name, **kwargs)
+        self.build()
+
+    def build(self, *input_shapes):
+        if self.built:
+            return
+        with keras.name_scope("squad"):
+            _add_output_weights(self, 2)
+        self.built = True
+
+    def call(self, sequence_output):
+        logits = _project(self, sequence_output)  # [B, S, 2]
+        return {"start_logits": logits[..., 0], "end_logits": logits[..., 1]}
+
+
+def _add_output_weights(layer, num_outputs):
+    # The original keeps these kernels as [outputs, D] and multiplies with the
+    # transpose. Drawn even inside `weights_to_come()`: fine-tuning starts from
+    # checkpoints without them.
+    layer.output_weights = keras.Variable(
+        keras.initializers.TruncatedNormal(stddev=0.02),
+        shape=(num_outputs, layer.config.hidden_size),
+        name="output_weights",
+    )
+    layer.output_bias = keras.Variable(
+        "zeros", shape=(num_outputs,), name="output_bias"
+    )
+
+
+def _project(layer, x):
+    weights = ops.cast(layer.output_weights, x.dtype)
+    return x @ ops.transpose(weights) + ops.cast(layer.output_bias, x.dtype)
+
+
+def gather_positions(sequence, positions):
+    """Picks `[b, positions[b, p]]` out of a sequence.
+
+    Args:
+        sequence: float tensor [B, S, D].
+        positions: int tensor [B, P].
+
+    Returns:
+        float tensor [B, P, D].
+    """
+    batch, length, width = ops.shape(sequence)
+    rows = ops.arange(batch, dtype="int32")[:, None] * length
+    flat = ops.reshape(sequence, (batch * length, width))
+    return ops.take(flat, rows + ops.cast(positions, "int32"), axis=0)
+
+
+def negative_log_likelihood(logits, labels):
+    """-log softmax of the labelled class.
+
+    A label outside the classes gives 0, as a one-hot row of zeros does in the
+    original.
+
+    Args:
+        logits: float tensor [..., L].
+        labels: int tensor [...].
+
+    Returns:
+        float32 tensor [...].
+    """
+    log_probs = ops.log_softmax(ops.cast(logits, "float32"))
+    num_classes = log_probs.shape[-1]
+    if num_classes is None:
+        num_classes = ops.shape(log_probs)[-1]
+    labels = ops.one_hot(labels, num_classes, dtype="float32")
+    return -ops.sum(labels * log_probs, axis=-1)
+
+
+def masked_lm_loss(logits, masked_lm_ids, masked_lm_weights):
+    """The mean over real predictions of the whole batch.
+
+    Args:
+        logits: float tensor [B, P, V].
+        masked_lm_ids: int tensor [B, P].
+        masked_lm_weights: float tensor [B, P], 1 for predictions, 0 for
+            padding.
+
+    Returns:
+        The loss, a scalar, and the example losses [B, P].
+    """
+    example_loss = negative_log_likelihood(logits, masked_lm_ids)
+    weights = ops.cast(masked_lm_weights, "float32")
+    # The original's 1e-5 keeps a batch without predictions from dividing by 0.
+    loss = ops.sum(weights * example_loss) / (ops.sum(weights) + 1e-5)
+    return loss, example_loss
+
+
+def classification_loss(logits, labels):
+    """The mean cross entropy.
+
+    Args:
+        logits: float tensor [B, L].
+        labels: int tensor [B] or [B, 1].
+
+    Returns:
+        The loss, a scalar, and the example losses [B].
+    """
+    example_loss = negative_log_likelihood(logits, ops.reshape(labels, (-1,)))
+    return ops.mean(example_loss), example_loss
+
+
+def span_loss(start_logits, end_logits, start_positions, end_positions):
+    """Half the sum of both ends' cross entropies; outside counts 0.
+
+    Args:
+        start_logits, end_logits: float tensors [B, S].
+        start_positions, end_positions: int tensors [B] or [B, 1].
+
+    Returns:
+        The loss, a scalar.
+    """
+    start, _ = classification_loss(start_logits, start_positions)
+    end, _ = classification_loss(end_logits, end_positions)
+    return (start + end) / 2.0

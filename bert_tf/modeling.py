@@ -1,0 +1,661 @@
+"""The BERT encoder: its configuration, its layers, and `BertModel`.
+
+Comes in: token ids, a mask and segment ids. Goes out: the five tensors that the
+original's getters return. Heads, losses, files and training stay outside.
+
+The layers stand in the order of the original's modeling.py:
+
+| original                  | here                      | scope               |
+|---------------------------|---------------------------|---------------------|
+| `embedding_lookup`        | `EmbeddingLookup`         | `bert/embeddings`   |
+| `embedding_postprocessor` | `EmbeddingPostprocessor`  | `bert/embeddings`   |
+| `attention_layer`         | `AttentionLayer`          | `.../attention/self`|
+| `transformer_model`       | `TransformerModel`        | `bert/encoder`      |
+| `BertModel`               | `BertModel`               | `bert`              |
+
+The tree of layer *names* is the tree of variable names in the released
+checkpoints: `variable.path` is `bert/encoder/layer_0/attention/self/query/kernel`
+and needs no translation. Shape letters: B batch, S sequence (F and T when
+attending from and to), D hidden size, N heads, H size of one head, V vocabulary.
+"""
+
+import contextlib
+import contextvars
+import copy
+import json
+import math
+
+import keras
+from keras import ops
+
+from bert_tf.errors import InputError
+
+# The original's value, in the embeddings, the encoder and the heads alike.
+LAYER_NORM_EPSILON = 1e-12
+
+# The original adds -10000 rather than -inf: a row in which everything is masked
+# still has a softmax.
+MASKED_SCORE = -10000.0
+
+
+class BertConfig:
+    """The architecture, as `bert_config.json` describes it.
+
+    The constructor's defaults are the original's (BERT-Base, but 16 token
+    types: released models have 2 and say so in their file). Keys of a file that
+    are not listed here (the `pooler_*` ones of the Chinese and multilingual
+    models, say) are kept as attributes and written back.
+
+    Args:
+        vocab_size: int, rows of the word embedding table.
+        hidden_size: int, width of the encoder; divisible by the heads.
+        num_hidden_layers: int.
+        num_attention_heads: int.
+        intermediate_size: int, width inside the feed-forward part.
+        hidden_act: "gelu" (tanh form), "relu", "tanh", "linear", "gelu_exact"
+            (erf form, for converted models only), None, or a callable.
+        hidden_dropout_prob: float in [0, 1), or None for none.
+        attention_probs_dropout_prob: float in [0, 1), or None for none.
+        max_position_embeddings: int, the longest possible sequence.
+        type_vocab_size: int, rows of the token type table.
+        initializer_range: float, standard deviation of initial weights before
+            they are cut at two deviations.
+
+    Raises:
+        InputError: a value is of the wrong kind or out of range; names the key.
+    """
+
+    def __init__(
+        self,
+        vocab_size,
+        hidden_size=768,
+        num_hidden_layers=12,
+        num_attention_heads=12,
+        intermediate_size=3072,
+        hidden_act="gelu",
+        hidden_dropout_prob=0.1,
+        attention_probs_dropout_prob=0.1,
+        max_position_embeddings=512,
+        type_vocab_size=16,
+        initializer_range=0.02,
+    ):
+        self.vocab_size = vocab_size
+        self.hidden_size = hidden_size
+        self.num_hidden_layers = num_hidden_layers
+        self.num_attention_heads = num_attention_heads
+        self.hidden_act = hidden_act
+        self.intermediate_size = intermediate_size
+        self.hidden_dropout_prob = hidden_dropout_prob
+        self.attention_probs_dropout_prob = attention_probs_dropout_prob
+        self.max_position_embeddings = max_position_embeddings
+        self.type_vocab_size = type_vocab_size
+        self.initializer_range = initializer_range
+        self._check()
+
+    @classmethod
+    def from_dict(cls, json_object):
+        """A config from a dictionary; absent keys take the defaults.
+
+        Without a `vocab_size` the config can be read and written, but no model
+        can be built from it.
+        """
+        config = cls(vocab_size=None)
+        for key, value in json_object.items():
+            setattr(config, key, value)
+        config._check()
+        return config
+
+    @classmethod
+    def from_json_file(cls, json_file):
+        """A config from a `bert_config.json`; errors name the file."""
+        try:
+            with open(json_file, encoding="utf-8") as file:
+                json_object = json.load(file)
+            if not isinstance(json_object, dict):
+                kind = type(json_object).__name__
+                raise InputError(f"it holds a {kind}, not an object")
+            return cls.from_dict(json_object)
+        except OSError as error:
+            raise InputError(
+                f"The model's config cannot be read: {json_file}: "
+                f"{error.strerror}"
+            ) from error
+        except ValueError as error:
+            # JSON errors, undecodable bytes and bad values alike.
+            raise InputError(
+                f"{json_file} is not a valid BERT config: {error}"
+            ) from error
+
+    def to_dict(self):
+        """All keys and values, unknown ones too."""
+        return copy.deepcopy(self.__dict__)
+
+    def to_json_string(self):
+        """The text of a `bert_config.json`: indented, sorted, one newline."""
+        return json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n"
+
+    def _check(self):
+        for key in (
+            "vocab_size",
+            "hidden_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "intermediate_size",
+            "max_position_embeddings",
+            "type_vocab_size",
+        ):
+            value = getattr(self, key)
+            if key == "vocab_size" and value is None:
+                continue
+            if type(value) is not int or value < 1:
+                raise InputError(
+                    f"`{key}` must be a positive integer. "
+                    f"Received: {key}={value!r}"
+                )
+        if self.hidden_size % self.num_attention_heads:
+            raise InputError(
+                "`hidden_size` must be a multiple of `num_attention_heads`. "
+                f"Received: hidden_size={self.hidden_size}, "
+                f"num_attention_heads={self.num_attention_heads}"
+            )
+        for key in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+            value = getattr(self, key)
+            if value is not None and not _is_number(value, 0, 1):
+                raise InputError(
+                    f"`{key}` must be a probability below 1, or null. "
+                    f"Received: {key}={value!r}"
+                )
+        if not _is_number(self.initializer_range, 0, math.inf):
+            raise InputError(
+                "`initializer_range` must be a number of at least 0. "
+                f"Received: initializer_range={self.initializer_range!r}"
+            )
+        get_activation(self.hidden_act)
+
+
+def _is_number(value, low, high):
+    is_real = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_real and low <= value < high
+
+
+def gelu(x):
+    """The Gaussian error linear unit in its tanh form, as the original has it."""
+    return keras.activations.gelu(x, approximate=True)
+
+
+def gelu_exact(x):
+    """The erf form: what Hugging Face's models call "gelu"."""
+    return keras.activations.gelu(x, approximate=False)
+
+
+ACTIVATIONS = {
+    "gelu": gelu,
+    "gelu_exact": gelu_exact,
+    "linear": None,
+    "relu": keras.activations.relu,
+    "tanh": keras.activations.tanh,
+}
+
+
+def get_activation(name):
+    """The function for a `hidden_act`, or None where it changes nothing.
+
+    Args:
+        name: a key of `ACTIVATIONS` in any case, empty or None for none, or a
+            callable, which is returned as it is.
+
+    Raises:
+        InputError: no such activation.
+    """
+    if callable(name) or not name:
+        return name or None
+    if not isinstance(name, str) or name.lower() not in ACTIVATIONS:
+        raise InputError(
+            f"`hidden_act` must be one of {sorted(ACTIVATIONS)}. "
+            f"Received: hidden_act={name!r}"
+        )
+    return ACTIVATIONS[name.lower()]
+
+
+_weights_are_to_come = contextvars.ContextVar("weights_to_come", default=False)
+
+
+@contextlib.contextmanager
+def weights_to_come():
+    """Build models in here without drawing weights that a file will bring.
+
+    Kernels and embeddings made inside hold NaN, so that one which nobody filled
+    cannot go unnoticed; `checkpoints.load` fills them, and draws those that its
+    file lacks.
+    """
+    token = _weights_are_to_come.set(True)
+    try:
+        yield
+    finally:
+        _weights_are_to_come.reset(token)
+
+
+class TruncatedNormal(keras.initializers.TruncatedNormal):
+    """The original's initial weights: normal, cut at two standard deviations.
+
+    Inside `weights_to_come()` it draws nothing and fills with NaN.
+    """
+
+    def __call__(self, shape, dtype=None, **kwargs):
+        if _weights_are_to_come.get():
+            return ops.full(shape, math.nan, dtype=dtype)
+        return super().__call__(shape, dtype=dtype, **kwargs)
+
+
+def create_initializer(initializer_range=0.02):
+    """Initial kernels and embeddings of the encoder and its heads."""
+    return TruncatedNormal(mean=0.0, stddev=initializer_range)
+
+
+def dense(config, units, dtype, activation=None, name="dense"):
+    """A linear layer with the config's initial weights."""
+    return keras.layers.Dense(
+        units,
+        activation=activation,
+        kernel_initializer=create_initializer(config.initializer_range),
+        name=name,
+        dtype=dtype,
+    )
+
+
+def layer_norm(dtype):
+    """LayerNorm over the last axis, with the original's epsilon and name."""
+    return keras.layers.LayerNormalization(
+        epsilon=LAYER_NORM_EPSILON, name="LayerNorm", dtype=dtype
+    )
+
+
+def dropout(rate, dtype):
+    """Dropout; a rate of None is 0."""
+    return keras.layers.Dropout(rate or 0.0, dtype=dtype)
+
+
+class EmbeddingLookup(keras.layers.Layer):
+    """Turns word ids into rows of the word embedding table.
+
+    Args:
+        config: a `BertConfig`.
+        use_one_hot_embeddings: multiply a one-hot matrix with the table (the
+            original does so on TPUs; an id out of range then gives zeros)
+            instead of gathering rows (where it is an error on a CPU).
+
+    Call arguments:
+        input_ids: int tensor [B, S].
+
+    Returns:
+        float tensor [B, S, D].
+    """
+
+    def __init__(
+        self, config, use_one_hot_embeddings=False, name="embeddings", **kwargs
+    ):
+        super().__init__(name=name, **kwargs)
+        self.config = config
+        self.use_one_hot_embeddings = use_one_hot_embeddings
+
+    def build(self, input_ids_shape):
+        config = self.config
+        self.word_embeddings = self.add_weight(
+            name="word_embeddings",
+            shape=(config.vocab_size, config.hidden_size),
+            initializer=create_initializer(config.initializer_range),
+        )
+
+    def call(self, input_ids):
+        table = ops.convert_to_tensor(self.word_embeddings)
+        if self.use_one_hot_embeddings:
+            size = self.config.vocab_size
+            return ops.one_hot(input_ids, size, dtype=table.dtype) @ table
+        return ops.take(table, input_ids, axis=0)
+
+
+class EmbeddingPostprocessor(keras.layers.Layer):
+    """Adds token type and position embeddings, normalizes, drops out.
+
+    Call arguments:
+        word_embeddings: float tensor [B, S, D].
+        token_type_ids: int tensor [B, S]; ids outside the table add zero.
+
+    Returns:
+        float tensor [B, S, D].
+    """
+
+    def __init__(self, config, name="embeddings", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.config = config
+        self.layer_norm = layer_norm(self.dtype_policy)
+        self.dropout = dropout(config.hidden_dropout_prob, self.dtype_policy)
+
+    def build(self, word_embeddings_shape, token_type_ids_shape):
+        config = self.config
+        initializer = create_initializer(config.initializer_range)
+        self.token_type_embeddings = self.add_weight(
+            name="token_type_embeddings",
+            shape=(config.type_vocab_size, config.hidden_size),
+            initializer=initializer,
+        )
+        self.position_embeddings = self.add_weight(
+            name="position_embeddings",
+            shape=(config.max_position_embeddings, config.hidden_size),
+            initializer=initializer,
+        )
+        self.layer_norm.build(word_embeddings_shape)
+
+    def call(self, word_embeddings, token_type_ids, training=None):
+        length, longest = word_embeddings.shape[1], self.config
+        if length is not None and length > longest.max_position_embeddings:
+            raise InputError(
+                "The sequence is longer than the model's position table: "
+                f"{length} tokens, `max_position_embeddings` is "
+                f"{longest.max_position_embeddings}. Shorten the input "
+                "(`max_seq_length`)."
+            )
+        types = ops.convert_to_tensor(self.token_type_embeddings)
+        # As in the original, always one-hot: the table has a handful of rows.
+        types = (
+            ops.one_hot(
+                token_type_ids,
+                self.config.type_vocab_size,
+                dtype=types.dtype,
+            )
+            @ types
+        )
+        # A slice, so that a length known only at run time fails as well.
+        positions = ops.convert_to_tensor(self.position_embeddings)
+        positions = positions[: ops.shape(word_embeddings)[1]]
+        embedded = self.layer_norm(word_embeddings + types + positions)
+        return self.dropout(embedded, training=training)
+
+
+def attention_adder(input_mask, dtype):
+    """What is added to attention scores: 0 where attended, -10000 where not.
+
+    Args:
+        input_mask: int tensor [B, T], 1 for tokens and 0 for padding.
+        dtype: of the scores.
+
+    Returns:
+        float tensor [B, 1, 1, T].
+    """
+    kept = ops.cast(input_mask, dtype)[:, None, None, :]
+    return (1.0 - kept) * MASKED_SCORE
+
+
+class AttentionLayer(keras.layers.Layer):
+    """Multi-headed scaled dot-product attention.
+
+    Args:
+        config: a `BertConfig`.
+        query_act, key_act, value_act: activations of the three projections, as
+            `get_activation` takes them; BERT uses none.
+
+    Call arguments:
+        from_tensor: float tensor [B, F, D].
+        to_tensor: float tensor [B, T, D]; itself for self-attention.
+        adder: float tensor that broadcasts to [B, N, F, T], added to the scores
+            (`attention_adder`), or None to attend to everything.
+
+    Returns:
+        float tensor [B, F, D]: the heads' results side by side.
+    """
+
+    def __init__(
+        self,
+        config,
+        query_act=None,
+        key_act=None,
+        value_act=None,
+        name="self",
+        **kwargs,
+    ):
+        super().__init__(name=name, **kwargs)
+        self.num_heads = config.num_attention_heads
+        self.head_size = config.hidden_size // config.num_attention_heads
+        width, dtype = config.hidden_size, self.dtype_policy
+        self.query, self.key, self.value = (
+            dense(config, width, dtype, get_activation(activation), name)
+            for name, activation in (
+                ("query", query_act),
+                ("key", key_act),
+                ("value", value_act),
+            )
+        )
+        rate = config.attention_probs_dropout_prob
+        self.dropout = dropout(rate, dtype)
+
+    def build(self, from_tensor_shape, to_tensor_shape):
+        self.query.build(from_tensor_shape)
+        self.key.build(to_tensor_shape)
+        self.value.build(to_tensor_shape)
+
+    def call(self, from_tensor, to_tensor, adder=None, training=None):
+        query = self._split_heads(self.query(from_tensor), (0, 2, 1, 3))
+        key = self._split_heads(self.key(to_tensor), (0, 2, 3, 1))
+        value = self._split_heads(self.value(to_tensor), (0, 2, 1, 3))
+
+        scores = query @ key * (1.0 / math.sqrt(self.head_size))  # [B, N, F, T]
+        if adder is not None:
+            scores = scores + adder
+        probs = self.dropout(ops.softmax(scores), training=training)
+
+        attended = ops.transpose(probs @ value, (0, 2, 1, 3))  # [B, F, N, H]
+        batch, length = ops.shape(attended)[:2]
+        width = self.num_heads * self.head_size
+        return ops.reshape(attended, (batch, length, width))  # [B, F, D]
+
+    def _split_heads(self, x, order):
+        batch, length = ops.shape(x)[:2]
+        heads = (self.num_heads, self.head_size)
+        return ops.transpose(ops.reshape(x, (batch, length, *heads)), order)
+
+
+class ResidualOutput(keras.layers.Layer):
+    """Projects to the hidden size, adds the residual, and normalizes.
+
+    Closes self-attention, and again the feed-forward part.
+
+    Call arguments:
+        x: float tensor [B, S, any width].
+        residual: float tensor [B, S, D].
+
+    Returns:
+        float tensor [B, S, D].
+    """
+
+    def __init__(self, config, name="output", **kwargs):
+        super().__init__(name=name, **kwargs)
+        dtype, rate = self.dtype_policy, config.hidden_dropout_prob
+        self.dense = dense(config, config.hidden_size, dtype)
+        self.dropout = dropout(rate, dtype)
+        self.layer_norm = layer_norm(dtype)
+
+    def build(self, x_shape, residual_shape):
+        self.dense.build(x_shape)
+        self.layer_norm.build(residual_shape)
+
+    def call(self, x, residual, training=None):
+        x = self.dropout(self.dense(x), training=training)
+        return self.layer_norm(x + residual)
+
+
+class Attention(keras.layers.Layer):
+    """Self-attention with its output projection and residual.
+
+    Call arguments:
+        hidden: float tensor [B, S, D].
+        adder: float tensor that broadcasts to [B, N, S, S], or None.
+
+    Returns:
+        float tensor [B, S, D].
+    """
+
+    def __init__(self, config, name="attention", **kwargs):
+        super().__init__(name=name, **kwargs)
+        dtype = self.dtype_policy
+        self.self_attention = AttentionLayer(config, dtype=dtype)
+        self.residual_output = ResidualOutput(config, dtype=dtype)
+
+    def build(self, hidden_shape):
+        self.self_attention.build(hidden_shape, hidden_shape)
+        self.residual_output.build(hidden_shape, hidden_shape)
+
+    def call(self, hidden, adder=None, training=None):
+        x = self.self_attention(hidden, hidden, adder, training=training)
+        return self.residual_output(x, hidden, training=training)
+
+
+class TransformerLayer(keras.layers.Layer):
+    """One encoder layer: attention, then the feed-forward part.
+
+    Call arguments:
+        hidden: float tensor [B, S, D].
+        adder: float tensor that broadcasts to [B, N, S, S], or None.
+
+    Returns:
+        float tensor [B, S, D].
+    """
+
+    def __init__(self, config, name, **kwargs):
+        super().__init__(name=name, **kwargs)
+        dtype, act = self.dtype_policy, get_activation(config.hidden_act)
+        self.attention = Attention(config, dtype=dtype)
+        self.intermediate = dense(config, config.intermediate_size, dtype, act)
+        self.residual_output = ResidualOutput(config, dtype=dtype)
+
+    def build(self, hidden_shape):
+        self.attention.build(hidden_shape)
+        with keras.name_scope("intermediate"):
+            self.intermediate.build(hidden_shape)
+        wide = (*hidden_shape[:-1], self.intermediate.units)
+        self.residual_output.build(wide, hidden_shape)
+
+    def call(self, hidden, adder=None, training=None):
+        attended = self.attention(hidden, adder, training=training)
+        x = self.intermediate(attended)  # [B, S, intermediate size]
+        return self.residual_output(x, attended, training=training)
+
+
+class TransformerModel(keras.layers.Layer):
+    """The stack of encoder layers, `layer_0` first.
+
+    Call arguments:
+        hidden: float tensor [B, S, D], the embedding output.
+        input_mask: int tensor [B, S], 1 for tokens and 0 for padding, or None
+            where there is no padding.
+
+    Returns:
+        A list of `num_hidden_layers` float tensors [B, S, D], each layer's
+        output after its last LayerNorm.
+    """
+
+    def __init__(self, config, name="encoder", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.layers = [
+            TransformerLayer(config, f"layer_{i}", dtype=self.dtype_policy)
+            for i in range(config.num_hidden_layers)
+        ]
+
+    def build(self, hidden_shape):
+        for layer in self.layers:
+            layer.build(hidden_shape)
+
+    def call(self, hidden, input_mask=None, training=None):
+        adder = None
+        if input_mask is not None:
+            adder = attention_adder(input_mask, hidden.dtype)
+        all_encoder_layers = []
+        for layer in self.layers:
+            hidden = layer(hidden, adder, training=training)
+            all_encoder_layers.append(hidden)
+        return all_encoder_layers
+
+
+@keras.saving.register_keras_serializable("bert_tf")
+class BertModel(keras.layers.Layer):
+    """BERT without a head. Constructed means built: weights can be loaded.
+
+    Any batch size, and any length up to `max_position_embeddings`.
+
+    Args:
+        config: a `BertConfig`, or a dictionary of its values.
+        use_one_hot_embeddings: see `EmbeddingLookup`.
+        name: the first part of every variable's name, `bert` in checkpoints.
+
+    Call arguments:
+        input_ids: int tensor [B, S].
+        input_mask: int tensor [B, S], 1 for tokens and 0 for padding; all ones
+            when None.
+        token_type_ids: int tensor [B, S]; all zeros when None.
+
+    Returns:
+        A dictionary of what the original's five getters return:
+        `pooled_output` [B, D], `sequence_output` [B, S, D],
+        `all_encoder_layers` (a list of [B, S, D], without the embeddings),
+        `embedding_output` [B, S, D], and `embedding_table` [V, D].
+    """
+
+    def __init__(
+        self, config, use_one_hot_embeddings=False, name="bert", **kwargs
+    ):
+        super().__init__(name=name, **kwargs)
+        if isinstance(config, dict):
+            config = BertConfig.from_dict(config)
+        if config.vocab_size is None:
+            raise InputError("A model needs a config with a `vocab_size`.")
+        self.config = config
+        self.use_one_hot_embeddings = use_one_hot_embeddings
+        dtype = self.dtype_policy
+        self.embedding_lookup = EmbeddingLookup(
+            config, use_one_hot_embeddings, dtype=dtype
+        )
+        self.embedding_postprocessor = EmbeddingPostprocessor(
+            config, dtype=dtype
+        )
+        self.encoder = TransformerModel(config, dtype=dtype)
+        # Always tanh, whatever the config's activation.
+        tanh = get_activation("tanh")
+        self.pooler = dense(config, config.hidden_size, dtype, tanh)
+        self.build()
+
+    def build(self, *input_shapes):
+        if self.built:
+            return
+        ids, hidden = (None, None), (None, None, self.config.hidden_size)
+        self.embedding_lookup.build(ids)
+        self.embedding_postprocessor.build(hidden, ids)
+        self.encoder.build(hidden)
+        with keras.name_scope("pooler"):
+            self.pooler.build((None, self.config.hidden_size))
+        self.built = True
+
+    def call(
+        self, input_ids, input_mask=None, token_type_ids=None, training=None
+    ):
+        if token_type_ids is None:
+            token_type_ids = ops.zeros_like(input_ids)
+        embedded = self.embedding_postprocessor(
+            self.embedding_lookup(input_ids), token_type_ids, training=training
+        )
+        layers = self.encoder(embedded, input_mask, training=training)
+        table = self.embedding_lookup.word_embeddings
+        return {
+            "pooled_output": self.pooler(layers[-1][:, 0]),
+            "sequence_output": layers[-1],
+            "all_encoder_layers": layers,
+            "embedding_output": embedded,
+            # As an output, not as a variable passed between layers: that would
+            # be saved as a constant, and the tie to the masked-LM head be lost.
+            "embedding_table": ops.convert_to_tensor(table),
+        }
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "config": self.config.to_dict(),
+            "use_one_hot_embeddings": self.use_one_hot_embeddings,
+        }

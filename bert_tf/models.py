@@ -1,0 +1,75 @@
+"""Whole models: functions that join `BertModel` to a head.
+
+Each returns a functional `keras.Model` whose inputs have the names of the
+records' features, so that `fit`, `export` and the training loop can feed it as
+it is. Weights have the names of the original's checkpoints.
+"""
+
+import keras
+
+from bert_tf.heads import ClassifierHead, PretrainingHeads, SpanHead
+from bert_tf.modeling import BertModel
+
+ENCODER_INPUTS = ("input_ids", "input_mask", "segment_ids")
+
+
+def integer_inputs(names, length=None):
+    """Named int32 inputs [B, length]; None takes any length."""
+    return {
+        name: keras.Input((length,), dtype="int32", name=name) for name in names
+    }
+
+
+def pretraining(
+    config, seq_length=None, num_predictions=None, use_one_hot_embeddings=False
+):
+    """BERT with both pretraining heads.
+
+    Returns:
+        A model from `input_ids`, `input_mask`, `segment_ids` [B, S] and
+        `masked_lm_positions` [B, P] to `masked_lm_logits` [B, P, V] and
+        `next_sentence_logits` [B, 2].
+    """
+    inputs = integer_inputs(ENCODER_INPUTS, seq_length)
+    positions = integer_inputs(("masked_lm_positions",), num_predictions)
+    bert = BertModel(config, use_one_hot_embeddings)(*inputs.values())
+    logits = PretrainingHeads(config)(
+        bert["sequence_output"],
+        bert["pooled_output"],
+        bert["embedding_table"],
+        *positions.values(),
+    )
+    return keras.Model({**inputs, **positions}, logits)
+
+
+def classifier(
+    config, num_labels, seq_length=None, use_one_hot_embeddings=False
+):
+    """BERT with one linear layer over the pooled output: logits [B, L]."""
+    inputs = integer_inputs(ENCODER_INPUTS, seq_length)
+    bert = BertModel(config, use_one_hot_embeddings)(*inputs.values())
+    logits = ClassifierHead(config, num_labels)(bert["pooled_output"])
+    return keras.Model(inputs, {"logits": logits})
+
+
+def token_classifier(
+    config, num_labels, seq_length=None, use_one_hot_embeddings=False
+):
+    """BERT with one linear layer over every token: logits [B, S, L]."""
+    inputs = integer_inputs(ENCODER_INPUTS, seq_length)
+    bert = BertModel(config, use_one_hot_embeddings)
+    bert.pooler.trainable = False
+    sequence = bert(*inputs.values())["sequence_output"]
+    logits = ClassifierHead(config, num_labels)(sequence)
+    return keras.Model(inputs, {"logits": logits})
+
+
+def span(config, seq_length=None, use_one_hot_embeddings=False):
+    """BERT that marks answers: `start_logits` and `end_logits` [B, S]."""
+    inputs = integer_inputs(ENCODER_INPUTS, seq_length)
+    bert = BertModel(config, use_one_hot_embeddings)
+    # Nothing here depends on the pooler. It stays in checkpoints, but has no
+    # gradient: as in the original it gets no optimizer slots and no decay.
+    bert.pooler.trainable = False
+    logits = SpanHead(config)(bert(*inputs.values())["sequence_output"])
+    return keras.Model(inputs, logits)
