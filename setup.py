@@ -1,4 +1,4 @@
-"""Installs bert_tf; versions for the README's commands are in requirements.lock."""
+"""Installs bert_tf; requirements.lock pins what the README's commands use."""
 
 from pathlib import Path
 

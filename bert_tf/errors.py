@@ -8,4 +8,4 @@ traceback. Nothing else belongs here.
 
 
 class InputError(ValueError):
-    """What the caller gave does not fit; the message says what, where, and what to do."""
+    """What the caller gave does not fit; says what, where, and what to do."""

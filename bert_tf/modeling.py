@@ -14,9 +14,11 @@ The layers stand in the order of the original's modeling.py:
 | `BertModel`               | `BertModel`               | `bert`              |
 
 The tree of layer *names* is the tree of variable names in the released
-checkpoints: `variable.path` is `bert/encoder/layer_0/attention/self/query/kernel`
-and needs no translation. Shape letters: B batch, S sequence (F and T when
-attending from and to), D hidden size, N heads, H size of one head, V vocabulary.
+checkpoints: a `variable.path` is `bert/encoder/layer_0/intermediate/dense/bias`
+and needs no translation.
+
+Shape letters: B batch, S sequence (F and T when attending from and to), D
+hidden size, N heads, H size of one head, V vocabulary.
 """
 
 import contextlib
@@ -179,7 +181,7 @@ def _is_number(value, low, high):
 
 
 def gelu(x):
-    """The Gaussian error linear unit in its tanh form, as the original has it."""
+    """The Gaussian error linear unit, in the tanh form of the original."""
     return keras.activations.gelu(x, approximate=True)
 
 
