@@ -121,7 +121,7 @@ class AdamWeightDecayOptimizer(keras.optimizers.Optimizer):
         if self.clip_norm is not None:
             grads, _ = clip_by_global_norm(grads, self.clip_norm)
         # As in the original every row moves at every step: m decays.
-        super().apply([_dense(g) for g in grads], trainable_variables)
+        super().apply([dense_gradient(g) for g in grads], trainable_variables)
 
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
@@ -198,7 +198,8 @@ def _rows(gradient):
     return gradient if rows is None or callable(rows) else rows
 
 
-def _dense(gradient):
+def dense_gradient(gradient):
+    """The gradient with rows of the same id summed; None stays None."""
     if gradient is None:
         return None
     rows = _rows(gradient)

@@ -1,0 +1,82 @@
+"""What every entry point shares: parsing, help, logging, errors, exit codes.
+
+Comes in: a function that defines flags and one that does the work. Goes out: a
+process that ends with 0, with 1 and one readable message, or with 128 + N after
+signal N. Logic of a task does not belong here.
+"""
+
+import os
+import pathlib
+import sys
+
+from absl import app, flags, logging
+
+from bert_tf.errors import InputError, Interrupted
+
+
+def run(define_flags, main, doc):
+    """Parses the command line, runs `main(flag_values)`, reports mistakes.
+
+    Args:
+        define_flags: function of a `FlagValues` that defines the script's own.
+        main: function of the parsed `FlagValues`.
+        doc: the script's docstring, shown by `--help`.
+    """
+    _quiet_native_log()
+    sys.modules["__main__"].__doc__ = doc
+    values, known = flags.FLAGS, set(flags.FLAGS)
+    define_flags(values)
+    for name in set(values) - known:
+        # absl's --help lists what is registered under the program's name.
+        values.register_key_flag_for_module(sys.argv[0], values[name])
+    logging.set_verbosity(logging.INFO)
+
+    def guarded(argv):
+        if len(argv) > 1:
+            _fail(f"Unexpected argument {argv[1]!r}: flags start with `--`.")
+        try:
+            main(values)
+        except Interrupted as stop:
+            print(f"{_program()}: {stop}", file=sys.stderr)
+            sys.exit(128 + stop.signal_number)
+        except InputError as error:
+            _fail(error)
+        except OSError as error:
+            if error.filename is None:
+                raise
+            _fail(f"{error.strerror}: {error.filename}")
+
+    app.run(guarded)
+
+
+def _fail(message):
+    print(f"{_program()}: error: {message}", file=sys.stderr)
+    sys.exit(1)
+
+
+def _program():
+    return pathlib.Path(sys.argv[0]).stem
+
+
+def _quiet_native_log():
+    # TensorFlow's C++ side prints notices at import. Where there is no NVIDIA
+    # driver even its errors are only about the missing one.
+    has_gpu = os.path.exists("/proc/driver/nvidia")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if has_gpu else "3")
+
+
+def require_file(flag, path):
+    """Raises `InputError` unless the file that a flag names can be opened."""
+    if not os.path.isfile(path):
+        kind = "is a folder" if os.path.isdir(path) else "does not exist"
+        raise InputError(f"`--{flag}`: the file {path} {kind}.")
+
+
+def require_positive(values, *names):
+    """Raises `InputError` for a flag among `names` that is not above 0."""
+    for name in names:
+        if values[name].value <= 0:
+            raise InputError(
+                f"`--{name}` must be above 0. "
+                f"Received: --{name}={values[name].value}"
+            )

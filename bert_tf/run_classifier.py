@@ -1,0 +1,417 @@
+"""Fine-tunes BERT to classify texts or pairs of texts, evaluates, predicts.
+
+The original's run_classifier.py: same flags, same files in the output folder.
+
+  python -m bert_tf.run_classifier --task_name=MRPC --do_train=true \
+    --do_eval=true --data_dir=GLUE/MRPC --vocab_file=BERT/vocab.txt \
+    --bert_config_file=BERT/bert_config.json \
+    --init_checkpoint=BERT/bert_model.ckpt --max_seq_length=128 \
+    --train_batch_size=32 --learning_rate=2e-5 --num_train_epochs=3.0 \
+    --output_dir=/tmp/mrpc_output
+
+Your own data: --task_name=tsv with train.tsv, dev.tsv and test.tsv (or .csv,
+.jsonl) in --data_dir, and --text_a_col, --text_b_col, --label_col.
+"""
+
+import os
+
+import numpy as np
+from absl import flags, logging
+
+from bert_tf import (
+    checkpoints,
+    classification,
+    command_line,
+    devices,
+    features,
+    heads,
+    metrics,
+    models,
+    records,
+    tokenization,
+    training,
+)
+from bert_tf.errors import InputError
+from bert_tf.modeling import BertConfig
+
+COLUMNS = ("text_a_col", "text_b_col", "label_col", "header")
+
+
+def define_flags(values):
+    """Defines this script's flags on a `FlagValues`."""
+
+    def string(name, default, text):
+        flags.DEFINE_string(name, default, text, flag_values=values)
+
+    def integer(name, default, text):
+        flags.DEFINE_integer(name, default, text, flag_values=values)
+
+    def boolean(name, default, text):
+        flags.DEFINE_bool(name, default, text, flag_values=values)
+
+    def number(name, default, text):
+        flags.DEFINE_float(name, default, text, flag_values=values)
+
+    string("data_dir", None, "Folder of the task's files.")
+    string("bert_config_file", None, "The model's bert_config.json.")
+    string(
+        "task_name",
+        None,
+        "cola, mnli, mrpc or xnli with the original's files; tsv for files of "
+        "your own.",
+    )
+    string("vocab_file", None, "The vocabulary of the checkpoint.")
+    string(
+        "output_dir",
+        None,
+        "Folder for checkpoints and results. If it has a checkpoint, that one "
+        "is continued.",
+    )
+    string(
+        "init_checkpoint",
+        None,
+        "Weights to start from: a prefix such as BERT/bert_model.ckpt, or a "
+        "folder.",
+    )
+    boolean(
+        "do_lower_case",
+        True,
+        "Lower-case the text: true for uncased models, false for cased ones.",
+    )
+    integer(
+        "max_seq_length", 128, "Word pieces of an input; what is over is cut."
+    )
+    boolean("do_train", False, "Train.")
+    boolean("do_eval", False, "Evaluate on the dev set.")
+    boolean("do_predict", False, "Predict the test set.")
+    integer("train_batch_size", 32, "Examples in a training step.")
+    integer("eval_batch_size", 8, "Examples in a batch of evaluation.")
+    integer("predict_batch_size", 8, "Examples in a batch of prediction.")
+    number("learning_rate", 5e-5, "Where the learning rate decays from.")
+    number("num_train_epochs", 3.0, "How often to go over the training set.")
+    number("warmup_proportion", 0.1, "Share of the steps that warm up.")
+    integer("save_checkpoints_steps", 1000, "Steps between checkpoints.")
+    integer(
+        "iterations_per_loop",
+        1000,
+        "The most steps in one call of the compiled loop.",
+    )
+    devices.define_tpu_flags(flags, values)
+
+    string(
+        "text_a_col",
+        None,
+        "With --task_name=tsv: column of the text, by name or counted from 0. "
+        "[text]",
+    )
+    string("text_b_col", None, "The same for a second text. [none]")
+    string("label_col", None, "The same for the label. [label]")
+    flags.DEFINE_enum(
+        "header",
+        None,
+        ["auto", "yes", "no"],
+        "With --task_name=tsv: whether the files start with a header. [auto]",
+        flag_values=values,
+    )
+    integer("seed", None, "Makes a run repeatable; drawn when not given.")
+    for name in (
+        "data_dir",
+        "bert_config_file",
+        "task_name",
+        "vocab_file",
+        "output_dir",
+    ):
+        flags.mark_flag_as_required(name, flag_values=values)
+
+
+def main(flags):
+    """Does what the parsed flags ask for."""
+    config = check_flags(flags)
+    tokenizer = tokenization.FullTokenizer(
+        flags.vocab_file, do_lower_case=flags.do_lower_case
+    )
+    checkpoints.check_vocab(config.vocab_size, flags.vocab_file)
+    task = classification.find_task(
+        flags.task_name, **{name: flags[name].value for name in COLUMNS}
+    )
+    os.makedirs(flags.output_dir, exist_ok=True)
+    if isinstance(task, classification.TsvTask):
+        task = settle_labels(task, flags)
+    # All rows are read before any work starts: a bad one in the last file
+    # should not cost a night of training.
+    train_examples = dev_examples = test_examples = None
+    if flags.do_train:
+        train_examples = task.get_train_examples(flags.data_dir)
+    if flags.do_eval:
+        dev_examples = task.get_dev_examples(flags.data_dir)
+    if flags.do_predict:
+        test_examples = task.get_test_examples(flags.data_dir)
+
+    seed = training.set_seed(flags.seed)
+    strategy = devices.find_strategy(flags)
+    devices.log_devices(strategy)
+    labels = task.get_labels()
+    start = training.find_starting_point(
+        flags.output_dir, flags.init_checkpoint
+    )
+    model = training.build_model(
+        lambda: models.classifier(
+            config,
+            len(labels),
+            use_one_hot_embeddings=flags.use_tpu,
+        ),
+        config,
+        start,
+        strategy,
+    )
+    work = Classification(flags, config, labels, tokenizer, model, strategy)
+    step = start.step
+    if flags.do_train:
+        step = work.train(train_examples, start, seed)
+    if flags.do_eval:
+        work.evaluate(dev_examples, step)
+    if flags.do_predict:
+        work.predict(test_examples)
+
+
+def check_flags(flags):
+    """The model's config, if the flags fit it and each other.
+
+    Raises:
+        InputError: names the flag.
+    """
+    if not (flags.do_train or flags.do_eval or flags.do_predict):
+        raise InputError(
+            "At least one of `do_train`, `do_eval` or `do_predict` must be "
+            "True."
+        )
+    tokenization.validate_case_matches_checkpoint(
+        flags.do_lower_case, flags.init_checkpoint
+    )
+    command_line.require_file("bert_config_file", flags.bert_config_file)
+    command_line.require_file("vocab_file", flags.vocab_file)
+    config = BertConfig.from_json_file(flags.bert_config_file)
+    if flags.max_seq_length > config.max_position_embeddings:
+        raise InputError(
+            f"Cannot use sequence length {flags.max_seq_length} because the "
+            "BERT model was only trained up to sequence length "
+            f"{config.max_position_embeddings}: lower --max_seq_length."
+        )
+    command_line.require_positive(
+        flags,
+        "train_batch_size",
+        "eval_batch_size",
+        "predict_batch_size",
+        "save_checkpoints_steps",
+        "iterations_per_loop",
+    )
+    return config
+
+
+def settle_labels(task, flags):
+    """The task with its labels: learned to train, read to use a model.
+
+    They are kept in `labels.txt` beside the checkpoint.
+    """
+    path = os.path.join(flags.output_dir, classification.LABELS_FILE)
+    if flags.do_train:
+        task = task.learn_labels(flags.data_dir)
+        classification.write_labels(path, task.get_labels())
+        return task
+    if not os.path.exists(path) and flags.init_checkpoint:
+        folder = flags.init_checkpoint
+        if not os.path.isdir(folder):
+            folder = os.path.dirname(folder)
+        path = os.path.join(folder, classification.LABELS_FILE)
+    return task.with_labels(classification.read_labels(path))
+
+
+class Classification:
+    """The three things that this script does with one model."""
+
+    def __init__(self, flags, config, labels, tokenizer, model, strategy):
+        self.flags = flags
+        self.config = config
+        self.labels = labels
+        self.tokenizer = tokenizer
+        self.model = model
+        self.strategy = strategy
+        self.schema = records.classifier_schema(flags.max_seq_length)
+
+    def train(self, examples, start, seed):
+        """Trains from a `StartingPoint` to the last step, and returns it.
+
+        The seed decides the order of the examples.
+        """
+        flags, size = self.flags, self.flags.train_batch_size
+        num_steps = int(len(examples) / size * flags.num_train_epochs)
+        if num_steps < 1:
+            raise InputError(
+                f"There is not one step to train: {len(examples)} examples / "
+                f"--train_batch_size={size} x "
+                f"--num_train_epochs={flags.num_train_epochs} is below 1."
+            )
+        file = self._write_records("train.tf_record", examples)
+        self._log("Running training", len(examples), size)
+        logging.info("  Num steps = %d", num_steps)
+        return training.train(
+            self.model,
+            lambda outputs, batch: heads.classification_loss(
+                outputs["logits"], batch["label_ids"]
+            )[0],
+            lambda step: records.training_batches(
+                [file], self.schema, size, seed, step
+            ),
+            start,
+            training.TrainingSettings(
+                output_dir=flags.output_dir,
+                num_train_steps=num_steps,
+                learning_rate=flags.learning_rate,
+                num_warmup_steps=int(num_steps * flags.warmup_proportion),
+                batch_size=size,
+                save_checkpoints_steps=flags.save_checkpoints_steps,
+                steps_per_call=flags.iterations_per_loop,
+            ),
+            self.strategy,
+        )
+
+    def evaluate(self, examples, step):
+        """Writes eval.tf_record and eval_results.txt."""
+        size = self.flags.eval_batch_size
+        outputs = self._run("eval.tf_record", examples, size, "Evaluating")
+        results = evaluate_batches(
+            [(batch, out["logits"]) for batch, out in outputs]
+        )
+        labels, predictions = results.pop("labels"), results.pop("predictions")
+        more = task_metrics(
+            self.flags.task_name.lower(), labels, predictions, self.labels
+        )
+        training.write_eval_results(
+            self.flags.output_dir, {**results, "global_step": step}, more
+        )
+
+    def predict(self, examples):
+        """Writes predict.tf_record and test_results.tsv."""
+        size = self.flags.predict_batch_size
+        path = os.path.join(self.flags.output_dir, "test_results.tsv")
+        lines = []
+        for batch, out in self._run(
+            "predict.tf_record", examples, size, "Predicting"
+        ):
+            real = batch["is_real_example"] == 1
+            probabilities = np.exp(metrics.log_softmax(out["logits"][real]))
+            for row in probabilities.astype(np.float32):
+                lines.append("\t".join(map(str, row)) + "\n")
+        checkpoints.write_text_atomically(path, "".join(lines))
+        logging.info("Wrote %d predictions to %s.", len(lines), path)
+        if self.flags.task_name.lower() == "tsv":
+            self._write_labelled(lines)
+
+    def _write_labelled(self, lines):
+        # For users' own labels: what was predicted, by name.
+        path = os.path.join(self.flags.output_dir, "test_predictions.txt")
+        rows = [np.array(line.split("\t"), float) for line in lines]
+        names = [f"{self.labels[row.argmax()]}\n" for row in rows]
+        checkpoints.write_text_atomically(path, "".join(names))
+        logging.info("Wrote the labels predicted to %s.", path)
+
+    def _run(self, name, examples, batch_size, label):
+        """Pairs of features and outputs of every batch."""
+        count = len(examples)
+        if self.flags.use_tpu:
+            # A TPU needs batches of one size.
+            examples = features.pad_examples(examples, batch_size)
+        file = self._write_records(name, examples)
+        self._log(f"Running {label.lower()}", count, batch_size)
+        dataset = records.evaluation_batches(
+            [file],
+            self.schema,
+            batch_size,
+            drop_remainder=self.flags.use_tpu,
+        )
+        return training.predict(self.model, dataset, self.strategy, label)
+
+    def _write_records(self, name, examples):
+        path = os.path.join(self.flags.output_dir, name)
+        length = self.flags.max_seq_length
+        for example in examples[:5]:
+            if isinstance(example, classification.InputExample):
+                logging.info(
+                    "*** Example ***\n%s",
+                    classification.describe_example(
+                        example, self.labels, length, self.tokenizer
+                    ),
+                )
+        rows = classification.convert_examples(
+            examples, self.labels, length, self.tokenizer
+        )
+        records.write_records(
+            path,
+            map(records.classifier_values, rows),
+            self.schema,
+            self.config.vocab_size,
+        )
+        return path
+
+    def _log(self, title, num_examples, batch_size):
+        logging.info("***** %s *****", title)
+        logging.info("  Num examples = %d", num_examples)
+        logging.info("  Batch size = %d", batch_size)
+
+
+def evaluate_batches(batches):
+    """The original's numbers, exact over all examples.
+
+    Args:
+        batches: pairs of features and logits [B, L]. Examples with
+            `is_real_example` 0 only fill up their batch.
+
+    Returns:
+        `eval_accuracy` and `eval_loss` over examples; `loss`, the plain mean
+        of the batches' losses; `labels` and `predictions` as lists.
+    """
+    batch_losses, losses, labels, predictions = [], [], [], []
+    for batch, logits in batches:
+        real = batch["is_real_example"] == 1
+        label_ids = batch["label_ids"]
+        rows = np.arange(len(label_ids))
+        loss = -metrics.log_softmax(logits)[rows, label_ids]
+        batch_losses.append(loss.mean())
+        losses.extend(loss[real])
+        labels.extend(label_ids[real])
+        predictions.extend(logits[real].argmax(axis=-1))
+    return {
+        "eval_accuracy": metrics.accuracy(labels, predictions),
+        "eval_loss": float(np.mean(losses)),
+        "loss": float(np.mean(batch_losses)),
+        "labels": labels,
+        "predictions": predictions,
+    }
+
+
+def task_metrics(task_name, labels, predictions, all_labels):
+    """The task's official metric, where it is not accuracy."""
+    if task_name == "mrpc":
+        return {"eval_f1": metrics.f1(labels, predictions)}
+    if task_name == "cola":
+        return {
+            "eval_matthews_correlation": metrics.matthews_correlation(
+                labels, predictions
+            )
+        }
+    if task_name == "tsv":
+        return {
+            "eval_macro_f1": metrics.macro_f1(
+                labels, predictions, len(all_labels)
+            )
+        }
+    return {}
+
+
+def cli():
+    """The console command."""
+    command_line.run(define_flags, main, __doc__)
+
+
+if __name__ == "__main__":
+    cli()

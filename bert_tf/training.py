@@ -1,0 +1,522 @@
+"""The training loop, written out once, for every task and every strategy.
+
+Comes in: a model, a loss, and batches that can be asked for from any step on.
+Goes out: checkpoints in the original's format, a log, TensorBoard scalars; and
+for evaluation and prediction the model's outputs as NumPy arrays. What a batch
+means belongs to the tasks, files of weights to `checkpoints`.
+"""
+
+import collections
+import contextlib
+import dataclasses
+import os
+import signal
+import sys
+import threading
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from bert_tf import checkpoints
+from bert_tf.errors import InputError, Interrupted
+from bert_tf.modeling import create_initializer, weights_to_come
+from bert_tf.optimization import (
+    WarmupLinearDecay,
+    clip_by_global_norm,
+    create_optimizer,
+    dense_gradient,
+    global_norm,
+)
+
+# A call of the compiled loop runs about this long, so that progress is seen and
+# signals are heard, unless one step alone takes longer.
+SECONDS_PER_CALL = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSettings:
+    """What a run of training is to do.
+
+    Attributes:
+        output_dir: folder of checkpoints and TensorBoard events.
+        num_train_steps: the step to end at, whatever the step to start from.
+        learning_rate, num_warmup_steps: as in `optimization.create_optimizer`.
+        batch_size: examples in one step, over all devices; for the log.
+        save_checkpoints_steps: a checkpoint is written every so many steps.
+        keep_checkpoints: that many of the newest stay.
+        steps_per_call: the most steps that one call of the graph may run.
+    """
+
+    output_dir: str
+    num_train_steps: int
+    learning_rate: float
+    num_warmup_steps: int
+    batch_size: int
+    save_checkpoints_steps: int = 1000
+    keep_checkpoints: int = 5
+    steps_per_call: int = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class StartingPoint:
+    """Where weights come from: `prefix` of a checkpoint, or None for random.
+
+    `resumed` tells a checkpoint of the run's own folder from an initial one,
+    whose step and optimizer slots do not count.
+    """
+
+    prefix: str | None
+    resumed: bool
+    step: int
+
+
+def find_starting_point(output_dir, init_checkpoint=None):
+    """The newest whole checkpoint of `output_dir`, else `init_checkpoint`.
+
+    As the original's Estimator had it: a folder with a checkpoint wins, and the
+    initial checkpoint is then without effect. The log says which it is.
+    """
+    prefix = checkpoints.latest(output_dir)
+    if prefix is not None:
+        step = checkpoints.global_step(prefix) or 0
+        logging.info("Going on from %s (step %d).", prefix, step)
+        if init_checkpoint:
+            logging.info(
+                "--init_checkpoint=%s is without effect: the output folder "
+                "has a checkpoint of its own.",
+                init_checkpoint,
+            )
+        return StartingPoint(prefix, True, step)
+    if init_checkpoint:
+        return StartingPoint(checkpoints.find(init_checkpoint), False, 0)
+    return StartingPoint(None, False, 0)
+
+
+def build_model(build, config, start, strategy=None):
+    """A model with the weights of its starting point.
+
+    Args:
+        build: function without arguments that returns a `keras.Model`.
+        config: the model's `BertConfig`.
+        start: a `StartingPoint`.
+        strategy: a `tf.distribute.Strategy`, or None for the default one.
+
+    Returns:
+        The model. Variables that the checkpoint lacks have their random initial
+        values, and the log names them; in a resumed run they are an error.
+    """
+    strategy = strategy or tf.distribute.get_strategy()
+    if start.prefix is None:
+        logging.warning("No checkpoint is given: all weights are random.")
+        with strategy.scope():
+            return build()
+    checkpoints.check_config(config, start.prefix)
+    with strategy.scope(), weights_to_come():
+        model = build()
+    report = checkpoints.load(
+        checkpoints.named_weights(model),
+        start.prefix,
+        initializer=create_initializer(config.initializer_range),
+    )
+    if start.resumed and report.missing:
+        raise InputError(
+            f"{start.prefix} cannot be continued with this model: it lacks "
+            f"{', '.join(report.missing)}. Use another --output_dir, or give "
+            "the checkpoint as --init_checkpoint."
+        )
+    logging.info("%s", report.summary())
+    return model
+
+
+def train(model, loss_fn, make_dataset, start, settings, strategy=None):
+    """Trains to `settings.num_train_steps`, from wherever `start` is.
+
+    Writes `model.ckpt-N` at step 0, every `save_checkpoints_steps` and at the
+    end; SIGINT and SIGTERM end the run after one more. With the same seed
+    (`keras.utils.set_random_seed` before the model is built), a run that was
+    ended and continued gives the numbers of one that was not.
+
+    Args:
+        model: a `keras.Model` that takes a dictionary of features.
+        loss_fn: function of the model's outputs and the features that returns
+            the batch's mean loss, a scalar.
+        make_dataset: function of a step that returns a `tf.data.Dataset` of
+            feature dictionaries, endless, whose first batch is that step's.
+        start: a `StartingPoint`.
+        settings: `TrainingSettings`.
+        strategy: the one that the model was built under.
+
+    Returns:
+        The step reached.
+
+    Raises:
+        InputError: a loss or a gradient is not finite.
+        Interrupted: a signal came; a checkpoint has been written.
+    """
+    if start.step >= settings.num_train_steps:
+        logging.info(
+            "Nothing to train: step %d of %d is already reached.",
+            start.step,
+            settings.num_train_steps,
+        )
+        return start.step
+    strategy = strategy or tf.distribute.get_strategy()
+    with strategy.scope():
+        optimizer = create_optimizer(
+            settings.learning_rate,
+            settings.num_train_steps,
+            settings.num_warmup_steps,
+        )
+        optimizer.build(model.trainable_variables)
+    if start.resumed:
+        _restore_optimizer(optimizer, start)
+    _set_dropout_step(model, start.step)
+
+    dataset = make_dataset(start.step)
+    run_steps = _compile_steps(model, loss_fn, optimizer, dataset, strategy)
+    batches = iter(strategy.experimental_distribute_dataset(dataset))
+    writer = tf.summary.create_file_writer(settings.output_dir)
+    progress = _Progress(start.step, settings, writer)
+    step, steps_per_call = start.step, 1
+
+    def save():
+        values = {**checkpoints.named_weights(model), **optimizer.slots()}
+        return checkpoints.save(
+            settings.output_dir, step, values, settings.keep_checkpoints
+        )
+
+    with _caught_signals() as caught, progress:
+        if not start.resumed:
+            save()
+        while step < settings.num_train_steps:
+            last = _next_stop(step, settings)
+            num_steps = min(steps_per_call, last - step)
+            began = time.perf_counter()
+            losses, norms, batch = run_steps(batches, tf.constant(num_steps))
+            losses, norms = losses.numpy(), norms.numpy()
+            seconds = time.perf_counter() - began
+            if not np.isfinite([losses[-1], norms[-1]]).all():
+                bad = step + len(losses) - 1
+                _raise_not_finite(
+                    bad, losses[-1], norms[-1], batch, settings.output_dir
+                )
+            step += num_steps
+            progress.update(step, losses, norms)
+            if step == last:
+                prefix = save()
+                progress.note(f"Saved {prefix}.")
+            if caught:
+                prefix = save()
+                raise Interrupted(
+                    f"stopped by {signal.Signals(caught[0]).name} at step "
+                    f"{step}; saved {prefix}. The same command goes on "
+                    "from there.",
+                    caught[0],
+                )
+            steps_per_call = _steps_for_next_call(
+                seconds / num_steps, steps_per_call, settings.steps_per_call
+            )
+    return step
+
+
+def _restore_optimizer(optimizer, start):
+    slots = optimizer.slots()
+    optimizer.iterations.assign(start.step)
+    try:
+        report = checkpoints.load(slots, start.prefix)
+        missing = report.missing
+    except checkpoints.NothingMatched:
+        missing = slots
+    if missing:
+        logging.warning(
+            "%s has no optimizer state for %d of %d slots: they start at 0.",
+            start.prefix,
+            len(missing),
+            len(slots),
+        )
+
+
+def _set_dropout_step(model, step):
+    # A dropout layer's seed is [seed, number of draws], and it draws once a
+    # step: so a resumed run drops what an undisturbed one would have dropped.
+    for variable in model.non_trainable_variables:
+        if variable.name == "seed_generator_state":
+            seed = np.array(variable)[0]
+            variable.assign(np.array([seed, step], dtype=variable.dtype))
+
+
+def _compile_steps(model, loss_fn, optimizer, dataset, strategy):
+    """A graph function of batches and a number: losses, norms, last batch.
+
+    It ends early after a step whose loss or gradient is not finite.
+    """
+    variables = model.trainable_variables
+    names = list(model.input)
+    replicas = strategy.num_replicas_in_sync
+    mean = tf.distribute.ReduceOp.MEAN
+
+    def one_step(features):
+        with tf.GradientTape() as tape:
+            inputs = {name: features[name] for name in names}
+            loss = loss_fn(model(inputs, training=True), features)
+        gradients = tape.gradient(loss, [v.value for v in variables])
+        if replicas > 1:
+            # Reduced before they are clipped, so that the result does not
+            # depend on the number of devices. Keras then adds up what each
+            # replica applies.
+            context = tf.distribute.get_replica_context()
+            gradients = context.all_reduce(mean, gradients)
+            gradients, norm = clip_by_global_norm(
+                gradients, optimizer.clip_norm
+            )
+            gradients = [dense_gradient(g) / replicas for g in gradients]
+        else:
+            norm = global_norm(gradients)
+        optimizer.apply(gradients, variables)
+        return loss, norm
+
+    # The batch that goes wrong is shown to the user; on several replicas it is
+    # in several pieces, and left out.
+    nothing = {
+        name: tf.zeros(spec.shape, spec.dtype)
+        for name, spec in dataset.element_spec.items()
+        if replicas == 1
+    }
+
+    @tf.function
+    def run_steps(batches, num_steps):
+        losses = tf.TensorArray(tf.float32, num_steps)
+        norms = tf.TensorArray(tf.float32, num_steps)
+        batch, done = nothing, 0
+        for _ in tf.range(num_steps):
+            features = next(batches)
+            loss, norm = strategy.run(one_step, args=(features,))
+            loss = strategy.reduce(mean, loss, axis=None)
+            norm = strategy.reduce(mean, norm, axis=None)
+            losses = losses.write(done, loss)
+            norms = norms.write(done, norm)
+            done += 1
+            if replicas == 1:
+                batch = features
+            if not tf.math.is_finite(loss + norm):
+                break
+        return losses.stack()[:done], norms.stack()[:done], batch
+
+    return run_steps
+
+
+def _next_stop(step, settings):
+    every = settings.save_checkpoints_steps
+    return min((step // every + 1) * every, settings.num_train_steps)
+
+
+def _steps_for_next_call(seconds_per_step, now, most):
+    # At most doubled: the first calls also pay for tracing.
+    fits = int(SECONDS_PER_CALL / max(seconds_per_step, 1e-6))
+    return max(1, min(2 * now, fits, most))
+
+
+def _raise_not_finite(step, loss, norm, batch, output_dir):
+    where = "it ran on several devices and was not kept"
+    if batch:
+        path = os.path.join(output_dir, f"not_finite_at_step_{step}.npz")
+        np.savez(path, **{name: x.numpy() for name, x in batch.items()})
+        where = f"its features are in {path}"
+    raise InputError(
+        f"Training stopped at step {step}: the loss is {loss}, the norm of "
+        f"the gradients {norm}. The batch: {where}. Nothing was saved since "
+        "the last checkpoint, which is whole. Likely causes: a learning rate "
+        "that is too high (--learning_rate; try a half, or more warm-up "
+        "steps), ids outside the vocabulary, or a damaged initial checkpoint."
+    )
+
+
+@contextlib.contextmanager
+def _caught_signals():
+    """Collects SIGINT and SIGTERM; a second one of them acts at once."""
+    caught = []
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+    previous = {}
+
+    def catch(number, frame):
+        caught.append(number)
+        signal.signal(number, previous[number])
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        previous[number] = signal.signal(number, catch)
+    try:
+        yield caught
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+class _Progress:
+    """One line on a terminal, now and then a line in a log, and TensorBoard."""
+
+    def __init__(self, first_step, settings, writer):
+        self.last_step = settings.num_train_steps
+        self.batch_size = settings.batch_size
+        self.schedule = WarmupLinearDecay(
+            settings.learning_rate,
+            settings.num_train_steps,
+            settings.num_warmup_steps,
+        )
+        self.writer = writer
+        remaining = self.last_step - first_step
+        # Every 100 steps as in the original, but 20 times in a short run.
+        self.log_every = max(1, min(100, remaining // 20))
+        self.logged = first_step
+        self.is_terminal = sys.stderr.isatty()
+        # The last few calls, for a rate that follows changes of load.
+        self.calls = collections.deque(maxlen=20)
+
+    def __enter__(self):
+        self.calls.append((time.perf_counter(), self.logged))
+        return self
+
+    def __exit__(self, *exception):
+        self._clear()
+        self.writer.close()
+
+    def update(self, step, losses, norms):
+        self.calls.append((time.perf_counter(), step))
+        (then, first), (now, _) = self.calls[0], self.calls[-1]
+        rate = (step - first) / max(now - then, 1e-9)
+        text = self._line(step, float(losses[-1]), rate)
+        if self.is_terminal:
+            self._clear()
+            sys.stderr.write(text)
+            sys.stderr.flush()
+        if step - self.logged >= self.log_every or step == self.last_step:
+            self.logged = step
+            if not self.is_terminal:
+                logging.info("%s", text)
+            with self.writer.as_default(step):
+                tf.summary.scalar("loss", losses[-1])
+                tf.summary.scalar("gradient_norm", norms[-1])
+                tf.summary.scalar("learning_rate", self._learning_rate(step))
+                tf.summary.scalar("global_step/sec", rate)
+
+    def note(self, text):
+        self._clear()
+        logging.info("%s", text)
+
+    def _line(self, step, loss, steps_per_second):
+        left = (self.last_step - step) / max(steps_per_second, 1e-9)
+        return (
+            f"step {step}/{self.last_step}  loss {loss:.4f}  "
+            f"learning rate {self._learning_rate(step):.3g}  "
+            f"{steps_per_second * self.batch_size:.1f} examples/s  "
+            f"{format_seconds(left)} left"
+        )
+
+    def _learning_rate(self, step):
+        # The rate that the latest step used.
+        return float(self.schedule(step - 1))
+
+    def _clear(self):
+        if self.is_terminal:
+            sys.stderr.write("\r\x1b[2K")
+
+
+def format_seconds(seconds):
+    """Seconds as people read them: `42 s`, `3:05 min`, `2:10 h`."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    minutes, seconds = divmod(seconds, 60)
+    if minutes < 60:
+        return f"{minutes}:{seconds:02} min"
+    return f"{minutes // 60}:{minutes % 60:02} h"
+
+
+def predict(model, dataset, strategy=None, label=None):
+    """Runs the model over every batch.
+
+    Args:
+        model: a `keras.Model` that takes a dictionary of features.
+        dataset: a finite `tf.data.Dataset` of feature dictionaries. Batches of
+            any size; a multiple of the number of replicas where there are
+            several.
+        strategy: the one that the model was built under.
+        label: what to call the work in the progress line; None shows none.
+
+    Yields:
+        Pairs of features and outputs, dictionaries of NumPy arrays, in order.
+    """
+    strategy = strategy or tf.distribute.get_strategy()
+    names = list(model.input)
+
+    def call(features):
+        return model({name: features[name] for name in names}, training=False)
+
+    if strategy.num_replicas_in_sync == 1:
+        # One trace for full batches and for the smaller last one.
+        signature = [dataset.element_spec]
+        forward = tf.function(call, input_signature=signature)
+    else:
+        forward = tf.function(lambda x: strategy.run(call, args=(x,)))
+    began, done = time.perf_counter(), 0
+    for features in strategy.experimental_distribute_dataset(dataset):
+        outputs = forward(features)
+        features, outputs = _gathered((features, outputs), strategy)
+        done += len(next(iter(features.values())))
+        if label and sys.stderr.isatty():
+            rate = done / (time.perf_counter() - began)
+            sys.stderr.write(f"\r\x1b[2K{label}: {done} examples, {rate:.1f}/s")
+            sys.stderr.flush()
+        yield features, outputs
+    if label and sys.stderr.isatty():
+        sys.stderr.write("\r\x1b[2K")
+
+
+def _gathered(values, strategy):
+    def gather(value):
+        parts = strategy.experimental_local_results(value)
+        return np.concatenate([part.numpy() for part in parts])
+
+    return tf.nest.map_structure(gather, values)
+
+
+def write_eval_results(output_dir, results, more=()):
+    """Writes `eval_results.txt` and the same as TensorBoard scalars.
+
+    Args:
+        output_dir: folder; events go to `eval/` in it.
+        results: what the original writes: names to numbers, with
+            `global_step`. Floats are written in their shortest float32 form.
+        more: what it does not write; comes after the original's lines.
+    """
+    more = dict(more)
+    path = os.path.join(output_dir, "eval_results.txt")
+    lines = []
+    logging.info("***** Eval results *****")
+    for key, value in [*sorted(results.items()), *sorted(more.items())]:
+        text = str(value if isinstance(value, int) else np.float32(value))
+        logging.info("  %s = %s", key, text)
+        lines.append(f"{key} = {text}\n")
+    checkpoints.write_text_atomically(path, "".join(lines))
+    writer = tf.summary.create_file_writer(os.path.join(output_dir, "eval"))
+    with writer.as_default(results["global_step"]):
+        for key, value in {**results, **more}.items():
+            tf.summary.scalar(key, float(value))
+    writer.close()
+
+
+def set_seed(seed):
+    """Makes everything random repeatable; draws a seed when None is given.
+
+    Returns:
+        The seed, so that it can be logged and the run be repeated.
+    """
+    if seed is None:
+        seed = int.from_bytes(os.urandom(3), "big")
+        logging.info("Random seed %d; --seed=%d repeats this run.", seed, seed)
+    keras.utils.set_random_seed(seed)
+    return seed
