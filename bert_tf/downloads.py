@@ -1,0 +1,438 @@
+"""Fetches a big file over HTTP without losing what has arrived; unpacks zips.
+
+Comes in: an address, and the path where the file shall lie. Goes out: a whole
+file at that path, or an `InputError`, with what has arrived kept beside it as
+`<file>.part`; the next call goes on from there. What the file is about stays
+outside, in `released_models.py`. Nothing but the address given is contacted
+(through the proxies that `https_proxy` and the like name).
+"""
+
+import base64
+import contextlib
+import errno
+import hashlib
+import http.client
+import json
+import os
+import re
+import shutil
+import socket
+import ssl
+import stat
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+import rich.console
+import rich.progress
+
+from bert_tf.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows: two downloads at once are not told apart there.
+    fcntl = None  # type: ignore[assignment]
+
+CHUNK = 1 << 18
+LONGEST_WAIT = 60.0
+# What `zipfile` raises for files that are no whole zip.
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
+
+
+def digest(path: Path, kind: str = "sha256") -> str:
+    """The checksum of a file, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, kind).hexdigest()
+
+
+def require_space(folder: Path, needed: int, purpose: str) -> None:
+    """Raises `InputError` if `folder`'s disk has fewer than `needed` bytes."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise InputError(
+            f"{purpose} needs {needed:,} bytes in {folder}. Free: {free:,}. "
+            "Make room, or choose another folder with --dir."
+        )
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Holds the lock file `path`, so that no two processes write one file."""
+    try:
+        file = open(path, "w")  # noqa: SIM115 (closed by the next `with`)
+    except OSError as error:
+        raise InputError(f"Cannot write in {path.parent}: {error}") from error
+    with file:
+        try:
+            if fcntl:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"Another process is downloading the same model: it holds "
+                f"{path}. Wait until it ends."
+            ) from None
+        except OSError as error:
+            # Some network disks have no locks; do without.
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+                raise
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+class PartialFile:
+    """What has arrived of a file, and a note of which file that was.
+
+    The note lies beside the bytes as JSON: `url`; `total`, in bytes, None while
+    unknown; `validator`, a strong ETag or else the date of the last change,
+    which tells the same file from a changed one; `md5`, where the server says.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.bytes_path = path.with_name(path.name + ".part")
+        self.note_path = path.with_name(path.name + ".part.json")
+
+    @property
+    def size(self) -> int:
+        """Number of bytes that have arrived."""
+        return self.bytes_path.stat().st_size if self.bytes_path.exists() else 0
+
+    @property
+    def note(self) -> dict[str, Any]:
+        """The note; empty when there is none that can be read."""
+        try:
+            note = json.loads(self.note_path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return note if isinstance(note, dict) else {}
+
+    @note.setter
+    def note(self, note: dict[str, Any]) -> None:
+        self.note_path.write_text(json.dumps(note), encoding="utf-8")
+
+    def is_whole(self, url: str) -> bool:
+        """Whether all of the file at `url` has arrived."""
+        note = self.note
+        return note.get("url") == url and note.get("total") == self.size
+
+    def forget(self) -> None:
+        """Removes what has arrived."""
+        self.bytes_path.unlink(missing_ok=True)
+        self.note_path.unlink(missing_ok=True)
+
+    def append(self, chunk: bytes) -> None:
+        """Adds bytes at the end, past every buffer of this process."""
+        try:
+            with open(self.bytes_path, "ab") as file:
+                file.write(chunk)
+        except OSError as error:
+            raise InputError(
+                f"Cannot write {self.bytes_path}: {error.strerror}. What has "
+                "arrived is kept: mend this and run the same command again."
+            ) from error
+
+    def finish(self) -> None:
+        """Gives the file its final name, if it is what the server sent."""
+        md5 = self.note.get("md5")
+        if md5 and digest(self.bytes_path, "md5") != md5:
+            url = self.note["url"]
+            self.forget()
+            raise InputError(
+                f"{url} arrived damaged: its MD5 is not the {md5} that the "
+                "server announced. It was removed: run the same command again."
+            )
+        with open(self.bytes_path, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(self.bytes_path, self.path)
+        self.note_path.unlink(missing_ok=True)
+
+
+def fetch(
+    url: str,
+    path: Path,
+    *,
+    timeout: float = 60.0,
+    retries: int = 5,
+    wait: float = 1.0,
+    reserve: int = 0,
+    quiet: bool = False,
+) -> None:
+    """Downloads `url` to `path`, going on where an earlier call stopped.
+
+    Args:
+        url: an http or https address.
+        path: the file to make; its folder exists.
+        timeout: seconds without a byte after which an attempt has failed.
+        retries: how many failures in a row, with nothing new received, to bear.
+        wait: seconds before the first retry; doubles each time, up to a minute.
+        reserve: bytes that shall stay free on the disk besides the file.
+        quiet: no progress bar and no messages on standard error.
+
+    Raises:
+        InputError: what failed; where the partial file lies; what to do.
+    """
+    host = _require_address(url)
+    partial = PartialFile(path)
+    failures, farthest = 0, partial.size
+    with _Display(path.name, quiet) as display:
+        while not partial.is_whole(url):
+            try:
+                _attempt(url, partial, timeout, reserve, display)
+            except (OSError, http.client.HTTPException) as error:
+                reason = _reason(error, host, timeout)
+                if partial.size > farthest:
+                    failures, farthest = 0, partial.size
+                failures += 1
+                if not _may_pass(error) or failures > retries:
+                    raise InputError(_failed(url, partial, reason)) from error
+                pause = min(wait * 2 ** (failures - 1), LONGEST_WAIT)
+                display.say(
+                    f"{reason}; going on in {pause:g} s "
+                    f"(retry {failures} of {retries})"
+                )
+                time.sleep(pause)
+    partial.finish()
+
+
+def _require_address(url: str) -> str:
+    """The host of an address that can be requested."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname
+        parts.port  # noqa: B018 (reading it raises if it is no number)
+    except ValueError:
+        usable = False
+    if not usable or not re.fullmatch(r"[!-~]+", url):
+        raise InputError(
+            "An address must look like https://host/file.zip, without spaces "
+            f"and with other than ASCII letters as %XX. Received: {url!r}"
+        )
+    return parts.netloc
+
+
+def _attempt(
+    url: str,
+    partial: PartialFile,
+    timeout: float,
+    reserve: int,
+    display: "_Display",
+) -> None:
+    """One request, from the first byte that is missing to the last it gives."""
+    headers = {"User-Agent": "bert_tf", "Accept-Encoding": "identity"}
+    note, start = partial.note, 0
+    if note.get("url") == url and note.get("validator"):
+        start = partial.size
+    if start:
+        headers["Range"] = f"bytes={start}-"
+        headers["If-Range"] = note["validator"]
+    request = urllib.request.Request(url, headers=headers)
+    try:
+        response = urllib.request.urlopen(request, timeout=timeout)
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and start:  # By now it is shorter than our part.
+            display.say("the file has changed: starting again")
+            return partial.forget()
+        raise
+    with response:
+        offered = _describe(url, response)
+        if start and response.status == 206:
+            if not _goes_on(response, start, note, offered):
+                display.say("the file has changed: starting again")
+                return partial.forget()
+            offered = note
+        elif response.status == 200:
+            if start:
+                display.say(
+                    "the file has changed, or the server cannot send the rest "
+                    "alone: starting again"
+                )
+            start = 0
+            # Empty first, described then: no moment pairs old with new.
+            partial.forget()
+            partial.note = offered
+        else:
+            raise http.client.HTTPException(
+                f"unexpected answer {response.status} {response.reason}"
+            )
+        total, received = offered["total"], start
+        require_space(
+            partial.path.parent,
+            (total or 0) - start + reserve,
+            f"Downloading and unpacking {partial.path.name}",
+        )
+        display.show(received, total)
+        while chunk := response.read1(CHUNK):
+            partial.append(chunk)
+            received += len(chunk)
+            display.show(received, total)
+    if total is None:  # Then the end of the answer is the end of the file.
+        partial.note = offered | {"total": received}
+    elif received != total:
+        raise ConnectionError(
+            f"the connection ended after {received:,} of {total:,} bytes"
+        )
+
+
+def _describe(url: str, response: Any) -> dict[str, Any]:
+    """The note for a `PartialFile`, from the headers of an answer."""
+    headers = response.headers
+    etag, changed = headers.get("ETag"), headers.get("Last-Modified")
+    length = headers.get("Content-Length", "")
+    # Google's storage, where the released models lie, tells the MD5.
+    hashes = ",".join(headers.get_all("x-goog-hash", ()))
+    md5 = re.search(r"md5=([A-Za-z0-9+/]{22}==)", hashes)
+    return {
+        "url": url,
+        "total": int(length) if length.isdecimal() else None,
+        # A weak ETag promises the same meaning, not the same bytes.
+        "validator": etag if etag and not etag.startswith("W/") else changed,
+        "md5": base64.b64decode(md5[1]).hex() if md5 else None,
+    }
+
+
+def _goes_on(response: Any, start: int, note: dict, offered: dict) -> bool:
+    """Whether a 206 answer really continues our part, of the same file."""
+    span = response.headers.get("Content-Range", "")
+    return span.endswith(f"/{note['total']}") and (
+        span.startswith(f"bytes {start}-")
+        and offered["validator"] in (None, note["validator"])
+    )
+
+
+def _may_pass(error: Exception) -> bool:
+    if isinstance(error, urllib.error.HTTPError):
+        return error.code >= 500 or error.code in (408, 429)
+    reason = getattr(error, "reason", error)
+    return not isinstance(reason, ssl.SSLCertVerificationError)
+
+
+def _reason(error: Exception, host: str, timeout: float) -> str:
+    if isinstance(error, urllib.error.HTTPError):
+        return f"{host} answered {error.code} {error.reason}"
+    reason = getattr(error, "reason", error)
+    if isinstance(reason, TimeoutError):
+        return f"{host} sent nothing for {timeout:g} s (--timeout)"
+    if isinstance(reason, ConnectionRefusedError):
+        return f"{host} refuses connections"
+    if isinstance(reason, socket.gaierror):
+        return f"the name {host} cannot be looked up (is there a network?)"
+    return str(reason) or type(reason).__name__
+
+
+def _failed(url: str, partial: PartialFile, reason: str) -> str:
+    kept = "Nothing was received."
+    if partial.size:
+        of = partial.note.get("total")
+        kept = (
+            f"{partial.size:,}{f' of {of:,}' if of else ''} bytes are kept in "
+            f"{partial.bytes_path}: run the same command again to go on."
+        )
+    return (
+        f"Could not download {url}: {reason}. {kept} Another address can be "
+        f"given with --url, or the file put at {partial.path} by hand."
+    )
+
+
+class _Display:
+    """A progress bar and messages on standard error, or nothing."""
+
+    def __init__(self, name: str, quiet: bool):
+        self._quiet = quiet
+        self._bar = rich.progress.Progress(
+            rich.progress.TextColumn("{task.description}"),
+            rich.progress.BarColumn(),
+            rich.progress.DownloadColumn(),
+            rich.progress.TransferSpeedColumn(),
+            rich.progress.TimeRemainingColumn(),
+            console=rich.console.Console(stderr=True),
+            disable=quiet,
+        )
+        self._task = self._bar.add_task(name, total=None)
+
+    def __enter__(self) -> "_Display":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def show(self, received: int, total: int | None) -> None:
+        self._bar.update(self._task, completed=received, total=total)
+
+    def say(self, text: str) -> None:
+        if not self._quiet:
+            self._bar.console.print(text, markup=False, soft_wrap=True)
+
+
+def unpack(archive: Path, folder: Path, marker: str) -> None:
+    """Unpacks that folder of a zip which holds the file `marker`.
+
+    Every entry is looked at before the first is written: one that would leave
+    the folder (absolute, `..`, a drive letter, a link) refuses the whole zip.
+
+    Args:
+        archive: the zip.
+        folder: where the files go; what is there is removed first.
+        marker: a file name that occurs once. What lies beside and below it is
+            unpacked, whether the zip has a top folder or not.
+
+    Raises:
+        InputError: names the zip, the entry, and what is wrong with it.
+    """
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            entries = opened.infolist()
+            for entry in entries:
+                _require_harmless(archive, entry)
+            names = [PurePosixPath(entry.filename) for entry in entries]
+            roots = [name.parent for name in names if name.name == marker]
+            if len(roots) != 1:
+                raise InputError(
+                    f"{archive} must hold one {marker}. It holds {len(roots)}, "
+                    f"among {len(names)} entries: "
+                    f"{', '.join(map(str, names[:8]))}"
+                )
+            size = sum(entry.file_size for entry in entries)
+            require_space(archive.parent, size, f"Unpacking {archive}")
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            for entry, name in zip(entries, names):
+                if entry.is_dir() or not name.is_relative_to(roots[0]):
+                    continue
+                target = folder / name.relative_to(roots[0])
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with opened.open(entry) as source, open(target, "xb") as file:
+                    shutil.copyfileobj(source, file, CHUNK)
+    except DAMAGED as error:
+        raise InputError(f"{archive} is not a whole zip ({error}).") from error
+    except OSError as error:
+        raise InputError(f"Cannot unpack {archive}: {error}.") from error
+
+
+def _require_harmless(archive: Path, entry: zipfile.ZipInfo) -> None:
+    # Windows' reading of a path knows every separator, root and drive.
+    path = PureWindowsPath(entry.orig_filename)
+    mode = stat.S_IFMT(entry.external_attr >> 16)
+    if path.anchor or ".." in path.parts or ":" in entry.orig_filename:
+        wrong = "would leave the folder it is unpacked to"
+    elif mode not in (0, stat.S_IFREG, stat.S_IFDIR):
+        wrong = "is a link or a special file"
+    elif entry.flag_bits & 1:
+        wrong = "is encrypted"
+    elif entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        wrong = "is packed in another way than the released models are"
+    else:
+        return
+    raise InputError(
+        f"{archive} is refused and nothing was unpacked: its entry "
+        f"{entry.orig_filename!r} {wrong}."
+    )
