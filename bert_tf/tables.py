@@ -143,6 +143,8 @@ def read_lines(path: str, problems: Problems) -> Iterator[tuple[int, str]]:
         for line, raw in enumerate(file, start=1):
             if line == 1 and not raw.endswith(b"\n"):
                 _refuse_bare_carriage_returns(path, raw)
+            if not raw.rstrip(b"\r"):
+                return  # Carriage returns after the last line end.
             yield line, _decode(raw, line, problems)
 
 
