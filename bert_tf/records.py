@@ -1,0 +1,442 @@
+"""TFRecord files: what a record holds, how it is written, how it is read.
+
+Comes in: features as lists of numbers, and a `Schema` that says what each kind
+of record holds. Goes out: files, and `tf.data` datasets of batches. How an
+example becomes features is for the task modules; what is done with a batch,
+for `training.py`.
+
+A new kind of record is a new schema: a table of names, shapes and dtypes.
+"""
+
+import contextlib
+import dataclasses
+import math
+import os
+import socket
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+
+from bert_tf.errors import InputError
+from bert_tf.features import InputFeatures
+
+SHUFFLE_BUFFER = 100
+"""Records among which the next one is drawn, as in the original."""
+
+
+# -------------------------------------------------------------------- schemas
+
+
+@dataclasses.dataclass(frozen=True)
+class Feature:
+    """One named entry of a record.
+
+    Attributes:
+        shape: its shape in a batch, without the batch; () for one number.
+        dtype: "int64" or "float32", as stored. Integers are read as int32.
+        length_flag: the flag that sets its length, for error messages.
+        holds_token_ids: whether its values index the vocabulary.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str = "int64"
+    length_flag: str | None = None
+    holds_token_ids: bool = False
+
+    @property
+    def length(self) -> int:
+        """How many values a record has of it."""
+        return math.prod(self.shape)
+
+
+Schema = Mapping[str, Feature]
+Values = Mapping[str, Sequence[int] | Sequence[float]]
+
+
+def classifier_schema(max_seq_length: int) -> dict[str, Feature]:
+    """What run_classifier's records hold, under the original's names."""
+    tokens = Feature((max_seq_length,), length_flag="max_seq_length")
+    return {
+        "input_ids": dataclasses.replace(tokens, holds_token_ids=True),
+        "input_mask": tokens,
+        "segment_ids": tokens,
+        "label_ids": Feature(()),
+        "is_real_example": Feature(()),
+    }
+
+
+def classifier_values(features: InputFeatures) -> dict[str, list[int]]:
+    """The values of one record of `classifier_schema`."""
+    return {
+        "input_ids": features.input_ids,
+        "input_mask": features.input_mask,
+        "segment_ids": features.segment_ids,
+        "label_ids": [features.label_id],
+        "is_real_example": [int(features.is_real_example)],
+    }
+
+
+# -------------------------------------------------------------------- writing
+
+
+def encode(values: Values, schema: Schema) -> bytes:
+    """One serialized `tf.train.Example`; the same values give the same bytes.
+
+    Raises:
+        ValueError: the values are not those that the schema asks for.
+    """
+    if values.keys() != schema.keys():
+        raise ValueError(
+            f"A record must have the features {sorted(schema)}. "
+            f"Received: {sorted(values)}"
+        )
+    example = tf.train.Example()
+    for name, feature in schema.items():
+        if len(values[name]) != feature.length:
+            raise ValueError(
+                f"The feature {name} must have {feature.length} values. "
+                f"Received: {len(values[name])}"
+            )
+        entry = example.features.feature[name]
+        if feature.dtype == "int64":
+            entry.int64_list.value.extend(values[name])
+        else:
+            entry.float_list.value.extend(values[name])
+    return example.SerializeToString(deterministic=True)
+
+
+def write_records(
+    path: str,
+    records: Iterable[Values],
+    schema: Schema,
+    vocab_size: int | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> int:
+    """Writes a TFRecord file; it appears under its name once it is whole.
+
+    Args:
+        path: of the file; one that is there is replaced.
+        records: {feature name: values} of each record.
+        schema: what each of them must hold.
+        vocab_size: if given, token ids must be below it.
+        on_progress: called after each record with how many are written.
+
+    Returns:
+        How many records were written.
+
+    Raises:
+        InputError: a token id that the model has no embedding for, or a path
+            that cannot be written.
+    """
+    written = 0
+    with _whole_or_nothing(path) as name, _writer(name, path) as writer:
+        for values in records:
+            bad = _find_bad_id(values, schema, vocab_size)
+            if bad:
+                raise InputError(f"{path}, record {written + 1}: {bad}")
+            writer.write(encode(values, schema))
+            written += 1
+            if on_progress:
+                on_progress(written)
+    return written
+
+
+@contextlib.contextmanager
+def _writer(half_written: str, path: str) -> Iterator[tf.io.TFRecordWriter]:
+    try:
+        writer = tf.io.TFRecordWriter(half_written)
+    except tf.errors.OpError as error:
+        raise InputError(f"Cannot write {path}: {error.message}") from error
+    with writer:
+        yield writer
+
+
+@contextlib.contextmanager
+def _whole_or_nothing(path: str) -> Iterator[str]:
+    """A name to write under; the file is renamed once the block is done."""
+    name = f"{path}.{socket.gethostname()}-{os.getpid()}.incomplete"
+    _remove_left_overs(path)
+    try:
+        yield name
+        tf.io.gfile.rename(name, path, overwrite=True)
+    finally:
+        if tf.io.gfile.exists(name):
+            tf.io.gfile.remove(name)
+
+
+def _remove_left_overs(path: str) -> None:
+    """Removes what killed processes of this machine left of the same file."""
+    start = f"{path}.{socket.gethostname()}-"
+    for name in tf.io.gfile.glob(f"{start}*.incomplete"):
+        process = name[len(start) : -len(".incomplete")]
+        if process.isdigit() and not _is_running(int(process)):
+            tf.io.gfile.remove(name)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _find_bad_id(values: Values, schema: Schema, vocab_size: int | None) -> str:
+    if vocab_size is None:
+        return ""
+    for name, feature in schema.items():
+        if not feature.holds_token_ids or not values[name]:
+            continue
+        lowest, highest = min(values[name]), max(values[name])
+        if lowest < 0 or highest >= vocab_size:
+            return (
+                f"{name} must hold token ids from 0 to {vocab_size - 1}, as "
+                f"vocab_size={vocab_size} of the model's config says. It "
+                f"holds {lowest if lowest < 0 else highest}: the vocabulary "
+                "is not that of the model"
+            )
+    return ""
+
+
+# ------------------------------------------------------------------- checking
+
+
+def check_records(
+    files: Sequence[str],
+    schema: Schema,
+    vocab_size: int | None = None,
+    whole: bool = False,
+) -> None:
+    """Looks whether the files hold records of this schema.
+
+    Args:
+        files: TFRecord files.
+        schema: what each record must hold.
+        vocab_size: if given, token ids must be below it.
+        whole: looks at every record, not only at the first of each file.
+
+    Raises:
+        InputError: names file, record number from 1, feature, and what was
+            required and found; or a file that is missing, empty, cut off or
+            no TFRecord file.
+    """
+    for path in files:
+        number = 0
+        for number, serialized in enumerate(_serialized(path), start=1):
+            fault = _find_fault(serialized, schema, vocab_size)
+            if fault:
+                raise InputError(f"{path}, record {number}: {fault}")
+            if not whole:
+                break
+        if not number:
+            raise InputError(f"{path} must hold records. It has none")
+
+
+def count_records(path: str) -> int:
+    """How many records the file has.
+
+    Raises:
+        InputError: as `check_records` for the file as a whole.
+    """
+    return sum(1 for _ in _serialized(path))
+
+
+@contextlib.contextmanager
+def naming_bad_records(
+    files: Sequence[str], schema: Schema, vocab_size: int | None = None
+) -> Iterator[None]:
+    """Turns TensorFlow's error over a bad record into one that names it.
+
+    To be put around a loop over batches: TensorFlow says neither which file
+    nor which record it could not read.
+
+    Raises:
+        InputError: as `check_records`, if it finds what is wrong.
+    """
+    try:
+        yield
+    except (tf.errors.InvalidArgumentError, tf.errors.DataLossError):
+        check_records(files, schema, vocab_size, whole=True)
+        raise
+
+
+def _serialized(path: str) -> Iterator[bytes]:
+    if not tf.io.gfile.exists(path):
+        raise InputError(f"There is no file {path}: it must hold records")
+    if tf.io.gfile.isdir(path):
+        raise InputError(f"{path} must be a file of records, but is a folder")
+    number = 0
+    try:
+        for serialized in tf.data.TFRecordDataset(path).as_numpy_iterator():
+            number += 1
+            yield serialized
+    except tf.errors.OpError as error:
+        reason = (
+            "it is cut off or damaged there"
+            if number
+            else "is it a TFRecord file, and not compressed?"
+        )
+        raise InputError(
+            f"{path} cannot be read after record {number}: {reason} "
+            f"({str(error.message).split(' [Op:')[0]})"
+        ) from error
+
+
+def _find_fault(
+    serialized: bytes, schema: Schema, vocab_size: int | None
+) -> str:
+    try:
+        entries = tf.train.Example.FromString(serialized).features.feature
+    except DecodeError:
+        return f"must be a tf.train.Example, is {serialized[:20]!r}..."
+    values = {}
+    for name, feature in schema.items():
+        if name not in entries:
+            has = ", ".join(sorted(entries)) or "nothing"
+            return (
+                f"must have the feature {name}. It has {has}: was the file "
+                "made for another task?"
+            )
+        wanted = "int64_list" if feature.dtype == "int64" else "float_list"
+        kind = entries[name].WhichOneof("kind")
+        if kind != wanted:
+            return f"{name} must be a {wanted}, is a {kind}"
+        values[name] = list(getattr(entries[name], kind).value)
+        if len(values[name]) != feature.length:
+            flag = feature.length_flag
+            return f"{name} must have length {feature.length}" + (
+                f", as {flag}={feature.shape[0]} asks. It has length "
+                f"{len(values[name])}: give the {flag} that the file was "
+                "made with, or make the file again"
+                if flag
+                else f". It has length {len(values[name])}"
+            )
+    return _find_bad_id(values, schema, vocab_size)
+
+
+# -------------------------------------------------------------------- reading
+
+
+def training_batches(
+    files: Sequence[str],
+    schema: Schema,
+    batch_size: int,
+    seed: int | None = None,
+    start_step: int = 0,
+    vocab_size: int | None = None,
+    shards: int = 1,
+    shard: int = 0,
+) -> tf.data.Dataset:
+    """Batches without end: repeat, then shuffle, remainder dropped.
+
+    Order and buffer are the original's. With a seed, and the same
+    `tf.random.set_seed` (or none), the stream is always the same, and one that
+    starts at step n goes on exactly where another one was after n batches.
+    Skipped records are read, but not parsed.
+
+    Args:
+        files: TFRecord files, read one after the other.
+        schema: what each record holds.
+        batch_size: records of a step, over all shards.
+        seed: None draws another order each time; then `start_step` skips
+            records, but nothing can tell which.
+        start_step: how many batches were used before.
+        vocab_size: if given, a token id that is not below it is an error.
+        shards: into how many parts each batch is cut, one for each worker.
+        shard: which of them this stream is for, from 0.
+
+    Returns:
+        A dataset of {name: int32 or float32 [batch_size / shards, ...]}.
+
+    Raises:
+        ValueError: shards that a batch cannot be cut into, or that need a
+            seed to see the same stream.
+    """
+    if batch_size % shards or not 0 <= shard < shards:
+        raise ValueError(
+            "`batch_size` must be a multiple of `shards`, and `shard` below "
+            f"it. Received: batch_size={batch_size}, shards={shards}, "
+            f"shard={shard}"
+        )
+    if shards > 1 and seed is None:
+        raise ValueError(
+            "`seed` must be given with several shards, or each would cut its "
+            f"own batches. Received: seed=None, shards={shards}"
+        )
+    # Not reshuffled when iterated again: a dataset stands for one stream.
+    records = (
+        tf.data.TFRecordDataset(list(files))
+        .repeat()
+        .shuffle(
+            SHUFFLE_BUFFER,
+            seed=seed,
+            reshuffle_each_iteration=seed is None,
+        )
+        .skip(start_step * batch_size)
+        .batch(batch_size, drop_remainder=True)
+    )
+    if shards > 1:
+        size = batch_size // shards
+        records = records.map(lambda batch: batch[shard * size :][:size])
+    return _parsed(records, schema, vocab_size)
+
+
+def evaluation_batches(
+    files: Sequence[str],
+    schema: Schema,
+    batch_size: int,
+    vocab_size: int | None = None,
+    drop_remainder: bool = False,
+) -> tf.data.Dataset:
+    """All records once and in order; the last batch may be smaller.
+
+    Args:
+        files: TFRecord files, read one after the other.
+        schema: what each record holds.
+        batch_size: records of a batch.
+        vocab_size: if given, a token id that is not below it is an error.
+        drop_remainder: for devices that need batches of one size. The set
+            should be padded to a multiple then (`features.pad_examples`).
+
+    Returns:
+        A dataset of {name: int32 or float32 [B, ...]}.
+    """
+    records = tf.data.TFRecordDataset(list(files))
+    batches = records.batch(batch_size, drop_remainder=drop_remainder)
+    return _parsed(batches, schema, vocab_size)
+
+
+def _parsed(
+    batches: tf.data.Dataset, schema: Schema, vocab_size: int | None
+) -> tf.data.Dataset:
+    parsed = batches.map(
+        lambda serialized: parse_batch(serialized, schema, vocab_size),
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+    return parsed.prefetch(tf.data.AUTOTUNE)
+
+
+def parse_batch(
+    serialized: tf.Tensor, schema: Schema, vocab_size: int | None = None
+) -> dict[str, tf.Tensor]:
+    """Serialized records, string [B], as {name: int32 or float32 [B, ...]}."""
+    wanted = {
+        name: tf.io.FixedLenFeature(feature.shape, feature.dtype)
+        for name, feature in schema.items()
+    }
+    parsed = tf.io.parse_example(serialized, wanted)
+    for name, feature in schema.items():
+        # Models on accelerators take the nearest row of the embedding table
+        # for an id that is out of range, without an error.
+        if feature.holds_token_ids and vocab_size is not None:
+            fits = (parsed[name] >= 0) & (parsed[name] < vocab_size)
+            message = f"{name} holds an id that is not below {vocab_size}"
+            tf.debugging.Assert(tf.reduce_all(fits), [message])
+        # Integers are stored as int64, but a TPU computes with int32.
+        if feature.dtype == "int64":
+            parsed[name] = tf.cast(parsed[name], tf.int32)
+    return parsed
