@@ -4,4 +4,11 @@
 `from bert_tf import tokenization` or `from bert_tf.modeling import BertModel`.
 """
 
+import os as _os
+
+# TensorFlow's native side prints notices when it is imported. Without an NVIDIA
+# driver its errors, too, are only about the missing driver.
+_HAS_GPU = _os.path.exists("/proc/driver/nvidia")
+_os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if _HAS_GPU else "3")
+
 __version__ = "0.1.0"

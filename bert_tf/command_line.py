@@ -5,6 +5,7 @@ process that ends with 0, with 1 and one readable message, or with 128 + N after
 signal N. Logic of a task does not belong here.
 """
 
+import logging as python_logging
 import os
 import pathlib
 import sys
@@ -22,7 +23,6 @@ def run(define_flags, main, doc):
         main: function of the parsed `FlagValues`.
         doc: the script's docstring, shown by `--help`.
     """
-    _quiet_native_log()
     sys.modules["__main__"].__doc__ = doc
     values, known = flags.FLAGS, set(flags.FLAGS)
     define_flags(values)
@@ -30,6 +30,7 @@ def run(define_flags, main, doc):
         # absl's --help lists what is registered under the program's name.
         values.register_key_flag_for_module(sys.argv[0], values[name])
     logging.set_verbosity(logging.INFO)
+    logging.get_absl_handler().setFormatter(_LogFormat())
 
     def guarded(argv):
         if len(argv) > 1:
@@ -58,11 +59,14 @@ def _program():
     return pathlib.Path(sys.argv[0]).stem
 
 
-def _quiet_native_log():
-    # TensorFlow's C++ side prints notices at import. Where there is no NVIDIA
-    # driver even its errors are only about the missing one.
-    has_gpu = os.path.exists("/proc/driver/nvidia")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if has_gpu else "3")
+class _LogFormat(python_logging.Formatter):
+    """The time and the message; the level where it is more than a notice."""
+
+    def format(self, record):
+        level = record.levelname + ": " if record.levelno > 20 else ""
+        return f"{self.formatTime(record, '%H:%M:%S')} {level}" + (
+            super().format(record)
+        )
 
 
 def require_file(flag, path):

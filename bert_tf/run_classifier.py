@@ -24,6 +24,7 @@ from bert_tf import (
     command_line,
     devices,
     features,
+    files,
     heads,
     metrics,
     models,
@@ -302,7 +303,7 @@ class Classification:
             probabilities = np.exp(metrics.log_softmax(out["logits"][real]))
             for row in probabilities.astype(np.float32):
                 lines.append("\t".join(map(str, row)) + "\n")
-        checkpoints.write_text_atomically(path, "".join(lines))
+        files.write_text(path, "".join(lines))
         logging.info("Wrote %d predictions to %s.", len(lines), path)
         if self.flags.task_name.lower() == "tsv":
             self._write_labelled(lines)
@@ -312,7 +313,7 @@ class Classification:
         path = os.path.join(self.flags.output_dir, "test_predictions.txt")
         rows = [np.array(line.split("\t"), float) for line in lines]
         names = [f"{self.labels[row.argmax()]}\n" for row in rows]
-        checkpoints.write_text_atomically(path, "".join(names))
+        files.write_text(path, "".join(names))
         logging.info("Wrote the labels predicted to %s.", path)
 
     def _run(self, name, examples, batch_size, label):

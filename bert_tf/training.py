@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from bert_tf import checkpoints
+from bert_tf import checkpoints, files
 from bert_tf.errors import InputError, Interrupted
 from bert_tf.modeling import create_initializer, weights_to_come
 from bert_tf.optimization import (
@@ -223,18 +223,17 @@ def train(model, loss_fn, make_dataset, start, settings, strategy=None):
 
 
 def _restore_optimizer(optimizer, start):
-    slots = optimizer.slots()
     optimizer.iterations.assign(start.step)
-    try:
-        report = checkpoints.load(slots, start.prefix)
-        missing = report.missing
-    except checkpoints.NothingMatched:
-        missing = slots
-    if missing:
+    slots = optimizer.slots()
+    reader = checkpoints.CheckpointReader(start.prefix)
+    saved = {name: slot for name, slot in slots.items() if name in reader}
+    if saved:
+        checkpoints.load(saved, start.prefix)
+    if len(saved) < len(slots):
         logging.warning(
             "%s has no optimizer state for %d of %d slots: they start at 0.",
             start.prefix,
-            len(missing),
+            len(slots) - len(saved),
             len(slots),
         )
 
@@ -372,6 +371,7 @@ class _Progress:
         # Every 100 steps as in the original, but 20 times in a short run.
         self.log_every = max(1, min(100, remaining // 20))
         self.logged = first_step
+        self.has_compiled = False
         self.is_terminal = sys.stderr.isatty()
         # The last few calls, for a rate that follows changes of load.
         self.calls = collections.deque(maxlen=20)
@@ -388,6 +388,10 @@ class _Progress:
         self.calls.append((time.perf_counter(), step))
         (then, first), (now, _) = self.calls[0], self.calls[-1]
         rate = (step - first) / max(now - then, 1e-9)
+        if not self.has_compiled:
+            self.has_compiled = True
+            # The first call also compiles; the rate is not to remember it.
+            self.calls.popleft()
         text = self._line(step, float(losses[-1]), rate)
         if self.is_terminal:
             self._clear()
@@ -397,11 +401,13 @@ class _Progress:
             self.logged = step
             if not self.is_terminal:
                 logging.info("%s", text)
-            with self.writer.as_default(step):
-                tf.summary.scalar("loss", losses[-1])
-                tf.summary.scalar("gradient_norm", norms[-1])
-                tf.summary.scalar("learning_rate", self._learning_rate(step))
-                tf.summary.scalar("global_step/sec", rate)
+            scalars = {
+                "loss": losses[-1],
+                "gradient_norm": norms[-1],
+                "learning_rate": self._learning_rate(step),
+                "global_step/sec": rate,
+            }
+            _write_scalars(self.writer, step, scalars)
 
     def note(self, text):
         self._clear()
@@ -501,12 +507,21 @@ def write_eval_results(output_dir, results, more=()):
         text = str(value if isinstance(value, int) else np.float32(value))
         logging.info("  %s = %s", key, text)
         lines.append(f"{key} = {text}\n")
-    checkpoints.write_text_atomically(path, "".join(lines))
+    files.write_text(path, "".join(lines))
     writer = tf.summary.create_file_writer(os.path.join(output_dir, "eval"))
-    with writer.as_default(results["global_step"]):
-        for key, value in {**results, **more}.items():
-            tf.summary.scalar(key, float(value))
+    _write_scalars(writer, results["global_step"], {**results, **more})
     writer.close()
+
+
+def _write_scalars(writer, step, scalars):
+    # What `tf.summary.scalar` writes, but that one needs TensorBoard installed
+    # where training runs.
+    metadata = tf.compat.v1.SummaryMetadata()
+    metadata.plugin_data.plugin_name = "scalars"
+    with writer.as_default(step):
+        for name, value in scalars.items():
+            tf.summary.write(name, tf.constant(float(value)), metadata=metadata)
+    writer.flush()
 
 
 def set_seed(seed):
