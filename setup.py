@@ -35,6 +35,7 @@ setup(
             "pytest-xdist>=3.6",
             "ruff>=0.6",
             "safetensors>=0.4.3",
+            "setuptools>=77",
         ],
     },
     entry_points={

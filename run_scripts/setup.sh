@@ -1,0 +1,36 @@
+# Makes .venv with the locked packages. Sourced by the other scripts; leaves
+# $PYTHON, the interpreter to use.
+#
+# BERT_TF_VENV names another folder for the environment.
+
+repository="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+venv="${BERT_TF_VENV:-$repository/.venv}"
+PYTHON="$venv/bin/python"
+lock="$repository/requirements.lock"
+
+supported='import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'
+
+find_python() {
+    local name
+    for name in python3 python3.11 python3.12 python3.13; do
+        if command -v "$name" > /dev/null && "$name" -c "$supported" 2> /dev/null
+        then
+            echo "$name"
+            return
+        fi
+    done
+    echo "bert_tf needs Python 3.11, 3.12 or 3.13; none is on the PATH." >&2
+    return 1
+}
+
+if ! cmp -s "$lock" "$venv/installed.lock"; then
+    python="$(find_python)" || exit 1
+    echo "Installing the packages of requirements.lock into $venv" \
+        "(about 2 GB; a few minutes)" >&2
+    "$python" -m venv "$venv"
+    "$PYTHON" -m pip install --quiet --disable-pip-version-check \
+        --require-hashes --requirement "$lock"
+    "$PYTHON" -m pip install --quiet --disable-pip-version-check \
+        --no-deps --no-build-isolation --editable "$repository"
+    cp "$lock" "$venv/installed.lock"
+fi
