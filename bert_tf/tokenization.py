@@ -1,0 +1,495 @@
+"""Text to WordPiece tokens and ids, exactly as the released models saw them.
+
+Comes in: text (`str`, or UTF-8 `bytes`) and a vocabulary file. Goes out:
+tokens, their ids, and for each token the characters it was made from. What is
+put around the tokens ([CLS], padding, ...) belongs to `features.py`.
+
+The rules are those of google-research/bert:
+
+    text -> words      at whitespace, and around every CJK character
+    word -> tokens     control characters dropped, lower-cased, accents
+                       stripped, punctuation split off       (BasicTokenizer)
+    token -> pieces    longest match in the vocabulary   (WordpieceTokenizer)
+
+What becomes of a word depends on nothing outside the word. So each distinct
+word is worked out once and then remembered (`WordCache`). That is where the
+speed comes from, and why the rules themselves can be written plainly.
+"""
+
+import functools
+import itertools
+import logging
+import os
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from bert_tf.errors import InputError
+
+_log = logging.getLogger(__name__)
+
+# The CJK blocks that the original knew, first and last code point. Later
+# extensions, kana and Hangul are not among them: such text is split at spaces.
+CJK_RANGES = (
+    (0x3400, 0x4DBF),
+    (0x4E00, 0x9FFF),
+    (0xF900, 0xFAFF),
+    (0x20000, 0x2A6DF),
+    (0x2A700, 0x2B73F),
+    (0x2B740, 0x2B81F),
+    (0x2B820, 0x2CEAF),
+    (0x2F800, 0x2FA1F),
+)
+
+# What ends a word: all that `str.split` breaks at, except the control
+# characters among it (\v, \f, \x1c to \x1f, \x85). Those are dropped from the
+# word before it could be split, so "a\fb" is the word "ab".
+SEPARATORS = " \t\n\r\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+
+_CJK = "".join(f"{chr(first)}-{chr(last)}" for first, last in CJK_RANGES)
+_WORD = re.compile(f"[{_CJK}]|[^{SEPARATORS}{_CJK}]+")
+_ASCII_TOKEN = re.compile("[0-9A-Za-z]+|[^0-9A-Za-z ]")
+
+# Models known by name, and the `do_lower_case` that each was trained with.
+LOWER_CASES = {
+    "uncased_L-12_H-768_A-12": True,
+    "uncased_L-24_H-1024_A-16": True,
+    "multilingual_L-12_H-768_A-12": True,
+    "chinese_L-12_H-768_A-12": True,
+    "cased_L-12_H-768_A-12": False,
+    "cased_L-24_H-1024_A-16": False,
+    "multi_cased_L-12_H-768_A-12": False,
+}
+
+
+class UnknownTokenError(InputError, KeyError):
+    """A token, or an id, that the vocabulary does not have."""
+
+    __str__ = Exception.__str__  # KeyError's shows the repr of the message.
+
+
+class Piece(NamedTuple):
+    """A token, and where in the text it comes from: `text[start:end]`."""
+
+    token: str
+    start: int
+    end: int
+
+
+def validate_case_matches_checkpoint(
+    do_lower_case: bool, init_checkpoint: str | None
+) -> None:
+    """Refuses a cased model with lower-casing, and the other way round.
+
+    Knows seven models of 2018 by the folder that `bert_model.ckpt` lies in, as
+    the original did; says nothing about any other checkpoint.
+
+    Raises:
+        InputError: the model's name contradicts `do_lower_case`.
+    """
+    path = os.fspath(init_checkpoint or "")
+    found = re.search(r"([A-Za-z0-9_-]+)/bert_model\.ckpt", path)
+    model = found.group(1) if found else ""
+    if LOWER_CASES.get(model, bool(do_lower_case)) != bool(do_lower_case):
+        raise InputError(
+            f"The model {model} needs --do_lower_case={not do_lower_case}, as "
+            "it was trained. Received: "
+            f"--do_lower_case={bool(do_lower_case)}, --init_checkpoint={path}. "
+            "If the folder only happens to have this name, rename it."
+        )
+
+
+def convert_to_unicode(text: str | bytes) -> str:
+    """Returns `text` as `str`; in `bytes`, what is not UTF-8 is left out.
+
+    Raises:
+        InputError: `text` is neither `str` nor `bytes`.
+    """
+    if isinstance(text, str):
+        return text
+    if isinstance(text, bytes):
+        return text.decode("utf-8", "ignore")
+    raise InputError(
+        f"Text must be str or bytes. Received: {text!r} of type "
+        f"{type(text).__name__}"
+    )
+
+
+def printable_text(text: str | bytes) -> str:
+    """Returns `text` as `str`, for printing and logging."""
+    return convert_to_unicode(text)
+
+
+def load_vocab(vocab_file: str | os.PathLike[str]) -> dict[str, int]:
+    """Reads a vocabulary: one token per line, the first line has id 0.
+
+    Whitespace around a token does not count, nor does any carriage return. As
+    in the original, a blank line is the token "" and takes an id, a token that
+    comes again keeps its place but gets the later id, and a byte-order mark
+    becomes part of the first token. None of these can be meant, so they are
+    logged as warnings.
+
+    Raises:
+        InputError: the file cannot be read, or is not UTF-8.
+    """
+    try:
+        with open(os.fspath(vocab_file), "rb") as reader:
+            content = reader.read()
+    except (OSError, TypeError, ValueError) as error:
+        raise InputError(
+            "The vocabulary must be a local file with one token per line. "
+            f"Received: vocab_file={vocab_file!r}, which cannot be read: "
+            f"{error}"
+        ) from error
+    try:
+        text = content.decode("utf-8").replace("\r", "")
+    except UnicodeDecodeError as error:
+        number = content.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"{vocab_file}, line {number}: the vocabulary must be UTF-8. "
+            f"Received: byte 0x{content[error.start]:02x} ({error.reason}). "
+            "Save the file as UTF-8."
+        ) from error
+    lines = text.split("\n")
+    if not lines[-1]:
+        lines.pop()
+    _warn_of_oddities(vocab_file, lines)
+    return {line.strip(): index for index, line in enumerate(lines)}
+
+
+def _warn_of_oddities(vocab_file, lines):
+    """Logs the first line, and the number, of what no vocabulary intends."""
+    marked, blank, repeated, seen = [], [], [], set()
+    for number, line in enumerate(lines, start=1):
+        token = line.strip()
+        if number == 1 and token.startswith("\ufeff"):
+            marked.append(number)
+        # Two released vocabularies have U+2028 alone on a line: not blank.
+        if not line.strip(" \t"):
+            blank.append(number)
+        elif token in seen:
+            repeated.append(number)
+        seen.add(token)
+    for numbers, oddity in (
+        (marked, "starts with a byte-order mark"),
+        (blank, "is blank"),
+        (repeated, "repeats an earlier token"),
+    ):
+        if numbers:
+            text = "%s: line %d %s (lines of this kind: %d)"
+            _log.warning(text, vocab_file, numbers[0], oddity, len(numbers))
+
+
+def convert_by_vocab(
+    vocab: Mapping, items: Iterable, name: str = "the vocabulary"
+) -> list:
+    """Looks up every item; `name` says in an error what was looked up in.
+
+    Raises:
+        UnknownTokenError: an item is not there (an `InputError` and, as in the
+            original, a `KeyError`).
+    """
+    try:
+        return list(map(vocab.__getitem__, items))
+    except KeyError as error:
+        raise UnknownTokenError(
+            f"Every item must be one of the {len(vocab)} entries of {name}. "
+            f"Received: {error.args[0]!r}. Take tokens from a tokenizer with "
+            "this vocabulary, and ids from a model with it."
+        ) from None
+
+
+def convert_tokens_to_ids(
+    vocab: Mapping[str, int], tokens: Iterable[str]
+) -> list[int]:
+    """Returns the id of each token; `UnknownTokenError` where there is none."""
+    return convert_by_vocab(vocab, tokens)
+
+
+def convert_ids_to_tokens(
+    inv_vocab: Mapping[int, str], ids: Iterable[int]
+) -> list[str]:
+    """Returns the token of each id; `UnknownTokenError` where there is none."""
+    return convert_by_vocab(inv_vocab, ids)
+
+
+def whitespace_tokenize(text: str) -> list[str]:
+    """Splits at whitespace of any kind."""
+    return text.split()
+
+
+def is_dropped(char: str) -> bool:
+    """Says whether a word loses `char`: NUL, U+FFFD, control and format."""
+    return char in "\0\ufffd" or unicodedata.category(char) in ("Cc", "Cf")
+
+
+@functools.lru_cache(maxsize=1 << 12)
+def is_punctuation(char: str) -> bool:
+    """Says whether `char` is a token of its own.
+
+    Of ASCII, all that is neither letter, digit, space nor control, although
+    Unicode calls some of it symbols ($, +, ^, ...); elsewhere what Unicode
+    calls punctuation, so that the euro sign is none.
+    """
+    if char.isascii():
+        return char.isprintable() and not char.isalnum() and char != " "
+    return unicodedata.category(char).startswith("P")
+
+
+def is_accent(char: str) -> bool:
+    """Says whether `char` is a mark with no width of its own (category Mn)."""
+    return unicodedata.category(char) == "Mn"
+
+
+class WordCache(dict):
+    """Remembers `split(word)` for the words that come again and again.
+
+    Bounded: words longer than `LONGEST_WORD`, which seldom return, are not
+    kept, and what was not asked for while `MOST_WORDS` others came is
+    forgotten. Threads may share one.
+    """
+
+    MOST_WORDS = 1 << 16
+    LONGEST_WORD = 32
+
+    def __init__(self, split: Callable[[str], tuple[str, ...]]):
+        super().__init__()
+        self.split = split
+        self.older: dict[str, tuple[str, ...]] = {}
+
+    def __missing__(self, word: str) -> tuple[str, ...]:
+        parts = self.older.get(word)
+        if parts is None:
+            parts = self.split(word)
+        if len(word) <= self.LONGEST_WORD:
+            if len(self) >= self.MOST_WORDS:
+                self.older = dict(self)
+                self.clear()
+            self[word] = parts
+        return parts
+
+    def __reduce__(self):
+        return type(self), (self.split,)  # Pickled empty.
+
+
+class WordSplitter:
+    """What the two tokenizers share: a `split_word`, and its cache."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Sets an attribute, and forgets what followed from its old value."""
+        super().__setattr__(name, value)
+        for derived in ("_cache", "_longest_token"):
+            vars(self).pop(derived, None)
+
+    @functools.cached_property
+    def _cache(self) -> WordCache:
+        return WordCache(self.split_word)
+
+    def split_word(self, word: str) -> tuple[str, ...]:
+        raise NotImplementedError
+
+    def split_words(self, words: Iterable[str]) -> list[str]:
+        """Returns what `split_word` makes of each word, in one list."""
+        found = map(self._cache.__getitem__, words)
+        return list(itertools.chain.from_iterable(found))
+
+
+class BasicTokenizer(WordSplitter):
+    """Splits text into words and punctuation, and normalizes them.
+
+    Args:
+        do_lower_case: lower-case the text.
+        strip_accents: take accents and other marks off (é to e, Hangul into
+            single jamo). None, as in the original: if `do_lower_case`.
+    """
+
+    def __init__(
+        self, do_lower_case: bool = True, strip_accents: bool | None = None
+    ):
+        if strip_accents not in (None, True, False):
+            raise InputError(
+                "`strip_accents` must be True, False or None (as "
+                f"`do_lower_case`). Received: strip_accents={strip_accents!r}"
+            )
+        self.do_lower_case = do_lower_case
+        self.strip_accents = strip_accents
+
+    def tokenize(self, text: str | bytes) -> list[str]:
+        """Returns the tokens of `text`."""
+        text = convert_to_unicode(text)
+        if text.isascii() and text.isprintable():
+            # Nothing to drop or strip, and no letter minds its neighbours.
+            text = text.lower() if self.do_lower_case else text
+            return _ASCII_TOKEN.findall(text)
+        return self.split_words(_WORD.findall(text))
+
+    def tokenize_with_offsets(self, text: str | bytes) -> list[Piece]:
+        """Returns the tokens of `text` and where they come from.
+
+        See `FullTokenizer.tokenize_with_offsets`.
+        """
+        return [
+            Piece(token, spans[0][0], spans[-1][1])
+            for token, spans in self.align(text)
+        ]
+
+    def align(
+        self, text: str | bytes
+    ) -> Iterator[tuple[str, list[tuple[int, int]]]]:
+        """Yields each token with the span in `text` of each character of it."""
+        for match in _WORD.finditer(convert_to_unicode(text)):
+            spans = self._character_spans(match.group(), match.start())
+            done = 0
+            for token in self._cache[match.group()]:
+                yield token, spans[done : done + len(token)]
+                done += len(token)
+
+    def split_word(self, word: str) -> tuple[str, ...]:
+        """Returns the tokens of one word (no whitespace; CJK alone)."""
+        word = self.normalize(word)
+        if word.isalnum():
+            return (word,)
+        spaced = (f" {c} " if is_punctuation(c) else c for c in word)
+        return tuple("".join(spaced).split())
+
+    def normalize(self, word: str) -> str:
+        """Drops characters, lower-cases and strips accents, in this order."""
+        if not word.isprintable() or "\ufffd" in word:
+            word = "".join(c for c in word if not is_dropped(c))
+        if self.do_lower_case:
+            word = word.lower()
+        stripping = self.strip_accents
+        if self.do_lower_case if stripping is None else stripping:
+            word = unicodedata.normalize("NFD", word)
+            if not word.isalnum():
+                word = "".join(c for c in word if not is_accent(c))
+        return word
+
+    def _character_spans(self, word, start):
+        """Returns for each character of `normalize(word)` whence it comes.
+
+        How many characters one becomes does not depend on its neighbours (a
+        final sigma is still one), so each is normalized alone. An accent that
+        is gone belongs to the character before it.
+        """
+        places = range(start, start + len(word))
+        if word.isascii() and word.isprintable():
+            return [(place, place + 1) for place in places]
+        spans = []
+        for place, char in zip(places, word):
+            left = len(self.normalize(char))
+            spans += [(place, place + 1)] * left
+            if not left and spans and not is_dropped(char):
+                spans[-1] = (spans[-1][0], place + 1)
+        return spans
+
+
+class WordpieceTokenizer(WordSplitter):
+    """Splits tokens into the longest pieces that the vocabulary has.
+
+    Args:
+        vocab: what `load_vocab` returns, or any container of tokens. Results
+            are remembered: to change it, assign another.
+        unk_token: stands for a word that cannot be put together from pieces.
+        max_input_chars_per_word: a longer word is `unk_token`.
+    """
+
+    def __init__(
+        self,
+        vocab: Mapping[str, int],
+        unk_token: str = "[UNK]",
+        max_input_chars_per_word: int = 200,
+    ):
+        self.vocab = vocab
+        self.unk_token = unk_token
+        self.max_input_chars_per_word = max_input_chars_per_word
+
+    def tokenize(self, text: str | bytes) -> list[str]:
+        """Returns the pieces of whitespace-separated tokens.
+
+        "unaffable" becomes ["un", "##aff", "##able"].
+        """
+        return self.split_words(convert_to_unicode(text).split())
+
+    @functools.cached_property
+    def _longest_token(self) -> int:
+        return max(map(len, self.vocab), default=0)
+
+    def split_word(self, word: str) -> tuple[str, ...]:
+        """Returns the pieces of one token, greedily from the left."""
+        if word.split() != [word]:  # Not one of `BasicTokenizer`'s.
+            return tuple(self.tokenize(word))
+        if len(word) > self.max_input_chars_per_word:
+            return (self.unk_token,)
+        vocab, longest = self.vocab, self._longest_token
+        pieces: list[str] = []
+        rest, shortest = word, 1
+        while len(rest) >= shortest:
+            for end in range(min(len(rest), longest), shortest - 1, -1):
+                if rest[:end] in vocab:
+                    break
+            else:
+                return (self.unk_token,)
+            pieces.append(rest[:end])
+            rest, shortest = "##" + rest[end:], len("##") + 1
+        return tuple(pieces)
+
+
+class FullTokenizer:
+    """Text to the pieces of a vocabulary file, and to ids and back.
+
+    Args:
+        vocab_file: path of a `vocab.txt`.
+        do_lower_case: lower-case the text (the uncased models), and strip
+            accents unless `strip_accents` says otherwise.
+        strip_accents: True or False to decide it apart from lower-casing; the
+            released models want None.
+    """
+
+    def __init__(
+        self,
+        vocab_file: str | os.PathLike[str],
+        do_lower_case: bool = True,
+        strip_accents: bool | None = None,
+    ):
+        self.vocab_file = vocab_file
+        self.vocab = load_vocab(vocab_file)
+        self.inv_vocab = {index: token for token, index in self.vocab.items()}
+        self.basic_tokenizer = BasicTokenizer(do_lower_case, strip_accents)
+        self.wordpiece_tokenizer = WordpieceTokenizer(self.vocab)
+
+    def tokenize(self, text: str | bytes) -> list[str]:
+        """Returns the pieces of `text`."""
+        tokens = self.basic_tokenizer.tokenize(text)
+        return self.wordpiece_tokenizer.split_words(tokens)
+
+    def tokenize_with_offsets(self, text: str | bytes) -> list[Piece]:
+        """Returns the pieces of `text` and where they come from.
+
+        The tokens are those of `tokenize`; `text[start:end]` are the
+        characters that the piece was made from, with the control characters
+        between them, and with accents that were stripped. For [UNK] it is the
+        whole word. Pieces of one character (Hangul jamo) have the same span.
+        The spans of `bytes` count in `convert_to_unicode(text)`.
+        """
+        found = []
+        for token, spans in self.basic_tokenizer.align(text):
+            pieces = self.wordpiece_tokenizer.split_words([token])
+            # A single piece is all of the token, however long [UNK] may be.
+            widths = [len(piece) - len("##") for piece in pieces]
+            widths[0] = len(token) - sum(widths[1:])
+            done = 0
+            for piece, width in zip(pieces, widths):
+                first, last = spans[done], spans[done + width - 1]
+                found.append(Piece(piece, first[0], last[1]))
+                done += width
+        return found
+
+    def convert_tokens_to_ids(self, tokens: Iterable[str]) -> list[int]:
+        """Returns the id of each token; `UnknownTokenError` if it has none."""
+        return convert_by_vocab(self.vocab, tokens, str(self.vocab_file))
+
+    def convert_ids_to_tokens(self, ids: Iterable[int]) -> list[str]:
+        """Returns the token of each id; `UnknownTokenError` if it has none."""
+        return convert_by_vocab(self.inv_vocab, ids, str(self.vocab_file))
