@@ -335,16 +335,16 @@ class EmbeddingPostprocessor(keras.layers.Layer):
 
     def build(self, word_embeddings_shape, token_type_ids_shape):
         config = self.config
-        initializer = create_initializer(config.initializer_range)
+        # An initializer each: one alone would draw the same rows twice.
         self.token_type_embeddings = self.add_weight(
             name="token_type_embeddings",
             shape=(config.type_vocab_size, config.hidden_size),
-            initializer=initializer,
+            initializer=create_initializer(config.initializer_range),
         )
         self.position_embeddings = self.add_weight(
             name="position_embeddings",
             shape=(config.max_position_embeddings, config.hidden_size),
-            initializer=initializer,
+            initializer=create_initializer(config.initializer_range),
         )
         self.layer_norm.build(word_embeddings_shape)
 
