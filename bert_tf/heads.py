@@ -81,7 +81,7 @@ class NextSentenceHead(_Head):
         super().__init__(config, name=name, **kwargs)
 
     def build(self, pooled_output_shape):
-        _add_output_weights(self, 2)
+        _add_output_weights(self, 2, self.config.initializer_range)
 
     def call(self, pooled_output):
         return _project(self, pooled_output)
@@ -186,12 +186,12 @@ class SpanHead(_Head):
         return {"start_logits": logits[..., 0], "end_logits": logits[..., 1]}
 
 
-def _add_output_weights(layer, num_outputs):
+def _add_output_weights(layer, num_outputs, stddev=0.02):
     # The original keeps these kernels as [outputs, D] and multiplies with the
     # transpose. Drawn even inside `weights_to_come()`: fine-tuning starts from
     # checkpoints without them.
     layer.output_weights = keras.Variable(
-        keras.initializers.TruncatedNormal(stddev=0.02),
+        keras.initializers.TruncatedNormal(stddev=stddev),
         shape=(num_outputs, layer.config.hidden_size),
         name="output_weights",
     )
