@@ -64,7 +64,9 @@ class MaskedLMHead(_Head):
         masked = gather_positions(sequence_output, positions)  # [B, P, D]
         masked = self.layer_norm(self.transform(masked))
         table = ops.cast(embedding_table, masked.dtype)
-        return masked @ ops.transpose(table) + self.output_bias
+        # Not `@`: TensorFlow's gradient of a batched product holds the table
+        # once for each row of the batch before it sums.
+        return ops.matmul(masked, ops.transpose(table)) + self.output_bias
 
 
 class NextSentenceHead(_Head):

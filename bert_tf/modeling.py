@@ -312,7 +312,10 @@ class EmbeddingLookup(keras.layers.Layer):
         table = ops.convert_to_tensor(self.word_embeddings)
         if self.use_one_hot_embeddings:
             size = self.config.vocab_size
-            return ops.one_hot(input_ids, size, dtype=table.dtype) @ table
+            one_hot = ops.one_hot(input_ids, size, dtype=table.dtype)
+            # Not `@`: TensorFlow's gradient of a batched product holds the
+            # table once for each row of the batch before it sums.
+            return ops.matmul(one_hot, table)
         return ops.take(table, input_ids, axis=0)
 
 
