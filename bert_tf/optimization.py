@@ -13,6 +13,7 @@ CLIP_NORM = 1.0
 NO_DECAY = ("LayerNorm", "layer_norm", "bias")
 
 
+@keras.saving.register_keras_serializable("bert_tf")
 class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
     """Linear decay to 0 from step 0 on, with a linear warm-up laid over it.
 
@@ -51,6 +52,7 @@ class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
+@keras.saving.register_keras_serializable("bert_tf")
 class AdamWeightDecayOptimizer(keras.optimizers.Optimizer):
     """Adam without bias correction, with weight decay beside the gradient.
 
