@@ -19,6 +19,7 @@ files, and the replacement is removed, its index first. Whenever the process is
 killed, a reader finds the old pair whole or the new one.
 """
 
+import contextlib
 import dataclasses
 import logging
 import os
@@ -233,8 +234,10 @@ def _read_state(folder):
     path = _join(folder, STATE_FILE)
     if not tf.io.gfile.exists(path):
         return None
-    # It returns None for what it cannot parse.
-    state = tf.train.get_checkpoint_state(folder)
+    try:
+        state = tf.train.get_checkpoint_state(folder)  # None if not parsed.
+    except (UnicodeDecodeError, tf.errors.OpError):
+        state = None
     if state is None or not state.model_checkpoint_path:
         raise InputError(
             f"{path} must name checkpoints, as in "
@@ -292,12 +295,13 @@ class CheckpointReader:
     def __init__(self, path):
         self.path = find(path)
         self._stored = _current(self.path)
+        _check_readable(self.path)
         try:
             self._reader = tf.compat.v1.train.NewCheckpointReader(self._stored)
         except _READ_ERRORS as error:
             raise InputError(
                 f"{self._stored}{INDEX} is damaged or not a checkpoint's "
-                f"index; copy it again. TensorFlow says: {_first_line(error)}"
+                f"index; copy it again. TensorFlow says: {_reason(error)}"
             ) from error
         shapes = self._reader.get_variable_to_shape_map()
         dtypes = self._reader.get_variable_to_dtype_map()
@@ -328,7 +332,7 @@ class CheckpointReader:
             raise InputError(
                 f"The bytes of `{name}` in {self._stored} are missing or "
                 "damaged; copy or download the checkpoint again. TensorFlow "
-                f"says: {_first_line(error)}"
+                f"says: {_reason(error)}"
             ) from error
 
     def nbytes(self, names):
@@ -552,6 +556,15 @@ def _data_files(prefix):
     return [_join(folder, file) for file in names if pattern.match(file)]
 
 
+def _check_readable(path):
+    # Its reader takes a path for a pattern, and these find no file.
+    if "[" in path or "\\" in path:
+        raise InputError(
+            "TensorFlow cannot read checkpoints from a path with `[` or a "
+            f"backslash in it. Rename the folder. Received: {path}"
+        )
+
+
 def _is_v1(path):
     """Whether it is a checkpoint of before 2017: one file, a sorted table."""
     if not tf.io.gfile.exists(path) or tf.io.gfile.stat(path).length < 48:
@@ -626,7 +639,7 @@ def check_vocab(vocab_size, vocab_file, config_file="the config"):
             text = file.read()
     except tf.errors.OpError as error:
         raise InputError(
-            f"The vocabulary cannot be read: {vocab_file}: {_first_line(error)}"
+            f"The vocabulary cannot be read: {vocab_file}: {_reason(error)}"
         ) from error
     lines = text.count(b"\n") + (not text.endswith(b"\n") and text != b"")
     if lines == vocab_size:
@@ -662,32 +675,28 @@ def write(prefix, values):
             before still is.
     """
     prefix = os.fspath(prefix)
+    _check_readable(prefix)
     names = sorted(values)
-    try:
-        with tf.device("CPU:0"):
-            tensors = [_storable(name, values[name]) for name in names]
-            tf.io.gfile.makedirs(os.path.dirname(prefix) or ".")
-            _settle(prefix)
-            tf.raw_ops.SaveV2(
-                prefix=prefix + _UNFINISHED,
-                tensor_names=names,
-                shape_and_slices=[""] * len(names),
-                tensors=tensors,
-            )
-        _flush(prefix + _UNFINISHED + DATA)
-        _flush(prefix + _UNFINISHED + INDEX)
-        # The index last: from then on the replacement counts.
-        for suffix in (DATA, INDEX):
-            _rename(
-                prefix + _UNFINISHED + suffix, prefix + _REPLACEMENT + suffix
-            )
+    with _reporting(prefix):
+        tf.io.gfile.makedirs(os.path.dirname(prefix) or ".")
         _settle(prefix)
-    except (tf.errors.OpError, OSError) as error:
-        _remove_files(prefix + _UNFINISHED)
-        raise InputError(
-            f"The checkpoint {prefix} could not be written; what was there "
-            f"before is untouched. {_first_line(error)}"
-        ) from error
+        try:
+            with tf.device("CPU:0"):
+                tf.raw_ops.SaveV2(
+                    prefix=prefix + _UNFINISHED,
+                    tensor_names=names,
+                    shape_and_slices=[""] * len(names),
+                    tensors=[_storable(name, values[name]) for name in names],
+                )
+            _flush(prefix + _UNFINISHED + DATA)
+            _flush(prefix + _UNFINISHED + INDEX)
+        except Exception:
+            _remove_files(prefix + _UNFINISHED)
+            raise
+        # The index last: from then on the replacement counts.
+        for end in (DATA, INDEX):
+            _rename(prefix + _UNFINISHED + end, prefix + _REPLACEMENT + end)
+        _settle(prefix)
 
 
 def save(folder, step, values, keep=5):
@@ -709,9 +718,10 @@ def save(folder, step, values, keep=5):
     Raises:
         InputError: it cannot be written. What was there before still is.
     """
-    folder, name = os.fspath(folder), f"model.ckpt-{step}"
-    prefix = _join(folder, name)
-    _clear_leftovers(folder)
+    folder = os.fspath(folder)
+    prefix = _join(folder, f"model.ckpt-{step}")
+    with _reporting(prefix):
+        _clear_leftovers(folder)
     write(prefix, {**values, GLOBAL_STEP: np.int64(step)})
 
     state = _read_state(folder)
@@ -719,11 +729,24 @@ def save(folder, step, values, keep=5):
     older = [_in_folder(folder, old) for old in older]
     named = [old for old in older if old != prefix] + [prefix]
     kept = named[-keep:] if keep else named
-    _write_state(folder, [_relative(path, folder) for path in kept])
+    with _reporting(_join(folder, STATE_FILE)):
+        _write_state(folder, [_relative(path, folder) for path in kept])
     for old in named[: len(named) - len(kept)]:
         if _relative(old, folder) != old:  # One elsewhere is not ours.
             _delete(old)
     return prefix
+
+
+@contextlib.contextmanager
+def _reporting(path):
+    """Says in our words that a path could not be written."""
+    try:
+        yield
+    except (tf.errors.OpError, OSError) as error:
+        raise InputError(
+            f"{path} could not be written: {_reason(error)}. The checkpoints "
+            "that were there before are untouched."
+        ) from error
 
 
 def _storable(name, value):
@@ -747,17 +770,17 @@ def _current(prefix):
 
 def _settle(prefix):
     """Puts a replacement in place, and clears what a killed write left."""
-    if tf.io.gfile.exists(prefix + _REPLACEMENT + INDEX):
-        for suffix in (DATA, INDEX):
-            _link(prefix + _REPLACEMENT + suffix, prefix + _UNFINISHED + suffix)
-            _rename(prefix + _UNFINISHED + suffix, prefix + suffix)
-        tf.io.gfile.remove(prefix + _REPLACEMENT + INDEX)
-        # Had the old one more data files than this.
-        for file in _data_files(prefix):
-            if not file.endswith(DATA):
-                tf.io.gfile.remove(file)
-    _remove_files(prefix + _REPLACEMENT)
+    # First of all: an unfinished file may be a second name of the replacement.
     _remove_files(prefix + _UNFINISHED)
+    if tf.io.gfile.exists(prefix + _REPLACEMENT + INDEX):
+        for end in (DATA, INDEX):
+            _link(prefix + _REPLACEMENT + end, prefix + _UNFINISHED + end)
+            _rename(prefix + _UNFINISHED + end, prefix + end)
+        for file in _data_files(prefix):
+            if not file.endswith(DATA):  # What was replaced had several.
+                tf.io.gfile.remove(file)
+        tf.io.gfile.remove(prefix + _REPLACEMENT + INDEX)
+    _remove_files(prefix + _REPLACEMENT)
 
 
 def _clear_leftovers(folder):
@@ -774,15 +797,10 @@ def _write_state(folder, names):
         folder, names[-1], names
     )
     path = _join(folder, STATE_FILE)
-    try:
-        with tf.io.gfile.GFile(path + _UNFINISHED, "w") as file:
-            file.write(str(state))
-        _flush(path + _UNFINISHED)
-        _rename(path + _UNFINISHED, path)
-    except (tf.errors.OpError, OSError) as error:
-        raise InputError(
-            f"{path} could not be written. {_first_line(error)}"
-        ) from error
+    with tf.io.gfile.GFile(path + _UNFINISHED, "w") as file:
+        file.write(str(state))
+    _flush(path + _UNFINISHED)
+    _rename(path + _UNFINISHED, path)
 
 
 def _relative(path, folder):
@@ -846,8 +864,10 @@ def _join(folder, name):
     return os.path.join(folder, name) if folder else name
 
 
-def _first_line(error):
-    return str(error).strip().split("\n")[0]
+def _reason(error):
+    """The first line of a message, without the names of TensorFlow's nodes."""
+    line = str(error).strip().split("\n")[0]
+    return re.sub(r"\{\{.*?\}\} | \[Op:.*", "", line).rstrip(". ")
 
 
 def _some(names, most=4):
