@@ -536,7 +536,8 @@ def write_labels(path: str, labels: Sequence[str]) -> None:
             raise InputError(
                 f"{path} must have the labels of the training file, in this "
                 f"order: {_some(labels)}. It has: {_some(there)}. Take "
-                "another output_dir for other labels"
+                "another output_dir for other labels, or remove the file if "
+                "no model with its labels is to be kept"
             )
         return
     half_written = path + ".incomplete"

@@ -324,63 +324,36 @@ def training_batches(
     files: Sequence[str],
     schema: Schema,
     batch_size: int,
-    seed: int | None = None,
+    seed: int,
     start_step: int = 0,
     vocab_size: int | None = None,
-    shards: int = 1,
-    shard: int = 0,
 ) -> tf.data.Dataset:
     """Batches without end: repeat, then shuffle, remainder dropped.
 
-    Order and buffer are the original's. With a seed, and the same
-    `tf.random.set_seed` (or none), the stream is always the same, and one that
+    Order and buffer are the original's. The same seed gives the same stream
+    (where `tf.random.set_seed` was called, both seeds count), and one that
     starts at step n goes on exactly where another one was after n batches.
     Skipped records are read, but not parsed.
 
     Args:
         files: TFRecord files, read one after the other.
         schema: what each record holds.
-        batch_size: records of a step, over all shards.
-        seed: None draws another order each time; then `start_step` skips
-            records, but nothing can tell which.
+        batch_size: records of a step, over all devices.
+        seed: decides the order.
         start_step: how many batches were used before.
         vocab_size: if given, a token id that is not below it is an error.
-        shards: into how many parts each batch is cut, one for each worker.
-        shard: which of them this stream is for, from 0.
 
     Returns:
-        A dataset of {name: int32 or float32 [batch_size / shards, ...]}.
-
-    Raises:
-        ValueError: shards that a batch cannot be cut into, or that need a
-            seed to see the same stream.
+        A dataset of {name: int32 or float32 [B, ...]}.
     """
-    if batch_size % shards or not 0 <= shard < shards:
-        raise ValueError(
-            "`batch_size` must be a multiple of `shards`, and `shard` below "
-            f"it. Received: batch_size={batch_size}, shards={shards}, "
-            f"shard={shard}"
-        )
-    if shards > 1 and seed is None:
-        raise ValueError(
-            "`seed` must be given with several shards, or each would cut its "
-            f"own batches. Received: seed=None, shards={shards}"
-        )
     # Not reshuffled when iterated again: a dataset stands for one stream.
     records = (
         tf.data.TFRecordDataset(list(files))
         .repeat()
-        .shuffle(
-            SHUFFLE_BUFFER,
-            seed=seed,
-            reshuffle_each_iteration=seed is None,
-        )
+        .shuffle(SHUFFLE_BUFFER, seed=seed, reshuffle_each_iteration=False)
         .skip(start_step * batch_size)
         .batch(batch_size, drop_remainder=True)
     )
-    if shards > 1:
-        size = batch_size // shards
-        records = records.map(lambda batch: batch[shard * size :][:size])
     return _parsed(records, schema, vocab_size)
 
 
@@ -417,7 +390,13 @@ def _parsed(
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )
-    return parsed.prefetch(tf.data.AUTOTUNE)
+    options = tf.data.Options()
+    # Several workers each read everything and take their share of each batch:
+    # shares by file would be other batches for each number of workers.
+    options.experimental_distribute.auto_shard_policy = (
+        tf.data.experimental.AutoShardPolicy.DATA
+    )
+    return parsed.prefetch(tf.data.AUTOTUNE).with_options(options)
 
 
 def parse_batch(
