@@ -316,7 +316,11 @@ class EmbeddingLookup(keras.layers.Layer):
             # Not `@`: TensorFlow's gradient of a batched product holds the
             # table once for each row of the batch before it sums.
             return ops.matmul(one_hot, table)
-        return ops.take(table, input_ids, axis=0)
+        # Keras would count negative ids from the end of the table.
+        beyond = self.config.vocab_size
+        return ops.take(
+            table, ops.where(input_ids < 0, beyond, input_ids), axis=0
+        )
 
 
 class EmbeddingPostprocessor(keras.layers.Layer):
@@ -352,13 +356,13 @@ class EmbeddingPostprocessor(keras.layers.Layer):
         self.layer_norm.build(word_embeddings_shape)
 
     def call(self, word_embeddings, token_type_ids, training=None):
-        length, longest = word_embeddings.shape[1], self.config
-        if length is not None and length > longest.max_position_embeddings:
+        length = word_embeddings.shape[1]
+        longest = self.config.max_position_embeddings
+        if length is not None and length > longest:
             raise InputError(
                 "The sequence is longer than the model's position table: "
-                f"{length} tokens, `max_position_embeddings` is "
-                f"{longest.max_position_embeddings}. Shorten the input "
-                "(`max_seq_length`)."
+                f"{length} tokens, `max_position_embeddings` is {longest}. "
+                "Shorten the input (`max_seq_length`)."
             )
         types = ops.convert_to_tensor(self.token_type_embeddings)
         # As in the original, always one-hot: the table has a handful of rows.
@@ -580,6 +584,28 @@ class TransformerModel(keras.layers.Layer):
         return all_encoder_layers
 
 
+def _check_shapes(input_ids, **others):
+    # Two dimensions, and the same ones: broadcasting would hide a mistake.
+    shape = tuple(input_ids.shape)
+    if len(shape) != 2:
+        raise InputError(
+            "`input_ids` must have shape [batch, sequence]. "
+            f"Received: shape {shape}"
+        )
+    for name, tensor in others.items():
+        if tensor is None:
+            continue
+        other = tuple(tensor.shape)
+        if len(other) != 2 or any(
+            None not in (size, wanted) and size != wanted
+            for size, wanted in zip(other, shape)
+        ):
+            raise InputError(
+                f"`{name}` must have the shape of `input_ids`, {shape}. "
+                f"Received: shape {other}"
+            )
+
+
 @keras.saving.register_keras_serializable("bert_tf")
 class BertModel(keras.layers.Layer):
     """BERT without a head. Constructed means built: weights can be loaded.
@@ -602,6 +628,10 @@ class BertModel(keras.layers.Layer):
         `pooled_output` [B, D], `sequence_output` [B, S, D],
         `all_encoder_layers` (a list of [B, S, D], without the embeddings),
         `embedding_output` [B, S, D], and `embedding_table` [V, D].
+
+    Raises:
+        InputError: `input_ids` is not two-dimensional, longer than the position
+            table, or not of the shape of its mask or token types.
     """
 
     def __init__(
@@ -643,6 +673,9 @@ class BertModel(keras.layers.Layer):
     ):
         if token_type_ids is None:
             token_type_ids = ops.zeros_like(input_ids)
+        _check_shapes(
+            input_ids, input_mask=input_mask, token_type_ids=token_type_ids
+        )
         embedded = self.embedding_postprocessor(
             self.embedding_lookup(input_ids), token_type_ids, training=training
         )
