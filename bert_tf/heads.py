@@ -195,10 +195,14 @@ def _add_output_weights(layer, num_outputs, stddev=0.02):
     layer.output_weights = keras.Variable(
         keras.initializers.TruncatedNormal(stddev=stddev),
         shape=(num_outputs, layer.config.hidden_size),
+        dtype=layer.variable_dtype,
         name="output_weights",
     )
     layer.output_bias = keras.Variable(
-        "zeros", shape=(num_outputs,), name="output_bias"
+        "zeros",
+        shape=(num_outputs,),
+        dtype=layer.variable_dtype,
+        name="output_bias",
     )
 
 
