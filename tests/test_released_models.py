@@ -270,6 +270,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.tells_length = True
         self.pause = 0.0  # Seconds between two pieces of 4 KiB.
         self.asked = []  # The Range of every request.
+        self.conditions = []  # The If-Range of every request.
         self.ended = threading.Event()
 
 
@@ -280,6 +281,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         server, asked = self.server, self.headers.get("Range")
         server.asked.append(asked)
+        server.conditions.append(self.headers.get("If-Range"))
         if server.statuses:
             return self.send_error(server.statuses.pop(0))
         start, status = 0, 200
@@ -499,12 +501,14 @@ def test_without_a_validator_nothing_is_resumed(get, server, model_files):
 
 def test_date_of_change_serves_where_the_etag_is_weak(get, server, model_files):
     server.etag, server.cuts = 'W/"weak"', [50_000]
-    server.headers = {"Last-Modified": "Thu, 18 Oct 2018 00:00:00 GMT"}
+    date = "Thu, 18 Oct 2018 00:00:00 GMT"
+    server.headers = {"Last-Modified": date}
     server.checks_if_range = False
 
     get(retries=1)
 
     assert server.asked == [None, "bytes=50000-"]
+    assert server.conditions == [None, date]
     assert_whole(get.target, model_files)
 
 
