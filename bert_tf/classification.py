@@ -25,6 +25,7 @@ from bert_tf.features import (
     padding_features,
     truncate_and_pack,
 )
+from bert_tf.files import write_text
 from bert_tf.tables import (
     FORMATS,
     Problems,
@@ -540,10 +541,7 @@ def write_labels(path: str, labels: Sequence[str]) -> None:
                 "no model with its labels is to be kept"
             )
         return
-    half_written = path + ".incomplete"
-    with open(half_written, "w", encoding="utf-8", newline="\n") as file:
-        file.writelines(f"{label}\n" for label in labels)
-    os.replace(half_written, path)
+    write_text(path, "".join(f"{label}\n" for label in labels))
 
 
 def read_labels(path: str) -> tuple[str, ...]:

@@ -2,6 +2,9 @@ import dataclasses
 import gzip
 import json
 import logging
+import pathlib
+import subprocess
+import sys
 
 import pytest
 
@@ -436,3 +439,42 @@ def test_the_log_shows_what_becomes_of_an_example(tokenizer):
         "length: 7 of max_seq_length=7; 2 tokens cut off",
         "label: yes (id 1)",
     ]
+
+
+# ---------------------------------------------------------------- sample data
+
+SAMPLES = pathlib.Path(__file__).parents[1] / "run_scripts" / "sample_data"
+
+
+def test_the_sample_reviews_are_what_their_script_makes(tmp_path):
+    script = SAMPLES / "make_reviews.py"
+    subprocess.run([sys.executable, str(script), str(tmp_path)], check=True)
+    for part in ("train", "dev", "test"):
+        made = (tmp_path / f"{part}.tsv").read_bytes()
+        assert made == (SAMPLES / "reviews" / f"{part}.tsv").read_bytes()
+
+
+def test_the_sample_reviews_never_repeat_and_are_balanced():
+    folder = str(SAMPLES / "reviews")
+    task = find_task("tsv").learn_labels(folder)
+    train = task.get_train_examples(folder)
+    dev = task.get_dev_examples(folder)
+    test = task.get_test_examples(folder)
+    labels = [example.label for example in train]
+
+    assert (len(train), len(dev), len(test)) == (400, 100, 20)
+    assert len({example.text_a for example in train + dev + test}) == 520
+    assert task.labels == ("negative", "positive")
+    assert labels.count("negative") == 200
+
+
+def test_the_sample_pairs_have_the_layout_of_mrpc():
+    folder = str(SAMPLES / "mrpc")
+    task = find_task("mrpc")
+    train = task.get_train_examples(folder)
+    dev = task.get_dev_examples(folder)
+    assert (len(train), len(dev)) == (60, 20)
+    assert len(task.get_test_examples(folder)) == 10
+    assert {example.label for example in dev} == {"0", "1"}
+    shared = {one.text_a for one in train} & {one.text_a for one in dev}
+    assert not shared
