@@ -29,3 +29,19 @@ def shared_folder():
     if not folder:
         pytest.skip("BERT_TF_SHARED is not set: no large real data to compare")
     return pathlib.Path(folder)
+
+
+@pytest.fixture
+def config():
+    """Two layers, width 16, at most 12 tokens."""
+    from bert_tf.modeling import BertConfig
+
+    return BertConfig(
+        vocab_size=50,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=12,
+        type_vocab_size=2,
+    )
