@@ -19,7 +19,7 @@ setup(
     # `bert_tf.released_models` looks in both places.
     packages=["bert_tf", "bert_tf._checkpoints"],
     package_dir={"bert_tf": "bert_tf", "bert_tf._checkpoints": "checkpoints"},
-    package_data={"bert_tf._checkpoints": ["*.json", "*/*"]},
+    package_data={"bert_tf._checkpoints": ["*.json", "builtin/*"]},
     install_requires=[
         "tensorflow>=2.21,<2.23",
         "keras>=3.12,<4",
