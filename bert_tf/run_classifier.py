@@ -34,6 +34,7 @@ from bert_tf import (
 )
 from bert_tf.errors import InputError
 from bert_tf.modeling import BertConfig
+from bert_tf.progress import counted
 
 COLUMNS = ("text_a_col", "text_b_col", "label_col", "header")
 
@@ -330,7 +331,8 @@ class Classification:
             batch_size,
             drop_remainder=self.flags.use_tpu,
         )
-        return training.predict(self.model, dataset, self.strategy, label)
+        batches = training.predict(self.model, dataset, self.strategy)
+        return counted(batches, count, label, batch_size)
 
     def _write_records(self, name, examples):
         path = os.path.join(self.flags.output_dir, name)
@@ -346,6 +348,7 @@ class Classification:
         rows = classification.convert_examples(
             examples, self.labels, length, self.tokenizer
         )
+        rows = counted(rows, len(examples), f"Writing {path}")
         records.write_records(
             path,
             map(records.classifier_values, rows),

@@ -30,6 +30,7 @@ from bert_tf.optimization import (
     dense_gradient,
     global_norm,
 )
+from bert_tf.progress import format_seconds, show_line
 
 # A call of the compiled loop runs about this long, so that progress is seen and
 # signals are heard, unless one step alone takes longer.
@@ -394,9 +395,7 @@ class _Progress:
             self.calls.popleft()
         text = self._line(step, float(losses[-1]), rate)
         if self.is_terminal:
-            self._clear()
-            sys.stderr.write(text)
-            sys.stderr.flush()
+            show_line(text)
         if step - self.logged >= self.log_every or step == self.last_step:
             self.logged = step
             if not self.is_terminal:
@@ -428,21 +427,10 @@ class _Progress:
 
     def _clear(self):
         if self.is_terminal:
-            sys.stderr.write("\r\x1b[2K")
+            show_line("")
 
 
-def format_seconds(seconds):
-    """Seconds as people read them: `42 s`, `3:05 min`, `2:10 h`."""
-    seconds = round(seconds)
-    if seconds < 60:
-        return f"{seconds} s"
-    minutes, seconds = divmod(seconds, 60)
-    if minutes < 60:
-        return f"{minutes}:{seconds:02} min"
-    return f"{minutes // 60}:{minutes % 60:02} h"
-
-
-def predict(model, dataset, strategy=None, label=None):
+def predict(model, dataset, strategy=None):
     """Runs the model over every batch.
 
     Args:
@@ -451,7 +439,6 @@ def predict(model, dataset, strategy=None, label=None):
             any size; a multiple of the number of replicas where there are
             several.
         strategy: the one that the model was built under.
-        label: what to call the work in the progress line; None shows none.
 
     Yields:
         Pairs of features and outputs, dictionaries of NumPy arrays, in order.
@@ -468,18 +455,9 @@ def predict(model, dataset, strategy=None, label=None):
         forward = tf.function(call, input_signature=signature)
     else:
         forward = tf.function(lambda x: strategy.run(call, args=(x,)))
-    began, done = time.perf_counter(), 0
     for features in strategy.experimental_distribute_dataset(dataset):
         outputs = forward(features)
-        features, outputs = _gathered((features, outputs), strategy)
-        done += len(next(iter(features.values())))
-        if label and sys.stderr.isatty():
-            rate = done / (time.perf_counter() - began)
-            sys.stderr.write(f"\r\x1b[2K{label}: {done} examples, {rate:.1f}/s")
-            sys.stderr.flush()
-        yield features, outputs
-    if label and sys.stderr.isatty():
-        sys.stderr.write("\r\x1b[2K")
+        yield _gathered((features, outputs), strategy)
 
 
 def _gathered(values, strategy):

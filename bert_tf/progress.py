@@ -1,0 +1,72 @@
+"""How far long work has come: a line on a terminal, now and then one in a log.
+
+Comes in: an iterable and how many things it will give. Goes out: the same
+things. What the work is stays outside.
+"""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from absl import logging
+
+T = TypeVar("T")
+
+# Between lines: often enough to see it move, rare enough to read a log.
+SECONDS_ON_TERMINAL = 0.2
+SECONDS_IN_LOG = 30.0
+
+
+def counted(
+    things: Iterable[T], total: int, label: str, size: int = 1
+) -> Iterator[T]:
+    """Passes things on and shows how many there were.
+
+    Args:
+        things: what is worked on, one after the other.
+        total: how many examples they are together.
+        label: what is done to them, "Writing train.tf_record".
+        size: examples in each thing, for batches.
+    """
+    is_terminal = sys.stderr.isatty()
+    every = SECONDS_ON_TERMINAL if is_terminal else SECONDS_IN_LOG
+    began = shown = time.monotonic()
+    done = 0
+    try:
+        for thing in things:
+            yield thing
+            done = min(done + size, total)
+            now = time.monotonic()
+            if now - shown < every:
+                continue
+            shown = now
+            rate = done / (now - began)
+            text = (
+                f"{label}: {done}/{total}, {rate:.1f}/s, "
+                f"{format_seconds((total - done) / rate)} left"
+            )
+            if is_terminal:
+                show_line(text)
+            else:
+                logging.info("%s", text)
+    finally:
+        if is_terminal:
+            show_line("")
+
+
+def show_line(text: str) -> None:
+    """Replaces the last line of the terminal; an empty text clears it."""
+    sys.stderr.write(f"\r\x1b[2K{text}")
+    sys.stderr.flush()
+
+
+def format_seconds(seconds: float) -> str:
+    """Seconds as people read them: `42 s`, `3:05 min`, `2:10 h`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, whole = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes}:{whole:02} min"
+    return f"{minutes // 60}:{minutes % 60:02} h"
