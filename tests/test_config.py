@@ -3,10 +3,10 @@ import math
 import re
 
 import pytest
+from golden import DATA
 
 from bert_tf.errors import InputError
 from bert_tf.modeling import BertConfig, BertModel
-from golden import DATA
 
 GOLDEN = json.loads((DATA / "config" / "config_cases.json").read_text())
 
