@@ -32,22 +32,33 @@ def run(define_flags, main, doc):
     logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().setFormatter(_LogFormat())
 
-    def guarded(argv):
-        if len(argv) > 1:
-            _fail(f"Unexpected argument {argv[1]!r}: flags start with `--`.")
-        try:
-            main(values)
-        except Interrupted as stop:
-            print(f"{_program()}: {stop}", file=sys.stderr)
-            sys.exit(128 + stop.signal_number)
-        except InputError as error:
-            _fail(error)
-        except OSError as error:
-            if error.filename is None:
-                raise
-            _fail(f"{error.strerror}: {error.filename}")
+    app.run(lambda argv: finish(main, values, argv[1:]))
 
-    app.run(guarded)
+
+def finish(main, values, arguments=()):
+    """Runs `main(values)`; a mistake ends it with a message and exit code 1.
+
+    Args:
+        main: function of the parsed `FlagValues`.
+        values: these.
+        arguments: what the command line has besides flags.
+
+    Raises:
+        SystemExit: after a mistake of the user's, or a signal.
+    """
+    if arguments:
+        _fail(f"Unexpected argument {arguments[0]!r}: flags start with `--`.")
+    try:
+        main(values)
+    except Interrupted as stop:
+        print(f"{_program()}: {stop}", file=sys.stderr)
+        sys.exit(128 + stop.signal_number)
+    except InputError as error:
+        _fail(error)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _fail(f"{error.strerror}: {error.filename}")
 
 
 def _fail(message):
