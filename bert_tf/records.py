@@ -235,15 +235,6 @@ def check_records(
             raise InputError(f"{path} must hold records. It has none")
 
 
-def count_records(path: str) -> int:
-    """How many records the file has.
-
-    Raises:
-        InputError: as `check_records` for the file as a whole.
-    """
-    return sum(1 for _ in _serialized(path))
-
-
 @contextlib.contextmanager
 def naming_bad_records(
     files: Sequence[str], schema: Schema, vocab_size: int | None = None

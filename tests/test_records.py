@@ -19,7 +19,6 @@ from bert_tf.records import (
     check_records,
     classifier_schema,
     classifier_values,
-    count_records,
     encode,
     evaluation_batches,
     naming_bad_records,
@@ -316,10 +315,6 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
 
 
 # ------------------------------------------------------------------- checking
-
-
-def test_records_are_counted(tmp_path):
-    assert count_records(*write_numbers(tmp_path / "x", 7)) == 7
 
 
 @pytest.fixture
