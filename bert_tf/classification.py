@@ -13,9 +13,12 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
+
+from bert_tf import metrics
 from bert_tf.errors import InputError
 from bert_tf.features import (
     InputFeatures,
@@ -661,7 +664,6 @@ def convert_examples(
     labels: Sequence[str],
     max_seq_length: int,
     tokenizer: Tokenizer,
-    on_progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[InputFeatures]:
     """The features of each example, made one by one as they are asked for.
 
@@ -670,8 +672,6 @@ def convert_examples(
         labels: in the order of their ids.
         max_seq_length: S of the features.
         tokenizer: makes word pieces and their ids.
-        on_progress: called after each example with how many are done, and of
-            how many.
 
     Raises:
         InputError: at once, if the vocabulary lacks [CLS], [SEP] or [UNK].
@@ -679,12 +679,10 @@ def convert_examples(
     _require_special_tokens(tokenizer)
 
     def features() -> Iterator[InputFeatures]:
-        for done, example in enumerate(examples, start=1):
+        for example in examples:
             yield convert_single_example(
                 example, labels, max_seq_length, tokenizer
             )
-            if on_progress:
-                on_progress(done, len(examples))
 
     return features()
 
@@ -728,3 +726,64 @@ def describe_example(
         f"label: {example.label} (id {features.label_id})",
     ]
     return "\n".join(line for line in lines if line)
+
+
+# ----------------------------------------------------------- how good it is
+
+
+def evaluate(
+    batches: Iterable[tuple[Mapping[str, np.ndarray], np.ndarray]],
+) -> dict[str, Any]:
+    """The original's numbers, exact over all examples.
+
+    Args:
+        batches: pairs of features, of which `label_ids` [B] and
+            `is_real_example` [B] are used, and logits [B, L]. Examples with
+            `is_real_example` 0 only fill up their batch.
+
+    Returns:
+        `eval_accuracy` and `eval_loss` over examples; `loss`, the plain mean
+        of the batches' losses; `labels` and `predictions` as lists.
+    """
+    batch_losses, losses = [], []
+    labels: list[int] = []
+    predictions: list[int] = []
+    for batch, logits in batches:
+        real = batch["is_real_example"] == 1
+        label_ids = batch["label_ids"]
+        rows = np.arange(len(label_ids))
+        loss = -metrics.log_softmax(logits)[rows, label_ids]
+        batch_losses.append(loss.mean())
+        losses.extend(loss[real])
+        labels.extend(label_ids[real])
+        predictions.extend(logits[real].argmax(axis=-1))
+    return {
+        "eval_accuracy": metrics.accuracy(labels, predictions),
+        "eval_loss": float(np.mean(losses)),
+        "loss": float(np.mean(batch_losses)),
+        "labels": labels,
+        "predictions": predictions,
+    }
+
+
+def task_metrics(
+    task_name: str,
+    labels: Sequence[int],
+    predictions: Sequence[int],
+    num_labels: int,
+) -> dict[str, float]:
+    """The task's official metric where it is not accuracy, by its name.
+
+    F1 of label 1 for MRPC and Matthews' correlation for CoLA, as in GLUE; the
+    mean of every label's F1 for users' own data.
+    """
+    name = task_name.lower()
+    if name == "mrpc":
+        return {"eval_f1": metrics.f1(labels, predictions)}
+    if name == "cola":
+        correlation = metrics.matthews_correlation(labels, predictions)
+        return {"eval_matthews_correlation": correlation}
+    if name == "tsv":
+        score = metrics.macro_f1(labels, predictions, num_labels)
+        return {"eval_macro_f1": score}
+    return {}

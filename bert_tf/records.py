@@ -13,7 +13,7 @@ import dataclasses
 import math
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import tensorflow as tf
 from google.protobuf.message import DecodeError
@@ -111,7 +111,6 @@ def write_records(
     records: Iterable[Values],
     schema: Schema,
     vocab_size: int | None = None,
-    on_progress: Callable[[int], None] | None = None,
 ) -> int:
     """Writes a TFRecord file; it appears under its name once it is whole.
 
@@ -120,7 +119,6 @@ def write_records(
         records: {feature name: values} of each record.
         schema: what each of them must hold.
         vocab_size: if given, token ids must be below it.
-        on_progress: called after each record with how many are written.
 
     Returns:
         How many records were written.
@@ -137,8 +135,6 @@ def write_records(
                 raise InputError(f"{path}, record {written + 1}: {bad}")
             writer.write(encode(values, schema))
             written += 1
-            if on_progress:
-                on_progress(written)
     return written
 
 

@@ -138,7 +138,7 @@ def main(flags):
     )
     os.makedirs(flags.output_dir, exist_ok=True)
     if isinstance(task, classification.TsvTask):
-        task = settle_labels(task, flags)
+        task = find_labels(task, flags)
     # All rows are read before any work starts: a bad one in the last file
     # should not cost a night of training.
     train_examples = dev_examples = test_examples = None
@@ -169,6 +169,8 @@ def main(flags):
     work = Classification(flags, config, labels, tokenizer, model, strategy)
     step = start.step
     if flags.do_train:
+        if isinstance(task, classification.TsvTask):
+            classification.write_labels(labels_file(flags), labels)
         step = work.train(train_examples, start, seed)
     if flags.do_eval:
         work.evaluate(dev_examples, step)
@@ -210,22 +212,22 @@ def check_flags(flags):
     return config
 
 
-def settle_labels(task, flags):
-    """The task with its labels: learned to train, read to use a model.
-
-    They are kept in `labels.txt` beside the checkpoint.
-    """
-    path = os.path.join(flags.output_dir, classification.LABELS_FILE)
+def find_labels(task, flags):
+    """A tsv task with its labels: learned to train, read to use a model."""
     if flags.do_train:
-        task = task.learn_labels(flags.data_dir)
-        classification.write_labels(path, task.get_labels())
-        return task
+        return task.learn_labels(flags.data_dir)
+    path = labels_file(flags)
     if not os.path.exists(path) and flags.init_checkpoint:
         folder = flags.init_checkpoint
         if not os.path.isdir(folder):
             folder = os.path.dirname(folder)
         path = os.path.join(folder, classification.LABELS_FILE)
     return task.with_labels(classification.read_labels(path))
+
+
+def labels_file(flags):
+    """Where training keeps the labels: beside the checkpoint."""
+    return os.path.join(flags.output_dir, classification.LABELS_FILE)
 
 
 class Classification:
@@ -281,12 +283,12 @@ class Classification:
         """Writes eval.tf_record and eval_results.txt."""
         size = self.flags.eval_batch_size
         outputs = self._run("eval.tf_record", examples, size, "Evaluating")
-        results = evaluate_batches(
+        results = classification.evaluate(
             [(batch, out["logits"]) for batch, out in outputs]
         )
         labels, predictions = results.pop("labels"), results.pop("predictions")
-        more = task_metrics(
-            self.flags.task_name.lower(), labels, predictions, self.labels
+        more = classification.task_metrics(
+            self.flags.task_name, labels, predictions, len(self.labels)
         )
         training.write_eval_results(
             self.flags.output_dir, {**results, "global_step": step}, more
@@ -361,55 +363,6 @@ class Classification:
         logging.info("***** %s *****", title)
         logging.info("  Num examples = %d", num_examples)
         logging.info("  Batch size = %d", batch_size)
-
-
-def evaluate_batches(batches):
-    """The original's numbers, exact over all examples.
-
-    Args:
-        batches: pairs of features and logits [B, L]. Examples with
-            `is_real_example` 0 only fill up their batch.
-
-    Returns:
-        `eval_accuracy` and `eval_loss` over examples; `loss`, the plain mean
-        of the batches' losses; `labels` and `predictions` as lists.
-    """
-    batch_losses, losses, labels, predictions = [], [], [], []
-    for batch, logits in batches:
-        real = batch["is_real_example"] == 1
-        label_ids = batch["label_ids"]
-        rows = np.arange(len(label_ids))
-        loss = -metrics.log_softmax(logits)[rows, label_ids]
-        batch_losses.append(loss.mean())
-        losses.extend(loss[real])
-        labels.extend(label_ids[real])
-        predictions.extend(logits[real].argmax(axis=-1))
-    return {
-        "eval_accuracy": metrics.accuracy(labels, predictions),
-        "eval_loss": float(np.mean(losses)),
-        "loss": float(np.mean(batch_losses)),
-        "labels": labels,
-        "predictions": predictions,
-    }
-
-
-def task_metrics(task_name, labels, predictions, all_labels):
-    """The task's official metric, where it is not accuracy."""
-    if task_name == "mrpc":
-        return {"eval_f1": metrics.f1(labels, predictions)}
-    if task_name == "cola":
-        return {
-            "eval_matthews_correlation": metrics.matthews_correlation(
-                labels, predictions
-            )
-        }
-    if task_name == "tsv":
-        return {
-            "eval_macro_f1": metrics.macro_f1(
-                labels, predictions, len(all_labels)
-            )
-        }
-    return {}
 
 
 def cli():

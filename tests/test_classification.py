@@ -21,7 +21,6 @@ from bert_tf.classification import (
     write_labels,
 )
 from bert_tf.errors import InputError
-from bert_tf.features import PaddingInputExample
 from bert_tf.tokenization import FullTokenizer
 
 
@@ -398,16 +397,6 @@ def test_a_second_text_without_tokens_is_none(tokenizer, text_b):
     example = InputExample("dev-1", "good", text_b, "yes")
     got = convert_single_example(example, ["yes"], 5, tokenizer)
     assert got.input_ids == [2, 4, 3, 0, 0]
-
-
-def test_progress_is_reported_for_each_example(tokenizer):
-    calls = []
-    examples = [InputExample("a", "good", None, "x"), PaddingInputExample()]
-    features = convert_examples(
-        examples, ["x"], 4, tokenizer, lambda *call: calls.append(call)
-    )
-    assert [one.is_real_example for one in features] == [True, False]
-    assert calls == [(1, 2), (2, 2)]
 
 
 def test_an_unknown_label_names_its_example(tokenizer):
