@@ -28,7 +28,6 @@ from bert_tf.optimization import (
     clip_by_global_norm,
     create_optimizer,
     dense_gradient,
-    global_norm,
 )
 from bert_tf.progress import format_seconds, show_line
 
@@ -146,6 +145,7 @@ def train(model, loss_fn, make_dataset, start, settings, strategy=None):
             the batch's mean loss, a scalar.
         make_dataset: function of a step that returns a `tf.data.Dataset` of
             feature dictionaries, endless, whose first batch is that step's.
+            All batches have one shape, known beforehand.
         start: a `StartingPoint`.
         settings: `TrainingSettings`.
         strategy: the one that the model was built under.
@@ -258,6 +258,10 @@ def _compile_steps(model, loss_fn, optimizer, dataset, strategy):
     replicas = strategy.num_replicas_in_sync
     mean = tf.distribute.ReduceOp.MEAN
 
+    # The loop clips and the optimizer does not, which on several replicas would
+    # see the gradients only after rows of the same id are summed.
+    clip_norm, optimizer.clip_norm = optimizer.clip_norm, None
+
     def one_step(features):
         with tf.GradientTape() as tape:
             inputs = {name: features[name] for name in names}
@@ -265,16 +269,14 @@ def _compile_steps(model, loss_fn, optimizer, dataset, strategy):
         gradients = tape.gradient(loss, [v.value for v in variables])
         if replicas > 1:
             # Reduced before they are clipped, so that the result does not
-            # depend on the number of devices. Keras then adds up what each
-            # replica applies.
+            # depend on the number of devices.
             context = tf.distribute.get_replica_context()
             gradients = context.all_reduce(mean, gradients)
-            gradients, norm = clip_by_global_norm(
-                gradients, optimizer.clip_norm
-            )
+            gradients = list(map(_with_static_shape, gradients, variables))
+        gradients, norm = clip_by_global_norm(gradients, clip_norm)
+        if replicas > 1:
+            # Keras adds up what each replica applies.
             gradients = [dense_gradient(g) / replicas for g in gradients]
-        else:
-            norm = global_norm(gradients)
         optimizer.apply(gradients, variables)
         return loss, norm
 
@@ -306,6 +308,14 @@ def _compile_steps(model, loss_fn, optimizer, dataset, strategy):
         return losses.stack()[:done], norms.stack()[:done], batch
 
     return run_steps
+
+
+def _with_static_shape(gradient, variable):
+    # Rows of several replicas, put together, have lost it.
+    if isinstance(gradient, tf.IndexedSlices):
+        shape = tf.constant(tuple(variable.shape), gradient.indices.dtype)
+        return tf.IndexedSlices(gradient.values, gradient.indices, shape)
+    return gradient
 
 
 def _next_stop(step, settings):
