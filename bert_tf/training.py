@@ -35,6 +35,13 @@ from bert_tf.progress import format_seconds, show_line
 # signals are heard, unless one step alone takes longer.
 SECONDS_PER_CALL = 1.0
 
+_NOT_FINITE_ADVICE = (
+    "Nothing was saved since the last checkpoint, which is whole. Likely "
+    "causes: a learning rate that is too high (--learning_rate; try a half, or "
+    "more warm-up steps), ids outside the vocabulary, or a damaged initial "
+    "checkpoint."
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainingSettings:
@@ -154,7 +161,7 @@ def train(model, loss_fn, make_dataset, start, settings, strategy=None):
         The step reached.
 
     Raises:
-        InputError: a loss or a gradient is not finite.
+        InputError: a loss, a gradient or a weight is not finite.
         Interrupted: a signal came; a checkpoint has been written.
     """
     if start.step >= settings.num_train_steps:
@@ -184,7 +191,9 @@ def train(model, loss_fn, make_dataset, start, settings, strategy=None):
     step, steps_per_call = start.step, 1
 
     def save():
-        values = {**checkpoints.named_weights(model), **optimizer.slots()}
+        weights = checkpoints.named_weights(model)
+        _require_finite(weights, step)
+        values = {**weights, **optimizer.slots()}
         return checkpoints.save(
             settings.output_dir, step, values, settings.keep_checkpoints
         )
@@ -206,11 +215,11 @@ def train(model, loss_fn, make_dataset, start, settings, strategy=None):
                 )
             step += num_steps
             progress.update(step, losses, norms)
-            if step == last:
+            is_ending = bool(caught)
+            if step == last or is_ending:
                 prefix = save()
                 progress.note(f"Saved {prefix}.")
-            if caught:
-                prefix = save()
+            if is_ending:
                 raise Interrupted(
                     f"stopped by {signal.Signals(caught[0]).name} at step "
                     f"{step}; saved {prefix}. The same command goes on "
@@ -337,11 +346,23 @@ def _raise_not_finite(step, loss, norm, batch, output_dir):
         where = f"its features are in {path}"
     raise InputError(
         f"Training stopped at step {step}: the loss is {loss}, the norm of "
-        f"the gradients {norm}. The batch: {where}. Nothing was saved since "
-        "the last checkpoint, which is whole. Likely causes: a learning rate "
-        "that is too high (--learning_rate; try a half, or more warm-up "
-        "steps), ids outside the vocabulary, or a damaged initial checkpoint."
+        f"the gradients {norm}. The batch: {where}. {_NOT_FINITE_ADVICE}"
     )
+
+
+def _require_finite(weights, step):
+    """Keeps weights that nobody could go on from out of checkpoints."""
+    bad = [
+        name
+        for name, weight in weights.items()
+        if not tf.reduce_all(tf.math.is_finite(tf.convert_to_tensor(weight)))
+    ]
+    if bad:
+        raise InputError(
+            f"Training stopped before step {step}: {len(bad)} of "
+            f"{len(weights)} weights are not finite, {bad[0]} among them. "
+            f"{_NOT_FINITE_ADVICE}"
+        )
 
 
 @contextlib.contextmanager
@@ -355,6 +376,11 @@ def _caught_signals():
 
     def catch(number, frame):
         caught.append(number)
+        name = signal.Signals(number).name
+        text = f"\n{name}: saving after this step; once more ends at once.\n"
+        # Not `print`, which may be at work already when a signal comes.
+        with contextlib.suppress(OSError):
+            os.write(2, text.encode())
         signal.signal(number, previous[number])
 
     for number in (signal.SIGINT, signal.SIGTERM):
