@@ -1,0 +1,592 @@
+"""The loop, on a model small enough to train a hundred times."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import ops
+
+from bert_tf import checkpoints, heads, models, training
+from bert_tf.errors import InputError, Interrupted
+from bert_tf.modeling import BertConfig
+
+INIT_LR = 0.01
+
+
+def small_model(dropout=0.5):
+    x = keras.Input((4,), name="x")
+    hidden = keras.layers.Dense(8, activation="tanh", name="hidden")(x)
+    hidden = keras.layers.Dropout(dropout)(hidden)
+    y = keras.layers.Dense(1, name="out")(hidden)
+    return keras.Model({"x": x}, {"y": y})
+
+
+def squared_error(outputs, batch):
+    return ops.mean(ops.square(outputs["y"][:, 0] - batch["target"]))
+
+
+def batches_from(step, poison=lambda number, batch: batch):
+    """An endless stream; a batch depends on nothing but its number."""
+
+    def make(number):
+        x = tf.random.stateless_normal((8, 4), [7, number])
+        batch = {"x": x, "target": tf.reduce_sum(x, 1), "number": number}
+        return poison(number, batch)
+
+    return tf.data.Dataset.range(step, 10**9).map(make)
+
+
+def train(
+    folder,
+    num_train_steps,
+    loss_fn=squared_error,
+    make_dataset=batches_from,
+    learning_rate=INIT_LR,
+    dropout=0.5,
+    seed=1,
+    **settings,
+):
+    """What an entry point does: seed, starting point, model, training."""
+    training.set_seed(seed)
+    start = training.find_starting_point(str(folder))
+    model = small_model(dropout)
+    if start.prefix:
+        checkpoints.load(checkpoints.named_weights(model), start.prefix)
+    training.train(
+        model,
+        loss_fn,
+        make_dataset,
+        start,
+        training.TrainingSettings(
+            output_dir=str(folder),
+            num_train_steps=num_train_steps,
+            learning_rate=learning_rate,
+            num_warmup_steps=2,
+            batch_size=8,
+            **settings,
+        ),
+    )
+    return contents(training.find_starting_point(str(folder)).prefix)
+
+
+def contents(prefix):
+    """All arrays of a checkpoint, as TensorFlow itself reads them."""
+    reader = tf.train.load_checkpoint(str(prefix))
+    return {
+        name: reader.get_tensor(name)
+        for name in reader.get_variable_to_shape_map()
+    }
+
+
+def assert_same(got, want):
+    assert got.keys() == want.keys()
+    for name in want:
+        np.testing.assert_array_equal(got[name], want[name], err_msg=name)
+
+
+def sending(number, at_step):
+    """The loss, with a signal to this process while a step is computed."""
+
+    def kill(step):
+        if step == at_step:
+            os.kill(os.getpid(), number)
+        return np.float32(0)
+
+    def loss_fn(outputs, batch):
+        nothing = tf.numpy_function(kill, [batch["number"]], tf.float32)
+        return squared_error(outputs, batch) + tf.ensure_shape(nothing, ())
+
+    return loss_fn
+
+
+def saved_steps(folder):
+    return sorted(
+        int(path.stem.rpartition("-")[2])
+        for path in folder.glob("model.ckpt-*.index")
+    )
+
+
+def scalars(folder):
+    """{tag: {step: value}} of all event files, read as records."""
+    found = {}
+    for path in folder.glob("events.out.tfevents.*"):
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            event = tf.compat.v1.Event.FromString(record)
+            for value in event.summary.value:
+                number = float(tf.make_ndarray(value.tensor))
+                found.setdefault(value.tag, {})[event.step] = number
+    return found
+
+
+@pytest.fixture
+def log(caplog):
+    caplog.set_level(logging.INFO, logger="absl")
+    return caplog
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """What 12 steps come to, when nothing happens on the way."""
+    return train(tmp_path_factory.mktemp("undisturbed"), 12)
+
+
+# ---------------------------------------------------------------- checkpoints
+
+
+def test_saves_at_0_every_so_many_steps_and_at_the_end(tmp_path):
+    train(tmp_path, 5, save_checkpoints_steps=2)
+
+    assert saved_steps(tmp_path) == [0, 2, 4, 5]
+    for step in (0, 2, 4, 5):
+        prefix = tmp_path / f"model.ckpt-{step}"
+        assert contents(prefix)["global_step"] == step
+
+
+def test_keeps_the_five_newest_checkpoints(tmp_path):
+    train(tmp_path, 15, save_checkpoints_steps=2)
+
+    assert saved_steps(tmp_path) == [8, 10, 12, 14, 15]
+    state = tf.train.get_checkpoint_state(str(tmp_path))
+    assert state.model_checkpoint_path == str(tmp_path / "model.ckpt-15")
+    assert state.all_model_checkpoint_paths == [
+        str(tmp_path / f"model.ckpt-{step}") for step in (8, 10, 12, 14, 15)
+    ]
+
+
+def test_a_checkpoint_has_weights_slots_and_the_step(tmp_path):
+    names = train(tmp_path, 1).keys()
+
+    weights = {"hidden/kernel", "hidden/bias", "out/kernel", "out/bias"}
+    slots = {f"{name}/adam_{k}" for name in weights for k in "mv"}
+    assert names == weights | slots | {"global_step"}
+
+
+# --------------------------------------------------------------------- resume
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_ended_by_a_signal_goes_on_as_if_undisturbed(
+    tmp_path, undisturbed, number, log
+):
+    with pytest.raises(Interrupted) as stop:
+        train(tmp_path, 12, sending(number, at_step=4), steps_per_call=2)
+    assert stop.value.signal_number == number
+    assert signal.Signals(number).name in str(stop.value)
+    (interrupted_at,) = set(saved_steps(tmp_path)) - {0}
+    assert interrupted_at in (5, 6)  # The end of the call that it came in.
+    assert f"at step {interrupted_at}" in str(stop.value)
+
+    final = train(tmp_path, 12)
+
+    assert f"ckpt-{interrupted_at} (step {interrupted_at})" in log.text
+    assert_same(final, undisturbed)
+
+
+def test_handlers_of_signals_are_put_back(tmp_path):
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    train(tmp_path, 1)
+    after = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    assert after == before
+
+
+def test_trains_outside_of_the_main_thread(tmp_path):
+    thread = threading.Thread(target=train, args=(tmp_path, 1))
+    thread.start()
+    thread.join()
+    assert saved_steps(tmp_path) == [0, 1]
+
+
+def test_goes_on_from_an_older_checkpoint_if_the_newest_is_cut_off(
+    tmp_path, undisturbed, log
+):
+    train(tmp_path, 12, save_checkpoints_steps=5)
+    (tmp_path / "model.ckpt-12.data-00000-of-00001").write_bytes(b"short")
+
+    final = train(tmp_path, 12)
+
+    assert "model.ckpt-12" in log.text
+    assert "Going on from" in log.text and "(step 10)" in log.text
+    assert_same(final, undisturbed)
+
+
+def test_nothing_is_trained_where_the_last_step_is_reached(tmp_path, log):
+    before = train(tmp_path, 3)
+
+    assert_same(train(tmp_path, 3), before)
+    assert "Nothing to train: step 3 of 3 is already reached" in log.text
+    assert_same(train(tmp_path, 2), before)
+    assert "Nothing to train: step 3 of 2 is already reached" in log.text
+
+
+def test_the_initial_checkpoint_does_not_count_in_a_folder_that_has_one(
+    tmp_path, data, log
+):
+    train(tmp_path, 1)
+    micro = str(data / "checkpoints" / "micro" / "bert_model.ckpt")
+
+    start = training.find_starting_point(str(tmp_path), micro)
+
+    own = str(tmp_path / "model.ckpt-1")
+    assert start == training.StartingPoint(own, resumed=True, step=1)
+    assert f"--init_checkpoint={micro} is without effect" in log.text
+
+
+def test_an_initial_checkpoint_starts_at_step_0(tmp_path, data):
+    folder = data / "run_classifier" / "micro_after_1"
+    start = training.find_starting_point(str(tmp_path), str(folder))
+    prefix = str(folder / "model.ckpt-1")
+    assert start == training.StartingPoint(prefix, resumed=False, step=0)
+
+
+# ------------------------------------------------------------ the same numbers
+
+
+@pytest.mark.parametrize("steps_per_call", [1, 5])
+def test_steps_per_call_do_not_change_the_numbers(
+    tmp_path, undisturbed, steps_per_call
+):
+    assert_same(train(tmp_path, 12, steps_per_call=steps_per_call), undisturbed)
+
+
+def test_another_seed_gives_other_numbers(tmp_path, undisturbed):
+    final = train(tmp_path, 12, seed=2)
+    assert np.abs(final["out/kernel"] - undisturbed["out/kernel"]).max() > 1e-3
+
+
+def test_a_seed_that_is_drawn_is_logged_and_repeats_the_run(log):
+    seed = training.set_seed(None)
+    first = keras.random.uniform((3,))
+    assert f"--seed={seed} repeats this run" in log.text
+
+    training.set_seed(seed)
+    np.testing.assert_array_equal(keras.random.uniform((3,)), first)
+
+
+def micro_classifier(data, start):
+    """The model of the golden trajectory, which was made without dropout."""
+    config = BertConfig.from_json_file(
+        str(data / "checkpoints" / "micro" / "bert_config.json")
+    )
+    config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
+    model = training.build_model(
+        lambda: models.classifier(config, 3), config, start
+    )
+    model.get_layer("classifier").dropout.rate = 0.0
+    return model
+
+
+def train_on_golden_batches(data, folder, model, start):
+    stored = np.load(data / "optim" / "micro_classifier_batches.npz")
+    count = len({key[:2] for key in stored.files})
+    golden = {
+        name: np.stack([stored[f"{i:02}/{name}"] for i in range(count)])
+        for name in ("input_ids", "input_mask", "segment_ids", "label_ids")
+    }
+    training.train(
+        model,
+        lambda out, batch: heads.classification_loss(
+            out["logits"], batch["label_ids"]
+        )[0],
+        lambda step: (
+            tf.data.Dataset.from_tensor_slices(golden).repeat().skip(step)
+        ),
+        start,
+        training.TrainingSettings(
+            output_dir=str(folder),
+            num_train_steps=10,
+            learning_rate=0.001,
+            num_warmup_steps=2,
+            batch_size=4,
+            steps_per_call=1,
+        ),
+    )
+
+
+def assert_on_the_original_trajectory(data, folder, first_step):
+    golden = np.load(data / "optim" / "micro_classifier3.npz")
+    events = scalars(folder)
+    for step in range(first_step, 10):
+        for tag, key, noise in (
+            ("loss", "loss", 6e-6),
+            ("learning_rate", "learning_rate", 1e-10),
+            ("gradient_norm", "grad_global_norm", 1e-4),
+        ):
+            want = golden[f"per_step/{key}"][step]
+            assert abs(events[tag][step + 1] - want) < 2 * noise, (tag, step)
+    final = contents(folder / "model.ckpt-10")
+    names = [key for key in golden.files if key.startswith("after_10/")]
+    assert len(names) > 100
+    for name in names:
+        np.testing.assert_allclose(
+            final[name.removeprefix("after_10/")],
+            golden[name],
+            rtol=1e-5,
+            atol=2 * 1.5e-5,
+            err_msg=name,
+        )
+
+
+def test_a_folder_of_the_original_is_continued_with_its_step_and_slots(
+    tmp_path, data
+):
+    for file in (data / "run_classifier" / "micro_after_1").iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    start = training.find_starting_point(str(tmp_path))
+    assert start.step == 1
+
+    train_on_golden_batches(
+        data, tmp_path, micro_classifier(data, start), start
+    )
+
+    assert_on_the_original_trajectory(data, tmp_path, first_step=1)
+
+
+@pytest.mark.slow
+def test_the_loop_follows_the_original_from_step_0(tmp_path, data):
+    micro = data / "checkpoints" / "micro" / "bert_model.ckpt"
+    start = training.find_starting_point(str(tmp_path), str(micro))
+    model = micro_classifier(data, start)
+    golden = np.load(data / "optim" / "micro_classifier3.npz")
+    for name in ("output_weights", "output_bias"):
+        variable = checkpoints.named_weights(model)[name]
+        variable.assign(golden[f"head_init/{name}"])
+
+    train_on_golden_batches(data, tmp_path, model, start)
+
+    assert_on_the_original_trajectory(data, tmp_path, first_step=0)
+
+
+# ------------------------------------------------------------- what goes wrong
+
+
+def test_a_loss_that_is_nan_stops_with_step_batch_and_advice(
+    tmp_path, undisturbed
+):
+    def poison(number, batch):
+        bad = tf.where(number == 7, np.nan, 0.0)
+        return {**batch, "target": batch["target"] + bad}
+
+    with pytest.raises(InputError) as error:
+        train(
+            tmp_path,
+            12,
+            make_dataset=lambda step: batches_from(step, poison),
+            save_checkpoints_steps=5,
+        )
+
+    message = str(error.value)
+    assert "step 7" in message and "loss is nan" in message
+    assert "--learning_rate" in message
+    assert saved_steps(tmp_path) == [0, 5]
+    file = tmp_path / "not_finite_at_step_7.npz"
+    assert str(file) in message
+    batch = np.load(file)
+    assert batch["number"] == 7 and np.isnan(batch["target"]).all()
+    np.testing.assert_array_equal(
+        batch["x"], tf.random.stateless_normal((8, 4), [7, 7])
+    )
+    # The checkpoint that is left is good to go on from.
+    assert_same(train(tmp_path, 12), undisturbed)
+
+
+def test_a_gradient_that_is_not_finite_stops_although_the_loss_is(tmp_path):
+    def loss_fn(outputs, batch):
+        # The root of 0 has the slope 1 / 0.
+        at_3 = tf.cast(batch["number"] == 3, tf.float32)
+        root = tf.sqrt(tf.reduce_sum(outputs["y"] * 0.0))
+        return squared_error(outputs, batch) + at_3 * root
+
+    with pytest.raises(InputError, match=r"step 3.*gradients nan"):
+        train(
+            tmp_path,
+            12,
+            loss_fn=lambda outputs, batch: tf.cond(
+                batch["number"] == 3,
+                lambda: loss_fn(outputs, batch),
+                lambda: squared_error(outputs, batch),
+            ),
+            save_checkpoints_steps=3,
+        )
+
+    assert saved_steps(tmp_path) == [0, 3]
+    for array in contents(tmp_path / "model.ckpt-3").values():
+        assert np.isfinite(array).all()
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path):
+    with pytest.raises(InputError, match=r"step [012].*--learning_rate"):
+        train(
+            tmp_path, 12, learning_rate=float("inf"), save_checkpoints_steps=1
+        )
+
+    newest = training.find_starting_point(str(tmp_path)).prefix
+    for array in contents(newest).values():
+        assert np.isfinite(array).all()
+
+
+# --------------------------------------------------------------- what is shown
+
+
+def test_tensorboard_gets_the_rate_that_a_step_used(tmp_path):
+    train(tmp_path, 12, steps_per_call=1)
+
+    events = scalars(tmp_path)
+
+    names = {"loss", "gradient_norm", "learning_rate", "global_step/sec"}
+    assert events.keys() == names
+    # The rates of steps 0 to 11; the event of step 0 is named 1, done.
+    rates = [0, INIT_LR / 2] + [INIT_LR * (1 - n / 12) for n in range(2, 12)]
+    got = events["learning_rate"]
+    assert list(got) == list(range(1, 13))
+    np.testing.assert_allclose(list(got.values()), rates, rtol=1e-6)
+    assert all(np.isfinite(v) for v in events["loss"].values())
+
+
+def test_the_log_tells_step_loss_rate_speed_and_time_left(tmp_path, log):
+    train(tmp_path, 4, steps_per_call=1)
+    losses = scalars(tmp_path)["loss"]
+    for step, rate in ((1, "0"), (2, "0.005"), (3, "0.005"), (4, "0.0025")):
+        line = f"step {step}/4  loss {losses[step]:.4f}  learning rate {rate}  "
+        assert line in log.text
+    assert " examples/s  " in log.text and "0 s left" in log.text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1:00 min"),
+        (185, "3:05 min"),
+        (3599, "59:59 min"),
+        (7800, "2:10 h"),
+        (360000, "100:00 h"),
+    ],
+)
+def test_seconds_are_told_as_people_read_them(seconds, text):
+    assert training.format_seconds(seconds) == text
+
+
+def test_results_are_sorted_float32_lines_with_ours_at_the_end(tmp_path):
+    training.write_eval_results(
+        str(tmp_path),
+        {"loss": 1 / 3, "global_step": 30, "eval_loss": 1e-5},
+        {"eval_f1": 0.5, "eval_a": 2.0},
+    )
+
+    assert (tmp_path / "eval_results.txt").read_text() == (
+        "eval_loss = 1e-05\n"
+        "global_step = 30\n"
+        "loss = 0.33333334\n"
+        "eval_a = 2.0\n"
+        "eval_f1 = 0.5\n"
+    )
+    events = scalars(tmp_path / "eval")
+    assert events["eval_f1"] == {30: 0.5} and events["eval_a"] == {30: 2.0}
+
+
+# ------------------------------------------------------------------ prediction
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 64])
+def test_predicts_every_row_in_order_whatever_the_batch_size(batch_size):
+    model = small_model()
+    x = np.arange(12 * 4, dtype=np.float32).reshape(12, 4) / 50
+    rows = {"x": x, "number": np.arange(12)}
+    dataset = tf.data.Dataset.from_tensor_slices(rows).batch(batch_size)
+
+    pairs = list(training.predict(model, dataset))
+
+    numbers = np.concatenate([features["number"] for features, _ in pairs])
+    np.testing.assert_array_equal(numbers, np.arange(12))
+    kernel, bias, out, out_bias = map(np.array, model.weights)
+    want = np.tanh(x @ kernel + bias) @ out + out_bias
+    got = np.concatenate([outputs["y"] for _, outputs in pairs])
+    np.testing.assert_allclose(got, want, atol=1e-6)
+
+
+# ------------------------------------------------------------- several devices
+
+
+@pytest.mark.slow
+def test_two_devices_give_the_numbers_of_one(tmp_path):
+    # In a process of its own: devices can be split only before any is used.
+    script = textwrap.dedent(
+        """
+        import sys
+        import keras
+        import numpy as np
+        import tensorflow as tf
+        from bert_tf import training
+
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        half = tf.config.LogicalDeviceConfiguration()
+        tf.config.set_logical_device_configuration(cpu, [half, half])
+
+        def build():
+            # Most ids are 0 and pull the same way: summed, their rows are some
+            # eight times as long as they are for the clipping.
+            ids = keras.Input((6,), dtype="int32", name="ids")
+            table = keras.layers.Embedding(9, 4, name="table")(ids)
+            mean = keras.layers.GlobalAveragePooling1D()(table)
+            y = keras.layers.Dense(1, use_bias=False, name="out")(mean)
+            return keras.Model({"ids": ids}, {"y": y})
+
+        def loss_fn(outputs, batch):
+            error = outputs["y"][:, 0] - batch["target"]
+            return 50 * tf.reduce_mean(tf.square(error))
+
+        rng = np.random.default_rng(1)
+        rows = {
+            "ids": rng.integers(0, 9, (64, 6)) * rng.integers(0, 2, (64, 6)),
+            "target": rng.normal(size=64).astype(np.float32) + 2,
+        }
+
+        def make_dataset(step):
+            dataset = tf.data.Dataset.from_tensor_slices(rows)
+            return dataset.repeat().batch(16, True).skip(step)
+
+        def run(folder, strategy):
+            training.set_seed(1)
+            with strategy.scope():
+                model = build()
+            training.train(
+                model, loss_fn, make_dataset,
+                training.find_starting_point(folder),
+                training.TrainingSettings(folder, 20, 0.05, 2, 16),
+                strategy,
+            )
+            few = tf.data.Dataset.from_tensor_slices(rows).take(10).batch(4)
+            outputs = [
+                out["y"] for _, out in training.predict(model, few, strategy)
+            ]
+            return np.concatenate(outputs), *map(np.array, model.weights)
+
+        one = run(sys.argv[1] + "/1", tf.distribute.get_strategy())
+        both = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+        assert both.num_replicas_in_sync == 2
+        two = run(sys.argv[1] + "/2", both)
+        for a, b in zip(one, two):
+            np.testing.assert_allclose(a, b, atol=1e-5)
+        """
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, two = scalars(tmp_path / "1"), scalars(tmp_path / "2")
+    for tag in ("loss", "gradient_norm"):
+        for step, value in one[tag].items():
+            if step in two[tag]:
+                assert two[tag][step] == pytest.approx(value, abs=1e-4)
