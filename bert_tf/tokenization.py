@@ -22,7 +22,7 @@ import logging
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bert_tf.errors import InputError
@@ -160,25 +160,24 @@ def load_vocab(vocab_file: str | os.PathLike[str]) -> dict[str, int]:
 
 def _warn_of_oddities(vocab_file, lines):
     """Logs the first line, and the number, of what no vocabulary intends."""
-    marked, blank, repeated, seen = [], [], [], set()
-    for number, line in enumerate(lines, start=1):
-        token = line.strip()
-        if number == 1 and token.startswith("\ufeff"):
-            marked.append(number)
+    tokens = [line.strip() for line in lines]
+    last = {token: index for index, token in enumerate(tokens)}
+    oddities = {
+        "starts with a byte-order mark": [
+            line.startswith("\ufeff") for line in lines[:1]
+        ],
         # Two released vocabularies have U+2028 alone on a line: not blank.
-        if not line.strip(" \t"):
-            blank.append(number)
-        elif token in seen:
-            repeated.append(number)
-        seen.add(token)
-    for numbers, oddity in (
-        (marked, "starts with a byte-order mark"),
-        (blank, "is blank"),
-        (repeated, "repeats an earlier token"),
-    ):
-        if numbers:
+        "is blank": [not line.strip(" \t") for line in lines],
+        "has a token that comes again": [
+            token != "" and index < last[token]
+            for index, token in enumerate(tokens)
+        ],
+    }
+    for oddity, holds in oddities.items():
+        if any(holds):
             text = "%s: line %d %s (lines of this kind: %d)"
-            _log.warning(text, vocab_file, numbers[0], oddity, len(numbers))
+            first = holds.index(True) + 1
+            _log.warning(text, vocab_file, first, oddity, sum(holds))
 
 
 def convert_by_vocab(
@@ -324,26 +323,21 @@ class BasicTokenizer(WordSplitter):
             return _ASCII_TOKEN.findall(text)
         return self.split_words(_WORD.findall(text))
 
-    def tokenize_with_offsets(self, text: str | bytes) -> list[Piece]:
-        """Returns the tokens of `text` and where they come from.
-
-        See `FullTokenizer.tokenize_with_offsets`.
-        """
-        return [
-            Piece(token, spans[0][0], spans[-1][1])
-            for token, spans in self.align(text)
-        ]
-
     def align(
         self, text: str | bytes
-    ) -> Iterator[tuple[str, list[tuple[int, int]]]]:
-        """Yields each token with the span in `text` of each character of it."""
+    ) -> Iterator[tuple[str, Sequence[int], Sequence[int]]]:
+        """Yields each token, and for its characters the starts and the ends.
+
+        The i-th character of the token was made from `text[starts[i]:ends[i]]`.
+        """
         for match in _WORD.finditer(convert_to_unicode(text)):
-            spans = self._character_spans(match.group(), match.start())
-            done = 0
-            for token in self._cache[match.group()]:
-                yield token, spans[done : done + len(token)]
-                done += len(token)
+            word = match.group()
+            starts, ends = self._align_word(word, match.start())
+            first = 0
+            for token in self._cache[word]:
+                last = first + len(token)
+                yield token, starts[first:last], ends[first:last]
+                first = last
 
     def split_word(self, word: str) -> tuple[str, ...]:
         """Returns the tokens of one word (no whitespace; CJK alone)."""
@@ -366,8 +360,8 @@ class BasicTokenizer(WordSplitter):
                 word = "".join(c for c in word if not is_accent(c))
         return word
 
-    def _character_spans(self, word, start):
-        """Returns for each character of `normalize(word)` whence it comes.
+    def _align_word(self, word, start):
+        """Returns starts and ends for the characters of `normalize(word)`.
 
         How many characters one becomes does not depend on its neighbours (a
         final sigma is still one), so each is normalized alone. An accent that
@@ -375,14 +369,15 @@ class BasicTokenizer(WordSplitter):
         """
         places = range(start, start + len(word))
         if word.isascii() and word.isprintable():
-            return [(place, place + 1) for place in places]
-        spans = []
+            return places, range(start + 1, start + len(word) + 1)
+        starts, ends = [], []
         for place, char in zip(places, word):
-            left = len(self.normalize(char))
-            spans += [(place, place + 1)] * left
-            if not left and spans and not is_dropped(char):
-                spans[-1] = (spans[-1][0], place + 1)
-        return spans
+            became = self.normalize(char)
+            starts += [place] * len(became)
+            ends += [place + 1] * len(became)
+            if not became and ends and not is_dropped(char):
+                ends[-1] = place + 1
+        return starts, ends
 
 
 class WordpieceTokenizer(WordSplitter):
@@ -474,16 +469,16 @@ class FullTokenizer:
         The spans of `bytes` count in `convert_to_unicode(text)`.
         """
         found = []
-        for token, spans in self.basic_tokenizer.align(text):
+        for token, starts, ends in self.basic_tokenizer.align(text):
             pieces = self.wordpiece_tokenizer.split_words([token])
-            # A single piece is all of the token, however long [UNK] may be.
-            widths = [len(piece) - len("##") for piece in pieces]
-            widths[0] = len(token) - sum(widths[1:])
-            done = 0
-            for piece, width in zip(pieces, widths):
-                first, last = spans[done], spans[done + width - 1]
-                found.append(Piece(piece, first[0], last[1]))
-                done += width
+            if len(pieces) == 1:  # All of the token, however long [UNK] is.
+                found.append(Piece(pieces[0], starts[0], ends[-1]))
+                continue
+            first = 0
+            for piece in pieces:
+                last = first + len(piece) - len("##" if first else "")
+                found.append(Piece(piece, starts[first], ends[last - 1]))
+                first = last
         return found
 
     def convert_tokens_to_ids(self, tokens: Iterable[str]) -> list[int]:
