@@ -1,0 +1,246 @@
+import functools
+import json
+import math
+
+import keras
+import numpy as np
+import pytest
+from golden import (
+    DATA,
+    MICRO,
+    TINY,
+    assign,
+    read_arrays,
+    read_config,
+    read_variables,
+)
+
+from bert_tf import heads, models
+from bert_tf.errors import InputError
+from bert_tf.modeling import BertConfig, weights_to_come
+from bert_tf.optimization import create_optimizer
+
+BASE = json.loads((DATA / "forward" / "variables_bert_base.json").read_text())
+
+MAKERS = {
+    "pretraining": models.pretraining,
+    "classifier": lambda config: models.classifier(config, 3),
+    "token_classifier": lambda config: models.token_classifier(config, 3),
+    "span": models.span,
+}
+
+
+@functools.cache
+def micro_model(make):
+    return MAKERS[make](read_config(MICRO.parent))
+
+
+def shapes(weights):
+    return {w.path: tuple(w.shape) for w in weights}
+
+
+def encoder_inputs(rng, batch, length):
+    return {
+        "input_ids": rng.integers(50, size=(batch, length), dtype="int32"),
+        "input_mask": np.ones((batch, length), "int32"),
+        "segment_ids": rng.integers(2, size=(batch, length), dtype="int32"),
+    }
+
+
+def inputs_of(model, rng, batch=2, length=5):
+    x = encoder_inputs(rng, batch, length)
+    if "masked_lm_positions" in model.input:
+        x["masked_lm_positions"] = np.zeros((batch, 3), "int32")
+    return x
+
+
+# Names.
+
+
+def test_pretraining_has_the_checkpoints_variables():
+    want = {name: value.shape for name, value in read_variables(MICRO).items()}
+    assert shapes(micro_model("pretraining").weights) == want
+
+
+def test_pretraining_of_base_has_the_206_variables_of_the_released_one():
+    config = BertConfig(vocab_size=30522, type_vocab_size=2)
+    with weights_to_come():
+        weights = models.pretraining(config).weights
+
+    assert shapes(weights) == {name: tuple(BASE[name]) for name in BASE}
+    assert len(weights) == 206
+    assert {w.dtype for w in weights} == {"float32"}
+    # As published, without the pretraining heads.
+    encoder = [w for w in weights if w.path.startswith("bert/")]
+    assert sum(math.prod(w.shape) for w in encoder) == 109_482_240
+
+
+@pytest.mark.parametrize(
+    ("make", "trajectory"),
+    [("classifier", "micro_classifier3"), ("span", "micro_squad")],
+)
+def test_fine_tuned_models_have_the_originals_variables(make, trajectory):
+    path = DATA / "optim" / f"{trajectory}.npz"
+    want = {
+        name: value.shape
+        for name, value in read_arrays(path, "after_10/").items()
+        if not name.endswith(("/adam_m", "/adam_v"))
+    }
+
+    assert shapes(micro_model(make).weights) == want
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("make", "folder"),
+    [("classifier", "tiny_classifier3"), ("span", "tiny_squad")],
+)
+def test_fine_tuned_checkpoints_have_the_models_variables(
+    shared_folder, make, folder
+):
+    checkpoint = shared_folder / "golden" / folder / "model.ckpt"
+    want = {
+        name: value.shape for name, value in read_variables(checkpoint).items()
+    }
+    assert shapes(MAKERS[make](read_config(TINY.parent)).weights) == want
+
+
+def test_token_classifier_adds_what_the_classifier_adds():
+    tokens = micro_model("token_classifier")
+    sentences = micro_model("classifier")
+    assert shapes(tokens.weights) == shapes(sentences.weights)
+    assert tokens.output["logits"].shape == (None, None, 3)
+    assert sentences.output["logits"].shape == (None, 3)
+
+
+@pytest.mark.parametrize("make", ["span", "token_classifier"])
+def test_pooler_is_kept_but_not_trained_where_nothing_uses_it(make):
+    model = micro_model(make)
+    left = shapes(model.weights).keys() - shapes(model.trainable_weights).keys()
+    assert left == {"bert/pooler/dense/kernel", "bert/pooler/dense/bias"}
+
+
+# Numbers.
+
+
+def test_pretraining_computes_the_originals_loss_from_a_records_features():
+    model = models.pretraining(read_config(TINY.parent))
+    assign(model.weights, read_variables(TINY))
+    path = DATA / "forward" / "forward.npz"
+    x, want = read_arrays(path, "base/in/"), read_arrays(path, "base/out/")
+
+    got = model({name: x[name] for name in model.input})
+
+    words, _ = heads.masked_lm_loss(
+        got["masked_lm_logits"], x["masked_lm_ids"], x["masked_lm_weights"]
+    )
+    pairs, _ = heads.classification_loss(
+        got["next_sentence_logits"], x["next_sentence_labels"]
+    )
+    np.testing.assert_allclose(
+        words + pairs, want["total_loss"], rtol=0, atol=1.2e-5
+    )
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_models_take_any_batch_and_length(rng, make):
+    model = micro_model(make)
+    for batch, length in ((1, 2), (3, 48)):
+        outputs = model(inputs_of(model, rng, batch, length))
+        for logits in outputs.values():
+            assert logits.shape[0] == batch
+            if make in ("span", "token_classifier"):
+                assert logits.shape[1] == length
+
+
+def test_length_may_be_fixed(config):
+    model = models.pretraining(config, seq_length=8, num_predictions=2)
+    got = {name: x.shape for name, x in {**model.input, **model.output}.items()}
+    assert got == {
+        "input_ids": (None, 8),
+        "input_mask": (None, 8),
+        "segment_ids": (None, 8),
+        "masked_lm_positions": (None, 2),
+        "masked_lm_logits": (None, 2, 50),
+        "next_sentence_logits": (None, 2),
+    }
+
+
+@pytest.mark.parametrize("make", [models.span, models.pretraining])
+def test_fixed_length_beyond_the_position_table_is_refused(config, make):
+    with pytest.raises(InputError, match="13 tokens"):
+        make(config, seq_length=13)
+
+
+# Keras' own files and loop.
+
+
+def is_tied(model, rng):
+    """Whether changing one word's embedding changes its input and its score."""
+    word = 7
+    x = inputs_of(model, rng)
+    x["input_ids"][:] = 3
+    scores = model(x)["masked_lm_logits"].numpy()
+    x["input_ids"][:] = word
+    embedded = model(x)["next_sentence_logits"].numpy()
+
+    table = next(w for w in model.weights if w.path.endswith("word_embeddings"))
+    values = table.numpy()
+    values[word] = rng.normal(size=values.shape[1])
+    table.assign(values)
+
+    new_embedded = model(x)["next_sentence_logits"].numpy()
+    x["input_ids"][:] = 3
+    changed = model(x)["masked_lm_logits"].numpy() != scores
+    return (
+        np.abs(new_embedded - embedded).max() > 0
+        and changed[..., word].all()
+        and not np.delete(changed, word, axis=-1).any()
+    )
+
+
+def test_masked_lm_stays_tied_to_the_embeddings_through_a_file(rng, tmp_path):
+    model = models.pretraining(read_config(MICRO.parent))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+
+    assert is_tied(model, rng)
+    assert is_tied(loaded, rng)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_names_and_results_survive_a_keras_file(rng, tmp_path, make):
+    model = micro_model(make)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+
+    assert shapes(loaded.weights) == shapes(model.weights)
+    x = inputs_of(model, rng)
+    for name, logits in model(x).items():
+        np.testing.assert_array_equal(loaded(x)[name], logits)
+
+
+def test_fit_trains_the_classifier_and_its_file_keeps_the_optimizer(
+    config, rng, tmp_path
+):
+    config.num_hidden_layers = 1
+    model = models.classifier(config, 2)
+    model.compile(
+        optimizer=create_optimizer(1e-3, 10, 0),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    x = encoder_inputs(rng, 4, 5)
+    before = model.get_weights()
+
+    model.fit(x, np.array([0, 1, 1, 0]), verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+
+    for old, new in zip(before, model.get_weights(), strict=True):
+        assert np.abs(new - old).max() > 0
+    assert int(model.optimizer.iterations) == 1
+    assert loaded.optimizer.get_config() == model.optimizer.get_config()
+    for got, want in zip(
+        loaded.optimizer.variables, model.optimizer.variables, strict=True
+    ):
+        np.testing.assert_array_equal(got, want)
