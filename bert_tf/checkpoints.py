@@ -131,6 +131,7 @@ def latest(folder):
             anew would silently throw away what was trained.
     """
     folder = os.fspath(folder)
+    _check_readable(folder)
     named = _named_in_state(folder)
     where = f"{_join(folder, STATE_FILE)} names"
     if named is None:
@@ -260,7 +261,7 @@ def _in_folder(folder, named):
     here = _join(folder, os.path.basename(named))
     if tf.io.gfile.exists(_current(here) + INDEX):
         return here
-    return _join(folder, named)
+    return named
 
 
 def _problem(prefix):
@@ -634,6 +635,11 @@ def check_vocab(vocab_size, vocab_file, config_file="the config"):
     Raises:
         InputError: they differ.
     """
+    if vocab_size is None:
+        raise InputError(
+            f"{config_file} must have a vocab_size: how many lines the "
+            f"vocabulary has. Received: none, for {vocab_file}."
+        )
     try:
         with tf.io.gfile.GFile(vocab_file, "rb") as file:
             text = file.read()
