@@ -78,7 +78,10 @@ def count_of(number: int, noun: str) -> str:
 
 def list_folder(folder: str, shown: int = 20) -> str:
     """What lies in a folder, for the message that a file does not."""
-    names = sorted(os.listdir(folder))
+    names = sorted(
+        name + "/" * os.path.isdir(os.path.join(folder, name))
+        for name in os.listdir(folder)
+    )
     if not names:
         return "nothing"
     rest = f" and {len(names) - shown} more" if len(names) > shown else ""
