@@ -122,7 +122,7 @@ class BertConfig:
                 f"The model's config cannot be read: {json_file}: "
                 f"{error.strerror}"
             ) from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             # JSON errors, undecodable bytes and bad values alike.
             raise InputError(
                 f"{json_file} is not a valid BERT config: {error}"
