@@ -676,7 +676,7 @@ def convert_examples(
     Raises:
         InputError: at once, if the vocabulary lacks [CLS], [SEP] or [UNK].
     """
-    _require_special_tokens(tokenizer)
+    require_special_tokens(tokenizer)
 
     def features() -> Iterator[InputFeatures]:
         for example in examples:
@@ -687,14 +687,22 @@ def convert_examples(
     return features()
 
 
-def _require_special_tokens(tokenizer: Tokenizer) -> None:
+def require_special_tokens(
+    tokenizer: Tokenizer, vocab_file: str = "`vocab_file`"
+) -> None:
+    """Raises InputError if a token that examples are made with has no id.
+
+    Args:
+        tokenizer: what is to make the examples.
+        vocab_file: what to call its vocabulary in an error.
+    """
     for token in ("[CLS]", "[SEP]", "[UNK]"):
         try:
             tokenizer.convert_tokens_to_ids([token])
         except KeyError as error:
             raise InputError(
-                f"The vocabulary must have the token {token}. It has not: is "
-                "`vocab_file` the vocab.txt of the checkpoint?"
+                f"The vocabulary must have the token {token}. {vocab_file} has "
+                "not: is it the vocab.txt of the checkpoint?"
             ) from error
 
 

@@ -6,8 +6,10 @@ signal N. Logic of a task does not belong here.
 """
 
 import logging as python_logging
+import math
 import os
 import pathlib
+import re
 import sys
 
 from absl import app, flags, logging
@@ -47,7 +49,10 @@ def finish(main, values, arguments=()):
         SystemExit: after a mistake of the user's, or a signal.
     """
     if arguments:
-        _fail(f"Unexpected argument {arguments[0]!r}: flags start with `--`.")
+        _fail(
+            f"Unexpected argument {arguments[0]!r}: flags start with `--`, and "
+            "the value of a boolean follows a `=`, as in --do_train=true."
+        )
     try:
         main(values)
     except Interrupted as stop:
@@ -59,6 +64,33 @@ def finish(main, values, arguments=()):
         if error.filename is None:
             raise
         _fail(f"{error.strerror}: {error.filename}")
+    except Exception as error:
+        if not _is_out_of_memory(error):
+            raise
+        _fail(
+            f"There is not enough memory ({_allocation(error)}). Smaller "
+            "batches (--train_batch_size, --eval_batch_size, "
+            "--predict_batch_size), a lower --max_seq_length, or a smaller "
+            "model (--bert_config_file) need less."
+        )
+
+
+def _is_out_of_memory(error):
+    if isinstance(error, MemoryError):
+        return True
+    # It is TensorFlow's, if at all, and then TensorFlow is there.
+    tf = sys.modules.get("tensorflow")
+    return (
+        tf is not None
+        and isinstance(error, tf.errors.ResourceExhaustedError)
+        and "OOM" in str(error)  # A full disk is this error as well.
+    )
+
+
+def _allocation(error):
+    """What was to be allocated, out of a message of many lines."""
+    tensor = re.search(r"tensor with shape\[[^]]*\]", str(error))
+    return tensor[0] if tensor else "TensorFlow could not allocate any more"
 
 
 def _fail(message):
@@ -87,11 +119,36 @@ def require_file(flag, path):
         raise InputError(f"`--{flag}`: the file {path} {kind}.")
 
 
+def make_folder(flag, path):
+    """Makes the folder that a flag names, unless it is there.
+
+    Raises:
+        InputError: it cannot be made; names the flag.
+    """
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"`--{flag}`: the folder {path!r} cannot be made: {error.strerror}."
+        ) from error
+
+
 def require_positive(values, *names):
-    """Raises `InputError` for a flag among `names` that is not above 0."""
+    """Raises `InputError` for an integer flag among `names` not above 0."""
     for name in names:
-        if values[name].value <= 0:
+        if not 0 < values[name].value < 2**63:
             raise InputError(
-                f"`--{name}` must be above 0. "
+                f"`--{name}` must be above 0 and below 2**63. "
                 f"Received: --{name}={values[name].value}"
             )
+
+
+def require_between(values, name, low, high):
+    """Raises `InputError` unless a flag is a finite number in [low, high]."""
+    value = values[name].value
+    if not (low <= value <= high and math.isfinite(value)):
+        limit = "" if high == math.inf else f" and at most {high}"
+        raise InputError(
+            f"`--{name}` must be a number of at least {low}{limit}. "
+            f"Received: --{name}={value}"
+        )

@@ -13,6 +13,7 @@ Your own data: --task_name=tsv with train.tsv, dev.tsv and test.tsv (or .csv,
 .jsonl) in --data_dir, and --text_a_col, --text_b_col, --label_col.
 """
 
+import math
 import os
 
 import numpy as np
@@ -132,11 +133,14 @@ def main(flags):
     tokenizer = tokenization.FullTokenizer(
         flags.vocab_file, do_lower_case=flags.do_lower_case
     )
-    checkpoints.check_vocab(config.vocab_size, flags.vocab_file)
+    classification.require_special_tokens(tokenizer, flags.vocab_file)
+    checkpoints.check_vocab(
+        config.vocab_size, flags.vocab_file, flags.bert_config_file
+    )
     task = classification.find_task(
         flags.task_name, **{name: flags[name].value for name in COLUMNS}
     )
-    os.makedirs(flags.output_dir, exist_ok=True)
+    command_line.make_folder("output_dir", flags.output_dir)
     if isinstance(task, classification.TsvTask):
         task = find_labels(task, flags)
     # All rows are read before any work starts: a bad one in the last file
@@ -144,6 +148,7 @@ def main(flags):
     train_examples = dev_examples = test_examples = None
     if flags.do_train:
         train_examples = task.get_train_examples(flags.data_dir)
+        count_steps(flags, len(train_examples))
     if flags.do_eval:
         dev_examples = task.get_dev_examples(flags.data_dir)
     if flags.do_predict:
@@ -156,6 +161,8 @@ def main(flags):
     start = training.find_starting_point(
         flags.output_dir, flags.init_checkpoint
     )
+    if start.prefix:
+        checkpoints.check_config(config, start.prefix, flags.bert_config_file)
     model = training.build_model(
         lambda: models.classifier(
             config,
@@ -195,6 +202,11 @@ def check_flags(flags):
     command_line.require_file("bert_config_file", flags.bert_config_file)
     command_line.require_file("vocab_file", flags.vocab_file)
     config = BertConfig.from_json_file(flags.bert_config_file)
+    if flags.max_seq_length < 3:
+        raise InputError(
+            "`--max_seq_length` must be at least 3: [CLS], one token of the "
+            f"text, [SEP]. Received: --max_seq_length={flags.max_seq_length}"
+        )
     if flags.max_seq_length > config.max_position_embeddings:
         raise InputError(
             f"Cannot use sequence length {flags.max_seq_length} because the "
@@ -209,7 +221,32 @@ def check_flags(flags):
         "save_checkpoints_steps",
         "iterations_per_loop",
     )
+    for name, high in (
+        ("learning_rate", math.inf),
+        ("num_train_epochs", math.inf),
+        ("warmup_proportion", 1),
+    ):
+        command_line.require_between(flags, name, 0, high)
+    if flags.seed is not None:
+        command_line.require_between(flags, "seed", 0, 2**32 - 1)
     return config
+
+
+def count_steps(flags, num_examples):
+    """The number of steps to train: the original's, rounded down.
+
+    Raises:
+        InputError: it is 0.
+    """
+    size, epochs = flags.train_batch_size, flags.num_train_epochs
+    num_steps = int(num_examples / size * epochs)
+    if num_steps < 1:
+        raise InputError(
+            f"There is not one step to train: {num_examples} examples / "
+            f"--train_batch_size={size} x --num_train_epochs={epochs} is "
+            "below 1."
+        )
+    return num_steps
 
 
 def find_labels(task, flags):
@@ -248,13 +285,7 @@ class Classification:
         The seed decides the order of the examples.
         """
         flags, size = self.flags, self.flags.train_batch_size
-        num_steps = int(len(examples) / size * flags.num_train_epochs)
-        if num_steps < 1:
-            raise InputError(
-                f"There is not one step to train: {len(examples)} examples / "
-                f"--train_batch_size={size} x "
-                f"--num_train_epochs={flags.num_train_epochs} is below 1."
-            )
+        num_steps = count_steps(flags, len(examples))
         file = self._write_records("train.tf_record", examples)
         self._log("Running training", len(examples), size)
         logging.info("  Num steps = %d", num_steps)
