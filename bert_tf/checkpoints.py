@@ -146,14 +146,20 @@ def latest(folder):
         problem = _problem(prefix)
         if problem is None:
             if problems:
-                _log.warning("Going back to the older checkpoint %s.", prefix)
+                _log.warning(
+                    "Going back to the older checkpoint %s. The newest is not "
+                    "whole: %s",
+                    prefix,
+                    problems[0],
+                )
             return prefix
-        _log.warning("Not a whole checkpoint: %s", problem)
         problems.append(problem)
+    older = ", ".join(os.path.basename(prefix) for prefix in named[1:])
     raise InputError(
-        f"{where} {len(named)} checkpoint(s), of which none is whole: "
-        + "; ".join(problems)
-        + f" Restore one of them, or move {folder} away to start anew."
+        f"{where} {len(named)} checkpoint(s), of which none is whole. "
+        f"{problems[0]} "
+        + (f"The older ones are not whole either: {older}. " if older else "")
+        + f"Restore one, or move {folder} away to start anew."
     )
 
 
@@ -237,7 +243,7 @@ def _read_state(folder):
         return None
     try:
         state = tf.train.get_checkpoint_state(folder)  # None if not parsed.
-    except (UnicodeDecodeError, tf.errors.OpError):
+    except (ValueError, tf.errors.OpError):  # Empty, or not UTF-8.
         state = None
     if state is None or not state.model_checkpoint_path:
         raise InputError(
@@ -787,6 +793,8 @@ def _settle(prefix):
                 tf.io.gfile.remove(file)
         tf.io.gfile.remove(prefix + _REPLACEMENT + INDEX)
     _remove_files(prefix + _REPLACEMENT)
+    # Renaming one name of a file to another name of it does nothing.
+    _remove_files(prefix + _UNFINISHED)
 
 
 def _clear_leftovers(folder):

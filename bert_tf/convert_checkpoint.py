@@ -264,9 +264,14 @@ def to_hf(
             theirs = theirs.removeprefix("bert.")
         tensors[theirs] = value.astype(np.float32, copy=False)
     os.makedirs(output, exist_ok=True)
-    weights = os.path.join(output, HF_WEIGHTS)
-    _in_place(weights, lambda path: save_file(tensors, path, {"format": "pt"}))
-    _copy(vocab_file, os.path.join(output, VOCAB))
+    vocab_copy = os.path.join(output, VOCAB)
+    _copy(vocab_file, vocab_copy)
+
+    def save(path):
+        save_file(tensors, path, {"format": "pt"})
+        shutil.copymode(vocab_copy, path)  # Else only the owner may read it.
+
+    _in_place(os.path.join(output, HF_WEIGHTS), save)
     _write_json(os.path.join(output, HF_TOKENIZER_CONFIG), tokenizer)
     _write_json(os.path.join(output, HF_CONFIG), hf_config)
 
