@@ -128,7 +128,10 @@ def write_records(
             that cannot be written.
     """
     written = 0
-    with _whole_or_nothing(path) as name, _writer(name, path) as writer:
+    with (
+        _whole_or_nothing(path) as half_written,
+        tf.io.TFRecordWriter(half_written) as writer,
+    ):
         for values in records:
             bad = _find_bad_id(values, schema, vocab_size)
             if bad:
@@ -139,23 +142,16 @@ def write_records(
 
 
 @contextlib.contextmanager
-def _writer(half_written: str, path: str) -> Iterator[tf.io.TFRecordWriter]:
-    try:
-        writer = tf.io.TFRecordWriter(half_written)
-    except tf.errors.OpError as error:
-        raise InputError(f"Cannot write {path}: {error.message}") from error
-    with writer:
-        yield writer
-
-
-@contextlib.contextmanager
 def _whole_or_nothing(path: str) -> Iterator[str]:
     """A name to write under; the file is renamed once the block is done."""
     name = f"{path}.{socket.gethostname()}-{os.getpid()}.incomplete"
-    _remove_left_overs(path)
     try:
+        _remove_left_overs(path)
         yield name
         tf.io.gfile.rename(name, path, overwrite=True)
+    except tf.errors.OpError as error:
+        reason = error.message.removeprefix(f"{name}; ")
+        raise InputError(f"Cannot write {path}: {reason}") from error
     finally:
         if tf.io.gfile.exists(name):
             tf.io.gfile.remove(name)
