@@ -6,6 +6,7 @@ the task modules; files and TensorFlow in `records.py`.
 """
 
 import dataclasses
+import random
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -56,7 +57,7 @@ def truncate_seq_pair(
 
     The longer one loses its last token; of two equally long ones B does. What
     is short thus stays whole as long as possible. (Pretraining data is cut by
-    another rule, at a random end.)
+    another rule: `truncate_at_random_ends`.)
     """
     length_a, length_b = len(tokens_a), len(tokens_b)
     while length_a + length_b > max(max_length, 0):
@@ -65,6 +66,37 @@ def truncate_seq_pair(
         else:
             length_b -= 1
     return list(tokens_a[:length_a]), list(tokens_b[:length_b])
+
+
+def truncate_at_random_ends(
+    length_a: int, length_b: int, max_length: int, rng: random.Random
+) -> tuple[slice, slice]:
+    """What stays of a pair that is to fit together: the pretraining rule.
+
+    The longer one loses a token, of two equally long ones B does; at its front
+    or its end, as a coin says, so that there is no bias to either.
+
+    Args:
+        length_a: tokens of A.
+        length_b: tokens of B.
+        max_length: how many both may have.
+        rng: the generator, asked once for each token that goes.
+    """
+    start_a = start_b = 0
+    end_a, end_b = length_a, length_b
+    draw = rng.random
+    for excess in range(length_a + length_b - max_length, 0, -1):
+        left_a = end_a - start_a
+        if left_a > max_length + excess - left_a:
+            if draw() < 0.5:
+                start_a += 1
+            else:
+                end_a -= 1
+        elif draw() < 0.5:
+            start_b += 1
+        else:
+            end_b -= 1
+    return slice(start_a, end_a), slice(start_b, end_b)
 
 
 def pack_tokens(

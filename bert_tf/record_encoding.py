@@ -1,0 +1,213 @@
+"""Tables of numbers to the bytes of a TFRecord file, many records at a time.
+
+Comes in: for each feature a matrix with one row per record. Goes out: framed,
+serialized `tf.train.Example`s, the bytes that protobuf's deterministic mode
+gives. NumPy does the work, so that processes which make millions of records
+need no TensorFlow. What the features mean, and reading, belong to
+`pretraining_data.py` and `records.py`.
+
+A number takes one to ten bytes in protobuf's wire format. So a table of bytes
+is made, as wide as the widest numbers need, beside one that says which bytes
+count; those, in order, are the file's.
+"""
+
+import functools
+import itertools
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+# A record in the file: its length (8 bytes) and that number's checksum (4),
+# then the record and its checksum (4).
+BEFORE, AFTER = 12, 4
+
+# Wire format: "field 1 (2, 3) comes, and takes so many bytes".
+FIELD_1, FIELD_2, FIELD_3 = b"\x0a", b"\x12", b"\x1a"
+
+# CRC-32C, bits reversed, and the number that TensorFlow adds to it.
+POLYNOMIAL = 0x82F63B78
+MASK_DELTA = 0xA282EAD8
+
+
+class Table(NamedTuple):
+    """Rows of bytes, of which only some count.
+
+    Attributes:
+        values: uint8 [R, W]; or [1, W], for all rows alike.
+        used: bool [R, W]; None if all bytes count.
+        sizes: how many count, [R] or [1].
+    """
+
+    values: NDArray[np.uint8]
+    used: NDArray[np.bool_] | None
+    sizes: NDArray[np.int64]
+
+
+def encode_records(columns: Mapping[str, NDArray]) -> NDArray[np.uint8]:
+    """The bytes of a TFRecord file with these records.
+
+    Args:
+        columns: {feature: [R, values]}: integers of at least 0, or floats,
+            which are stored as float32.
+
+    Raises:
+        ValueError: an integer below 0.
+    """
+    rows = len(next(iter(columns.values())))
+    if not rows:
+        return np.zeros(0, np.uint8)
+    entries = [_entry(name, columns[name]) for name in sorted(columns)]
+    example = _field(FIELD_1, list(itertools.chain.from_iterable(entries)))
+    sizes = np.broadcast_to(_size(example), rows)
+    lengths = _as_bytes(sizes.astype("<u8"))
+    checks = _masked(_checksums(lengths.reshape(-1), np.arange(rows) * 8, 8))
+    trailer = _whole(np.zeros((1, AFTER), np.uint8))
+    header = [_whole(lengths), _whole(_as_bytes(checks))]
+    content = _take_used([*header, *example, trailer], rows)
+    ends = np.cumsum(sizes + (BEFORE + AFTER)) - AFTER
+    checks = _masked(_checksums(content, ends - sizes, sizes))
+    content[ends[:, None] + np.arange(AFTER)] = _as_bytes(checks)
+    return content
+
+
+# ------------------------------------------------------------------- protobuf
+
+
+def _entry(name: str, values: NDArray) -> list[Table]:
+    """One entry of the map of features."""
+    if values.dtype.kind == "f":
+        payload, kind = _whole(_as_bytes(values.astype("<f4"))), FIELD_2
+    else:
+        payload, kind = _varints(values), FIELD_3
+    # A list without values is an empty message.
+    content = _field(FIELD_1, [payload]) if values.shape[1] else []
+    key = _field(FIELD_1, [_constant(name.encode())])
+    return _field(FIELD_1, [*key, *_field(FIELD_2, _field(kind, content))])
+
+
+def _field(tag: bytes, content: list[Table]) -> list[Table]:
+    return [_constant(tag), _varints(_size(content)[:, None]), *content]
+
+
+def _size(tables: list[Table]) -> NDArray[np.int64]:
+    return sum((table.sizes for table in tables), np.zeros(1, np.int64))
+
+
+def _varints(values: NDArray) -> Table:
+    """Seven bits in each byte, the lowest first; the last one is below 128."""
+    rows, width = values.shape
+    highest = int(values.max(initial=0))
+    if values.min(initial=0) < 0:
+        raise ValueError(f"Must be at least 0. Received: {values.min()}")
+    size = max(1, -(-highest.bit_length() // 7))
+    if size == 1:
+        return _whole(values.astype(np.uint8))
+    table = np.empty((rows, width, size), np.uint8)
+    used = np.ones((rows, width, size), bool)
+    rest = values
+    for place in range(size):
+        if place:
+            rest = rest >> 7
+            np.greater(rest, 0, out=used[:, :, place])
+            table[:, :, place - 1] |= used[:, :, place].view(np.uint8) << 7
+        table[:, :, place] = rest & 0x7F
+    used = used.reshape(rows, -1)
+    sizes = used.sum(axis=1, dtype=np.int64)
+    return Table(table.reshape(rows, -1), used, sizes)
+
+
+def _constant(content: bytes) -> Table:
+    return _whole(np.frombuffer(content, np.uint8)[None])
+
+
+def _whole(values: NDArray[np.uint8]) -> Table:
+    return Table(values, None, np.array([values.shape[1]]))
+
+
+def _as_bytes(values: NDArray) -> NDArray[np.uint8]:
+    """[R, n] or [R] numbers as [R, bytes]."""
+    rows = len(values)
+    return np.ascontiguousarray(values).view(np.uint8).reshape(rows, -1)
+
+
+def _take_used(tables: list[Table], rows: int) -> NDArray[np.uint8]:
+    """The bytes that count of tables side by side, row after row."""
+    width = sum(table.values.shape[1] for table in tables)
+    values = np.empty((rows, width), np.uint8)
+    used = np.ones((rows, width), bool)
+    end = 0
+    for table in tables:
+        start, end = end, end + table.values.shape[1]
+        values[:, start:end] = table.values
+        if table.used is not None:
+            used[:, start:end] = table.used
+    return values[used]
+
+
+# ------------------------------------------------------------------ checksums
+
+
+@functools.cache
+def _crc_of_byte() -> NDArray[np.uint32]:
+    """[256] what one byte does to an empty register."""
+    crc = np.arange(256, dtype=np.uint32)
+    for _ in range(8):
+        crc = (crc >> 1) ^ np.where(crc & 1, POLYNOMIAL, 0).astype(np.uint32)
+    return crc
+
+
+@functools.cache
+def _crc_by_distance(length: int) -> NDArray[np.uint32]:
+    """[length * 256] what a byte adds to the CRC, by bytes that follow it.
+
+    A CRC is linear: that of a record is the exclusive or of what each of its
+    bytes adds, and of what the register's first value adds.
+    """
+    table = _crc_of_byte()
+    rows = np.empty((length, 256), np.uint32)
+    rows[0] = table
+    for distance in range(1, length):
+        before = rows[distance - 1]
+        rows[distance] = (before >> 8) ^ table[before & 0xFF]
+    return rows.reshape(-1)
+
+
+@functools.cache
+def _crc_of_start(length: int) -> NDArray[np.uint32]:
+    """[length + 1] what the register's first value adds, by record length."""
+    table = _crc_of_byte()
+    added = np.empty(length + 1, np.uint32)
+    crc = 0xFFFFFFFF
+    for size in range(length + 1):
+        added[size] = crc
+        crc = (crc >> 8) ^ int(table[crc & 0xFF])
+    return added
+
+
+def _checksums(
+    content: NDArray[np.uint8], starts: NDArray, sizes: NDArray | int
+) -> NDArray[np.uint32]:
+    """CRC-32C of each `content[start:start + size]`; these are in order."""
+    ends = starts + sizes
+    # A power of two, so that few tables are made and kept.
+    longest = 1 << int(np.max(ends - starts) - 1).bit_length()
+    # Bytes between the records count towards nothing: after a record they
+    # would have a distance below 0, before it one too far.
+    distance = np.repeat(ends - 1, np.diff(ends, prepend=0))
+    distance -= np.arange(len(distance))
+    np.minimum(distance, longest - 1, out=distance)
+    distance *= 256
+    distance += content[: len(distance)]
+    added = _crc_by_distance(longest)[distance]
+    # Every second of these is what lies between two records.
+    borders = np.stack([starts, ends], axis=1).reshape(-1)
+    sums = np.bitwise_xor.reduceat(added, borders[:-1])[::2]
+    return ~(sums ^ _crc_of_start(longest)[ends - starts])
+
+
+def _masked(crc: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """The CRC as a TFRecord stores it, rotated and shifted."""
+    rotated = (crc >> np.uint32(15)) | (crc << np.uint32(17))
+    return (rotated + np.uint32(MASK_DELTA)).astype("<u4")
