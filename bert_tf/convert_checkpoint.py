@@ -463,7 +463,7 @@ def _read_tensors(folder):
         try:
             with safetensors.safe_open(path, framework="np") as file:
                 for name in file.keys():  # noqa: SIM118 - not a dictionary
-                    value = file.get_tensor(name)
+                    value = _read_tensor(file, name, path)
                     if value.dtype.kind not in "iub":
                         value = value.astype(np.float32, copy=False)
                     tensors[name] = value
@@ -473,6 +473,17 @@ def _read_tensors(folder):
                 f"download it again. {error}"
             ) from error
     return tensors
+
+
+def _read_tensor(file, name, path):
+    try:
+        return file.get_tensor(name)
+    except (AttributeError, TypeError) as error:
+        dtype = file.get_slice(name).get_dtype()
+        raise InputError(
+            f"{name} in {path} must be of a dtype that NumPy has. It is "
+            f"{dtype}: save the model as float32."
+        ) from error
 
 
 def _tensor_files(folder):
@@ -578,11 +589,17 @@ def _labels_from_hf(hf_config, num_labels, folder):
     named = hf_config.get("id2label")
     if not named:
         return [f"LABEL_{i}" for i in range(num_labels)]
-    labels = [named[key] for key in sorted(named, key=int)]
-    if len(labels) != num_labels:
+    places = [str(i) for i in range(num_labels)]
+    labels = (
+        [str(named[place]).strip() for place in places]
+        if isinstance(named, dict) and named.keys() == set(places)
+        else []
+    )
+    if "" in labels or len(set(labels)) < num_labels:
         raise InputError(
-            f"id2label in {os.path.join(folder, HF_CONFIG)} must name the "
-            f"{num_labels} labels of classifier.weight. It has {len(labels)}."
+            f"id2label in {os.path.join(folder, HF_CONFIG)} must give each of "
+            f"{', '.join(places)} a label of its own, as classifier.weight has "
+            f"{num_labels} of them. It is {json.dumps(named)[:200]}"
         )
     return labels
 
@@ -618,19 +635,26 @@ def _vocab_of_tokenizer(path):
             "without its vocabulary a model cannot be used."
         )
     tokenizer = _read_json(path)
-    model = tokenizer.get("model", {})
-    if model.get("type") != "WordPiece":
+    model = tokenizer.get("model")
+    kind = model.get("type") if isinstance(model, dict) else None
+    if kind != "WordPiece":
         raise InputError(
             f"{path} must have a WordPiece vocabulary, as BERT has. It has "
-            f"{model.get('type')!r}."
+            f"{kind!r}."
         )
-    ids = dict(model["vocab"])
-    for added in tokenizer.get("added_tokens", ()):
-        ids[added["content"]] = added["id"]
-    vocab = sorted(ids, key=ids.get)
-    if [ids[token] for token in vocab] != list(range(len(vocab))):
+    try:
+        ids = dict(model["vocab"])
+        for added in tokenizer.get("added_tokens") or ():
+            ids[added["content"]] = added["id"]
+        vocab = {place: token for token, place in ids.items()}
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path} must have an object `vocab` of tokens and their ids, and "
+            f"`added_tokens` with content and id: {error!r}"
+        ) from error
+    if vocab.keys() != set(range(len(ids))):
         raise InputError(f"{path} must number its tokens 0, 1, 2 and so on.")
-    return vocab
+    return [vocab[place] for place in range(len(ids))]
 
 
 def _lowers_case(folder, vocab):
@@ -799,7 +823,7 @@ def _read_json(path):
             value = json.load(file)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(value, dict):
         raise InputError(f"{path} must hold a JSON object.")
@@ -943,6 +967,8 @@ def cli():
     try:
         main()
     except (InputError, OSError) as error:
+        if isinstance(error, OSError) and error.filename:
+            error = f"{error.strerror}: {error.filename}"
         print(f"convert_checkpoint: error: {error}", file=sys.stderr)
         return 1
     return 0
