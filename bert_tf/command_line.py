@@ -10,6 +10,7 @@ import math
 import os
 import pathlib
 import re
+import signal
 import sys
 
 from absl import app, flags, logging
@@ -34,7 +35,38 @@ def run(define_flags, main, doc):
     logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().setFormatter(_LogFormat())
 
-    app.run(lambda argv: finish(main, values, argv[1:]))
+    app.run(
+        lambda argv: finish(main, values, argv[1:]),
+        flags_parser=lambda argv: _exit_unless_flags(values, argv),
+    )
+
+
+def parse(values, argv):
+    """Sets flags from a command line; returns it without them.
+
+    Raises:
+        absl.flags.Error: an unknown flag, with those that may be meant, or a
+            value that a flag cannot have.
+    """
+    try:
+        return values(argv)
+    except flags.UnrecognizedFlagError as error:
+        # absl finds misspelt names. People also leave out half of one:
+        # --epochs for --num_train_epochs.
+        name = error.flagname.replace("-", "_")
+        similar = [known for known in values if len(name) > 2 and name in known]
+        if "Did you mean" in str(error) or not similar:
+            raise
+        raise flags.UnrecognizedFlagError(
+            error.flagname, error.flagvalue, sorted(similar)
+        ) from None
+
+
+def _exit_unless_flags(values, argv):
+    try:
+        return parse(values, argv)
+    except flags.Error as error:
+        _fail(f"{error}\nAll flags: {_program()} --help")
 
 
 def finish(main, values, arguments=()):
@@ -58,6 +90,9 @@ def finish(main, values, arguments=()):
     except Interrupted as stop:
         print(f"{_program()}: {stop}", file=sys.stderr)
         sys.exit(128 + stop.signal_number)
+    except KeyboardInterrupt:
+        print(f"{_program()}: interrupted", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
     except InputError as error:
         _fail(error)
     except OSError as error:
