@@ -1,4 +1,4 @@
-"""Fine-tunes BERT to classify texts or pairs of texts, evaluates, predicts.
+r"""Fine-tunes BERT to classify texts or pairs of texts, evaluates, predicts.
 
 The original's run_classifier.py: same flags, same files in the output folder.
 
