@@ -1,0 +1,141 @@
+"""What every entry point does with flags, mistakes and signals."""
+
+import errno
+import signal
+
+import pytest
+from absl import flags
+
+from bert_tf import command_line
+from bert_tf.errors import InputError, Interrupted
+
+
+@pytest.fixture
+def values():
+    values = flags.FlagValues()
+    for name in ("train_batch_size", "eval_batch_size", "num_train_epochs"):
+        flags.DEFINE_integer(name, 1, "", flag_values=values)
+    flags.DEFINE_float("rate", 0.5, "", flag_values=values)
+    flags.DEFINE_string("input_file", None, "", flag_values=values)
+    command_line.parse(values, ["program"])
+    return values
+
+
+def end_of(raised, capsys):
+    """Exit code and last words of a program that ends with an exception."""
+
+    def main(values):
+        raise raised
+
+    with pytest.raises(SystemExit) as end:
+        command_line.finish(main, None)
+    output, error = capsys.readouterr()
+    assert output == ""
+    return end.value.code, error.partition(": ")[2]
+
+
+def test_a_mistake_ends_with_1_and_its_message(capsys):
+    error = InputError("`task_name` must be one of cola, mnli.")
+    assert end_of(error, capsys) == (1, f"error: {error}\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_with_128_and_its_number(number, capsys):
+    stop = Interrupted("stopped at step 3", number)
+    assert end_of(stop, capsys) == (128 + number, "stopped at step 3\n")
+
+
+def test_control_c_outside_of_training_is_no_traceback(capsys):
+    assert end_of(KeyboardInterrupt(), capsys) == (130, "interrupted\n")
+
+
+def test_a_file_that_cannot_be_used_is_named(capsys):
+    error = PermissionError(errno.EACCES, "Permission denied", "/root/x.tsv")
+    message = "error: Permission denied: /root/x.tsv\n"
+    assert end_of(error, capsys) == (1, message)
+
+
+@pytest.mark.parametrize("bug", [KeyError("x"), OSError("no file in it")])
+def test_what_is_no_mistake_of_the_user_keeps_its_traceback(bug):
+    def main(values):
+        raise bug
+
+    with pytest.raises(type(bug)) as error:
+        command_line.finish(main, None)
+    assert error.value is bug
+
+
+def test_an_argument_that_is_no_flag_is_refused(capsys):
+    # The original took `--do_eval false` for --do_eval, and went on.
+    with pytest.raises(SystemExit) as end:
+        command_line.finish(lambda values: None, None, ["false", "x"])
+    assert end.value.code == 1
+    assert "Unexpected argument 'false'" in capsys.readouterr().err
+
+
+def test_main_gets_the_flags(values):
+    got = []
+    command_line.finish(got.append, values)
+    assert got == [values]
+
+
+@pytest.mark.parametrize(
+    ("given", "suggested"),
+    [
+        ("--train_batchsize=1", ["train_batch_size"]),
+        ("--batch_size=1", ["eval_batch_size", "train_batch_size"]),
+        ("--batch-size=1", ["eval_batch_size", "train_batch_size"]),
+        ("--epochs=1", ["num_train_epochs"]),
+        ("--nothing_like_it", []),
+        ("--ep", []),
+    ],
+)
+def test_an_unknown_flag_gets_those_that_may_be_meant(values, given, suggested):
+    with pytest.raises(flags.UnrecognizedFlagError) as error:
+        command_line.parse(values, ["program", given])
+    message = str(error.value)
+    assert f"'{given[2:].split('=')[0]}'" in message
+    assert ("Did you mean" in message) == bool(suggested)
+    assert all(name in message for name in suggested)
+
+
+@pytest.mark.parametrize("bad", [0, -1, 2**63])
+def test_a_number_that_must_be_positive(values, bad):
+    values.eval_batch_size = bad
+    command_line.require_positive(values, "train_batch_size")
+    with pytest.raises(InputError, match=f"--eval_batch_size.*above 0.*{bad}"):
+        command_line.require_positive(
+            values, "train_batch_size", "eval_batch_size"
+        )
+
+
+@pytest.mark.parametrize(
+    ("value", "fits"),
+    [
+        (0, True),
+        (1, True),
+        (-1e-9, False),
+        (1.1, False),
+        (float("nan"), False),
+        (float("inf"), False),
+    ],
+)
+def test_a_number_in_a_range(values, value, fits):
+    values.rate = value
+    if fits:
+        command_line.require_between(values, "rate", 0, 1)
+    else:
+        with pytest.raises(InputError, match=f"--rate.*0 and.*1.*={value}"):
+            command_line.require_between(values, "rate", 0, 1)
+
+
+def test_a_file_that_is_not_there_or_is_a_folder(tmp_path):
+    missing = tmp_path / "missing"
+    with pytest.raises(
+        InputError, match=r"--vocab_file.*missing does not exist"
+    ):
+        command_line.require_file("vocab_file", str(missing))
+    with pytest.raises(InputError, match=r"--vocab_file.*is a folder"):
+        command_line.require_file("vocab_file", str(tmp_path))
+    missing.write_text("now it is there")
+    command_line.require_file("vocab_file", str(missing))
