@@ -24,7 +24,7 @@ def data():
 
 @pytest.fixture(scope="session")
 def shared_folder():
-    """Large real data, not part of the repository: `BERT_TF_SHARED` names it."""
+    """Large real data outside the repository: `BERT_TF_SHARED` names it."""
     folder = os.environ.get("BERT_TF_SHARED")
     if not folder:
         pytest.skip("BERT_TF_SHARED is not set: no large real data to compare")
