@@ -220,7 +220,7 @@ def to_hf(
         InputError: a file is missing, damaged or does not fit, variables are
             missing or left over, or the output is there already.
     """
-    save_file = _safetensors().numpy.save_file
+    safetensors = _safetensors()
     reader = checkpoints.CheckpointReader(checkpoint)
     folder = os.path.dirname(reader.path)
     config_file = bert_config_file or os.path.join(folder, CONFIG)
@@ -267,11 +267,16 @@ def to_hf(
     vocab_copy = os.path.join(output, VOCAB)
     _copy(vocab_file, vocab_copy)
 
+    weights = os.path.join(output, HF_WEIGHTS)
+
     def save(path):
-        save_file(tensors, path, {"format": "pt"})
+        try:
+            safetensors.numpy.save_file(tensors, path, {"format": "pt"})
+        except safetensors.SafetensorError as error:
+            raise InputError(f"Cannot write {weights}: {error}") from error
         shutil.copymode(vocab_copy, path)  # Else only the owner may read it.
 
-    _in_place(os.path.join(output, HF_WEIGHTS), save)
+    _in_place(weights, save)
     _write_json(os.path.join(output, HF_TOKENIZER_CONFIG), tokenizer)
     _write_json(os.path.join(output, HF_CONFIG), hf_config)
 
