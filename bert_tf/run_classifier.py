@@ -133,10 +133,10 @@ def main(flags):
     tokenizer = tokenization.FullTokenizer(
         flags.vocab_file, do_lower_case=flags.do_lower_case
     )
-    classification.require_special_tokens(tokenizer, flags.vocab_file)
     checkpoints.check_vocab(
         config.vocab_size, flags.vocab_file, flags.bert_config_file
     )
+    classification.require_special_tokens(tokenizer, flags.vocab_file)
     task = classification.find_task(
         flags.task_name, **{name: flags[name].value for name in COLUMNS}
     )
