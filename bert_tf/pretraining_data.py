@@ -22,6 +22,7 @@ import random
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,9 @@ SPECIAL_TOKENS = ("[UNK]", "[CLS]", "[SEP]", "[MASK]")
 # How often another document is drawn for a random next sentence; then the
 # text's own document will do.
 MOST_DOCUMENT_DRAWS = 10
+
+# How many examples get their features at once.
+BATCH = 2048
 
 # What becomes of a token to predict, where it is not the number of a word.
 MASKED, KEPT = -2, -1
@@ -93,6 +97,38 @@ class Settings:
         """How many of an example's tokens, [CLS] and [SEP] among them."""
         wanted = max(1, round(num_tokens * self.masked_lm_prob))
         return min(self.max_predictions_per_seq, wanted)
+
+
+@dataclasses.dataclass
+class Summary:
+    """What was read and made, as counts; shares follow from them."""
+
+    documents: int = 0
+    sentences: int = 0
+    tokens: int = 0
+    unknown_tokens: int = 0
+    instances: int = 0
+    positions: int = 0
+    padding: int = 0
+    random_next: int = 0
+    masked_tokens: int = 0
+
+    def __add__(self, other: "Summary") -> "Summary":
+        mine, others = dataclasses.astuple(self), dataclasses.astuple(other)
+        return Summary(*map(sum, zip(mine, others)))
+
+    def __str__(self) -> str:
+        def share(part, whole):
+            return f"{100 * part / max(whole, 1):.1f} %"
+
+        return (
+            f"{self.documents:,} documents, {self.sentences:,} sentences, "
+            f"{self.tokens:,} tokens ({share(self.unknown_tokens, self.tokens)}"
+            f" of them [UNK]); {self.instances:,} instances "
+            f"({share(self.random_next, self.instances)} random next), "
+            f"{self.masked_tokens:,} masked tokens, "
+            f"{share(self.padding, self.positions)} padding"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,9 +217,11 @@ def read_documents(
     sentences, documents = array("q", [0]), array("q", [0])
     find_words = tokenizer.basic_tokenizer.tokenize
     pieces = tokenizer.wordpiece_tokenizer.split_word
-    ids_of = WordCache(
-        lambda word: tuple(vocab[piece] for piece in pieces(word))
-    ).__getitem__
+
+    def find_ids(word: str) -> Any:
+        return tuple(vocab[piece] for piece in pieces(word))
+
+    ids_of: dict[str, Any] = WordCache(find_ids)
     for line in lines:
         text = line.strip()
         if not text:
@@ -191,7 +229,7 @@ def read_documents(
                 documents.append(len(sentences) - 1)
             continue
         if segmenter is None:
-            found = map(ids_of, find_words(text))
+            found = map(ids_of.__getitem__, find_words(text))
             token_ids.extend(itertools.chain.from_iterable(found))
         else:
             placed = tokenizer.tokenize_with_offsets(text)
@@ -245,11 +283,13 @@ def mark_words(
             "The word segmenter must return all words of the text. For "
             f"{text!r} it left out {text[end:]!r}"
         )
-    marks, before = [], None
+    marks: list[int] = []
+    before = -1
     for piece in pieces:
-        word = word_of[piece.start]
-        marks.append(int(word == before or piece.token.startswith("##")))
-        before = word
+        current = word_of[piece.start]
+        is_tail = current == before or piece.token.startswith("##")
+        marks.append(int(is_tail))
+        before = current
     return marks
 
 
@@ -453,6 +493,26 @@ class Instances:
             bool(columns["next_sentence_labels"][0, 0]),
             positions[:masked],
             [token_of[place] for place in labels[:masked]],
+        )
+
+    def summary(self) -> Summary:
+        """Counts over all examples, and over the text that they are from."""
+        documents, settings = self.documents, self.settings
+        lengths = np.frombuffer(self._spans, np.int64).reshape(-1, 4)[:, 1::2]
+        ids = documents.token_ids
+        positions = len(self) * settings.max_seq_length
+        return Summary(
+            documents=len(documents),
+            sentences=documents.num_sentences,
+            tokens=len(ids),
+            unknown_tokens=int(
+                np.count_nonzero(ids == documents.vocab["[UNK]"])
+            ),
+            instances=len(self),
+            positions=positions,
+            padding=positions - int(lengths.sum()) - 3 * len(self),
+            random_next=sum(self._is_random_next),
+            masked_tokens=len(self._chosen),
         )
 
     def __iter__(self) -> Iterator[TrainingInstance]:

@@ -12,8 +12,7 @@ count; those, in order, are the file's.
 """
 
 import functools
-import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -29,20 +28,26 @@ FIELD_1, FIELD_2, FIELD_3 = b"\x0a", b"\x12", b"\x1a"
 # CRC-32C, bits reversed, and the number that TensorFlow adds to it.
 POLYNOMIAL = 0x82F63B78
 MASK_DELTA = 0xA282EAD8
+BLOCK_BYTES = 1 << 16
 
 
-class Table(NamedTuple):
+class Part(NamedTuple):
     """Rows of bytes, of which only some count.
 
     Attributes:
         values: uint8 [R, W]; or [1, W], for all rows alike.
         used: bool [R, W]; None if all bytes count.
-        sizes: how many count, [R] or [1].
     """
 
     values: NDArray[np.uint8]
-    used: NDArray[np.bool_] | None
-    sizes: NDArray[np.int64]
+    used: NDArray[np.bool_] | None = None
+
+
+class Message(NamedTuple):
+    """Parts side by side, and how many bytes of each row count: [R] or [1]."""
+
+    parts: list[Part]
+    size: NDArray[np.int64]
 
 
 def encode_records(columns: Mapping[str, NDArray]) -> NDArray[np.uint8]:
@@ -59,13 +64,13 @@ def encode_records(columns: Mapping[str, NDArray]) -> NDArray[np.uint8]:
     if not rows:
         return np.zeros(0, np.uint8)
     entries = [_entry(name, columns[name]) for name in sorted(columns)]
-    example = _field(FIELD_1, list(itertools.chain.from_iterable(entries)))
-    sizes = np.broadcast_to(_size(example), rows)
+    example = _field(FIELD_1, _join(entries))
+    sizes = np.broadcast_to(example.size, rows)
     lengths = _as_bytes(sizes.astype("<u8"))
     checks = _masked(_checksums(lengths.reshape(-1), np.arange(rows) * 8, 8))
-    trailer = _whole(np.zeros((1, AFTER), np.uint8))
-    header = [_whole(lengths), _whole(_as_bytes(checks))]
-    content = _take_used([*header, *example, trailer], rows)
+    header = [Part(lengths), Part(_as_bytes(checks))]
+    trailer = Part(np.zeros((1, AFTER), np.uint8))
+    content = _take_used([*header, *example.parts, trailer], rows)
     ends = np.cumsum(sizes + (BEFORE + AFTER)) - AFTER
     checks = _masked(_checksums(content, ends - sizes, sizes))
     content[ends[:, None] + np.arange(AFTER)] = _as_bytes(checks)
@@ -75,27 +80,24 @@ def encode_records(columns: Mapping[str, NDArray]) -> NDArray[np.uint8]:
 # ------------------------------------------------------------------- protobuf
 
 
-def _entry(name: str, values: NDArray) -> list[Table]:
+def _entry(name: str, values: NDArray) -> Message:
     """One entry of the map of features."""
     if values.dtype.kind == "f":
-        payload, kind = _whole(_as_bytes(values.astype("<f4"))), FIELD_2
+        content, kind = _whole(_as_bytes(values.astype("<f4"))), FIELD_2
     else:
-        payload, kind = _varints(values), FIELD_3
-    # A list without values is an empty message.
-    content = _field(FIELD_1, [payload]) if values.shape[1] else []
-    key = _field(FIELD_1, [_constant(name.encode())])
-    return _field(FIELD_1, [*key, *_field(FIELD_2, _field(kind, content))])
+        content, kind = _varints(values), FIELD_3
+    if values.shape[1]:  # A list without values is an empty message.
+        content = _field(FIELD_1, content)
+    key = _field(FIELD_1, _constant(name.encode()))
+    value = _field(FIELD_2, _field(kind, content))
+    return _field(FIELD_1, _join([key, value]))
 
 
-def _field(tag: bytes, content: list[Table]) -> list[Table]:
-    return [_constant(tag), _varints(_size(content)[:, None]), *content]
+def _field(tag: bytes, content: Message) -> Message:
+    return _join([_constant(tag), _varints(content.size[:, None]), content])
 
 
-def _size(tables: list[Table]) -> NDArray[np.int64]:
-    return sum((table.sizes for table in tables), np.zeros(1, np.int64))
-
-
-def _varints(values: NDArray) -> Table:
+def _varints(values: NDArray) -> Message:
     """Seven bits in each byte, the lowest first; the last one is below 128."""
     rows, width = values.shape
     highest = int(values.max(initial=0))
@@ -106,24 +108,30 @@ def _varints(values: NDArray) -> Table:
         return _whole(values.astype(np.uint8))
     table = np.empty((rows, width, size), np.uint8)
     used = np.ones((rows, width, size), bool)
-    rest = values
     for place in range(size):
-        if place:
-            rest = rest >> 7
-            np.greater(rest, 0, out=used[:, :, place])
-            table[:, :, place - 1] |= used[:, :, place].view(np.uint8) << 7
+        rest = values >> (7 * place)
         table[:, :, place] = rest & 0x7F
-    used = used.reshape(rows, -1)
-    sizes = used.sum(axis=1, dtype=np.int64)
-    return Table(table.reshape(rows, -1), used, sizes)
+        if place:
+            goes_on = rest > 0
+            used[:, :, place] = goes_on
+            table[:, :, place - 1] |= goes_on.view(np.uint8) << 7
+    sizes = used.sum(axis=(1, 2), dtype=np.int64)
+    part = Part(table.reshape(rows, -1), used.reshape(rows, -1))
+    return Message([part], sizes)
 
 
-def _constant(content: bytes) -> Table:
+def _constant(content: bytes) -> Message:
     return _whole(np.frombuffer(content, np.uint8)[None])
 
 
-def _whole(values: NDArray[np.uint8]) -> Table:
-    return Table(values, None, np.array([values.shape[1]]))
+def _whole(values: NDArray[np.uint8]) -> Message:
+    return Message([Part(values)], np.array([values.shape[1]]))
+
+
+def _join(messages: Sequence[Message]) -> Message:
+    parts = [part for message in messages for part in message.parts]
+    sizes = [message.size for message in messages]
+    return Message(parts, sum(sizes, np.zeros(1, np.int64)))
 
 
 def _as_bytes(values: NDArray) -> NDArray[np.uint8]:
@@ -132,17 +140,17 @@ def _as_bytes(values: NDArray) -> NDArray[np.uint8]:
     return np.ascontiguousarray(values).view(np.uint8).reshape(rows, -1)
 
 
-def _take_used(tables: list[Table], rows: int) -> NDArray[np.uint8]:
-    """The bytes that count of tables side by side, row after row."""
-    width = sum(table.values.shape[1] for table in tables)
+def _take_used(parts: Sequence[Part], rows: int) -> NDArray[np.uint8]:
+    """The bytes that count of parts side by side, row after row."""
+    width = sum(part.values.shape[1] for part in parts)
     values = np.empty((rows, width), np.uint8)
     used = np.ones((rows, width), bool)
     end = 0
-    for table in tables:
-        start, end = end, end + table.values.shape[1]
-        values[:, start:end] = table.values
-        if table.used is not None:
-            used[:, start:end] = table.used
+    for part in parts:
+        start, end = end, end + part.values.shape[1]
+        values[:, start:end] = part.values
+        if part.used is not None:
+            used[:, start:end] = part.used
     return values[used]
 
 
@@ -152,10 +160,10 @@ def _take_used(tables: list[Table], rows: int) -> NDArray[np.uint8]:
 @functools.cache
 def _crc_of_byte() -> NDArray[np.uint32]:
     """[256] what one byte does to an empty register."""
-    crc = np.arange(256, dtype=np.uint32)
+    crc = np.arange(256)
     for _ in range(8):
-        crc = (crc >> 1) ^ np.where(crc & 1, POLYNOMIAL, 0).astype(np.uint32)
-    return crc
+        crc = (crc >> 1) ^ np.where(crc & 1, POLYNOMIAL, 0)
+    return crc.astype(np.uint32)
 
 
 @functools.cache
@@ -193,17 +201,25 @@ def _checksums(
     ends = starts + sizes
     # A power of two, so that few tables are made and kept.
     longest = 1 << int(np.max(ends - starts) - 1).bit_length()
-    # Bytes between the records count towards nothing: after a record they
-    # would have a distance below 0, before it one too far.
-    distance = np.repeat(ends - 1, np.diff(ends, prepend=0))
-    distance -= np.arange(len(distance))
-    np.minimum(distance, longest - 1, out=distance)
-    distance *= 256
-    distance += content[: len(distance)]
-    added = _crc_by_distance(longest)[distance]
-    # Every second of these is what lies between two records.
-    borders = np.stack([starts, ends], axis=1).reshape(-1)
-    sums = np.bitwise_xor.reduceat(added, borders[:-1])[::2]
+    added = _crc_by_distance(longest)
+    sums = np.empty(len(starts), np.uint32)
+    # So many that what is in the works stays in the processor's cache.
+    block = max(1, BLOCK_BYTES // longest)
+    for first in range(0, len(starts), block):
+        some = slice(first, first + block)
+        begin, end = starts[some], ends[some]
+        place = np.repeat(
+            (end - 1 - begin[0]).astype(np.int32),
+            np.diff(end, prepend=begin[0]),
+        )
+        place -= np.arange(len(place), dtype=np.int32)
+        place <<= 8
+        place += content[begin[0] : end[-1]]
+        # Every second sum is over what lies between two records, which may
+        # have any place.
+        borders = np.stack([begin, end], axis=1).reshape(-1)[:-1] - begin[0]
+        terms = added.take(place, mode="clip")
+        sums[some] = np.bitwise_xor.reduceat(terms, borders)[::2]
     return ~(sums ^ _crc_of_start(longest)[ends - starts])
 
 

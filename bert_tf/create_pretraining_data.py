@@ -1,0 +1,636 @@
+"""Makes masked-LM and next-sentence examples from text, for run_pretraining.
+
+The original's create_pretraining_data.py: same flags, same records.
+
+  python -m bert_tf.create_pretraining_data --input_file=corpus/*.txt \
+    --output_file=examples.tfrecord --vocab_file=BERT/vocab.txt \
+    --do_lower_case=True --max_seq_length=128 --max_predictions_per_seq=20 \
+    --masked_lm_prob=0.15 --random_seed=12345 --dupe_factor=5
+
+The text has one sentence in each line, and blank lines between documents;
+files that end in .gz are unpacked while reading.
+
+Large text: with --num_workers=8 the text is cut into shards of whole documents
+(about 16 MB each, or --num_shards of them). Each shard is made into one file,
+examples.tfrecord-00000-of-00042, exactly as a run on its text alone with the
+seed that `shard_seed` derives. Run the same command again after it was stopped:
+what is finished is kept.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import importlib
+import json
+import math
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import flags, logging
+
+from bert_tf import (
+    command_line,
+    files,
+    pretraining_data,
+    progress,
+    record_encoding,
+    text_files,
+    tokenization,
+    workers,
+)
+from bert_tf.errors import InputError, Interrupted
+from bert_tf.pretraining_data import Settings, Summary
+from bert_tf.text_files import Range
+
+SHARD_BYTES = 16_000_000
+
+# How the time is spent: reading text costs as much as making examples of it so
+# many times; and writing them is this share of making them.
+READING_COST = 3.0
+WRITING_SHARE = 0.4
+
+SECONDS_BETWEEN_LOOKS = 0.2
+
+
+def define_flags(values):
+    """Defines this script's flags on a `FlagValues`."""
+
+    def string(name, default, text):
+        flags.DEFINE_string(name, default, text, flag_values=values)
+
+    def integer(name, default, text):
+        flags.DEFINE_integer(name, default, text, flag_values=values)
+
+    def boolean(name, default, text):
+        flags.DEFINE_bool(name, default, text, flag_values=values)
+
+    def number(name, default, text):
+        flags.DEFINE_float(name, default, text, flag_values=values)
+
+    string(
+        "input_file",
+        None,
+        "Text files or patterns such as corpus/*.txt.gz, separated by commas. "
+        "The files of a pattern are read in sorted order.",
+    )
+    string(
+        "output_file",
+        None,
+        "TFRecord file to write, or several, separated by commas: examples "
+        "are dealt to them in turn. With shards: how their names start.",
+    )
+    string("vocab_file", None, "The vocabulary that the model is to have.")
+    boolean(
+        "do_lower_case",
+        True,
+        "Lower-case the text: true for uncased models, false for cased ones.",
+    )
+    boolean("do_whole_word_mask", False, "Mask all pieces of a word or none.")
+    integer("max_seq_length", 128, "Word pieces of an example.")
+    integer("max_predictions_per_seq", 20, "The most masked pieces in one.")
+    integer("random_seed", 12345, "Decides what is drawn.")
+    integer(
+        "dupe_factor", 10, "How often to go over the text, with other masks."
+    )
+    number("masked_lm_prob", 0.15, "Share of the pieces to mask.")
+    number(
+        "short_seq_prob",
+        0.1,
+        "Share of examples to make shorter than they could be.",
+    )
+
+    integer(
+        "num_workers",
+        None,
+        "Cut the text into shards, made by so many processes. [one process, "
+        "no shards; with --num_shards, as many as there are cores]",
+    )
+    integer(
+        "num_shards",
+        None,
+        "Cut the text into so many shards, or fewer where documents are "
+        f"longer. [as many as have {SHARD_BYTES // 1_000_000} MB of text]",
+    )
+    string(
+        "word_segmenter",
+        None,
+        "With --do_whole_word_mask: `module:function`, a function of your own "
+        "from a sentence to the list of its words, for languages without "
+        "spaces. The module is looked for in this folder, too.",
+    )
+    for name in ("input_file", "output_file", "vocab_file"):
+        flags.mark_flag_as_required(name, flag_values=values)
+
+
+def main(flags):
+    """Does what the parsed flags ask for."""
+    options, seed = check_flags(flags), flags.random_seed
+    outputs = flags.output_file.split(",")
+    paths = text_files.find_files(flags.input_file)
+    logging.info("*** Reading from input files ***")
+    for path in paths:
+        logging.info("  %s", path)
+    with stopping_at_signals():
+        ranges = text_files.whole_files(paths)
+        if flags.num_workers is None and flags.num_shards is None:
+            summary = make_files(ranges, options, seed, outputs)
+        else:
+            summary = make_shards(
+                ranges,
+                options,
+                seed,
+                outputs,
+                flags.num_workers,
+                flags.num_shards,
+            )
+    logging.info("%s.", summary)
+    if summary.documents == 1:
+        logging.warning(
+            "There is only one document: blank lines should separate "
+            "documents, so that a random next sentence comes from another."
+        )
+
+
+class Options(NamedTuple):
+    """What a process needs to know to make examples of some text."""
+
+    vocab_file: str
+    do_lower_case: bool
+    settings: Settings
+    word_segmenter: str | None = None
+
+
+def check_flags(flags) -> Options:
+    """The options, if the flags make sense.
+
+    Raises:
+        InputError: names the flag.
+    """
+    command_line.require_file("vocab_file", flags.vocab_file)
+    names = [field.name for field in dataclasses.fields(Settings)]
+    settings = Settings(**{name: flags[name].value for name in names})
+    sharded = False
+    for name in ("num_workers", "num_shards"):
+        if flags[name].value is not None:
+            sharded = True
+            command_line.require_positive(flags, name)
+    outputs = flags.output_file.split(",")
+    for path in outputs:
+        if not path or "://" in path or os.path.isdir(path):
+            raise InputError(
+                "`--output_file` must name files on this machine. Received: "
+                f"--output_file={flags.output_file}"
+            )
+    if len(set(outputs)) < len(outputs):
+        raise InputError(
+            "`--output_file` must not name a file twice. Received: "
+            f"--output_file={flags.output_file}"
+        )
+    if sharded and len(outputs) > 1:
+        raise InputError(
+            "With --num_workers or --num_shards, `--output_file` is how the "
+            "names of all shards start: it must be one. Received: "
+            f"--output_file={flags.output_file}"
+        )
+    if flags.word_segmenter and not flags.do_whole_word_mask:
+        raise InputError(
+            "`--word_segmenter` says what a whole word is: it needs "
+            "--do_whole_word_mask=True."
+        )
+    options = Options(
+        flags.vocab_file, flags.do_lower_case, settings, flags.word_segmenter
+    )
+    find_segmenter(options.word_segmenter)
+    return options
+
+
+def find_segmenter(name: str | None) -> pretraining_data.Segmenter | None:
+    """The function that `module:function` names.
+
+    Raises:
+        InputError: there is no such module or function.
+    """
+    if not name:
+        return None
+    module, _, function = name.partition(":")
+    if not module or not function:
+        raise InputError(
+            "`--word_segmenter` must be module:function. Received: "
+            f"--word_segmenter={name}"
+        )
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        found = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            f"`--word_segmenter`: cannot import {name} ({error}). The module "
+            "must be installed, or lie in this folder"
+        ) from error
+    return found
+
+
+@contextlib.contextmanager
+def stopping_at_signals() -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the work, with half-written files removed."""
+
+    def stop(signal_number, frame):
+        raise Interrupted(
+            "Stopped. Files that have their name are whole; with shards, the "
+            "same command makes the others.",
+            signal_number,
+        )
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, stop) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before):
+            signal.signal(number, handler)
+
+
+# ------------------------------------------------------------------- one text
+
+
+class Maker:
+    """Makes files of examples; what can be reused is loaded once."""
+
+    def __init__(self, options: Options):
+        self.options = options
+        self.tokenizer = tokenization.FullTokenizer(
+            options.vocab_file, do_lower_case=options.do_lower_case
+        )
+        pretraining_data.check_vocab(self.tokenizer.vocab, options.vocab_file)
+        self.segmenter = find_segmenter(options.word_segmenter)
+
+    def read(
+        self, ranges: Sequence[Range], on_progress: Callable[[float], Any]
+    ) -> pretraining_data.Documents:
+        """Tokenizes a text; tells now and then which share of it is done."""
+        size = max(_size(ranges), 1)
+        done = 0
+
+        def note(num_bytes):
+            nonlocal done
+            done += num_bytes
+            on_progress(done / size)
+
+        return pretraining_data.read_documents(
+            text_files.read_lines(ranges, note),
+            self.tokenizer,
+            self.options.settings.do_whole_word_mask,
+            self.segmenter,
+        )
+
+    def write(
+        self,
+        documents: pretraining_data.Documents,
+        seed: int,
+        outputs: Sequence[str],
+        on_progress: Callable[[float], Any],
+    ) -> Summary:
+        """Makes the examples of a text, and deals them to the files in turn.
+
+        Args:
+            documents: the text.
+            seed: of the generator.
+            outputs: paths of the files.
+            on_progress: called now and then with the share that is done.
+        """
+        instances, order = pretraining_data.create_training_instances(
+            documents,
+            self.options.settings,
+            random.Random(seed),
+            lambda share: on_progress((1 - WRITING_SHARE) * share),
+        )
+        written = 0
+        for turn, path in enumerate(outputs):
+            with files.whole_or_nothing(path) as file:
+                for numbers in _batches(order[turn :: len(outputs)]):
+                    columns = instances.features(numbers)
+                    file.write(record_encoding.encode_records(columns).data)
+                    written += len(numbers)
+                    left = 1 - written / len(order)
+                    on_progress(1 - WRITING_SHARE * left)
+        return instances.summary()
+
+    def split_progress(self, on_progress: Callable[[float], Any]):
+        """Two functions, for `read` and for `write`, that make up one."""
+        reading = READING_COST / (
+            READING_COST + self.options.settings.dupe_factor
+        )
+        return (
+            lambda share: on_progress(reading * share),
+            lambda share: on_progress(reading + (1 - reading) * share),
+        )
+
+
+def _batches(numbers: Sequence[int]) -> Iterator[np.ndarray]:
+    size = pretraining_data.BATCH
+    for start in range(0, len(numbers), size):
+        yield np.array(numbers[start : start + size], np.int64)
+
+
+def make_files(
+    ranges: Sequence[Range],
+    options: Options,
+    seed: int,
+    outputs: Sequence[str],
+) -> Summary:
+    """Makes the original's records of all the text, in this process."""
+    maker = Maker(options)
+    for path in outputs:
+        _prepare_folder(path)
+        files.remove_left_overs(path)
+    with Line(_size(ranges), "Creating") as line:
+        reading, writing = maker.split_progress(line.show)
+        documents = maker.read(ranges, reading)
+        if not len(documents):
+            raise InputError(
+                "`--input_file` must hold text. There is not one token in "
+                + ", ".join(sorted({path for path, *_ in ranges}))
+            )
+        summary = maker.write(documents, seed, outputs, writing)
+    logging.info("*** Writing to output files ***")
+    for path in outputs:
+        logging.info("  %s", path)
+    return summary
+
+
+def _prepare_folder(path):
+    try:
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"Cannot make the folder of --output_file={path}: {error.strerror}"
+        ) from error
+
+
+def _size(ranges):
+    return sum(end - start for _, start, end in ranges)
+
+
+class Line:
+    """How much of the text is done: MB, MB/s and the time left."""
+
+    def __init__(self, num_bytes: int, label: str, done: float = 0.0):
+        self.num_bytes = num_bytes
+        self.label = label
+        self.is_terminal = sys.stderr.isatty()
+        self.began = self.shown = time.monotonic()
+        self.first = done
+
+    def __enter__(self) -> "Line":
+        return self
+
+    def __exit__(self, *error) -> None:
+        if self.is_terminal:
+            progress.show_line("")
+
+    def show(self, share: float) -> None:
+        """Shows it, if the last time was long enough ago."""
+        now = time.monotonic()
+        every = (
+            progress.SECONDS_ON_TERMINAL
+            if self.is_terminal
+            else progress.SECONDS_IN_LOG
+        )
+        if now - self.shown < every or share <= self.first:
+            return
+        self.shown = now
+        size = self.num_bytes / 1e6
+        rate = size * (share - self.first) / (now - self.began)
+        left = progress.format_seconds(size * (1 - share) / rate)
+        text = (
+            f"{self.label}: {size * share:.1f}/{size:.1f} MB, "
+            f"{rate:.2f} MB/s, {left} left"
+        )
+        if self.is_terminal:
+            progress.show_line(text)
+        else:
+            logging.info("%s", text)
+
+
+# --------------------------------------------------------------------- shards
+
+
+class Shard(NamedTuple):
+    """Part of the text, and the file that its examples go to."""
+
+    number: int
+    ranges: list[Range]
+    seed: int
+    path: str
+
+
+def shard_seed(random_seed: int, number: int) -> int:
+    """The seed of a shard: 32 bits of the SHA-256 of "seed,number".
+
+    A run on the shard's text alone with `--random_seed` set to this makes the
+    shard's records. Other seeds, and other shards, have nothing in common.
+    """
+    digest = hashlib.sha256(f"{random_seed},{number}".encode()).digest()
+    return int.from_bytes(digest[:4], "big")
+
+
+def plan_shards(
+    ranges: Sequence[Range], output: str, seed: int, num_shards: int | None
+) -> list[Shard]:
+    """Cuts text into shards; how depends on nothing but the arguments.
+
+    Args:
+        ranges: whole files.
+        output: how the names of the shards start.
+        seed: that theirs derive from.
+        num_shards: how many to aim at; None: by `SHARD_BYTES`.
+    """
+    count = num_shards or max(1, math.ceil(_size(ranges) / SHARD_BYTES))
+    parts = text_files.plan_shards(ranges, count)
+    return [
+        Shard(
+            number,
+            part,
+            shard_seed(seed, number),
+            f"{output}-{number:05}-of-{len(parts):05}",
+        )
+        for number, part in enumerate(parts)
+    ]
+
+
+def make_shards(
+    ranges: Sequence[Range],
+    options: Options,
+    seed: int,
+    outputs: Sequence[str],
+    num_workers: int | None,
+    num_shards: int | None,
+) -> Summary:
+    """Makes the records of each shard, several at a time.
+
+    What is finished is noted in OUTPUT.json, and not made again.
+
+    Raises:
+        InputError: files of a run with other settings are there.
+    """
+    [output] = outputs
+    shards = plan_shards(ranges, output, seed, num_shards)
+    if not shards:
+        raise InputError("`--input_file` must hold text: all files are empty")
+    _prepare_folder(output)
+    Maker(options)  # A mistake should show before processes start.
+    notes = Notes(f"{output}.json", describe(ranges, options, seed, num_shards))
+    for path in [notes.path, *(shard.path for shard in shards)]:
+        files.remove_left_overs(path)
+    todo = [shard for shard in shards if not notes.has(shard)]
+    if len(todo) < len(shards):
+        logging.info(
+            "%d of %d shards are finished already.",
+            len(shards) - len(todo),
+            len(shards),
+        )
+    count = min(num_workers or os.cpu_count() or 1, len(todo))
+    logging.info("%d shards, %d workers.", len(shards), count)
+    sizes = [_size(shard.ranges) for shard in shards]
+    shares = multiprocessing.get_context("spawn").RawArray("d", len(shards))
+    for shard in shards:
+        shares[shard.number] = shard not in todo
+
+    def done():
+        return sum(map(lambda a, b: a * b, sizes, shares)) / sum(sizes)
+
+    with Line(sum(sizes), "Creating", done()) as line:
+        for finished in workers.run_jobs(
+            prepare_worker,
+            (options, shares),
+            todo,
+            count,
+            SECONDS_BETWEEN_LOOKS,
+        ):
+            if finished:
+                notes.add(*finished)
+            line.show(done())
+    logging.info("*** Written to output files ***")
+    logging.info("  %s-*-of-%05d", output, len(shards))
+    return notes.total()
+
+
+def prepare_worker(options: Options, shares) -> Callable[[Shard], Summary]:
+    """What a worker process does with a shard; notes the share it has done."""
+    maker = Maker(options)
+
+    def make(shard: Shard) -> Summary:
+        def note(share):
+            shares[shard.number] = share
+
+        reading, writing = maker.split_progress(note)
+        documents = maker.read(shard.ranges, reading)
+        return maker.write(documents, shard.seed, [shard.path], writing)
+
+    return make
+
+
+def describe(
+    ranges: Sequence[Range],
+    options: Options,
+    seed: int,
+    num_shards: int | None,
+) -> dict[str, Any]:
+    """All that decides what is in the shards."""
+    with open(options.vocab_file, "rb") as file:
+        vocab = hashlib.file_digest(file, "sha256").hexdigest()
+    inputs = []
+    for path, _, end in ranges:
+        changed = os.stat(path).st_mtime_ns
+        inputs.append([os.path.abspath(path), end, changed])
+    return {
+        "input_file": inputs,
+        "vocab_file": vocab,
+        "do_lower_case": options.do_lower_case,
+        **dataclasses.asdict(options.settings),
+        "word_segmenter": options.word_segmenter,
+        "random_seed": seed,
+        "num_shards": num_shards,
+        "shard_bytes": SHARD_BYTES,
+    }
+
+
+class Notes:
+    """OUTPUT.json: the settings of a run, and which shards are finished."""
+
+    def __init__(self, path: str, settings: dict[str, Any]):
+        self.path = path
+        self.finished: dict[str, dict[str, int]] = {}
+        self.settings = settings
+        if os.path.exists(path):
+            self._read()
+        self._write()
+
+    def _read(self) -> None:
+        try:
+            with open(self.path, encoding="utf-8") as file:
+                notes = json.load(file)
+            before, self.finished = notes["settings"], notes["finished"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{self.path} must hold the notes of an earlier run, but "
+                f"cannot be read ({error!r}). Remove it, and all is made again"
+            ) from error
+        other = [
+            name
+            for name in self.settings
+            if before.get(name) != self.settings[name]
+        ]
+        if other:
+            raise InputError(
+                f"{self.path} is of a run with another "
+                f"{' and '.join(f'`{name}`' for name in other)}. To keep its "
+                "shards, give the same flags or another --output_file; to "
+                "make all of them again, remove that file"
+            )
+
+    def _write(self) -> None:
+        notes = {"settings": self.settings, "finished": self.finished}
+        files.write_text(self.path, json.dumps(notes, indent=1) + "\n")
+
+    def has(self, shard: Shard) -> bool:
+        """Whether the shard's file is there, as it was when finished."""
+        note = self.finished.get(os.path.basename(shard.path))
+        return (
+            note is not None
+            and os.path.exists(shard.path)
+            and os.path.getsize(shard.path) == note["bytes"]
+        )
+
+    def add(self, shard: Shard, summary: Summary) -> None:
+        """Notes that a shard is finished."""
+        self.finished[os.path.basename(shard.path)] = {
+            "bytes": os.path.getsize(shard.path),
+            "seed": shard.seed,
+            **dataclasses.asdict(summary),
+        }
+        self._write()
+
+    def total(self) -> Summary:
+        """What all finished shards are together."""
+        names = [field.name for field in dataclasses.fields(Summary)]
+        total = Summary()
+        for note in self.finished.values():
+            total += Summary(*(note[name] for name in names))
+        return total
+
+
+def cli():
+    """The console command."""
+    command_line.run(define_flags, main, __doc__)
+
+
+if __name__ == "__main__":
+    cli()
