@@ -77,6 +77,28 @@ def classifier_values(features: InputFeatures) -> dict[str, list[int]]:
     }
 
 
+def pretraining_schema(
+    max_seq_length: int, max_predictions_per_seq: int
+) -> dict[str, Feature]:
+    """What create_pretraining_data's records hold, under the original's names.
+
+    `next_sentence_labels` is 1 where the second text is a random one.
+    """
+    tokens = Feature((max_seq_length,), length_flag="max_seq_length")
+    masked = Feature(
+        (max_predictions_per_seq,), length_flag="max_predictions_per_seq"
+    )
+    return {
+        "input_ids": dataclasses.replace(tokens, holds_token_ids=True),
+        "input_mask": tokens,
+        "segment_ids": tokens,
+        "masked_lm_positions": masked,
+        "masked_lm_ids": dataclasses.replace(masked, holds_token_ids=True),
+        "masked_lm_weights": dataclasses.replace(masked, dtype="float32"),
+        "next_sentence_labels": Feature((1,)),
+    }
+
+
 # -------------------------------------------------------------------- writing
 
 
