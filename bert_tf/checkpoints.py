@@ -879,9 +879,10 @@ def _join(folder, name):
 
 
 def _reason(error):
-    """The first line of a message, without the names of TensorFlow's nodes."""
+    """A message's first line, without TensorFlow's nodes and passing files."""
     line = str(error).strip().split("\n")[0]
-    return re.sub(r"\{\{.*?\}\} | \[Op:.*", "", line).rstrip(". ")
+    inner = r"\{\{.*?\}\} | \[Op:.*|^\S*\.unfinished\S*; "
+    return re.sub(inner, "", line).rstrip(". ")
 
 
 def _some(names, most=4):

@@ -171,10 +171,11 @@ def make_folder(flag, path):
 def require_positive(values, *names):
     """Raises `InputError` for an integer flag among `names` not above 0."""
     for name in names:
-        if not 0 < values[name].value < 2**63:
+        value = values[name].value
+        if not 0 < value < 2**63:
+            limit = "above 0" if value <= 0 else "below 2^63"
             raise InputError(
-                f"`--{name}` must be above 0 and below 2**63. "
-                f"Received: --{name}={values[name].value}"
+                f"`--{name}` must be {limit}. Received: --{name}={value}"
             )
 
 
@@ -184,6 +185,6 @@ def require_between(values, name, low, high):
     if not (low <= value <= high and math.isfinite(value)):
         limit = "" if high == math.inf else f" and at most {high}"
         raise InputError(
-            f"`--{name}` must be a number of at least {low}{limit}. "
+            f"`--{name}` must be a finite number of at least {low}{limit}. "
             f"Received: --{name}={value}"
         )

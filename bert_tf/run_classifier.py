@@ -258,7 +258,8 @@ def find_labels(task, flags):
         folder = flags.init_checkpoint
         if not os.path.isdir(folder):
             folder = os.path.dirname(folder)
-        path = os.path.join(folder, classification.LABELS_FILE)
+        beside = os.path.join(folder, classification.LABELS_FILE)
+        path = beside if os.path.exists(beside) else path
     return task.with_labels(classification.read_labels(path))
 
 
