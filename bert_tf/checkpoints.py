@@ -881,7 +881,7 @@ def _join(folder, name):
 def _reason(error):
     """A message's first line, without TensorFlow's nodes and passing files."""
     line = str(error).strip().split("\n")[0]
-    inner = r"\{\{.*?\}\} | \[Op:.*|^\S*\.unfinished\S*; "
+    inner = r"\{\{.*?\}\} | \[Op:.*|\S*\.unfinished\S*; "
     return re.sub(inner, "", line).rstrip(". ")
 
 

@@ -37,7 +37,7 @@ def run(define_flags, main, doc):
 
     app.run(
         lambda argv: finish(main, values, argv[1:]),
-        flags_parser=lambda argv: _exit_unless_flags(values, argv),
+        flags_parser=lambda argv: parse_or_exit(values, argv),
     )
 
 
@@ -62,7 +62,8 @@ def parse(values, argv):
         ) from None
 
 
-def _exit_unless_flags(values, argv):
+def parse_or_exit(values, argv):
+    """Like `parse`, but a mistake ends it with a message and exit code 1."""
     try:
         return parse(values, argv)
     except flags.Error as error:
