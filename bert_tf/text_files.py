@@ -141,7 +141,7 @@ def plan_shards(files: Sequence[Range], count: int) -> list[list[Range]]:
 def _next_document(
     files: Sequence[Range], begins: Sequence[int], wanted: int
 ) -> int:
-    """Place of the first document that begins at or after `wanted`."""
+    """Place of the first document that begins after `wanted`."""
     number = bisect_right(begins, wanted) - 1
     offset = wanted - begins[number]
     after_blank = False
