@@ -98,7 +98,9 @@ def find_starting_point(output_dir, init_checkpoint=None):
             )
         return StartingPoint(prefix, True, step)
     if init_checkpoint:
-        return StartingPoint(checkpoints.find(init_checkpoint), False, 0)
+        reader = checkpoints.CheckpointReader(init_checkpoint)
+        reader.check_data()
+        return StartingPoint(reader.path, False, 0)
     return StartingPoint(None, False, 0)
 
 
