@@ -41,6 +41,8 @@ setup(
     entry_points={
         "console_scripts": [
             "bert-tf-run-classifier = bert_tf.run_classifier:cli",
+            "bert-tf-create-pretraining-data = "
+            "bert_tf.create_pretraining_data:cli",
             "bert-tf-convert-checkpoint = bert_tf.convert_checkpoint:cli",
             "bert-tf-released-models = bert_tf.released_models:cli",
         ]

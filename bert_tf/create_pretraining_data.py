@@ -506,17 +506,21 @@ def make_shards(
     def done():
         return sum(map(lambda a, b: a * b, sizes, shares)) / sum(sizes)
 
-    with Line(sum(sizes), "Creating", done()) as line:
-        for finished in workers.run_jobs(
-            prepare_worker,
-            (options, shares),
-            todo,
-            count,
-            SECONDS_BETWEEN_LOOKS,
+    results = workers.run_jobs(
+        prepare_worker, (options, shares), todo, count, SECONDS_BETWEEN_LOOKS
+    )
+    try:
+        with (
+            Line(sum(sizes), "Creating", done()) as line,
+            contextlib.closing(results),
         ):
-            if finished:
-                notes.add(*finished)
-            line.show(done())
+            for finished in results:
+                if finished:
+                    notes.add(*finished)
+                line.show(done())
+    finally:
+        for shard in todo:
+            files.remove_left_overs(shard.path)
     logging.info("*** Written to output files ***")
     logging.info("  %s-*-of-%05d", output, len(shards))
     return notes.total()
