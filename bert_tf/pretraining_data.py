@@ -305,21 +305,38 @@ def draw_below(bound: int, rng: random.Random) -> int:
     return number
 
 
-def shuffled(count: int, rng: random.Random) -> list[int]:
-    """The numbers below `count` as `rng.shuffle` orders them."""
+def shuffled(
+    count: int, rng: random.Random, first: int | None = None
+) -> list[int]:
+    """The numbers below `count` as `rng.shuffle` orders them.
+
+    Args:
+        count: how many.
+        rng: the generator.
+        first: how many of them to return; None for all. The draws are those of
+            a whole shuffle.
+    """
     draw = rng.getrandbits
     order = list(range(count))
+    first = count if first is None else first
     last = count - 1
     while last > 0:
         # As long as `last` + 1 has as many bits.
         bits = (last + 1).bit_length()
         lowest = max((1 << (bits - 1)) - 1, 1)
+        # Places from `first` on are not asked for: what comes there is lost.
+        border = max(lowest, first)
+        while last >= border:
+            other = draw(bits)
+            if other <= last:
+                order[other] = order[last]
+                last -= 1
         while last >= lowest:
             other = draw(bits)
             if other <= last:
                 order[last], order[other] = order[other], order[last]
                 last -= 1
-    return order
+    return order[:first]
 
 
 def draw_replacements(
@@ -400,7 +417,7 @@ def create_masked_lm_predictions(
         )
         chosen = choose_words(starts, len(places), most, rng)
     else:
-        chosen = shuffled(len(places), rng)[:most]
+        chosen = shuffled(len(places), rng, most)
     replacements = draw_replacements(len(chosen), len(vocab_words), rng)
     masked = list(tokens)
     for choice, replacement in zip(chosen, replacements):
@@ -455,7 +472,7 @@ class Instances:
         count = text_a[1] + text_b[1]
         most = settings.num_to_predict(count + 3)
         if not settings.do_whole_word_mask:
-            chosen = shuffled(count, rng)[:most]
+            chosen = shuffled(count, rng, most)
         else:
             marks = documents.continues
             if marks is None:

@@ -91,6 +91,16 @@ def test_shuffling_draws_what_the_standard_library_draws(count):
     assert rng.getstate() == other.getstate()
 
 
+@pytest.mark.parametrize("count", [0, 1, 2, 19, 20, 125, 300])
+@pytest.mark.parametrize("first", [0, 1, 19, 64])
+def test_the_first_of_a_shuffle_are_those_of_a_whole_one(count, first):
+    rng, other = random.Random(7), random.Random(7)
+    want = list(range(count))
+    other.shuffle(want)
+    assert shuffled(count, rng, first) == want[:first]
+    assert rng.getstate() == other.getstate()
+
+
 @pytest.mark.parametrize("bound", [1, 2, 3, 64, 30522])
 def test_drawing_below_draws_what_the_standard_library_draws(bound):
     rng, other = random.Random(6), random.Random(6)
