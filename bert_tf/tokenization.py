@@ -21,6 +21,7 @@ import itertools
 import logging
 import os
 import re
+import reprlib
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -111,7 +112,7 @@ def convert_to_unicode(text: str | bytes) -> str:
     if isinstance(text, bytes):
         return text.decode("utf-8", "ignore")
     raise InputError(
-        f"Text must be str or bytes. Received: {text!r} of type "
+        f"Text must be str or bytes. Received: {reprlib.repr(text)} of type "
         f"{type(text).__name__}"
     )
 
