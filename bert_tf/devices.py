@@ -4,11 +4,15 @@ Comes in: the flags about TPUs. Goes out: a `tf.distribute.Strategy`, and a line
 for the log. What runs on the devices is for `training`.
 """
 
+import contextlib
+import socket
+
 import tensorflow as tf
 from absl import logging
 
 from bert_tf.errors import InputError
 
+SECONDS_TO_ANSWER = 20
 TPU_FLAGS = ("tpu_name", "tpu_zone", "gcp_project", "master")
 
 
@@ -46,6 +50,8 @@ def find_strategy(flags):
     if flags.use_tpu:
         return _find_tpu(flags)
     given = [name for name in TPU_FLAGS if flags[name].value]
+    if not flags["num_tpu_cores"].using_default_value:
+        given.append("num_tpu_cores")
     if given:
         logging.warning(
             "Without --use_tpu, --%s is without effect.", ", --".join(given)
@@ -54,19 +60,20 @@ def find_strategy(flags):
 
 
 def _find_tpu(flags):
-    address = flags.tpu_name or flags.master
-    if not address and not tf.config.list_physical_devices("TPU"):
+    address = flags.tpu_name or flags.master or "local"
+    if address == "local" and not tf.config.list_physical_devices("TPU"):
         raise InputError(
             "`--use_tpu`: this machine has no TPU. Name one with --tpu_name "
             "(and --tpu_zone, --gcp_project), or leave out --use_tpu to run "
             "on its CPU or GPU."
         )
     try:
-        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
-            tpu=address or "local",
-            zone=flags.tpu_zone,
-            project=flags.gcp_project,
-        )
+        if address.startswith("grpc://"):
+            _knock(address)
+        with _limited_waiting():
+            resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
+                tpu=address, zone=flags.tpu_zone, project=flags.gcp_project
+            )
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
     except (
@@ -76,9 +83,9 @@ def _find_tpu(flags):
         ValueError,
         tf.errors.OpError,
     ) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"`--use_tpu`: the TPU {address or 'local'!r} cannot be reached: "
+            f"`--use_tpu`: the TPU {address!r} cannot be reached: "
             f"{reason}. Check --tpu_name, --tpu_zone and --gcp_project, or "
             "leave out --use_tpu to run on this machine's CPU or GPU."
         ) from error
@@ -90,6 +97,30 @@ def _find_tpu(flags):
             f"{cores}. Received: --num_tpu_cores={flags.num_tpu_cores}"
         )
     return strategy
+
+
+def _knock(address):
+    """Raises `OSError` or `ValueError` unless somebody answers there.
+
+    TensorFlow itself would wait for minutes at an address without a TPU.
+    """
+    for one in address.split(","):
+        host, _, port = one.removeprefix("grpc://").rpartition(":")
+        if not (host and port.isdigit()):
+            raise ValueError("an address must be grpc://IP:PORT")
+        place = host.strip("[]"), int(port)
+        socket.create_connection(place, SECONDS_TO_ANSWER).close()
+
+
+@contextlib.contextmanager
+def _limited_waiting():
+    # Looking up a name asks Google's servers, without a limit of its own.
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(SECONDS_TO_ANSWER)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def log_devices(strategy):
