@@ -1,0 +1,103 @@
+"""Flags about TPUs on a machine that has none, and what the log says."""
+
+import logging
+import socket
+import time
+
+import pytest
+import tensorflow as tf
+from absl import flags
+
+from bert_tf import devices
+from bert_tf.errors import InputError
+
+
+def find_strategy(*arguments):
+    values = flags.FlagValues()
+    devices.define_tpu_flags(flags, values)
+    values(["program", *arguments])
+    return devices.find_strategy(values)
+
+
+@pytest.fixture
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    return port
+
+
+@pytest.mark.skipif(
+    bool(tf.config.list_physical_devices("TPU")), reason="there is a TPU"
+)
+@pytest.mark.parametrize("given", [[], ["--tpu_name=local"]])
+def test_a_machine_without_a_tpu_says_so(given):
+    with pytest.raises(InputError, match=r"no TPU.*--tpu_name.*--use_tpu"):
+        find_strategy("--use_tpu", *given)
+
+
+@pytest.mark.parametrize("flag", ["tpu_name", "master"])
+def test_an_address_where_nobody_answers_is_told_at_once(flag, free_port):
+    address = f"grpc://127.0.0.1:{free_port}"
+    began = time.monotonic()
+    with pytest.raises(InputError, match=f"'{address}'.*refused.*--tpu_name"):
+        find_strategy("--use_tpu", f"--{flag}={address}")
+    # TensorFlow itself knocks there for minutes.
+    assert time.monotonic() - began < 2 * devices.SECONDS_TO_ANSWER
+
+
+def test_all_of_several_addresses_must_answer(free_port):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        first = f"grpc://127.0.0.1:{server.getsockname()[1]}"
+        second = f"grpc://127.0.0.1:{free_port}"
+        with pytest.raises(InputError, match=r"refused"):
+            find_strategy("--use_tpu", f"--tpu_name={first},{second}")
+
+
+@pytest.mark.parametrize(
+    "address", ["grpc://127.0.0.1", "grpc://:8470", "grpc://127.0.0.1:x"]
+)
+def test_an_address_needs_a_port(address):
+    with pytest.raises(InputError, match=f"'{address}'.*grpc://IP:PORT"):
+        find_strategy("--use_tpu", f"--tpu_name={address}")
+
+
+def test_a_name_that_cannot_be_looked_up_is_told(monkeypatch):
+    def getaddrinfo(*arguments, **more):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    with pytest.raises(InputError, match=r"'my-tpu' cannot be reached: .*\S"):
+        find_strategy("--use_tpu", "--tpu_name=my-tpu")
+    assert socket.getdefaulttimeout() is None
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (["--tpu_name=a", "--tpu_zone=b"], "--tpu_name, --tpu_zone is without"),
+        (["--gcp_project=a"], "--gcp_project is without"),
+        (["--master=grpc://a:1"], "--master is without"),
+        (["--num_tpu_cores=16"], "--num_tpu_cores is without"),
+    ],
+)
+def test_flags_of_a_tpu_without_use_tpu_are_warned_about(given, named, caplog):
+    assert find_strategy(*given) is tf.distribute.get_strategy()
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert named in record.getMessage()
+
+
+def test_no_flags_of_a_tpu_no_warning(caplog):
+    assert find_strategy() is tf.distribute.get_strategy()
+    assert find_strategy("--nouse_tpu") is tf.distribute.get_strategy()
+    assert not caplog.records
+
+
+def test_the_log_tells_devices_and_the_version(caplog):
+    caplog.set_level(logging.INFO)
+    devices.log_devices(tf.distribute.get_strategy())
+    count = len(tf.config.list_logical_devices("CPU"))
+    assert f"Devices found: {count} CPU" in caplog.text
+    assert f"TensorFlow {tf.__version__}" in caplog.text
+    has_gpu = bool(tf.config.list_logical_devices("GPU"))
+    assert f"Running on {'GPU:0' if has_gpu else 'CPU'}" in caplog.text
