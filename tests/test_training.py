@@ -517,25 +517,26 @@ def test_predicts_every_row_in_order_whatever_the_batch_size(batch_size):
 
 
 @pytest.mark.slow
-def test_two_devices_give_the_numbers_of_one(tmp_path):
+def test_two_devices_give_the_numbers_of_one_and_resume_too(tmp_path):
     # In a process of its own: devices can be split only before any is used.
     script = textwrap.dedent(
         """
-        import sys
+        import pathlib, shutil, sys
         import keras
         import numpy as np
         import tensorflow as tf
-        from bert_tf import training
+        from bert_tf import checkpoints, training
 
         cpu = tf.config.list_physical_devices("CPU")[0]
         half = tf.config.LogicalDeviceConfiguration()
         tf.config.set_logical_device_configuration(cpu, [half, half])
 
-        def build():
+        def build(dropout):
             # Most ids are 0 and pull the same way: summed, their rows are some
             # eight times as long as they are for the clipping.
             ids = keras.Input((6,), dtype="int32", name="ids")
             table = keras.layers.Embedding(9, 4, name="table")(ids)
+            table = keras.layers.Dropout(dropout)(table)
             mean = keras.layers.GlobalAveragePooling1D()(table)
             y = keras.layers.Dense(1, use_bias=False, name="out")(mean)
             return keras.Model({"ids": ids}, {"y": y})
@@ -554,14 +555,16 @@ def test_two_devices_give_the_numbers_of_one(tmp_path):
             dataset = tf.data.Dataset.from_tensor_slices(rows)
             return dataset.repeat().batch(16, True).skip(step)
 
-        def run(folder, strategy):
+        def run(folder, strategy, dropout=0.0):
             training.set_seed(1)
+            start = training.find_starting_point(folder)
             with strategy.scope():
-                model = build()
+                model = build(dropout)
+            if start.prefix:
+                checkpoints.load(checkpoints.named_weights(model), start.prefix)
             training.train(
-                model, loss_fn, make_dataset,
-                training.find_starting_point(folder),
-                training.TrainingSettings(folder, 20, 0.05, 2, 16),
+                model, loss_fn, make_dataset, start,
+                training.TrainingSettings(folder, 20, 0.05, 2, 16, 10),
                 strategy,
             )
             few = tf.data.Dataset.from_tensor_slices(rows).take(10).batch(4)
@@ -570,12 +573,24 @@ def test_two_devices_give_the_numbers_of_one(tmp_path):
             ]
             return np.concatenate(outputs), *map(np.array, model.weights)
 
-        one = run(sys.argv[1] + "/1", tf.distribute.get_strategy())
+        folder = pathlib.Path(sys.argv[1])
+        one = run(f"{folder}/1", tf.distribute.get_strategy())
         both = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
         assert both.num_replicas_in_sync == 2
-        two = run(sys.argv[1] + "/2", both)
+        two = run(f"{folder}/2", both)
         for a, b in zip(one, two):
             np.testing.assert_allclose(a, b, atol=1e-5)
+
+        # The same with dropout, and again from the middle on.
+        want = run(f"{folder}/3", both, dropout=0.5)
+        (folder / "4").mkdir()
+        for file in (folder / "3").glob("model.ckpt-10.*"):
+            shutil.copy(file, folder / "4")
+        tf.compat.v1.train.update_checkpoint_state(
+            f"{folder}/4", "model.ckpt-10"
+        )
+        for a, b in zip(want, run(f"{folder}/4", both, dropout=0.5)):
+            np.testing.assert_allclose(a, b, atol=1e-6)
         """
     )
     done = subprocess.run(
