@@ -35,6 +35,9 @@ EXAMPLES, BATCH_SIZE = 61, 8
 SAVE_STEPS = 5
 STEPS_PER_KILL = 25
 
+# What the log has one after the other, before there is a step.
+START = ("", "Devices found", "Running training")
+
 # About as long as one checkpoint takes.
 WRITE_SECONDS = 0.1
 
@@ -69,7 +72,8 @@ def main():
         run.start()
         if number % 5 == 1:
             place = "the start"
-            run.wait(rng.uniform(0.2, 1.0) * start_seconds)
+            run.wait_for_text(rng.choice(START))
+            run.wait(rng.uniform(0, 0.5))
         elif number % 5 in (2, 4):
             place = f"a write from {moment}"
             run.wait_for_step(moment)
@@ -154,6 +158,11 @@ class Run:
                 cwd=REPOSITORY,
             )
         return self
+
+    def wait_for_text(self, text):
+        """Until the log has it."""
+        while text not in self.log.read_text():
+            self.wait(0.002)
 
     def wait_for_step(self, step):
         """Until one not before it is saved; returns how long that took."""
