@@ -20,6 +20,7 @@ from google.protobuf.message import DecodeError
 
 from bert_tf.errors import InputError
 from bert_tf.features import InputFeatures
+from bert_tf.files import is_running
 
 SHUFFLE_BUFFER = 100
 """Records among which the next one is drawn, as in the original."""
@@ -184,18 +185,8 @@ def _remove_left_overs(path: str) -> None:
     start = f"{path}.{socket.gethostname()}-"
     for name in tf.io.gfile.glob(f"{start}*.incomplete"):
         process = name[len(start) : -len(".incomplete")]
-        if process.isdigit() and not _is_running(int(process)):
+        if process.isdigit() and not is_running(int(process)):
             tf.io.gfile.remove(name)
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _find_bad_id(values: Values, schema: Schema, vocab_size: int | None) -> str:

@@ -10,7 +10,7 @@ import sys
 import pytest
 from absl import flags
 
-from bert_tf import run_classifier
+from bert_tf import create_pretraining_data, records, run_classifier
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -18,11 +18,21 @@ BUILTIN = ROOT / "checkpoints" / "builtin"
 SAMPLES = ROOT / "run_scripts" / "sample_data"
 
 
-def run(arguments):
+def command(module, **replaced):
+    """The arguments of the README's first command of this module."""
+    text = re.search(
+        rf"^    python -m {module} \\\n(?:.*\\\n)*.*", README, re.MULTILINE
+    )[0]
+    for written, real in replaced.items():
+        text = text.replace(written, str(real))
+    return shlex.split(text.replace("\\\n", " "))[3:]
+
+
+def run(script, arguments):
     values = flags.FlagValues()
-    run_classifier.define_flags(values)
-    values(["run_classifier", *arguments])
-    run_classifier.main(values)
+    script.define_flags(values)
+    values([script.__name__, *arguments])
+    script.main(values)
 
 
 @pytest.mark.parametrize(
@@ -35,22 +45,16 @@ def test_python_examples_run(code, monkeypatch, capsys):
 
 
 def test_the_mrpc_command_trains_and_evaluates(tmp_path):
-    folders = {
-        "$GLUE_DIR": str(SAMPLES),
-        "$BERT_BASE_DIR": str(BUILTIN),
-        "/MRPC": "/mrpc",
-        "/tmp/mrpc_output/": str(tmp_path),
-    }
-    (text,) = re.findall(
-        r"^    (python -m bert_tf.run_classifier \\\n(?:.*\\\n)*.*)",
-        README,
-        re.MULTILINE,
+    arguments = command(
+        "bert_tf.run_classifier",
+        **{
+            "$GLUE_DIR/MRPC": SAMPLES / "mrpc",
+            "$BERT_BASE_DIR": BUILTIN,
+            "/tmp/mrpc_output/": tmp_path,
+        },
     )
-    for written, real in folders.items():
-        text = text.replace(written, real)
-    arguments = shlex.split(text.replace("\\\n", " "))[3:]
 
-    run([*arguments, "--num_train_epochs=1"])
+    run(run_classifier, [*arguments, "--num_train_epochs=1"])
 
     names = {path.name for path in tmp_path.iterdir()}
     assert {"train.tf_record", "eval.tf_record", "checkpoint"} <= names
@@ -62,6 +66,23 @@ def test_the_mrpc_command_trains_and_evaluates(tmp_path):
         "loss",
         "eval_f1",
     ]
+
+
+def test_the_pretraining_data_command_writes_whole_records(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(ROOT)
+    target = tmp_path / "tf_examples.tfrecord"
+    folder = {"/tmp/tf_examples.tfrecord": target}
+
+    run(
+        create_pretraining_data,
+        command("bert_tf.create_pretraining_data", **folder),
+    )
+
+    records.check_records(
+        [str(target)], records.pretraining_schema(128, 20), whole=True
+    )
 
 
 @pytest.mark.slow
