@@ -205,6 +205,8 @@ def read_csv(path: str, problems: Problems) -> Iterator[Row]:
     A quoted cell may hold commas, doubled quotes and line breaks; the row has
     the number of its first line.
     """
+    # For the whole process; else a text of 131,072 characters is refused.
+    csv.field_size_limit(2**31 - 1)
     lines = (text + "\n" for _, text in read_lines(path, problems))
     reader = csv.reader(lines, strict=True)
     while True:
