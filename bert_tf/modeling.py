@@ -103,6 +103,8 @@ class BertConfig:
         """
         config = cls(vocab_size=None)
         for key, value in json_object.items():
+            if hasattr(cls, key):
+                raise InputError(f"A config cannot have the key `{key}`")
             setattr(config, key, value)
         config._check()
         return config
