@@ -106,6 +106,7 @@ def find(path):
             which.
     """
     path = os.fspath(path)
+    _check_readable(path)
     prefix = _FILE_SUFFIX.sub("", path)
     for candidate in (path, prefix):
         if tf.io.gfile.exists(_current(candidate) + INDEX):
@@ -302,7 +303,6 @@ class CheckpointReader:
     def __init__(self, path):
         self.path = find(path)
         self._stored = _current(self.path)
-        _check_readable(self.path)
         try:
             self._reader = tf.compat.v1.train.NewCheckpointReader(self._stored)
         except _READ_ERRORS as error:
@@ -428,7 +428,7 @@ def load(variables, path, *, initializer=None, expect=None):
     """Fills variables from a checkpoint by their exact names.
 
     Everything is checked before the first variable is touched, save for the
-    checksums of the bytes: those are seen as each is read.
+    checksums of the bytes and NaN: those are seen as each is read.
 
     Args:
         variables: mapping of names to Keras or TensorFlow variables, such as
@@ -446,7 +446,8 @@ def load(variables, path, *, initializer=None, expect=None):
     Raises:
         InputError: naming file and variable: another shape or dtype, a missing,
             short or damaged file, an expected name missing, no name in common,
-            or missing ones to be drawn and no `initializer`.
+            numbers that are not finite, or missing ones to be drawn and no
+            `initializer`.
     """
     reader = CheckpointReader(path)
     matched = [name for name in variables if name in reader]
@@ -469,7 +470,14 @@ def load(variables, path, *, initializer=None, expect=None):
     reader.check_data()
 
     for name in matched:
-        variables[name].assign(reader.tensor(name))
+        value = reader.tensor(name)
+        if not np.isfinite(value).all():
+            raise InputError(
+                f"`{name}` in {reader.path} holds numbers that are not finite "
+                "(NaN or infinite): the training that wrote it had gone wrong. "
+                "Use an older checkpoint."
+            )
+        variables[name].assign(value)
     for name in to_draw:
         variable = variables[name]
         variable.assign(initializer(tuple(variable.shape), variable.dtype))
@@ -564,6 +572,13 @@ def _data_files(prefix):
 
 
 def _check_readable(path):
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(
+            "TensorFlow needs paths in UTF-8. Rename the folder. Received: "
+            f"{path!a}"
+        ) from error
     # Its reader takes a path for a pattern, and these find no file.
     if "[" in path or "\\" in path:
         raise InputError(
