@@ -386,6 +386,7 @@ def from_hf(
     if HEADS[head].variables == CLASSIFIER:
         labels = _labels_from_hf(hf_config, len(values["output_bias"]), folder)
     vocab, filled = _vocab_from_hf(folder, config.vocab_size)
+    lowers = _lowers_case(folder, vocab)
 
     prefix = os.path.join(output, PREFIX)
     _check_output(
@@ -404,7 +405,6 @@ def from_hf(
         text = "".join(f"{label}\n" for label in labels)
         write_text(os.path.join(output, LABELS_FILE), text)
 
-    lowers = _lowers_case(folder, vocab)
     return "\n".join(
         [
             f"Wrote {len(values)} variables to {prefix}, head: {head}, "
@@ -430,7 +430,7 @@ def _config_from_hf(hf_config, config_file, hidden_act, ignore_layer_norm_eps):
     if epsilon != LAYER_NORM_EPSILON and not ignore_layer_norm_eps:
         raise InputError(
             f"{config_file} must have layer_norm_eps=1e-12, the only one that "
-            f"bert_tf has. It has layer_norm_eps={epsilon}. With "
+            f"bert_tf has. It has layer_norm_eps={json.dumps(epsilon)}. With "
             "--ignore_layer_norm_eps it is converted all the same; results "
             "then differ slightly."
         )
@@ -446,7 +446,7 @@ def _config_from_hf(hf_config, config_file, hidden_act, ignore_layer_norm_eps):
     if hidden_act is not None:
         get_activation(hidden_act)
         ours["hidden_act"] = hidden_act
-    elif ours["hidden_act"] in ACTIVATION_FROM_HF:
+    elif str(ours["hidden_act"]) in ACTIVATION_FROM_HF:
         ours["hidden_act"] = ACTIVATION_FROM_HF[ours["hidden_act"]]
     else:
         raise InputError(
@@ -496,7 +496,13 @@ def _tensor_files(folder):
     if os.path.exists(os.path.join(folder, HF_WEIGHTS)):
         names = [HF_WEIGHTS]
     elif os.path.exists(index):
-        names = sorted(set(_read_json(index).get("weight_map", {}).values()))
+        shards = _read_json(index).get("weight_map")
+        if not isinstance(shards, dict):
+            raise InputError(
+                f"{index} must have an object `weight_map` of tensors and "
+                "their files."
+            )
+        names = sorted({str(name) for name in shards.values()})
     else:
         names = []
     paths = [os.path.join(folder, name) for name in names]
@@ -575,7 +581,7 @@ def _check_shapes(values, config, folder):
     shapes["cls/squad/output_weights"] = (2, width)
     shapes["cls/squad/output_bias"] = (2,)
     if "output_bias" in values:
-        num_labels = len(values["output_bias"])
+        num_labels = values["output_bias"].size
         shapes["output_weights"] = (num_labels, width)
         shapes["output_bias"] = (num_labels,)
     places = hf_tensors(config.num_hidden_layers)
@@ -692,10 +698,10 @@ def strip(checkpoint, output, *, overwrite=False):
     reader.check_data()
     slots = checkpoints.optimizer_slots(reader.names)
     kept = [name for name in reader.names if name not in slots]
-    if os.path.isdir(output):
+    if os.path.isdir(output) or not os.path.basename(output):
         raise InputError(
             "`output` must be a prefix, such as "
-            f"{os.path.join(output, PREFIX)}. Received a folder: {output}"
+            f"{os.path.join(output, PREFIX)}. Received a folder: {output!r}"
         )
     if not kept:
         raise InputError(
@@ -810,8 +816,7 @@ def _read_vocab(path):
             return [line.rstrip("\r\n") for line in file]
     except OSError as error:
         raise InputError(
-            f"The vocabulary {path} cannot be read: {error.strerror}. "
-            "--vocab_file says where it is."
+            f"The vocabulary {path} cannot be read: {error.strerror}."
         ) from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path} must be UTF-8 text: {error}") from error
