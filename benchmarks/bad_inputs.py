@@ -499,6 +499,22 @@ FLAGS = [
         "12 examples",
         train_batch_size=64,
     ),
+    bad(
+        "a learning rate with which the loss is soon not a number",
+        "step 1",
+        "nan",
+        "--learning_rate",
+        learning_rate=1e30,
+        warmup_proportion=0.0,
+        leaves=(
+            "checkpoint",
+            "events.out.tfevents",
+            "labels.txt",
+            "model.ckpt-0",
+            "not_finite_at_step_1.npz",
+            "train.tf_record",
+        ),
+    ),
     bad("`--use_tpu` where there is no TPU", "--use_tpu", use_tpu=True),
     bad(
         "a cased model without `--do_lower_case=False`",
@@ -789,6 +805,12 @@ CONFIG = [
         ]
     ],
     bad(
+        "a key that means something to Python",
+        CONFIG_FILE,
+        "`to_dict`",
+        spoil=config(to_dict=1),
+    ),
+    bad(
         "no `vocab_size`",
         CONFIG_FILE,
         "vocab_size",
@@ -981,12 +1003,16 @@ CHECKPOINT = [
         init_checkpoint="be[r]t/bert_model.ckpt",
     ),
     bad(
-        "a weight that is not a number",
-        "step 0",
+        "a path that is not UTF-8",
+        r"be\udce9t/bert_model.ckpt",
+        init_checkpoint="be\udce9t/bert_model.ckpt",
+    ),
+    bad(
+        "weights that are not numbers",
+        PREFIX,
         "bert/embeddings/word_embeddings",
-        "initial checkpoint",
+        "not finite",
         spoil=weights(with_nan),
-        leaves=("events.out.tfevents", "labels.txt", "train.tf_record"),
     ),
 ]
 
@@ -1158,6 +1184,16 @@ CONVERTER = [
         spoil=in_turn(hugging_face(), cut("hf/model.safetensors", 0.5)),
     ),
     from_hf(
+        "from_hf: an index of shards without a table of tensors",
+        "hf/model.safetensors.index.json",
+        "weight_map",
+        spoil=in_turn(
+            hugging_face(),
+            remove("hf/model.safetensors"),
+            write("hf/model.safetensors.index.json", {"metadata": {}}),
+        ),
+    ),
+    from_hf(
         "from_hf: floats of 8 bits",
         "hf/model.safetensors",
         "bert.pooler.dense.bias",
@@ -1201,6 +1237,11 @@ CONVERTER = [
         "hf/config.json",
         "id2label",
         spoil=hf_labels({"0": "good", "1": "good"}),
+    ),
+    from_hf(
+        "from_hf: a tokenizer_config.json that is a list",
+        "hf/tokenizer_config.json",
+        spoil=in_turn(hugging_face(), write("hf/tokenizer_config.json", [])),
     ),
     from_hf(
         "from_hf: no vocabulary",
@@ -1268,6 +1309,7 @@ CONVERTER = [
         largest_file=100_000,
     ),
     strip("strip: the output is a folder", "bert", "prefix", output="bert"),
+    strip("strip: the output ends in a slash", "'new/'", output="new/"),
     strip(
         "strip: the output is the checkpoint itself",
         INDEX,
@@ -1345,12 +1387,16 @@ RELEASED = [
 
 FINE = [
     Case(
-        "a byte-order mark and Windows line ends in dev.tsv and labels.txt, "
-        "Windows line ends in vocab.txt",
+        "dev.csv with a byte-order mark, Windows line ends, a line break in "
+        "quotes and a text of 200,000 characters; vocab.txt with Windows line "
+        "ends",
         spoil=in_turn(
-            write("output/labels.txt", "negative\npositive\n"),
-            *map(as_on_windows, (DEV, "output/labels.txt")),
+            remove(DEV),
+            write("data/dev.csv", 'text,label\n"Poor,\npoor.",negative\n'),
+            append("data/dev.csv", "good " * 40_000 + ",positive\n"),
+            as_on_windows("data/dev.csv"),
             replace(VOCAB_FILE, b"\n", b"\r\n"),
+            write("output/labels.txt", "negative\npositive\n"),
         ),
         flags={"do_train": False},
         is_fine=True,
