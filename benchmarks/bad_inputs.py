@@ -84,6 +84,7 @@ class Case:
             afterwards: none, where the mistake can be seen before work begins.
         largest_file: bytes; stands in for a disk with no more room.
         is_fine: it looks odd, but the command ends well.
+        is_slow: takes seconds; tests that are to be quick leave it out.
     """
 
     tried: str
@@ -95,6 +96,7 @@ class Case:
     leaves: tuple[str, ...] = ()
     largest_file: int = resource.RLIM_INFINITY
     is_fine: bool = False
+    is_slow: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -499,13 +501,10 @@ FLAGS = [
         "12 examples",
         train_batch_size=64,
     ),
-    bad(
+    Case(
         "a learning rate with which the loss is soon not a number",
-        "step 1",
-        "nan",
-        "--learning_rate",
-        learning_rate=1e30,
-        warmup_proportion=0.0,
+        ("step 1", "nan", "--learning_rate"),
+        flags={"learning_rate": 1e30, "warmup_proportion": 0.0},
         leaves=(
             "checkpoint",
             "events.out.tfevents",
@@ -514,6 +513,7 @@ FLAGS = [
             "not_finite_at_step_1.npz",
             "train.tf_record",
         ),
+        is_slow=True,
     ),
     bad("`--use_tpu` where there is no TPU", "--use_tpu", use_tpu=True),
     bad(

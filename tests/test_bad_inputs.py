@@ -27,7 +27,9 @@ bad_inputs = load(ROOT / "benchmarks" / "bad_inputs.py")
 def all_cases():
     for group, cases in bad_inputs.GROUPS.items():
         for case in cases:
-            yield pytest.param(case, id=f"{group}: {case.tried}"[:60])
+            marks = [pytest.mark.slow] if case.is_slow else []
+            name = f"{group}: {case.tried}"[:60]
+            yield pytest.param(case, id=name, marks=marks)
 
 
 @pytest.fixture(scope="module")
