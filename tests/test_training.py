@@ -161,6 +161,11 @@ def test_keeps_the_five_newest_checkpoints(tmp_path):
     ]
 
 
+def test_keeps_as_many_as_it_is_told(tmp_path):
+    train(tmp_path, 7, save_checkpoints_steps=2, keep_checkpoints=2)
+    assert saved_steps(tmp_path) == [6, 7]
+
+
 def test_a_checkpoint_has_weights_slots_and_the_step(tmp_path):
     names = train(tmp_path, 1).keys()
 
@@ -254,6 +259,15 @@ def test_steps_per_call_do_not_change_the_numbers(
     tmp_path, undisturbed, steps_per_call
 ):
     assert_same(train(tmp_path, 12, steps_per_call=steps_per_call), undisturbed)
+
+
+def test_dropout_is_at_work_while_training(tmp_path):
+    train(tmp_path, 1, dropout=1 - 1e-9)
+
+    # Nothing gets through but a bias of 0, so that every answer is 0.
+    target = next(batches_from(0).as_numpy_iterator())["target"]
+    want = np.mean(target**2)
+    np.testing.assert_allclose(scalars(tmp_path)["loss"][1], want, rtol=1e-5)
 
 
 def test_another_seed_gives_other_numbers(tmp_path, undisturbed):
