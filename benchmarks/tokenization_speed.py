@@ -5,14 +5,14 @@ vocab.txt --original bert/tokenization.py`.
 
 Prints tokens per second of processor time, the median over the rounds:
 
-- cold: a new tokenizer, which has not seen a word yet, reads all of the text;
-- warm: the same tokenizer reads it again;
-- offsets: the same tokenizer, with the span of every token (no ids);
-- original: `--original`, the tokenization.py of google-research/bert, run with
-  a stand-in for TensorFlow's file reader.
+- cold: text to ids by a new tokenizer, which has seen no word yet;
+- warm: text to ids by one that has read all of the text before;
+- offsets: that one again, text to tokens with their spans, but no ids;
+- original: text to ids by `--original`, the tokenization.py of
+  google-research/bert, with a stand-in for TensorFlow's file reader.
 
-Rounds of all rows take turns, so that a busy machine slows all of them. The
-ids must be those of the original, or the script fails.
+The rows take turns every thousand lines, so that a busy machine slows all of
+them alike. The ids must be those of the original, or the script fails.
 """
 
 import argparse
@@ -55,29 +55,25 @@ def find_offsets(tokenizer, lines):
     return [tokenizer.tokenize_with_offsets(line) for line in lines]
 
 
-def timed(function, *args):
-    """Returns the result of `function(*args)` and its processor seconds."""
-    start = time.process_time()
-    result = function(*args)
-    return result, time.process_time() - start
+def run_round(rows, lines):
+    """Runs every row on all lines, in turns; returns seconds and tokens.
 
-
-def run_round(args, lines, original, seconds):
-    """Times every row once and appends to `seconds`; returns the ids."""
-    tokenizer = FullTokenizer(args.vocab, not args.cased)
-    for row in ("cold", "warm"):
-        ids, spent = timed(encode, tokenizer, lines)
-        seconds.setdefault(row, []).append(spent)
-    _, spent = timed(find_offsets, tokenizer, lines)
-    seconds.setdefault("offsets", []).append(spent)
-    if original:
-        tokenizer = original.FullTokenizer(args.vocab, not args.cased)
-        wanted, spent = timed(encode, tokenizer, lines)
-        seconds.setdefault("original", []).append(spent)
-        for line, got, want in zip(lines, ids, wanted):
+    Args:
+        rows: name -> (function, tokenizer).
+    """
+    seconds, tokens = dict.fromkeys(rows, 0.0), 0
+    for begin in range(0, len(lines), 1000):
+        block, results = lines[begin : begin + 1000], {}
+        for name, (function, tokenizer) in rows.items():
+            start = time.process_time()
+            results[name] = function(tokenizer, block)
+            seconds[name] += time.process_time() - start
+        tokens += sum(map(len, results["cold"]))
+        wanted = results.get("original", results["warm"])
+        for line, got, want in zip(block, results["cold"], wanted):
             if got != want:
                 sys.exit(f"Other ids than the original's for: {line!r}")
-    return ids
+    return seconds, tokens
 
 
 def main():
@@ -93,24 +89,31 @@ def main():
 
     with open(args.text, encoding="utf-8", newline="\n") as reader:
         lines = reader.read().split("\n")[: args.lines]
-    original = load_original(args.original) if args.original else None
-    seconds = {}
+    make = functools.partial(FullTokenizer, args.vocab, not args.cased)
+    rows = {"warm": (encode, make()), "offsets": (find_offsets, make())}
+    for function, tokenizer in rows.values():
+        function(tokenizer, lines)
+    if args.original:
+        module = load_original(args.original)
+        reference = module.FullTokenizer(args.vocab, not args.cased)
+        rows["original"] = encode, reference
+    rounds = []
     for _ in range(args.rounds):
-        ids = run_round(args, lines, original, seconds)
+        each, tokens = run_round({"cold": (encode, make()), **rows}, lines)
+        rounds.append(each)
 
-    tokens = sum(map(len, ids))
     size = sum(len(line.encode()) + 1 for line in lines)
     print(
         f"{len(lines)} lines, {size / 1e6:.2f} MB, {tokens} tokens, "
         f"median of {args.rounds} rounds, Python {sys.version.split()[0]}"
     )
-    for row, each in seconds.items():
-        middle = statistics.median(each)
-        ratio = ""
-        if original:
-            times = statistics.median(seconds["original"]) / middle
-            ratio = f"{times:8.1f} x original"
-        print(f"{row:9} {middle:8.3f} s {tokens / middle:12,.0f}/s{ratio}")
+    for name in rounds[0]:
+        middle = statistics.median(each[name] for each in rounds)
+        print(f"{name:9}{middle:8.3f} s{tokens / middle:12,.0f}/s", end="")
+        if args.original:
+            times = statistics.median(e["original"] / e[name] for e in rounds)
+            print(f"{times:8.1f} x original", end="")
+        print()
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ import logging
 import os
 import re
 import reprlib
+import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -156,7 +157,7 @@ def load_vocab(vocab_file: str | os.PathLike[str]) -> dict[str, int]:
     if not lines[-1]:
         lines.pop()
     _warn_of_oddities(vocab_file, lines)
-    return {line.strip(): index for index, line in enumerate(lines)}
+    return {sys.intern(line.strip()): i for i, line in enumerate(lines)}
 
 
 def _warn_of_oddities(vocab_file, lines):
@@ -427,7 +428,7 @@ class WordpieceTokenizer(WordSplitter):
                     break
             else:
                 return (self.unk_token,)
-            pieces.append(rest[:end])
+            pieces.append(sys.intern(rest[:end]))  # `load_vocab`'s own string.
             rest, shortest = "##" + rest[end:], len("##") + 1
         return tuple(pieces)
 
