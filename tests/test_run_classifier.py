@@ -527,10 +527,16 @@ FORKS = textwrap.dedent(
 
 
 @pytest.mark.slow
-def test_mistakes_end_with_exit_code_1_one_message_and_no_traceback(tmp_path):
+def test_mistakes_end_with_exit_code_1_one_message_and_no_traceback(
+    tmp_path, small_bert
+):
     cases = {case: flags_of(case, tmp_path) for case in mistakes()}
     cases["help"] = ["--help"]
     cases["argument"] = [*cases["too_long"], "eval"]
+    diverging = common_flags(
+        "mrpc", tmp_path / "d", bert_config_file=small_bert
+    )
+    cases["diverging"] = [*diverging, "--do_train", "--learning_rate=1e30"]
 
     done = subprocess.run(
         [sys.executable, "-c", FORKS, str(tmp_path), json.dumps(cases)],
@@ -552,6 +558,10 @@ def test_mistakes_end_with_exit_code_1_one_message_and_no_traceback(tmp_path):
     assert "Unexpected argument 'eval'" in logs["argument"]
     for flag in original_flags():
         assert f"--{flag['name']}" in logs["help"].replace("[no]", "")
+    assert codes["diverging"] == 1
+    assert re.search(r"stopped (at|before) step \d", logs["diverging"])
+    assert "--learning_rate" in logs["diverging"]
+    assert all("Traceback" not in log for log in logs.values())
     # Neither weights nor a checkpoint: the original evaluates all the same.
     assert "all weights are random" in logs["do_eval_no_checkpoint_at_all"]
     assert (tmp_path / "i" / "eval_results.txt").exists()

@@ -1,5 +1,6 @@
 """The loop, on a model small enough to train a hundred times."""
 
+import io
 import logging
 import os
 import signal
@@ -473,20 +474,19 @@ def test_the_log_tells_step_loss_rate_speed_and_time_left(tmp_path, log):
     assert " examples/s  " in log.text and "0 s left" in log.text
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.4, "0 s"),
-        (59.4, "59 s"),
-        (59.6, "1:00 min"),
-        (185, "3:05 min"),
-        (3599, "59:59 min"),
-        (7800, "2:10 h"),
-        (360000, "100:00 h"),
-    ],
-)
-def test_seconds_are_told_as_people_read_them(seconds, text):
-    assert training.format_seconds(seconds) == text
+def test_a_terminal_gets_one_line_that_changes(tmp_path, log, monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", terminal)
+
+    train(tmp_path, 3, steps_per_call=1)
+
+    lines = terminal.getvalue().split("\r\x1b[2K")
+    steps = [line.split("  ")[0] for line in lines if line]
+    assert steps == ["step 1/3", "step 2/3", "step 3/3"]
+    assert lines[-1] == ""  # Nothing of it is left at the end.
+    assert "\n" not in terminal.getvalue()
+    assert "step 1/3" not in log.text
 
 
 def test_results_are_sorted_float32_lines_with_ours_at_the_end(tmp_path):
