@@ -39,7 +39,7 @@ STEPS_PER_KILL = 25
 START = ("", "Devices found", "Running training")
 
 # About as long as one checkpoint takes.
-WRITE_SECONDS = 0.1
+WRITE_SECONDS = 0.02
 
 SAVED = re.compile(r"Saved \S+model\.ckpt-(\d+)")
 RESUMED = re.compile(r"Going on from (\S+) \(step (\d+)\)")

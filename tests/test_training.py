@@ -223,6 +223,36 @@ def test_goes_on_from_an_older_checkpoint_if_the_newest_is_cut_off(
     assert_same(final, undisturbed)
 
 
+def test_slots_that_a_checkpoint_lacks_start_at_0_and_are_told(tmp_path, log):
+    arrays = train(tmp_path, 2)
+    kept = {k: v for k, v in arrays.items() if not k.endswith("/adam_v")}
+    tf.raw_ops.SaveV2(
+        prefix=str(tmp_path / "model.ckpt-2"),
+        tensor_names=list(kept),
+        shape_and_slices=[""] * len(kept),
+        tensors=list(kept.values()),
+    )
+
+    final = train(tmp_path, 3)
+
+    assert "model.ckpt-2 has no optimizer state for 4 of 8 slots" in log.text
+    # One step lets 0.9 of m stay, and adds 0.001 of a clipped square to v = 0.
+    for name, v in final.items():
+        if name.endswith("/adam_v"):
+            assert v.max() <= 0.001
+
+
+def test_a_folder_of_another_model_is_not_continued(tmp_path, data):
+    micro = str(data / "checkpoints" / "micro" / "bert_model.ckpt")
+    tf.compat.v1.train.update_checkpoint_state(str(tmp_path), micro)
+    start = training.find_starting_point(str(tmp_path))
+    assert start == training.StartingPoint(micro, resumed=True, step=0)
+    with pytest.raises(
+        InputError, match=r"lacks output_weights, output_bias.*--output_dir"
+    ):
+        micro_classifier(data, start)
+
+
 def test_nothing_is_trained_where_the_last_step_is_reached(tmp_path, log):
     before = train(tmp_path, 3)
 
