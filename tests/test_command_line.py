@@ -103,7 +103,9 @@ def test_an_unknown_flag_gets_those_that_may_be_meant(values, given, suggested):
 def test_a_number_that_must_be_positive(values, bad):
     values.eval_batch_size = bad
     command_line.require_positive(values, "train_batch_size")
-    with pytest.raises(InputError, match=f"--eval_batch_size.*above 0.*{bad}"):
+    with pytest.raises(
+        InputError, match=f"--eval_batch_size.*(above|below).*{bad}"
+    ):
         command_line.require_positive(
             values, "train_batch_size", "eval_batch_size"
         )

@@ -477,6 +477,23 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path):
         assert np.isfinite(array).all()
 
 
+def test_initial_weights_that_are_not_finite_are_told_before_any_step(tmp_path):
+    model = small_model()
+    model.get_layer("out").bias.assign([np.nan])
+    with pytest.raises(InputError) as error:
+        training.train(
+            model,
+            squared_error,
+            batches_from,
+            training.StartingPoint(None, resumed=False, step=0),
+            training.TrainingSettings(str(tmp_path), 3, INIT_LR, 0, 8),
+        )
+    assert "before step 0: 1 of 4 weights" in str(error.value)
+    assert "out/bias" in str(error.value)
+    assert "damaged initial checkpoint" in str(error.value)
+    assert saved_steps(tmp_path) == []
+
+
 # --------------------------------------------------------------- what is shown
 
 
