@@ -255,14 +255,6 @@ def test_an_id_without_an_embedding_is_refused_before_it_is_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_progress_tells_how_many_records_are_written(tmp_path):
-    calls = []
-    records = ({"number": [n]} for n in range(3))
-    path = str(tmp_path / "three.tf_record")
-    assert write_records(path, records, ONE_NUMBER, None, calls.append) == 3
-    assert calls == [1, 2, 3]
-
-
 def test_a_file_that_cannot_be_written_is_an_input_error(tmp_path):
     path = str(tmp_path / "no" / "such" / "folder" / "x")
     with pytest.raises(InputError, match=f"Cannot write {path}"):
