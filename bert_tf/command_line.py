@@ -5,6 +5,7 @@ process that ends with 0, with 1 and one readable message, or with 128 + N after
 signal N. Logic of a task does not belong here.
 """
 
+import functools
 import logging as python_logging
 import math
 import os
@@ -39,6 +40,20 @@ def run(define_flags, main, doc):
         lambda argv: finish(main, values, argv[1:]),
         flags_parser=lambda argv: parse_or_exit(values, argv),
     )
+
+
+def definers(values):
+    """What defines flags for text, whole numbers, yes or no, and numbers.
+
+    Each takes a name, a default and a help text.
+    """
+    kinds = (
+        flags.DEFINE_string,
+        flags.DEFINE_integer,
+        flags.DEFINE_bool,
+        flags.DEFINE_float,
+    )
+    return [functools.partial(define, flag_values=values) for define in kinds]
 
 
 def parse(values, argv):

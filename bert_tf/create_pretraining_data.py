@@ -61,19 +61,7 @@ SECONDS_BETWEEN_LOOKS = 0.2
 
 def define_flags(values):
     """Defines this script's flags on a `FlagValues`."""
-
-    def string(name, default, text):
-        flags.DEFINE_string(name, default, text, flag_values=values)
-
-    def integer(name, default, text):
-        flags.DEFINE_integer(name, default, text, flag_values=values)
-
-    def boolean(name, default, text):
-        flags.DEFINE_bool(name, default, text, flag_values=values)
-
-    def number(name, default, text):
-        flags.DEFINE_float(name, default, text, flag_values=values)
-
+    string, integer, boolean, number = command_line.definers(values)
     string(
         "input_file",
         None,

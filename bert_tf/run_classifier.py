@@ -42,19 +42,7 @@ COLUMNS = ("text_a_col", "text_b_col", "label_col", "header")
 
 def define_flags(values):
     """Defines this script's flags on a `FlagValues`."""
-
-    def string(name, default, text):
-        flags.DEFINE_string(name, default, text, flag_values=values)
-
-    def integer(name, default, text):
-        flags.DEFINE_integer(name, default, text, flag_values=values)
-
-    def boolean(name, default, text):
-        flags.DEFINE_bool(name, default, text, flag_values=values)
-
-    def number(name, default, text):
-        flags.DEFINE_float(name, default, text, flag_values=values)
-
+    string, integer, boolean, number = command_line.definers(values)
     string("data_dir", None, "Folder of the task's files.")
     string("bert_config_file", None, "The model's bert_config.json.")
     string(

@@ -50,8 +50,8 @@ def test_control_c_outside_of_training_is_no_traceback(capsys):
 
 
 def test_a_file_that_cannot_be_used_is_named(capsys):
-    error = PermissionError(errno.EACCES, "Permission denied", "/root/x.tsv")
-    message = "error: Permission denied: /root/x.tsv\n"
+    error = PermissionError(errno.EACCES, "Permission denied", "/data/x.tsv")
+    message = "error: Permission denied: /data/x.tsv\n"
     assert end_of(error, capsys) == (1, message)
 
 
