@@ -29,6 +29,8 @@ import time
 
 import numpy as np
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
 REPOSITORY = pathlib.Path(__file__).parents[1]
 DATA = REPOSITORY / "tests" / "data"
 EXAMPLES, BATCH_SIZE = 61, 8
@@ -154,7 +156,6 @@ class Run:
                 self.command,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
                 cwd=REPOSITORY,
             )
         return self
