@@ -14,6 +14,7 @@ import random
 import signal
 import sys
 import time
+import traceback
 
 import numpy as np
 import tensorflow as tf
@@ -40,8 +41,11 @@ def print_newest(folder):
     checkpoints.load(variables, newest, expect=variables)
     for variable in variables.values():
         np.testing.assert_array_equal(variable, np.float32(step))
-    if len(os.listdir(folder)) > 12:
-        raise SystemExit(f"leftovers: {sorted(os.listdir(folder))}")
+    # What a kill leaves half-written is gone after the next save. (A kill just
+    # before old files are removed leaves those for good: they are whole.)
+    marked = [n for n in os.listdir(folder) if "unfinished" in n or ".rep" in n]
+    if len(marked) > 5:
+        raise SystemExit(f"leftovers: {sorted(marked)}")
     print(step, flush=True)
 
 
@@ -54,6 +58,8 @@ def in_child(work, folder):
         random.seed(os.getpid())
         work(folder)
         code = 0
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(code)
 
