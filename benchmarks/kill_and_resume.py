@@ -17,6 +17,7 @@ Ends with exit code 0 if all of that is so. Needs nothing but the repository.
 """
 
 import argparse
+import atexit
 import os
 import pathlib
 import random
@@ -130,6 +131,9 @@ class Run:
         self.last_saved = self.began_at = None
         self.resumes = self.beginnings = self.unknown = 0
         self.inside_write = 0
+        self.process = None
+        # None goes on when this script ends, whatever the reason.
+        atexit.register(lambda: self.process and self.process.kill())
         tiny = DATA / "checkpoints" / "tiny"
         flags = {
             "task_name": "MRPC",

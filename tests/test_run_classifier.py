@@ -589,6 +589,13 @@ class Process:
         code = self.process.wait()
         return code, self.log.read_text()
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.process.kill()
+        self.process.wait()
+
 
 @pytest.mark.slow
 def test_signals_end_a_process_with_its_work_saved(small_bert, tmp_path):
@@ -599,15 +606,14 @@ def test_signals_end_a_process_with_its_work_saved(small_bert, tmp_path):
         bert_config_file=small_bert,
         do_train=True,
         train_batch_size=8,
-        num_train_epochs=100000,
+        num_train_epochs=5000,
         seed=3,
     )
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
-        process = Process(tmp_path, *given)
-        process.wait_for("step ")
-        process.wait_for("learning rate")
-        process.process.send_signal(number)
-        ended_with, text = process.end()
+        with Process(tmp_path, *given) as process:
+            process.wait_for("learning rate")
+            process.process.send_signal(number)
+            ended_with, text = process.end()
 
         assert ended_with == code, text
         assert "Traceback" not in text
