@@ -37,6 +37,7 @@ setup(
             "safetensors>=0.4.3",
             "setuptools>=77",
         ],
+        "vocab": ["tensorflow-text>=2.21"],
     },
     entry_points={
         "console_scripts": [
@@ -44,6 +45,7 @@ setup(
             "bert-tf-create-pretraining-data = "
             "bert_tf.create_pretraining_data:cli",
             "bert-tf-convert-checkpoint = bert_tf.convert_checkpoint:cli",
+            "bert-tf-learn-vocab = bert_tf.learn_vocab:cli",
             "bert-tf-released-models = bert_tf.released_models:cli",
         ]
     },

@@ -1,0 +1,257 @@
+"""Learns a WordPiece vocabulary from text, for pretraining from scratch.
+
+  python -m bert_tf.learn_vocab --input_file=corpus/*.txt \
+    --output_file=vocab.txt --vocab_size=8192 --do_lower_case=True
+
+Needs tensorflow-text, whose learner finds the pieces:
+pip install 'bert-tf[vocab]'. The words that it learns from are those that
+bert_tf's own tokenizer makes of the text, so that the vocabulary fits the
+tokenizer exactly, in both casings. Give create_pretraining_data the same
+--do_lower_case.
+
+The vocabulary has exactly --vocab_size tokens, laid out as the released ones:
+[PAD], the unused places, [UNK], [CLS], [SEP], [MASK], single characters, and
+pieces, the most frequent first. Each character that comes --min_frequency
+times is there, alone and, where it can continue a word, as ##c. The same text
+and flags always give the same file.
+
+The counts of all distinct words are kept in memory, some 100 bytes each. Of a
+text of very many gigabytes a sample is enough.
+"""
+
+import os
+
+from absl import flags, logging
+
+from bert_tf import (
+    command_line,
+    files,
+    text_files,
+    tokenization,
+    vocabulary,
+)
+from bert_tf.create_pretraining_data import Line
+from bert_tf.errors import InputError
+from bert_tf.vocabulary import JOINER
+
+
+def define_flags(values):
+    """Defines this script's flags on a `FlagValues`."""
+    string, integer, boolean, _ = command_line.definers(values)
+    string(
+        "input_file",
+        None,
+        "Text files or patterns such as corpus/*.txt.gz, separated by commas.",
+    )
+    string("output_file", None, "The vocabulary to write, such as vocab.txt.")
+    integer(
+        "vocab_size",
+        None,
+        "How many tokens the vocabulary gets, exactly. The embedding table has "
+        "as many rows; multiples of 8 are fastest.",
+    )
+    boolean(
+        "do_lower_case",
+        True,
+        "Lower-case the text and strip accents, for an uncased model.",
+    )
+    integer(
+        "num_unused",
+        99,
+        "How many of the tokens are places [unused0], [unused1], ... where "
+        "extend_vocab can put words later. The released models have 99 before "
+        "[UNK].",
+    )
+    integer(
+        "min_frequency",
+        10,
+        "How often a character or a piece must come, at least. Which pieces "
+        "are frequent enough follows from --vocab_size; this is the limit.",
+    )
+    integer(
+        "max_characters",
+        1000,
+        "The most characters; if there are more, the rarest are left out.",
+    )
+    integer(
+        "max_words",
+        1_000_000,
+        "Learn from so many distinct words, the most frequent ones.",
+    )
+    for name in ("input_file", "output_file", "vocab_size"):
+        flags.mark_flag_as_required(name, flag_values=values)
+
+
+def main(flags):
+    """Does what the parsed flags ask for."""
+    check_flags(flags)
+    learner = import_learner()
+    tokenizer = tokenization.BasicTokenizer(flags.do_lower_case)
+    counts = count_files(text_files.find_files(flags.input_file), tokenizer)
+    tokens = learn(
+        learner,
+        counts,
+        tokenizer,
+        flags.vocab_size,
+        flags.num_unused,
+        flags.min_frequency,
+        flags.max_characters,
+        flags.max_words,
+    )
+    files.write_text(flags.output_file, "".join(f"{t}\n" for t in tokens))
+    logging.info(
+        "*** Written: %s, %d tokens ***", flags.output_file, len(tokens)
+    )
+    logging.info("The text: %s.", vocabulary.measure(counts, tokens))
+
+
+def check_flags(flags):
+    """Raises `InputError`, naming the flag, if they make no sense."""
+    command_line.require_positive(
+        flags, "vocab_size", "min_frequency", "max_characters", "max_words"
+    )
+    if flags.num_unused < 0:
+        raise InputError(
+            "`--num_unused` must be at least 0. Received: "
+            f"--num_unused={flags.num_unused}"
+        )
+    path = flags.output_file
+    if "://" in path or os.path.isdir(path) or not os.path.basename(path):
+        raise InputError(
+            "`--output_file` must name a file on this machine. Received: "
+            f"--output_file={path}"
+        )
+    command_line.make_folder("output_file", os.path.dirname(path) or ".")
+
+
+def import_learner():
+    """tensorflow-text's module that learns pieces.
+
+    Raises:
+        InputError: it is not installed, or does not fit this TensorFlow.
+    """
+    import tensorflow as tf
+
+    try:
+        from tensorflow_text.tools.wordpiece_vocab import (
+            wordpiece_tokenizer_learner_lib,
+        )
+    except (ImportError, tf.errors.OpError) as error:
+        reason = str(error).split("\n")[0]
+        raise InputError(
+            "Learning a vocabulary needs the package tensorflow-text of the "
+            f"same version as TensorFlow ({tf.__version__}): "
+            f"pip install 'bert-tf[vocab]'. Importing it says: {reason}"
+        ) from error
+    return wordpiece_tokenizer_learner_lib
+
+
+def count_files(paths, tokenizer):
+    """How often each word comes in text files.
+
+    Raises:
+        InputError: a file cannot be read, or there is not one word.
+    """
+    ranges = text_files.whole_files(paths)
+    size = sum(end for _, _, end in ranges)
+    done = 0
+    with Line(size, "Counting words") as line:
+
+        def note(num_bytes):
+            nonlocal done
+            done += num_bytes
+            line.show(done / size)
+
+        lines = text_files.read_lines(ranges, note if size else None)
+        counts = vocabulary.count_words(lines, tokenizer)
+    if not counts:
+        raise InputError(
+            "`--input_file` must hold text. There is not one word in "
+            + ", ".join(paths)
+        )
+    logging.info(
+        "%s words, %s distinct, in %.1f MB.",
+        f"{counts.total():,}",
+        f"{len(counts):,}",
+        size / 1e6,
+    )
+    return counts
+
+
+def learn(
+    learner,
+    counts,
+    tokenizer,
+    vocab_size,
+    num_unused,
+    min_frequency,
+    max_characters,
+    max_words,
+):
+    """The tokens of a vocabulary, in their order.
+
+    Args:
+        learner: what `import_learner` returns.
+        counts: how often each word comes.
+        tokenizer: the `BasicTokenizer` that made the words.
+        vocab_size, num_unused, min_frequency, max_characters, max_words: as
+            the flags say.
+
+    Raises:
+        InputError: the text does not give a vocabulary of this size.
+    """
+    characters = vocabulary.choose_characters(
+        counts, min_frequency, max_characters
+    )
+    words = vocabulary.choose_words(counts, characters, max_words)
+    if not words or words[0][1] < min_frequency:
+        raise InputError(
+            "`--min_frequency` must be lower for this text: not one word comes "
+            f"so often. Received: --min_frequency={min_frequency}"
+        )
+    logging.info(
+        "%d characters; learning from %s distinct words.",
+        len(characters),
+        f"{len(words):,}",
+    )
+    first = vocabulary.first_tokens(num_unused)
+    singles = vocabulary.character_tokens(characters, tokenizer)
+    # The learner also gives ##c for a c that no word can go on with.
+    impossible = {f"{JOINER}{c}" for c in characters} - set(singles)
+
+    def learn_with(threshold):
+        pieces = learner.learn(
+            words,
+            vocab_size=vocab_size,
+            reserved_tokens=first,
+            lower_thresh=threshold,
+            upper_thresh=threshold,
+            max_input_tokens=-1,
+            max_unique_chars=len(characters),
+            joiner=JOINER,
+        )
+        found = dict.fromkeys([*first, *characters, *pieces, *singles])
+        tokens = [token for token in found if token not in impossible]
+        logging.info(
+            "With pieces that come %d times: %s tokens.",
+            threshold,
+            f"{len(tokens):,}",
+        )
+        return tokens
+
+    return vocabulary.fit_size(
+        learn_with,
+        [*first, *singles],
+        vocab_size,
+        max(min_frequency, words[-1][1]),
+        words[0][1],
+    )
+
+
+def cli():
+    """The console command."""
+    command_line.run(define_flags, main, __doc__)
+
+
+if __name__ == "__main__":
+    cli()
