@@ -29,7 +29,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -504,7 +504,7 @@ def make_shards(
         ):
             for finished in results:
                 if finished:
-                    notes.add(*finished)
+                    notes.add(note_of(*finished))
                 line.show(done())
     finally:
         for shard in todo:
@@ -554,6 +554,14 @@ def describe(
     }
 
 
+def note_of(shard: Shard, summary: Summary) -> dict[str, dict[str, int]]:
+    """What is noted of a finished shard, under its file's name."""
+    counts = dataclasses.asdict(summary)
+    size = os.path.getsize(shard.path)
+    name = os.path.basename(shard.path)
+    return {name: {"bytes": size, "seed": shard.seed, **counts}}
+
+
 class Notes:
     """OUTPUT.json: the settings of a run, and which shards are finished."""
 
@@ -601,13 +609,9 @@ class Notes:
             and os.path.getsize(shard.path) == note["bytes"]
         )
 
-    def add(self, shard: Shard, summary: Summary) -> None:
-        """Notes that a shard is finished."""
-        self.finished[os.path.basename(shard.path)] = {
-            "bytes": os.path.getsize(shard.path),
-            "seed": shard.seed,
-            **dataclasses.asdict(summary),
-        }
+    def add(self, finished: Mapping[str, dict[str, int]]) -> None:
+        """Notes that shards are finished: what `note_of` gives for each."""
+        self.finished |= finished
         self._write()
 
     def total(self) -> Summary:
