@@ -121,12 +121,8 @@ def main(flags):
     """Does what the parsed flags ask for."""
     options, seed = check_flags(flags), flags.random_seed
     outputs = flags.output_file.split(",")
-    paths = text_files.find_files(flags.input_file)
-    logging.info("*** Reading from input files ***")
-    for path in paths:
-        logging.info("  %s", path)
     with stopping_at_signals():
-        ranges = text_files.whole_files(paths)
+        ranges = find_text(flags.input_file)
         if flags.num_workers is None and flags.num_shards is None:
             summary = make_files(ranges, options, seed, outputs)
         else:
@@ -138,6 +134,20 @@ def main(flags):
                 flags.num_workers,
                 flags.num_shards,
             )
+    report(summary)
+
+
+def find_text(patterns: str) -> list[Range]:
+    """The files that --input_file names, listed in the log."""
+    paths = text_files.find_files(patterns)
+    logging.info("*** Reading from input files ***")
+    for path in paths:
+        logging.info("  %s", path)
+    return text_files.whole_files(paths)
+
+
+def report(summary: Summary) -> None:
+    """Logs what was made."""
     logging.info("%s.", summary)
     if summary.documents == 1:
         logging.warning(
@@ -469,21 +479,8 @@ def make_shards(
         InputError: files of a run with other settings are there.
     """
     [output] = outputs
-    shards = plan_shards(ranges, output, seed, num_shards)
-    if not shards:
-        raise InputError("`--input_file` must hold text: all files are empty")
-    _prepare_folder(output)
-    Maker(options)  # A mistake should show before processes start.
-    notes = Notes(f"{output}.json", describe(ranges, options, seed, num_shards))
-    for path in [notes.path, *(shard.path for shard in shards)]:
-        files.remove_left_overs(path)
-    todo = [shard for shard in shards if not notes.has(shard)]
-    if len(todo) < len(shards):
-        logging.info(
-            "%d of %d shards are finished already.",
-            len(shards) - len(todo),
-            len(shards),
-        )
+    shards, notes = open_shards(ranges, options, seed, output, num_shards)
+    todo = notes.missing(shards)
     count = min(num_workers or os.cpu_count() or 1, len(todo))
     logging.info("%d shards, %d workers.", len(shards), count)
     sizes = [_size(shard.ranges) for shard in shards]
@@ -512,6 +509,29 @@ def make_shards(
     logging.info("*** Written to output files ***")
     logging.info("  %s-*-of-%05d", output, len(shards))
     return notes.total()
+
+
+def open_shards(
+    ranges: Sequence[Range],
+    options: Options,
+    seed: int,
+    output: str,
+    num_shards: int | None,
+) -> tuple[list[Shard], "Notes"]:
+    """Plans the shards, and finds what an earlier run has made of them.
+
+    Raises:
+        InputError: as `make_shards`, or what would stop every worker.
+    """
+    shards = plan_shards(ranges, output, seed, num_shards)
+    if not shards:
+        raise InputError("`--input_file` must hold text: all files are empty")
+    _prepare_folder(output)
+    Maker(options)  # A mistake should show before processes start.
+    notes = Notes(f"{output}.json", describe(ranges, options, seed, num_shards))
+    for path in [notes.path, *(shard.path for shard in shards)]:
+        files.remove_left_overs(path)
+    return shards, notes
 
 
 def prepare_worker(options: Options, shares) -> Callable[[Shard], Summary]:
@@ -608,6 +628,17 @@ class Notes:
             and os.path.exists(shard.path)
             and os.path.getsize(shard.path) == note["bytes"]
         )
+
+    def missing(self, shards: Sequence[Shard]) -> list[Shard]:
+        """The shards that are not finished."""
+        missing = [shard for shard in shards if not self.has(shard)]
+        if len(missing) < len(shards):
+            logging.info(
+                "%d of %d shards are finished already.",
+                len(shards) - len(missing),
+                len(shards),
+            )
+        return missing
 
     def add(self, finished: Mapping[str, dict[str, int]]) -> None:
         """Notes that shards are finished: what `note_of` gives for each."""
