@@ -30,7 +30,7 @@ prepare_text = load(ROOT / "run_scripts" / "builtin" / "prepare_text.py")
     [
         ["It rained.", "We stayed in!", "Why?", "24 men came.", "£5 it cost."],
         ["Mr. and Mrs. Smith met Dr. No.", "He left."],
-        ["J. R. R. Tolkien wrote it.", "Then he slept."],
+        ["P. Z. Tolkien wrote it.", "Then he slept."],
         ["He fought in World War I.", "The war was long."],
         ["The U.S. Army left the U.S. at 5 p.m.", "It was dark."],
         ["He wrote No. 5.", "He said no.", "Later, yes."],

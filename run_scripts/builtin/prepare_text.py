@@ -55,7 +55,7 @@ TITLES = _words(
     rev hon gov sen rep pres fr msgr mt ft cf ca vs viz approx al e.g i.e"""
 )
 # Nor after one of these, before a number.
-NUMBERED = _words("no nos vol vols fig figs p pp ch sec art op")
+NUMBERED = _words("no nos vol vols fig figs pp ch sec art op")
 # After one of these, an initial (`I` may be a number) or `U.S.`, the next word
 # has to tell: few names begin with a word of STARTERS.
 MAYBE_THE_END = _words(
