@@ -1,0 +1,454 @@
+r"""Writes the vectors that BERT makes of each line of a text.
+
+The original's extract_features.py: same flags, same JSON.
+
+  echo 'Who was Jim Henson ? ||| Jim Henson was a puppeteer' > input.txt
+
+  python -m bert_tf.extract_features --input_file=input.txt \
+    --output_file=output.jsonl --vocab_file=BERT/vocab.txt \
+    --bert_config_file=BERT/bert_config.json \
+    --init_checkpoint=BERT/bert_model.ckpt --layers=-1,-2,-3,-4 \
+    --max_seq_length=128 --batch_size=8
+
+A line is a text, or two, with ` ||| ` between them. What comes out is in the
+order of the lines, whatever the batches were.
+
+One vector for each line: --pooling=mean (or cls, max, second_to_last_mean).
+Vectors as arrays: --output_format=npz, for `numpy.load`, or tfrecord; how they
+are laid out is written in bert_tf/feature_files.py.
+
+The paper's feature-based approach, where another model is trained on the
+concatenated last four layers of every token:
+
+  python -m bert_tf.extract_features --pooling=concat_last_4 \
+    --output_format=npz --output_file=train.npz ...
+
+  arrays = numpy.load("train.npz")
+  start, end = arrays["offsets"][:2]
+  arrays["tokens"][start:end]      # the word pieces of the first line
+  arrays["values"][start:end, 0]   # [tokens, 4 * hidden_size]
+"""
+
+import itertools
+import os
+
+import keras
+import tensorflow as tf
+from absl import flags, logging
+from keras import ops
+
+from bert_tf import (
+    checkpoints,
+    classification,
+    command_line,
+    devices,
+    feature_extraction,
+    feature_files,
+    files,
+    models,
+    text_files,
+    tokenization,
+    training,
+)
+from bert_tf.errors import InputError
+from bert_tf.feature_extraction import PADDING_LINE, POOLINGS, Vectors
+from bert_tf.modeling import (
+    BertConfig,
+    BertModel,
+    create_initializer,
+    weights_to_come,
+)
+from bert_tf.progress import counted
+
+EXAMPLES_TO_LOG = 5
+
+
+def define_flags(values):
+    """Defines this script's flags on a `FlagValues`."""
+    string, integer, boolean, _ = command_line.definers(values)
+    string(
+        "input_file",
+        None,
+        "Text with one example in each line: `A`, or `A ||| B`. Files or "
+        "patterns, separated by commas; .gz is unpacked.",
+    )
+    string("output_file", None, "File to write; one that is there is replaced.")
+    string(
+        "layers",
+        "-1,-2,-3,-4",
+        "Layers to write: 0 is the lowest, -1 the highest one.",
+    )
+    string("bert_config_file", None, "The model's bert_config.json.")
+    integer(
+        "max_seq_length", 128, "Word pieces of an input; what is over is cut."
+    )
+    string(
+        "init_checkpoint",
+        None,
+        "The weights: a prefix such as BERT/bert_model.ckpt, or a folder.",
+    )
+    string("vocab_file", None, "The vocabulary of the checkpoint.")
+    boolean(
+        "do_lower_case",
+        True,
+        "Lower-case the text: true for uncased models, false for cased ones.",
+    )
+    integer("batch_size", 32, "Lines in a batch.")
+    devices.define_tpu_flags(flags, values)
+    boolean(
+        "use_one_hot_embeddings",
+        False,
+        "Look up word embeddings by multiplying, which is quicker on TPUs.",
+    )
+
+    flags.DEFINE_enum(
+        "output_format",
+        "jsonl",
+        list(feature_files.FORMATS),
+        "jsonl as the original's; npz or tfrecord.",
+        flag_values=values,
+    )
+    flags.DEFINE_enum(
+        "pooling",
+        "none",
+        list(POOLINGS),
+        "One vector for each line and layer: that of [CLS], or mean or max "
+        "over all tokens, [CLS] and [SEP] among them. second_to_last_mean: the "
+        "mean of layer -2. concat_last_4: one vector for each token, of the "
+        "layers -1, -2, -3, -4.",
+        flag_values=values,
+    )
+    boolean("float16", False, "With npz and tfrecord: numbers of 16 bits.")
+    for name in (
+        "input_file",
+        "output_file",
+        "bert_config_file",
+        "init_checkpoint",
+        "vocab_file",
+    ):
+        flags.mark_flag_as_required(name, flag_values=values)
+
+
+def main(flags):
+    """Does what the parsed flags ask for."""
+    config, layers = check_flags(flags)
+    tokenizer = tokenization.FullTokenizer(
+        flags.vocab_file, do_lower_case=flags.do_lower_case
+    )
+    checkpoints.check_vocab(
+        config.vocab_size, flags.vocab_file, flags.bert_config_file
+    )
+    classification.require_special_tokens(tokenizer, flags.vocab_file)
+    checkpoints.check_config(
+        config, flags.init_checkpoint, flags.bert_config_file
+    )
+    ranges = find_input(flags)
+    survey = look_through(flags, config, tokenizer, ranges)
+
+    strategy = devices.find_strategy(flags)
+    devices.log_devices(strategy)
+    fixed_size = find_fixed_size(flags, strategy)
+    pooling = POOLINGS[flags.pooling]
+    model = load_model(
+        lambda: feature_extractor(
+            config,
+            layers,
+            pooling,
+            use_one_hot_embeddings=flags.use_one_hot_embeddings,
+        ),
+        config,
+        flags.init_checkpoint,
+        strategy,
+    )
+    shape = tuple(model.output["values"].shape[-2:])
+    keeps_tokens = pooling.over_tokens is None
+    layout = feature_files.Layout(
+        num_lines=survey.num_lines,
+        num_tokens=survey.num_tokens,
+        shape=shape,
+        layers=layers,
+        keeps_tokens=keeps_tokens,
+        concatenated=pooling.concatenated,
+        longest_token=max(map(len, tokenizer.vocab)),
+        float16=flags.float16,
+    )
+    batches = feature_extraction.group_by_length(
+        read_examples(ranges, tokenizer, flags.max_seq_length),
+        flags.batch_size,
+        # Pooled vectors are held for each line, of a few tokens at least.
+        shape[0] * shape[1] if keeps_tokens else 1,
+    )
+    padded = (
+        feature_extraction.pad_batch(batch, flags.max_seq_length, fixed_size)
+        for batch in batches
+    )
+    vectors = extract(model, padded, tokenizer, strategy)
+    files.remove_left_overs(flags.output_file)
+    open_file = feature_files.FORMATS[flags.output_format]
+    with open_file(flags.output_file, layout) as write:
+        for one in counted(
+            feature_extraction.in_order(vectors),
+            survey.num_lines,
+            "Extracting features",
+        ):
+            write(one)
+    logging.info(
+        "Wrote the features of %d lines to %s.",
+        survey.num_lines,
+        flags.output_file,
+    )
+
+
+def check_flags(flags):
+    """The model's config and the layers to take, if the flags make sense.
+
+    Raises:
+        InputError: names the flag.
+    """
+    tokenization.validate_case_matches_checkpoint(
+        flags.do_lower_case, flags.init_checkpoint
+    )
+    command_line.require_file("bert_config_file", flags.bert_config_file)
+    command_line.require_file("vocab_file", flags.vocab_file)
+    command_line.require_positive(flags, "batch_size")
+    config = BertConfig.from_json_file(flags.bert_config_file)
+    if not 3 <= flags.max_seq_length <= config.max_position_embeddings:
+        raise InputError(
+            "`--max_seq_length` must be at least 3 ([CLS] and two [SEP]) and "
+            f"at most {config.max_position_embeddings}, the positions that "
+            f"the model has. Received: --max_seq_length={flags.max_seq_length}"
+        )
+    if flags.float16 and flags.output_format == "jsonl":
+        raise InputError(
+            "`--float16` needs --output_format=npz or tfrecord: JSON has six "
+            "digits after the point in any case."
+        )
+    path = flags.output_file
+    if not path or "://" in path or os.path.isdir(path):
+        raise InputError(
+            "`--output_file` must name a file on this machine. Received: "
+            f"--output_file={path}"
+        )
+    command_line.make_folder("output_file", os.path.dirname(path) or ".")
+    return config, find_layers(flags, config.num_hidden_layers)
+
+
+def find_layers(flags, num_hidden_layers):
+    """The layers that the flags ask for, as they name them."""
+    layers = POOLINGS[flags.pooling].layers
+    if layers is None:
+        return feature_extraction.parse_layers(flags.layers, num_hidden_layers)
+    received = f"--pooling={flags.pooling}"
+    if not flags["layers"].using_default_value:
+        raise InputError(
+            f"`--layers` is not for --pooling={flags.pooling}, which takes "
+            f"the layers {', '.join(map(str, layers))}. Received: {received} "
+            f"--layers={flags.layers}"
+        )
+    feature_extraction.check_layers(layers, num_hidden_layers, received)
+    return layers
+
+
+def find_input(flags):
+    """The whole files to read.
+
+    Raises:
+        InputError: names the flag; a pipe, among others.
+    """
+    paths = text_files.find_files(flags.input_file)
+    for path in paths:
+        if not os.path.isfile(path):
+            raise InputError(
+                "`--input_file` must name ordinary files, for the text is read "
+                f"twice: save it in one. Received: {path}"
+            )
+    return text_files.whole_files(paths)
+
+
+def find_fixed_size(flags, strategy):
+    """Rows of each batch where the device wants all of one shape, or None.
+
+    Raises:
+        InputError: they cannot be shared equally.
+    """
+    cores = strategy.num_replicas_in_sync
+    if flags.batch_size % cores:
+        raise InputError(
+            f"`--batch_size` must be a multiple of the {cores} cores. "
+            f"Received: --batch_size={flags.batch_size}"
+        )
+    return flags.batch_size if flags.use_tpu or cores > 1 else None
+
+
+def read_examples(ranges, tokenizer, max_seq_length):
+    """An `Example` for each line of the files."""
+    for number, line in enumerate(text_files.read_lines(ranges)):
+        yield feature_extraction.make_example(
+            number, line, tokenizer, max_seq_length
+        )
+
+
+def look_through(flags, config, tokenizer, ranges):
+    """Reads all text once, says in the log what is in it, and counts.
+
+    A bad line at the end of a long text is so found at the start.
+
+    Raises:
+        InputError: there is no line, or a bad one.
+    """
+    examples = read_examples(ranges, tokenizer, flags.max_seq_length)
+    first = list(itertools.islice(examples, EXAMPLES_TO_LOG))
+    for example in first:
+        logging.info(
+            "*** Example ***\n%s", feature_extraction.describe_example(example)
+        )
+    survey = feature_extraction.survey(
+        itertools.chain(first, examples), config.type_vocab_size
+    )
+    if not survey.num_lines:
+        raise InputError(
+            f"`--input_file` must hold at least one line. {flags.input_file} "
+            "is empty."
+        )
+    logging.info(
+        "%d lines, %d word pieces.", survey.num_lines, survey.num_tokens
+    )
+    if survey.num_cut_lines:
+        logging.warning(
+            "%d of %d lines are longer than --max_seq_length=%d: %d word "
+            "pieces are cut off.",
+            survey.num_cut_lines,
+            survey.num_lines,
+            flags.max_seq_length,
+            survey.num_cut,
+        )
+    return survey
+
+
+def feature_extractor(config, layers, pooling, use_one_hot_embeddings=False):
+    """BERT that gives some of its layers.
+
+    Args:
+        config: a `BertConfig`.
+        layers: which of them, L numbers from 0, or from -1 downwards.
+        pooling: a `feature_extraction.Pooling`.
+        use_one_hot_embeddings: see `BertModel`.
+
+    Returns:
+        A model from `input_ids`, `input_mask`, `segment_ids` [B, S] to
+        `values` [B, S, L, D], or [B, L, D] where tokens are pooled.
+    """
+    inputs = models.integer_inputs(models.ENCODER_INPUTS)
+    bert = BertModel(config, use_one_hot_embeddings)(*inputs.values())
+    encoded = [bert["all_encoder_layers"][layer] for layer in layers]
+    if pooling.concatenated:
+        encoded = [ops.concatenate(encoded, axis=-1)]
+    if pooling.over_tokens is None:
+        return keras.Model(inputs, {"values": ops.stack(encoded, axis=2)})
+    values = ops.stack(encoded, axis=1)  # [B, L, S, D]
+    values = pool(values, inputs["input_mask"], pooling.over_tokens)
+    return keras.Model(inputs, {"values": values})
+
+
+def pool(values, input_mask, kind):
+    """One vector for all tokens.
+
+    Args:
+        values: float tensor [B, L, S, D].
+        input_mask: int tensor [B, S], 1 for tokens, 0 for padding.
+        kind: "first", "mean" or "max".
+
+    Returns:
+        float tensor [B, L, D].
+    """
+    if kind == "first":
+        return values[:, :, 0]
+    is_token = ops.cast(input_mask, values.dtype)[:, None, :, None]
+    if kind == "mean":
+        total = ops.sum(values * is_token, axis=2)
+        return total / ops.sum(is_token, axis=2)
+    lowest = ops.full_like(values, float("-inf"))
+    return ops.max(ops.where(is_token > 0, values, lowest), axis=2)
+
+
+def load_model(build, config, path, strategy):
+    """A model with the weights of a checkpoint.
+
+    Args:
+        build: function without arguments that returns a `keras.Model`.
+        config: the model's `BertConfig`.
+        path: the checkpoint, whatever `checkpoints.find` takes.
+        strategy: a `tf.distribute.Strategy`.
+
+    Raises:
+        InputError: the checkpoint lacks a weight. Only the pooler may be
+            missing: no layer depends on it.
+    """
+    with strategy.scope(), weights_to_come():
+        model = build()
+    weights = checkpoints.named_weights(model)
+    report = checkpoints.load(
+        weights,
+        path,
+        initializer=create_initializer(config.initializer_range),
+        expect=[name for name in weights if "/pooler/" not in name],
+    )
+    logging.info("%s", report.summary())
+    return model
+
+
+def extract(model, batches, tokenizer, strategy):
+    """Runs the model over batches.
+
+    Args:
+        model: what `feature_extractor` returns.
+        batches: what `pad_batch` returns, one after the other.
+        tokenizer: names the tokens.
+        strategy: the one that the model was built under.
+
+    Yields:
+        `Vectors`, in the order of the batches.
+    """
+    errors = []
+
+    def feed():
+        # TensorFlow would make an error of its own of any other.
+        try:
+            yield from batches
+        except Exception as error:
+            errors.append(error)
+
+    batches = iter(batches)
+    first = next(batches)
+    batches = itertools.chain([first], batches)
+    # The last batch may be smaller, and lengths differ.
+    spec = {
+        name: tf.TensorSpec([None] * array.ndim, array.dtype)
+        for name, array in first.items()
+    }
+    dataset = tf.data.Dataset.from_generator(feed, output_signature=spec)
+    for inputs, outputs in training.predict(
+        model, dataset.prefetch(1), strategy
+    ):
+        for row, line in enumerate(inputs["line"]):
+            if line == PADDING_LINE:
+                continue
+            count = inputs["input_mask"][row].sum()
+            ids = inputs["input_ids"][row, :count].tolist()
+            values = outputs["values"][row]
+            yield Vectors(
+                int(line),
+                tokenizer.convert_ids_to_tokens(ids),
+                values[:count] if values.ndim == 3 else values,
+            )
+    if errors:
+        raise errors[0]
+
+
+def cli():
+    """The console command."""
+    command_line.run(define_flags, main, __doc__)
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,346 @@
+"""From lines of text to batches of ids, and from vectors to lines of JSON.
+
+Comes in: lines; later the vectors that the model made of them, as NumPy arrays.
+Goes out: batches of texts of about one length; vectors in the order of their
+lines; JSON as the original wrote it. The model and TensorFlow stay outside, in
+`extract_features.py`; binary files in `feature_files.py`.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from bert_tf.classification import Tokenizer
+from bert_tf.errors import InputError
+from bert_tf.features import (
+    PADDING_ID,
+    pack_tokens,
+    pad_to_length,
+    truncate_and_pack,
+)
+
+T = TypeVar("T")
+
+# The first part takes all it can: of several separators the last one counts.
+PAIR = re.compile(r"(.*) \|\|\| (.*)")
+
+# Batches are padded to a multiple of this. Fewer shapes are quicker, and the
+# library below TensorFlow remembers something for every shape it has seen.
+LENGTH_STEP = 16
+
+# How far ahead lines are read to find some of one length: so many batches, or
+# so many numbers to hold until their turn to be written comes.
+BATCHES_AHEAD = 64
+NUMBERS_AHEAD = 1 << 24
+
+PADDING_LINE = -1
+"""Line of what only fills up a batch."""
+
+
+class Example(NamedTuple):
+    """One line as BERT reads it, not yet padded.
+
+    Attributes:
+        line: its number, from 0.
+        tokens: [CLS] A [SEP] (B [SEP]).
+        input_ids: their ids.
+        segment_ids: 0 for A, 1 for B.
+        num_cut: how many word pieces were cut off to make it fit.
+    """
+
+    line: int
+    tokens: list[str]
+    input_ids: list[int]
+    segment_ids: list[int]
+    num_cut: int
+
+
+class Vectors(NamedTuple):
+    """What the model made of one line.
+
+    Attributes:
+        line: its number, from 0.
+        tokens: [CLS] A [SEP] (B [SEP]), T of them.
+        values: float32 [T, L, D] for L layers; [L, D] where tokens are pooled.
+    """
+
+    line: int
+    tokens: list[str]
+    values: np.ndarray
+
+
+# ---------------------------------------------------------------- what to take
+
+
+class Pooling(NamedTuple):
+    """How the vectors of a line's tokens and layers are put together.
+
+    Attributes:
+        over_tokens: "first", "mean" or "max"; None keeps every token.
+        layers: those it is made for; None leaves them to the caller.
+        concatenated: whether the layers become one long vector.
+    """
+
+    over_tokens: str | None = None
+    layers: tuple[int, ...] | None = None
+    concatenated: bool = False
+
+
+POOLINGS: Mapping[str, Pooling] = {
+    "none": Pooling(),
+    "cls": Pooling("first"),
+    "mean": Pooling("mean"),
+    "max": Pooling("max"),
+    "second_to_last_mean": Pooling("mean", (-2,)),
+    "concat_last_4": Pooling(None, (-1, -2, -3, -4), concatenated=True),
+}
+
+
+def parse_layers(text: str, num_hidden_layers: int) -> tuple[int, ...]:
+    """The numbers in `--layers`: 0 is the lowest layer, -1 the highest.
+
+    Raises:
+        InputError: not whole numbers, or not layers of the model.
+    """
+    try:
+        layers = tuple(int(number) for number in text.split(","))
+    except ValueError:
+        raise InputError(
+            "`--layers` must be whole numbers, separated by commas. Received: "
+            f"--layers={text}"
+        ) from None
+    check_layers(layers, num_hidden_layers, f"--layers={text}")
+    return layers
+
+
+def check_layers(
+    layers: Sequence[int], num_hidden_layers: int, received: str
+) -> None:
+    """Raises `InputError` for a layer that the model does not have.
+
+    Args:
+        layers: numbers from 0, or from -1 downwards.
+        num_hidden_layers: of the model.
+        received: the flag that asked for them.
+    """
+    for layer in layers:
+        if not -num_hidden_layers <= layer < num_hidden_layers:
+            raise InputError(
+                f"The model has {num_hidden_layers} layers, 0 to "
+                f"{num_hidden_layers - 1} or, from the last one, -1 to "
+                f"{-num_hidden_layers}. There is no layer {layer}. Received: "
+                f"{received}"
+            )
+
+
+# ---------------------------------------------------------------- lines to read
+
+
+def split_pair(line: str) -> tuple[str, str]:
+    """The two texts of `A ||| B`; the second is empty where there is none.
+
+    The original's rule: whitespace around the line does not count, and of
+    several separators the last one does.
+    """
+    line = line.strip()
+    pair = PAIR.fullmatch(line)
+    return (pair[1], pair[2]) if pair else (line, "")
+
+
+def make_example(
+    line: int, text: str, tokenizer: Tokenizer, max_seq_length: int
+) -> Example:
+    """A line of text as an example."""
+    text_a, text_b = split_pair(text)
+    tokens_a, tokens_b = tokenizer.tokenize(text_a), tokenizer.tokenize(text_b)
+    packed = truncate_and_pack(tokens_a, tokens_b, max_seq_length)
+    whole = pack_tokens(tokens_a, tokens_b)
+    return Example(
+        line,
+        packed.tokens,
+        tokenizer.convert_tokens_to_ids(packed.tokens),
+        packed.segment_ids,
+        len(whole.tokens) - len(packed.tokens),
+    )
+
+
+class Survey(NamedTuple):
+    """What there is to do, and what was cut off.
+
+    Attributes:
+        num_lines: lines of the text.
+        num_tokens: word pieces to read, [CLS] and [SEP] among them.
+        num_cut_lines: lines that were too long.
+        num_cut: word pieces that were cut off them.
+    """
+
+    num_lines: int
+    num_tokens: int
+    num_cut_lines: int
+    num_cut: int
+
+
+def survey(examples: Iterable[Example], type_vocab_size: int) -> Survey:
+    """Goes over all examples once, before the model does any work.
+
+    Raises:
+        InputError: a line holds two texts, and the model has no second token
+            type.
+    """
+    lines = tokens = cut_lines = cut = 0
+    for example in examples:
+        if example.segment_ids[-1] >= type_vocab_size:
+            raise InputError(
+                f"Line {example.line + 1} of the input holds two texts (A ||| "
+                "B), but this model has one token type only (type_vocab_size "
+                f"of its config is {type_vocab_size})."
+            )
+        lines += 1
+        tokens += len(example.tokens)
+        cut_lines += example.num_cut > 0
+        cut += example.num_cut
+    return Survey(lines, tokens, cut_lines, cut)
+
+
+def describe_example(example: Example) -> str:
+    """The lines that the original logs of the first few examples."""
+    fields: dict[str, Sequence[int] | Sequence[str]] = {
+        "unique_id": [example.line],
+        "tokens": example.tokens,
+        "input_ids": example.input_ids,
+        "input_type_ids": example.segment_ids,
+    }
+    return "\n".join(
+        f"{name}: {' '.join(map(str, values))}"
+        for name, values in fields.items()
+    )
+
+
+# --------------------------------------------------------------------- batches
+
+
+def group_by_length(
+    examples: Iterable[Example], batch_size: int, numbers_per_token: int
+) -> Iterator[list[Example]]:
+    """Batches of examples of about one length.
+
+    Reads some batches ahead and sorts those: no further, so that neither the
+    text nor its vectors are ever held in memory as a whole.
+
+    Args:
+        examples: in the order of their lines.
+        batch_size: of all batches but the last one.
+        numbers_per_token: what has to be held for each token until the lines
+            before it are written.
+    """
+    window: list[Example] = []
+    numbers = 0
+    for example in examples:
+        window.append(example)
+        numbers += len(example.tokens) * numbers_per_token
+        is_full = len(window) == BATCHES_AHEAD * batch_size
+        if not is_full and numbers < NUMBERS_AHEAD:
+            continue
+        if len(window) % batch_size == 0:
+            yield from _sorted_batches(window, batch_size)
+            window, numbers = [], 0
+    yield from _sorted_batches(window, batch_size)
+
+
+def _sorted_batches(
+    window: list[Example], batch_size: int
+) -> Iterator[list[Example]]:
+    # The longest first: if memory is short, that shows at once.
+    window = sorted(window, key=lambda example: -len(example.tokens))
+    for start in range(0, len(window), batch_size):
+        yield window[start : start + batch_size]
+
+
+def pad_batch(
+    batch: Sequence[Example],
+    max_seq_length: int,
+    fixed_size: int | None = None,
+) -> dict[str, np.ndarray]:
+    """A batch as arrays, int32: `line` [B] and what the model reads [B, S].
+
+    Args:
+        batch: the examples.
+        max_seq_length: the longest S.
+        fixed_size: for devices that need one shape: B is filled up to this,
+            and S is `max_seq_length`.
+    """
+    longest = max(len(example.tokens) for example in batch)
+    length = min(-(-longest // LENGTH_STEP) * LENGTH_STEP, max_seq_length)
+    rows = len(batch)
+    if fixed_size is not None:
+        rows, length = fixed_size, max_seq_length
+    lines = [example.line for example in batch]
+    arrays = {
+        name: np.zeros((rows, length), np.int32)
+        for name in ("input_ids", "input_mask", "segment_ids")
+    }
+    arrays["input_ids"][:] = PADDING_ID
+    for row, example in enumerate(batch):
+        count = len(example.tokens)
+        arrays["input_ids"][row, :count] = example.input_ids
+        arrays["input_mask"][row, :count] = 1
+        arrays["segment_ids"][row, :count] = example.segment_ids
+    lines = pad_to_length(lines, rows, PADDING_LINE)
+    return {"line": np.array(lines, np.int32), **arrays}
+
+
+def in_order(vectors: Iterable[Vectors]) -> Iterator[Vectors]:
+    """The same, by line; what comes too early waits."""
+    waiting: dict[int, Vectors] = {}
+    line = 0
+    for one in vectors:
+        waiting[one.line] = one
+        while line in waiting:
+            yield waiting.pop(line)
+            line += 1
+
+
+# ------------------------------------------------------------------------ JSON
+
+
+def json_line(vectors: Vectors, layers: Sequence[int | Sequence[int]]) -> str:
+    """A line of the output, as the original wrote it, key for key.
+
+    With every token: `linex_index` (sic) and `features`, a list of `token` and
+    `layers`. Where tokens are pooled, `linex_index` and `layers`. Numbers have
+    six digits after the point.
+
+    Args:
+        vectors: of a line of text.
+        layers: what to call each of its L layers.
+    """
+    numbers = _rounded(vectors.values)
+    line: dict[str, object] = {"linex_index": vectors.line}
+    if vectors.values.ndim == 2:
+        line["layers"] = _layers(layers, numbers)
+    else:
+        line["features"] = [
+            {"token": token, "layers": _layers(layers, of_token)}
+            for token, of_token in zip(vectors.tokens, numbers, strict=True)
+        ]
+    return json.dumps(line) + "\n"
+
+
+def _layers(names: Sequence, numbers: Sequence) -> list[dict[str, object]]:
+    return [
+        {"index": name, "values": values}
+        for name, values in zip(names, numbers, strict=True)
+    ]
+
+
+def _rounded(values: np.ndarray) -> list:
+    """What Python's `round(x, 6)` makes of each float32, but quicker.
+
+    It is the same: a float32 times a million is exact in a float64, and so is
+    the whole number next to it; the quotient is the float64 nearest to the
+    decimal number.
+    """
+    return (np.rint(values.astype(np.float64) * 1e6) / 1e6).tolist()

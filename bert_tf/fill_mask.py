@@ -1,0 +1,134 @@
+r"""Says which word pieces fit where a text has [MASK].
+
+  python -m bert_tf.fill_mask --checkpoint=checkpoints/uncased_L-12_H-768_A-12 \
+    --text='The capital of France is [MASK].'
+
+The checkpoint is one as pretraining left it, with its masked-LM head. Several
+[MASK]s in a text are answered each by itself, with the others still masked. In
+Python:
+
+  from bert_tf.fill_mask import fill_mask
+  from bert_tf.language_model import LanguageModel
+
+  model = LanguageModel("checkpoints/uncased_L-12_H-768_A-12")
+  fill_mask(model, "The capital of France is [MASK].", top_k=3)
+"""
+
+import itertools
+import reprlib
+from typing import NamedTuple
+
+import numpy as np
+from absl import flags
+
+from bert_tf import command_line, language_model, masked_text
+from bert_tf.errors import InputError
+
+
+class Candidate(NamedTuple):
+    """A piece of the vocabulary; one with ## goes on with the word before."""
+
+    piece: str
+    probability: float
+
+
+def fill_mask(model, text, top_k=5):
+    """The best pieces for each [MASK] of a text.
+
+    Args:
+        model: a `LanguageModel`.
+        text: str with at least one `[MASK]`.
+        top_k: how many pieces, the most probable first.
+
+    Returns:
+        For each [MASK] a list of `Candidate`s.
+
+    Raises:
+        InputError: no [MASK] in the text, or no masked-LM head.
+    """
+    ((_, masks),) = fill_masks(model, [text], top_k)
+    return masks
+
+
+def fill_masks(model, texts, top_k=5):
+    """Does `fill_mask` for many texts, several of them at once.
+
+    Yields:
+        Each text, and what `fill_mask` returns for it.
+    """
+    model.require_masked_lm()
+    number = 0
+    for batch in language_model.batched(texts, model.batch_size):
+        queries = []
+        for text in batch:
+            number += 1
+            pieces = masked_text.tokenize(text, model.tokenizer)
+            found = masked_text.ask_for_masks(pieces, model.max_seq_length)
+            if not found:
+                raise InputError(
+                    f"Each text must hold {masked_text.MASK}, written so, at "
+                    f"least once. Received: text {number}, "
+                    f"{reprlib.repr(text)}"
+                )
+            queries.append(found)
+        log_probs = model.masked_lm_log_probs(
+            itertools.chain.from_iterable(queries)
+        )
+        for text, found in zip(batch, queries):
+            yield text, [_best(next(log_probs), top_k, model) for _ in found]
+
+
+def _best(log_probs, top_k, model):
+    # Of equal ones the lower id comes first.
+    ids = np.argsort(-log_probs, kind="stable")[:top_k].tolist()
+    # A vocabulary with a repeated token has ids that no text gets.
+    return [
+        Candidate(
+            model.tokenizer.inv_vocab.get(index, f"[id {index}]"),
+            float(np.exp(log_probs[index])),
+        )
+        for index in ids
+    ]
+
+
+def define_flags(values):
+    """Defines this script's flags on a `FlagValues`."""
+    language_model.define_flags(values)
+    flags.DEFINE_integer(
+        "top_k", 5, "Pieces for each [MASK].", flag_values=values
+    )
+
+
+def main(flags):
+    """Does what the parsed flags ask for."""
+    command_line.require_positive(flags, "top_k")
+    texts = language_model.read_texts(flags)
+    model = language_model.from_flags(flags)
+    with language_model.open_output(flags) as write:
+        for text, masks in fill_masks(model, texts, flags.top_k):
+            write(show(text, masks), as_dict(text, masks))
+
+
+def show(text, masks):
+    """An answer for people."""
+    lines = [text]
+    for number, candidates in enumerate(masks, start=1):
+        if len(masks) > 1:
+            lines.append(f"  [MASK] {number}")
+        lines += [f"  {c.probability:8.4f}  {c.piece}" for c in candidates]
+    return "\n".join(lines)
+
+
+def as_dict(text, masks):
+    """An answer for programs."""
+    candidates = [[c._asdict() for c in candidates] for candidates in masks]
+    return {"text": text, "masks": candidates}
+
+
+def cli():
+    """The console command."""
+    command_line.run(define_flags, main, __doc__)
+
+
+if __name__ == "__main__":
+    cli()

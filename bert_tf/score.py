@@ -1,0 +1,224 @@
+r"""Says how probable a text is, or that one text follows another.
+
+  python -m bert_tf.score --checkpoint=checkpoints/uncased_L-12_H-768_A-12 \
+    --text='The cat sat on the mat.' --text='He slept. ||| Then he got up.'
+
+A text: its pseudo-log-likelihood, the sum of the log probabilities of its word
+pieces, each masked in turn (Salazar et al., 2020); and exp of minus its mean,
+the pseudo-perplexity. Both tell texts apart for one model; they are no
+probability of the text, and not comparable with a left-to-right model's.
+
+`A ||| B`: the probability that B follows A, by the next-sentence head.
+
+The checkpoint is one as pretraining left it, with its heads. In Python:
+
+  from bert_tf.language_model import LanguageModel
+  from bert_tf.score import score_pair, score_text
+
+  model = LanguageModel("checkpoints/uncased_L-12_H-768_A-12")
+  score_text(model, "The cat sat on the mat.").perplexity
+  score_pair(model, "He slept.", "Then he got up.").next_sentence_probability
+"""
+
+import math
+import reprlib
+from typing import NamedTuple
+
+from absl import logging
+
+from bert_tf import command_line, features, language_model, masked_text
+from bert_tf.errors import InputError
+from bert_tf.feature_extraction import split_pair
+
+
+class TextScore(NamedTuple):
+    """How well a text can be guessed, piece by piece.
+
+    Attributes:
+        pieces: its word pieces, without [CLS], [SEP] and [MASK]s.
+        log_probs: natural logarithm of each one's probability where it alone
+            is masked.
+    """
+
+    pieces: list[str]
+    log_probs: list[float]
+
+    @property
+    def pseudo_log_likelihood(self):
+        """The sum of the log probabilities."""
+        return math.fsum(self.log_probs)
+
+    @property
+    def perplexity(self):
+        """The pseudo-perplexity for each piece; None for an empty text."""
+        return perplexity(self.pseudo_log_likelihood, len(self.pieces))
+
+    def as_dict(self):
+        """The score for programs."""
+        return {
+            "pseudo_log_likelihood": self.pseudo_log_likelihood,
+            "perplexity": self.perplexity,
+            "pieces": self.pieces,
+            "log_probs": self.log_probs,
+        }
+
+    def show(self):
+        """The score for people."""
+        if not self.pieces:
+            return "no word pieces"
+        return (
+            f"perplexity {self.perplexity:.4f}, pseudo-log-likelihood "
+            f"{self.pseudo_log_likelihood:.4f}, {len(self.pieces)} pieces"
+        )
+
+
+class PairScore(NamedTuple):
+    """Whether text B follows text A.
+
+    Attributes:
+        next_sentence_probability: from 0 to 1.
+        num_cut: word pieces that were cut off because both were too long.
+    """
+
+    next_sentence_probability: float
+    num_cut: int
+
+    def as_dict(self):
+        """The score for programs."""
+        return self._asdict()
+
+    def show(self):
+        """The score for people."""
+        cut = f", {self.num_cut} word pieces cut off" if self.num_cut else ""
+        return f"follows: {self.next_sentence_probability:.4f}{cut}"
+
+
+def score_text(model, text):
+    """The `TextScore` of one text; see `score_texts`."""
+    return next(score_texts(model, [text]))
+
+
+def score_pair(model, text_a, text_b):
+    """The `PairScore` of two texts; see `score_pairs`."""
+    return next(score_pairs(model, [(text_a, text_b)]))
+
+
+def score_texts(model, texts):
+    """Masks each piece of each text in turn; the copies go in batches.
+
+    Texts may be longer than the model takes: a piece is then guessed from the
+    window around it. A `[MASK]` in a text is left masked and is not scored.
+
+    Args:
+        model: a `LanguageModel`.
+        texts: list of str.
+
+    Yields:
+        For each text its `TextScore`.
+
+    Raises:
+        InputError: no masked-LM head.
+    """
+    model.require_masked_lm()
+    pieces = [masked_text.tokenize(text, model.tokenizer) for text in texts]
+    log_probs = model.masked_lm_log_probs(
+        query
+        for of_text in pieces
+        for query in masked_text.ask_for_each(of_text, model.max_seq_length)
+    )
+    for of_text in pieces:
+        asked = [piece for piece in of_text if piece != masked_text.MASK]
+        ids = model.tokenizer.convert_tokens_to_ids(asked)
+        found = [float(next(log_probs)[index]) for index in ids]
+        yield TextScore(asked, found)
+
+
+def score_pairs(model, pairs):
+    """Asks the next-sentence head; pairs that are too long are cut.
+
+    Args:
+        model: a `LanguageModel`.
+        pairs: list of two texts each, A and B.
+
+    Yields:
+        For each pair its `PairScore`.
+
+    Raises:
+        InputError: no next-sentence head, or a text without a word piece.
+    """
+    model.require_next_sentence()
+    packed, cut = [], []
+    for text_a, text_b in pairs:
+        tokens_a, tokens_b = map(model.tokenizer.tokenize, (text_a, text_b))
+        if not tokens_a or not tokens_b:
+            raise InputError(
+                "Both texts of a pair must hold a word piece. Received: "
+                f"{reprlib.repr(text_a)} and {reprlib.repr(text_b)}"
+            )
+        whole = features.pack_tokens(tokens_a, tokens_b)
+        packed.append(
+            features.truncate_and_pack(tokens_a, tokens_b, model.max_seq_length)
+        )
+        cut.append(len(whole.tokens) - len(packed[-1].tokens))
+    log_probs = model.next_sentence_log_probs(packed)
+    for log_prob, num_cut in zip(log_probs, cut, strict=True):
+        yield PairScore(math.exp(log_prob[0]), num_cut)
+
+
+def perplexity(log_likelihood, num_pieces):
+    """The exponential of minus the mean; None where there is no piece."""
+    return math.exp(-log_likelihood / num_pieces) if num_pieces else None
+
+
+def define_flags(values):
+    """Defines this script's flags on a `FlagValues`."""
+    language_model.define_flags(values)
+
+
+def main(flags):
+    """Does what the parsed flags ask for."""
+    lines = language_model.read_texts(flags)
+    model = language_model.from_flags(flags)
+    num_pieces = num_cut_pairs = 0
+    log_likelihood = 0.0
+    with language_model.open_output(flags) as write:
+        for line, score in score_lines(model, lines):
+            write(
+                f"{line}\n  {score.show()}", {"text": line, **score.as_dict()}
+            )
+            if isinstance(score, PairScore):
+                num_cut_pairs += score.num_cut > 0
+            else:
+                num_pieces += len(score.pieces)
+                log_likelihood += score.pseudo_log_likelihood
+    if num_pieces:
+        logging.info(
+            "All texts together: perplexity %.4f, %d word pieces.",
+            perplexity(log_likelihood, num_pieces),
+            num_pieces,
+        )
+    if num_cut_pairs:
+        logging.warning(
+            "%d pairs were cut to %d word pieces.",
+            num_cut_pairs,
+            model.max_seq_length,
+        )
+
+
+def score_lines(model, lines):
+    """Pairs of a line, `A` or `A ||| B`, and its score, in order."""
+    for batch in language_model.batched(lines, model.batch_size):
+        pairs = [split_pair(line) for line in batch]
+        texts = iter(score_texts(model, [a for a, b in pairs if not b]))
+        follows = iter(score_pairs(model, [pair for pair in pairs if pair[1]]))
+        for line, (_, text_b) in zip(batch, pairs):
+            yield line, next(follows if text_b else texts)
+
+
+def cli():
+    """The console command."""
+    command_line.run(define_flags, main, __doc__)
+
+
+if __name__ == "__main__":
+    cli()
