@@ -45,6 +45,7 @@ setup(
             "bert-tf-create-pretraining-data = "
             "bert_tf.create_pretraining_data:cli",
             "bert-tf-convert-checkpoint = bert_tf.convert_checkpoint:cli",
+            "bert-tf-extend-vocab = bert_tf.extend_vocab:cli",
             "bert-tf-learn-vocab = bert_tf.learn_vocab:cli",
             "bert-tf-released-models = bert_tf.released_models:cli",
         ]

@@ -13,7 +13,8 @@ The vocabulary has exactly --vocab_size tokens, laid out as the released ones:
 [PAD], the unused places, [UNK], [CLS], [SEP], [MASK], single characters, and
 pieces, the most frequent first. Each character that comes --min_frequency
 times is there, alone and, where it can continue a word, as ##c. The same text
-and flags always give the same file.
+and flags always give the same file. Forty megabytes of English take a few
+minutes.
 
 The counts of all distinct words are kept in memory, some 100 bytes each. Of a
 text of very many gigabytes a sample is enough.
@@ -243,8 +244,8 @@ def learn(
         learn_with,
         [*first, *singles],
         vocab_size,
+        [count for _, count in words],
         max(min_frequency, words[-1][1]),
-        words[0][1],
     )
 
 
