@@ -1,4 +1,4 @@
-"""Makes the shards of create_pretraining_data on a cluster, with Apache Beam.
+r"""Makes the shards of create_pretraining_data on a cluster, with Apache Beam.
 
   python -m bert_tf.beam_pretraining_data --input_file=/mnt/corpus/*.txt.gz \
     --output_file=/mnt/examples.tfrecord --vocab_file=/mnt/BERT/vocab.txt \
@@ -21,6 +21,7 @@ same paths, and have bert_tf installed: with Beam's --sdk_container_image,
 """
 
 import argparse
+import difflib
 import functools
 import json
 import os
@@ -31,7 +32,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from absl import logging
+from absl import flags, logging
 
 from bert_tf import command_line, files
 from bert_tf import create_pretraining_data as local
@@ -59,23 +60,23 @@ def define_flags(values):
     values["num_workers"].help = "Passed on to Beam, for runners that take it."
 
 
-def main(flags, beam_arguments: Sequence[str] = ()):
+def main(values, beam_arguments: Sequence[str] = ()):
     """Does what the parsed flags ask for, as Beam is told by its arguments."""
     beam_options = parse_beam_options(beam_arguments)
-    options = local.check_flags(flags)
+    options = local.check_flags(values)
     with local.stopping_at_signals():
         # Workers may have other working directories.
         ranges = [
             part._replace(path=os.path.abspath(part.path))
-            for part in local.find_text(flags.input_file)
+            for part in local.find_text(values.input_file)
         ]
         vocab = os.path.abspath(options.vocab_file)
         summary = make_shards(
             ranges,
             options._replace(vocab_file=vocab),
-            flags.random_seed,
-            os.path.abspath(flags.output_file),
-            flags.num_shards,
+            values.random_seed,
+            os.path.abspath(values.output_file),
+            values.num_shards,
             beam_options,
         )
     if summary:
@@ -114,7 +115,7 @@ def make_shards(
         notes.add(found)
     todo = notes.missing(shards)
     if todo:
-        logging.info("%d shards go to Beam.", len(todo))
+        logging.info("%d of %d shards go to Beam.", len(todo), len(shards))
         if not run_pipeline(todo, options, notes, beam_options):
             logging.info("Later, the same command says what was made.")
             return None
@@ -249,12 +250,11 @@ def take_single_notes(shards: Iterable[Shard]) -> Finished:
 def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Parts a command line into our flags and Beam's options.
 
-    What Beam does not know is left with ours, where a misspelt name is found.
     After `--` everything is Beam's.
 
     Raises:
-        InputError: Beam is not installed, or an option of its has a value
-            that it cannot have.
+        InputError: Beam is not installed; or there is an option that neither
+            knows, or one of Beam's with a value that it cannot have.
     """
     end = arguments.index("--") if "--" in arguments else len(arguments)
     checked, unchecked = list(arguments[:end]), list(arguments[end + 1 :])
@@ -268,6 +268,7 @@ def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         _, ours = parser.parse_known_args(checked)
     except argparse.ArgumentError as error:
         raise InputError(f"Beam's {error}") from error
+    check_names(ours, parser)
     rest, beams = list(ours), []
     for argument in checked:
         if rest and argument == rest[0]:
@@ -275,6 +276,32 @@ def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         else:
             beams.append(argument)
     return ours, beams + unchecked
+
+
+def check_names(arguments: Iterable[str], parser) -> None:
+    """Looks for flags that are not ours, and for what may be meant.
+
+    Raises:
+        InputError: there is one.
+    """
+    own = flags.FlagValues()
+    define_flags(own)
+    known = {*own, *flags.FLAGS}
+    options = re.findall(r"--(\w+)", parser.format_help())
+    for argument in arguments:
+        name = argument.partition("=")[0].lstrip("-")
+        if not argument.startswith("--") or known & {
+            name,
+            name.removeprefix("no"),
+        }:
+            continue
+        similar = difflib.get_close_matches(name, {*known, *options})
+        meant = " or ".join(f"--{one}" for one in similar)
+        raise InputError(
+            f"Neither bert_tf nor Beam knows --{name}. "
+            + (f"Do you mean {meant}? " if meant else "")
+            + "Options that only a job server knows come last, after ` -- `"
+        )
 
 
 def parse_beam_options(arguments: Sequence[str]) -> Any:
@@ -297,7 +324,7 @@ def cli():
 
 def _run(argv):
     argv[1:], beams = split_arguments(argv[1:])
-    command_line.run(define_flags, lambda flags: main(flags, beams), __doc__)
+    command_line.run(define_flags, lambda values: main(values, beams), __doc__)
 
 
 if __name__ == "__main__":
