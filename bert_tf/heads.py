@@ -240,12 +240,17 @@ def negative_log_likelihood(logits, labels):
     Returns:
         float32 tensor [...].
     """
-    log_probs = ops.log_softmax(ops.cast(logits, "float32"))
-    num_classes = log_probs.shape[-1]
+    logits = ops.cast(logits, "float32")
+    num_classes = logits.shape[-1]
     if num_classes is None:
-        num_classes = ops.shape(log_probs)[-1]
-    labels = ops.one_hot(labels, num_classes, dtype="float32")
-    return -ops.sum(labels * log_probs, axis=-1)
+        num_classes = ops.shape(logits)[-1]
+    # Not a product with one-hot rows, which for a large vocabulary takes many
+    # times the memory and the time.
+    inside = (labels >= 0) & (labels < num_classes)
+    loss = ops.sparse_categorical_crossentropy(
+        ops.where(inside, labels, 0), logits, from_logits=True
+    )
+    return ops.where(inside, loss, 0.0)
 
 
 def masked_lm_loss(logits, masked_lm_ids, masked_lm_weights):

@@ -39,6 +39,9 @@ LAYER_NORM_EPSILON = 1e-12
 # still has a softmax.
 MASKED_SCORE = -10000.0
 
+DIRECTIONS = ("bidi", "left_to_right")
+"""Where tokens attend to: everywhere, or to themselves and what is before."""
+
 
 class BertConfig:
     """The architecture, as `bert_config.json` describes it.
@@ -62,6 +65,10 @@ class BertConfig:
         type_vocab_size: int, rows of the token type table.
         initializer_range: float, standard deviation of initial weights before
             they are cut at two deviations.
+
+    One more key of the file has a meaning here: `directionality`, "bidi" in the
+    files of released models. With "left_to_right" no token attends to later
+    ones (the paper's ablation).
 
     Raises:
         InputError: a value is of the wrong kind or out of range; names the key.
@@ -175,6 +182,15 @@ class BertConfig:
                 f"Received: initializer_range={self.initializer_range!r}"
             )
         get_activation(self.hidden_act)
+        if self.attention_direction() not in DIRECTIONS:
+            raise InputError(
+                f"`directionality` must be one of {DIRECTIONS}. Received: "
+                f"directionality={self.attention_direction()!r}"
+            )
+
+    def attention_direction(self):
+        """One of `DIRECTIONS`; "bidi" where the file does not say."""
+        return getattr(self, "directionality", DIRECTIONS[0])
 
 
 def _is_number(value, low, high):
@@ -397,6 +413,21 @@ def attention_adder(input_mask, dtype):
     return (1.0 - kept) * MASKED_SCORE
 
 
+def left_to_right_adder(length, dtype):
+    """What is added to the scores so that no token sees later ones.
+
+    Args:
+        length: int, S.
+        dtype: of the scores.
+
+    Returns:
+        float tensor [1, 1, S, S].
+    """
+    places = ops.arange(length)
+    is_later = places[None, :] > places[:, None]
+    return ops.cast(is_later, dtype)[None, None] * MASKED_SCORE
+
+
 class AttentionLayer(keras.layers.Layer):
     """Multi-headed scaled dot-product attention.
 
@@ -566,6 +597,7 @@ class TransformerModel(keras.layers.Layer):
 
     def __init__(self, config, name="encoder", **kwargs):
         super().__init__(name=name, **kwargs)
+        self.direction = config.attention_direction()
         self.layers = [
             TransformerLayer(config, f"layer_{i}", dtype=self.dtype_policy)
             for i in range(config.num_hidden_layers)
@@ -579,6 +611,9 @@ class TransformerModel(keras.layers.Layer):
         adder = None
         if input_mask is not None:
             adder = attention_adder(input_mask, hidden.dtype)
+        if self.direction == "left_to_right":
+            later = left_to_right_adder(ops.shape(hidden)[1], hidden.dtype)
+            adder = later if adder is None else adder + later
         all_encoder_layers = []
         for layer in self.layers:
             hidden = layer(hidden, adder, training=training)

@@ -21,9 +21,16 @@ def integer_inputs(names, length=None):
 
 
 def pretraining(
-    config, seq_length=None, num_predictions=None, use_one_hot_embeddings=False
+    config,
+    seq_length=None,
+    num_predictions=None,
+    use_one_hot_embeddings=False,
+    next_sentence=True,
 ):
     """BERT with both pretraining heads.
+
+    With `next_sentence=False` the pooler and that head are there, and in
+    checkpoints, but are not trained.
 
     Returns:
         A model from `input_ids`, `input_mask`, `segment_ids` [B, S] and
@@ -32,11 +39,14 @@ def pretraining(
     """
     inputs = integer_inputs(ENCODER_INPUTS, seq_length)
     positions = integer_inputs(("masked_lm_positions",), num_predictions)
-    bert = BertModel(config, use_one_hot_embeddings)(*inputs.values())
-    logits = PretrainingHeads(config)(
-        bert["sequence_output"],
-        bert["pooled_output"],
-        bert["embedding_table"],
+    bert = BertModel(config, use_one_hot_embeddings)
+    heads = PretrainingHeads(config)
+    bert.pooler.trainable = heads.next_sentence.trainable = next_sentence
+    encoded = bert(*inputs.values())
+    logits = heads(
+        encoded["sequence_output"],
+        encoded["pooled_output"],
+        encoded["embedding_table"],
         *positions.values(),
     )
     return keras.Model({**inputs, **positions}, logits)

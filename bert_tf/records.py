@@ -323,6 +323,7 @@ def training_batches(
     seed: int,
     start_step: int = 0,
     vocab_size: int | None = None,
+    files_at_once: int = 1,
 ) -> tf.data.Dataset:
     """Batches without end: repeat, then shuffle, remainder dropped.
 
@@ -332,24 +333,34 @@ def training_batches(
     Skipped records are read, but not parsed.
 
     Args:
-        files: TFRecord files, read one after the other.
+        files: TFRecord files.
         schema: what each record holds.
         batch_size: records of a step, over all devices.
         seed: decides the order.
         start_step: how many batches were used before.
         vocab_size: if given, a token id that is not below it is an error.
+        files_at_once: with 1, files are read one after the other as given; with
+            more, so many in turns, in an order drawn anew for each epoch.
 
     Returns:
         A dataset of {name: int32 or float32 [B, ...]}.
     """
+    files = list(files)
+    if files_at_once == 1:
+        records = tf.data.TFRecordDataset(files).repeat()
+    else:
+        turns = tf.data.Dataset.from_tensor_slices(files)
+        turns = turns.shuffle(len(files), seed=seed).repeat()
+        records = turns.interleave(
+            tf.data.TFRecordDataset,
+            cycle_length=min(files_at_once, len(files)),
+        )
     # Not reshuffled when iterated again: a dataset stands for one stream.
-    records = (
-        tf.data.TFRecordDataset(list(files))
-        .repeat()
-        .shuffle(SHUFFLE_BUFFER, seed=seed, reshuffle_each_iteration=False)
-        .skip(start_step * batch_size)
-        .batch(batch_size, drop_remainder=True)
+    records = records.shuffle(
+        SHUFFLE_BUFFER, seed=seed, reshuffle_each_iteration=False
     )
+    records = records.skip(start_step * batch_size)
+    records = records.batch(batch_size, drop_remainder=True)
     return _parsed(records, schema, vocab_size)
 
 
@@ -359,6 +370,7 @@ def evaluation_batches(
     batch_size: int,
     vocab_size: int | None = None,
     drop_remainder: bool = False,
+    num_batches: int | None = None,
 ) -> tf.data.Dataset:
     """All records once and in order; the last batch may be smaller.
 
@@ -369,12 +381,18 @@ def evaluation_batches(
         vocab_size: if given, a token id that is not below it is an error.
         drop_remainder: for devices that need batches of one size. The set
             should be padded to a multiple then (`features.pad_examples`).
+        num_batches: if given, exactly so many full batches, from the first
+            record again when all are used up.
 
     Returns:
         A dataset of {name: int32 or float32 [B, ...]}.
     """
     records = tf.data.TFRecordDataset(list(files))
-    batches = records.batch(batch_size, drop_remainder=drop_remainder)
+    if num_batches is None:
+        batches = records.batch(batch_size, drop_remainder=drop_remainder)
+    else:
+        batches = records.repeat().batch(batch_size, drop_remainder=True)
+        batches = batches.take(num_batches)
     return _parsed(batches, schema, vocab_size)
 
 

@@ -151,7 +151,8 @@ def train(model, loss_fn, make_dataset, start, settings, strategy=None):
     Args:
         model: a `keras.Model` that takes a dictionary of features.
         loss_fn: function of the model's outputs and the features that returns
-            the batch's mean loss, a scalar.
+            the batch's mean loss, a scalar; or a dictionary of scalars for
+            TensorBoard, `loss` among them.
         make_dataset: function of a step that returns a `tf.data.Dataset` of
             feature dictionaries, endless, whose first batch is that step's.
             All batches have one shape, known beforehand.
@@ -186,7 +187,9 @@ def train(model, loss_fn, make_dataset, start, settings, strategy=None):
     _set_dropout_step(model, start.step)
 
     dataset = make_dataset(start.step)
-    run_steps = _compile_steps(model, loss_fn, optimizer, dataset, strategy)
+    run_steps, names = _compile_steps(
+        model, loss_fn, optimizer, dataset, strategy
+    )
     batches = iter(strategy.experimental_distribute_dataset(dataset))
     writer = tf.summary.create_file_writer(settings.output_dir)
     progress = _Progress(start.step, settings, writer)
@@ -207,8 +210,9 @@ def train(model, loss_fn, make_dataset, start, settings, strategy=None):
             last = _next_stop(step, settings)
             num_steps = min(steps_per_call, last - step)
             began = time.perf_counter()
-            losses, norms, batch = run_steps(batches, tf.constant(num_steps))
-            losses, norms = losses.numpy(), norms.numpy()
+            rows, batch = run_steps(batches, tf.constant(num_steps))
+            scalars = dict(zip(names, rows.numpy().T))
+            losses, norms = scalars["loss"], scalars["gradient_norm"]
             seconds = time.perf_counter() - began
             if not np.isfinite([losses[-1], norms[-1]]).all():
                 bad = step + len(losses) - 1
@@ -216,7 +220,7 @@ def train(model, loss_fn, make_dataset, start, settings, strategy=None):
                     bad, losses[-1], norms[-1], batch, settings.output_dir
                 )
             step += num_steps
-            progress.update(step, losses, norms)
+            progress.update(step, scalars)
             is_ending = bool(caught)
             if step == last or is_ending:
                 prefix = save()
@@ -260,14 +264,18 @@ def _set_dropout_step(model, step):
 
 
 def _compile_steps(model, loss_fn, optimizer, dataset, strategy):
-    """A graph function of batches and a number: losses, norms, last batch.
+    """A graph function of batches and a number of steps.
 
-    It ends early after a step whose loss or gradient is not finite.
+    It returns the scalars of every step [steps, scalars], and the last batch;
+    it ends early after a step whose loss or gradient is not finite. With it
+    comes the list of the scalars' names (`loss`, `gradient_norm`, and those of
+    `loss_fn`), which is filled when the function is traced.
     """
     variables = model.trainable_variables
     names = list(model.input)
     replicas = strategy.num_replicas_in_sync
     mean = tf.distribute.ReduceOp.MEAN
+    scalar_names = []
 
     # The loop clips and the optimizer does not, which on several replicas would
     # see the gradients only after rows of the same id are summed.
@@ -276,7 +284,10 @@ def _compile_steps(model, loss_fn, optimizer, dataset, strategy):
     def one_step(features):
         with tf.GradientTape() as tape:
             inputs = {name: features[name] for name in names}
-            loss = loss_fn(model(inputs, training=True), features)
+            scalars = loss_fn(model(inputs, training=True), features)
+            if not isinstance(scalars, dict):
+                scalars = {"loss": scalars}
+        loss = scalars["loss"]
         gradients = tape.gradient(loss, [v.value for v in variables])
         if replicas > 1:
             # Reduced before they are clipped, so that the result does not
@@ -289,7 +300,9 @@ def _compile_steps(model, loss_fn, optimizer, dataset, strategy):
             # Keras adds up what each replica applies.
             gradients = [dense_gradient(g) / replicas for g in gradients]
         optimizer.apply(gradients, variables)
-        return loss, norm
+        scalars = {"loss": loss, "gradient_norm": norm, **scalars}
+        scalar_names[:] = scalars
+        return tf.stack(list(scalars.values()))
 
     # The batch that goes wrong is shown to the user; on several replicas it is
     # in several pieces, and left out.
@@ -301,24 +314,21 @@ def _compile_steps(model, loss_fn, optimizer, dataset, strategy):
 
     @tf.function
     def run_steps(batches, num_steps):
-        losses = tf.TensorArray(tf.float32, num_steps)
-        norms = tf.TensorArray(tf.float32, num_steps)
+        scalars = tf.TensorArray(tf.float32, num_steps)
         batch, done = nothing, 0
         for _ in tf.range(num_steps):
             features = next(batches)
-            loss, norm = strategy.run(one_step, args=(features,))
-            loss = strategy.reduce(mean, loss, axis=None)
-            norm = strategy.reduce(mean, norm, axis=None)
-            losses = losses.write(done, loss)
-            norms = norms.write(done, norm)
+            row = strategy.run(one_step, args=(features,))
+            row = strategy.reduce(mean, row, axis=None)
+            scalars = scalars.write(done, row)
             done += 1
             if replicas == 1:
                 batch = features
-            if not tf.math.is_finite(loss + norm):
+            if not tf.reduce_all(tf.math.is_finite(row[:2])):
                 break
-        return losses.stack()[:done], norms.stack()[:done], batch
+        return scalars.stack()[:done], batch
 
-    return run_steps
+    return run_steps, scalar_names
 
 
 def _with_static_shape(gradient, variable):
@@ -410,6 +420,7 @@ class _Progress:
         # Every 100 steps as in the original, but 20 times in a short run.
         self.log_every = max(1, min(100, remaining // 20))
         self.logged = first_step
+        self.unlogged = []
         self.has_compiled = False
         self.is_terminal = sys.stderr.isatty()
         # The last few calls, for a rate that follows changes of load.
@@ -423,7 +434,9 @@ class _Progress:
         self._clear()
         self.writer.close()
 
-    def update(self, step, losses, norms):
+    def update(self, step, scalars):
+        """Notes the scalars of the steps since the last call, [steps] each."""
+        self.unlogged.append(scalars)
         self.calls.append((time.perf_counter(), step))
         (then, first), (now, _) = self.calls[0], self.calls[-1]
         rate = (step - first) / max(now - then, 1e-9)
@@ -431,7 +444,7 @@ class _Progress:
             self.has_compiled = True
             # The first call also compiles; the rate is not to remember it.
             self.calls.popleft()
-        text = self._line(step, float(losses[-1]), rate)
+        text = self._line(step, float(scalars["loss"][-1]), rate)
         if self.is_terminal:
             show_line(text)
         if step - self.logged >= self.log_every or step == self.last_step:
@@ -439,12 +452,19 @@ class _Progress:
             if not self.is_terminal:
                 logging.info("%s", text)
             scalars = {
-                "loss": losses[-1],
-                "gradient_norm": norms[-1],
+                **self._means(),
                 "learning_rate": self._learning_rate(step),
                 "global_step/sec": rate,
             }
             _write_scalars(self.writer, step, scalars)
+
+    def _means(self):
+        """The mean of each scalar over the steps since the last line."""
+        unlogged, self.unlogged = self.unlogged, []
+        return {
+            name: np.concatenate([call[name] for call in unlogged]).mean()
+            for name in unlogged[0]
+        }
 
     def note(self, text):
         self._clear()
@@ -468,7 +488,7 @@ class _Progress:
             show_line("")
 
 
-def predict(model, dataset, strategy=None):
+def predict(model, dataset, strategy=None, summarize=None):
     """Runs the model over every batch.
 
     Args:
@@ -477,6 +497,8 @@ def predict(model, dataset, strategy=None):
             any size; a multiple of the number of replicas where there are
             several.
         strategy: the one that the model was built under.
+        summarize: function of outputs and features, part of the graph, that
+            returns what is wanted of the outputs where they are large.
 
     Yields:
         Pairs of features and outputs, dictionaries of NumPy arrays, in order.
@@ -485,7 +507,9 @@ def predict(model, dataset, strategy=None):
     names = list(model.input)
 
     def call(features):
-        return model({name: features[name] for name in names}, training=False)
+        inputs = {name: features[name] for name in names}
+        outputs = model(inputs, training=False)
+        return summarize(outputs, features) if summarize else outputs
 
     if strategy.num_replicas_in_sync == 1:
         # One trace for full batches and for the smaller last one.

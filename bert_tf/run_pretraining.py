@@ -1,0 +1,344 @@
+r"""Pretrains BERT on files of create_pretraining_data, and evaluates it.
+
+The original's run_pretraining.py: same flags, same files in the output folder.
+
+  python -m bert_tf.run_pretraining --input_file=/tmp/tf_examples.tfrecord \
+    --output_dir=/tmp/pretraining_output --do_train=true --do_eval=true \
+    --bert_config_file=BERT/bert_config.json \
+    --init_checkpoint=BERT/bert_model.ckpt --train_batch_size=32 \
+    --max_seq_length=128 --max_predictions_per_seq=20 \
+    --num_train_steps=20 --num_warmup_steps=10 --learning_rate=2e-5
+
+A folder that has a checkpoint, of the original or of this script, is continued
+at its step with its optimizer's state. To start from random weights leave out
+--init_checkpoint.
+"""
+
+import functools
+import math
+
+from absl import flags, logging
+
+from bert_tf import (
+    checkpoints,
+    command_line,
+    devices,
+    masking,
+    models,
+    pretraining,
+    records,
+    text_files,
+    tokenization,
+    training,
+)
+from bert_tf.errors import InputError
+from bert_tf.modeling import BertConfig
+from bert_tf.progress import counted
+
+# As many files in turns as in the original.
+FILES_AT_ONCE = 4
+
+
+def define_flags(values):
+    """Defines this script's flags on a `FlagValues`."""
+    string, integer, boolean, number = command_line.definers(values)
+    string("bert_config_file", None, "The model's bert_config.json.")
+    string(
+        "input_file",
+        None,
+        "TFRecord files of create_pretraining_data: names or patterns, "
+        "separated by commas.",
+    )
+    string(
+        "output_dir",
+        None,
+        "Folder for checkpoints and results. If it has a checkpoint, that one "
+        "is continued.",
+    )
+    string(
+        "init_checkpoint",
+        None,
+        "Weights to start from: a prefix such as BERT/bert_model.ckpt, or a "
+        "folder.",
+    )
+    integer(
+        "max_seq_length",
+        128,
+        "Word pieces of an input, as create_pretraining_data was told.",
+    )
+    integer(
+        "max_predictions_per_seq",
+        20,
+        "Most masked pieces of an input, as create_pretraining_data was told.",
+    )
+    boolean("do_train", False, "Train.")
+    boolean("do_eval", False, "Evaluate on the same files.")
+    integer("train_batch_size", 32, "Examples in a training step.")
+    integer("eval_batch_size", 8, "Examples in a batch of evaluation.")
+    number("learning_rate", 5e-5, "Where the learning rate decays from.")
+    integer("num_train_steps", 100000, "The step to train to.")
+    integer("num_warmup_steps", 10000, "So many first steps warm up.")
+    integer("save_checkpoints_steps", 1000, "Steps between checkpoints.")
+    integer(
+        "iterations_per_loop",
+        1000,
+        "The most steps in one call of the compiled loop.",
+    )
+    integer("max_eval_steps", 100, "Batches to evaluate.")
+    devices.define_tpu_flags(flags, values)
+
+    boolean(
+        "next_sentence",
+        True,
+        "Learn to tell the next sentence too; false for masked words only.",
+    )
+    boolean(
+        "mask_on_the_fly",
+        False,
+        "Draw new masks in each epoch, instead of the masks in the records "
+        "(which create_pretraining_data makes --dupe_factor times). Needs "
+        "--vocab_file.",
+    )
+    string("vocab_file", None, "With --mask_on_the_fly: the vocabulary.")
+    number("masked_lm_prob", 0.15, "With --mask_on_the_fly: the share to mask.")
+    boolean(
+        "do_whole_word_mask",
+        False,
+        "With --mask_on_the_fly: mask all pieces of a word together.",
+    )
+    integer("seed", None, "Makes a run repeatable; drawn when not given.")
+    for name in ("bert_config_file", "input_file", "output_dir"):
+        flags.mark_flag_as_required(name, flag_values=values)
+
+
+def main(flags):
+    """Does what the parsed flags ask for."""
+    config = check_flags(flags)
+    files = text_files.find_files(flags.input_file)
+    logging.info("*** Input Files ***\n%s", "\n".join(files))
+    schema = records.pretraining_schema(
+        flags.max_seq_length, flags.max_predictions_per_seq
+    )
+    records.check_records(files, schema, config.vocab_size)
+    masker = make_masker(flags, config) if flags.mask_on_the_fly else None
+    command_line.make_folder("output_dir", flags.output_dir)
+
+    seed = training.set_seed(flags.seed)
+    strategy = devices.find_strategy(flags)
+    devices.log_devices(strategy)
+    start = training.find_starting_point(
+        flags.output_dir, flags.init_checkpoint
+    )
+    if start.prefix:
+        checkpoints.check_config(config, start.prefix, flags.bert_config_file)
+    tell_about_start(flags, start)
+    model = training.build_model(
+        lambda: models.pretraining(
+            config,
+            use_one_hot_embeddings=flags.use_tpu,
+            next_sentence=flags.next_sentence,
+        ),
+        config,
+        start,
+        strategy,
+    )
+    work = Pretraining(flags, config, files, schema, model, strategy)
+    step = start.step
+    if flags.do_train:
+        step = work.train(start, seed, masker)
+    if flags.do_eval:
+        work.evaluate(step)
+
+
+def check_flags(flags):
+    """The model's config, if the flags fit it and each other.
+
+    Raises:
+        InputError: names the flag.
+    """
+    if not (flags.do_train or flags.do_eval):
+        raise InputError(
+            "At least one of `do_train` or `do_eval` must be True."
+        )
+    command_line.require_file("bert_config_file", flags.bert_config_file)
+    config = BertConfig.from_json_file(flags.bert_config_file)
+    command_line.require_positive(
+        flags,
+        "max_seq_length",
+        "max_predictions_per_seq",
+        "train_batch_size",
+        "eval_batch_size",
+        "num_train_steps",
+        "save_checkpoints_steps",
+        "iterations_per_loop",
+        "max_eval_steps",
+    )
+    command_line.require_between(flags, "learning_rate", 0, math.inf)
+    command_line.require_between(flags, "num_warmup_steps", 0, math.inf)
+    command_line.require_between(flags, "masked_lm_prob", 0, 1)
+    if flags.seed is not None:
+        command_line.require_between(flags, "seed", 0, 2**32 - 1)
+    if flags.max_seq_length > config.max_position_embeddings:
+        raise InputError(
+            f"Cannot use sequence length {flags.max_seq_length} because the "
+            "BERT model has positions only up to "
+            f"{config.max_position_embeddings}: lower --max_seq_length, here "
+            "and in create_pretraining_data."
+        )
+    for name in ("vocab_file", "masked_lm_prob", "do_whole_word_mask"):
+        if flags[name].present and not flags.mask_on_the_fly:
+            raise InputError(
+                f"`--{name}` has a meaning only with --mask_on_the_fly: masks "
+                "are otherwise those that create_pretraining_data made."
+            )
+    return config
+
+
+def make_masker(flags, config):
+    """What draws new masks, with the vocabulary of the flags."""
+    if not flags.vocab_file:
+        raise InputError(
+            "`--mask_on_the_fly` needs `--vocab_file`: [MASK] and what may "
+            "replace a word are in it."
+        )
+    command_line.require_file("vocab_file", flags.vocab_file)
+    checkpoints.check_vocab(
+        config.vocab_size, flags.vocab_file, flags.bert_config_file
+    )
+    vocab = tokenization.load_vocab(flags.vocab_file)
+    return masking.Masker.from_vocab(
+        vocab,
+        flags.vocab_file,
+        masked_lm_prob=flags.masked_lm_prob,
+        whole_words=flags.do_whole_word_mask,
+    )
+
+
+def tell_about_start(flags, start):
+    """Warns of what the original lets pass in silence."""
+    if not flags.do_train:
+        return
+    if start.step >= flags.num_train_steps:
+        logging.warning(
+            "%s is at step %d: --num_train_steps=%d is reached, nothing is "
+            "trained. To go on, raise --num_train_steps (the learning rate "
+            "then decays to the new end).",
+            start.prefix,
+            start.step,
+            flags.num_train_steps,
+        )
+    elif flags.num_warmup_steps >= flags.num_train_steps:
+        logging.warning(
+            "--num_warmup_steps=%d is not below --num_train_steps=%d: the "
+            "learning rate only rises, and never reaches %g.",
+            flags.num_warmup_steps,
+            flags.num_train_steps,
+            flags.learning_rate,
+        )
+    step = start.prefix and checkpoints.global_step(start.prefix)
+    if not start.resumed and step:
+        logging.info(
+            "The initial checkpoint was saved at step %d. Its weights are "
+            "used, its step and optimizer state are not: training starts at "
+            "step 0. To continue it, give its folder as --output_dir.",
+            step,
+        )
+
+
+class Pretraining:
+    """The two things that this script does with one model."""
+
+    def __init__(self, flags, config, files, schema, model, strategy):
+        self.flags = flags
+        self.config = config
+        self.files = files
+        self.schema = schema
+        self.model = model
+        self.strategy = strategy
+
+    def train(self, start, seed, masker=None):
+        """Trains from a `StartingPoint` to the last step, and returns it.
+
+        The seed decides the order of the examples and, if there is a `Masker`,
+        the masks.
+        """
+        flags = self.flags
+        logging.info("***** Running training *****")
+        logging.info("  Batch size = %d", flags.train_batch_size)
+
+        def batches(step):
+            found = records.training_batches(
+                self.files,
+                self.schema,
+                flags.train_batch_size,
+                seed,
+                step,
+                self.config.vocab_size,
+                FILES_AT_ONCE,
+            )
+            return masker.remask(found, seed, step) if masker else found
+
+        with self._naming_bad_records():
+            return training.train(
+                self.model,
+                functools.partial(
+                    pretraining.losses, next_sentence=flags.next_sentence
+                ),
+                batches,
+                start,
+                training.TrainingSettings(
+                    output_dir=flags.output_dir,
+                    num_train_steps=flags.num_train_steps,
+                    learning_rate=flags.learning_rate,
+                    num_warmup_steps=flags.num_warmup_steps,
+                    batch_size=flags.train_batch_size,
+                    save_checkpoints_steps=flags.save_checkpoints_steps,
+                    steps_per_call=flags.iterations_per_loop,
+                ),
+                self.strategy,
+            )
+
+    def evaluate(self, step):
+        """Writes eval_results.txt.
+
+        As in the original, exactly --max_eval_steps batches count; files with
+        fewer are gone over again.
+        """
+        size, num_batches = (
+            self.flags.eval_batch_size,
+            self.flags.max_eval_steps,
+        )
+        logging.info("***** Running evaluation *****")
+        logging.info("  Batch size = %d", size)
+        dataset = records.evaluation_batches(
+            self.files,
+            self.schema,
+            size,
+            self.config.vocab_size,
+            num_batches=num_batches,
+        )
+        batches = training.predict(
+            self.model, dataset, self.strategy, pretraining.per_prediction
+        )
+        with self._naming_bad_records():
+            results = pretraining.evaluate(
+                counted(batches, num_batches * size, "Evaluating", size),
+                self.flags.next_sentence,
+            )
+        training.write_eval_results(
+            self.flags.output_dir, {**results, "global_step": step}
+        )
+
+    def _naming_bad_records(self):
+        return records.naming_bad_records(
+            self.files, self.schema, self.config.vocab_size
+        )
+
+
+def cli():
+    """The console command."""
+    command_line.run(define_flags, main, __doc__)
+
+
+if __name__ == "__main__":
+    cli()
