@@ -28,6 +28,7 @@ setup(
         "rich>=13",
     ],
     extras_require={
+        "beam": ["apache-beam>=2.72,<3"],
         "convert": ["safetensors>=0.4.3"],
         "dev": [
             "mypy>=1.11",
@@ -44,6 +45,8 @@ setup(
             "bert-tf-run-classifier = bert_tf.run_classifier:cli",
             "bert-tf-create-pretraining-data = "
             "bert_tf.create_pretraining_data:cli",
+            "bert-tf-beam-pretraining-data = "
+            "bert_tf.beam_pretraining_data:cli",
             "bert-tf-convert-checkpoint = bert_tf.convert_checkpoint:cli",
             "bert-tf-extend-vocab = bert_tf.extend_vocab:cli",
             "bert-tf-learn-vocab = bert_tf.learn_vocab:cli",
