@@ -11,10 +11,10 @@ The text has one sentence in each line, and blank lines between documents;
 files that end in .gz are unpacked while reading.
 
 Large text: with --num_workers=8 the text is cut into shards of whole documents
-(about 16 MB each, or --num_shards of them). Each shard is made into one file,
-examples.tfrecord-00000-of-00042, exactly as a run on its text alone with the
-seed that `shard_seed` derives. Run the same command again after it was stopped:
-what is finished is kept.
+(of at most 16 MB each, or --num_shards of them). Each shard is made into one
+file, examples.tfrecord-00000-of-00048, exactly as a run on its text alone with
+the seed that `shard_seed` derives. Run the same command again after it was
+stopped: what is finished is kept.
 """
 
 import contextlib
@@ -49,7 +49,13 @@ from bert_tf.errors import InputError, Interrupted
 from bert_tf.pretraining_data import Settings, Summary
 from bert_tf.text_files import Range
 
+# How text is cut into shards: none has more than about so much text, their
+# number is a multiple, so that as many workers or half as many end together,
+# and little text is cut into fewer. Not by the number of workers: whoever runs
+# it again with more of them wants the same shards.
 SHARD_BYTES = 16_000_000
+SHARDS_TOGETHER = 16
+LEAST_SHARD_BYTES = 1_000_000
 
 # How the time is spent: reading text costs as much as making examples of it so
 # many times; and writing them is this share of making them.
@@ -104,7 +110,9 @@ def define_flags(values):
         "num_shards",
         None,
         "Cut the text into so many shards, or fewer where documents are "
-        f"longer. [as many as have {SHARD_BYTES // 1_000_000} MB of text]",
+        f"longer. [{SHARDS_TOGETHER} or a multiple, each with at most "
+        f"{SHARD_BYTES // 1_000_000} MB of text; fewer if that is less than "
+        f"{LEAST_SHARD_BYTES // 1_000_000} MB each]",
     )
     string(
         "word_segmenter",
@@ -153,6 +161,13 @@ def report(summary: Summary) -> None:
         logging.warning(
             "There is only one document: blank lines should separate "
             "documents, so that a random next sentence comes from another."
+        )
+    elif summary.lone_documents:
+        logging.warning(
+            "%d shards hold one document each, where every random next "
+            "sentence comes from that same document. Fewer --num_shards, and "
+            "so larger shards, give better examples.",
+            summary.lone_documents,
         )
 
 
@@ -439,6 +454,13 @@ def shard_seed(random_seed: int, number: int) -> int:
     return int.from_bytes(digest[:4], "big")
 
 
+def count_shards(num_bytes: int) -> int:
+    """How many shards to make of so much text, if nobody says."""
+    times = math.ceil(num_bytes / (SHARDS_TOGETHER * SHARD_BYTES))
+    most = max(1, num_bytes // LEAST_SHARD_BYTES)
+    return min(SHARDS_TOGETHER * times, most)
+
+
 def plan_shards(
     ranges: Sequence[Range], output: str, seed: int, num_shards: int | None
 ) -> list[Shard]:
@@ -448,9 +470,9 @@ def plan_shards(
         ranges: whole files.
         output: how the names of the shards start.
         seed: that theirs derive from.
-        num_shards: how many to aim at; None: by `SHARD_BYTES`.
+        num_shards: how many to aim at; None: as `count_shards` says.
     """
-    count = num_shards or max(1, math.ceil(_size(ranges) / SHARD_BYTES))
+    count = num_shards or count_shards(_size(ranges))
     parts = text_files.plan_shards(ranges, count)
     return [
         Shard(
@@ -486,7 +508,9 @@ def make_shards(
     sizes = [_size(shard.ranges) for shard in shards]
     shares = multiprocessing.get_context("spawn").RawArray("d", len(shards))
     for shard in shards:
-        shares[shard.number] = shard not in todo
+        shares[shard.number] = 1.0
+    for shard in todo:
+        shares[shard.number] = 0.0
 
     def done():
         return sum(map(lambda a, b: a * b, sizes, shares)) / sum(sizes)
@@ -569,8 +593,7 @@ def describe(
         **dataclasses.asdict(options.settings),
         "word_segmenter": options.word_segmenter,
         "random_seed": seed,
-        "num_shards": num_shards,
-        "shard_bytes": SHARD_BYTES,
+        "num_shards": num_shards or count_shards(_size(ranges)),
     }
 
 

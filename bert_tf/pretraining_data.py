@@ -17,19 +17,17 @@ same text, settings and seed give the same examples. Three things make it fast:
 """
 
 import dataclasses
-import itertools
 import random
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bert_tf.errors import InputError
 from bert_tf.features import truncate_at_random_ends
-from bert_tf.tokenization import FullTokenizer, Piece, WordCache
+from bert_tf.tokenization import FullTokenizer, Piece
 
 SPECIAL_TOKENS = ("[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -101,7 +99,10 @@ class Settings:
 
 @dataclasses.dataclass
 class Summary:
-    """What was read and made, as counts; shares follow from them."""
+    """What was read and made, as counts; shares follow from them.
+
+    Sums of texts are those of each; `lone_documents` had a text to themselves.
+    """
 
     documents: int = 0
     sentences: int = 0
@@ -112,6 +113,7 @@ class Summary:
     padding: int = 0
     random_next: int = 0
     masked_tokens: int = 0
+    lone_documents: int = 0
 
     def __add__(self, other: "Summary") -> "Summary":
         mine, others = dataclasses.astuple(self), dataclasses.astuple(other)
@@ -216,12 +218,7 @@ def read_documents(
     token_ids, continues = array("i"), bytearray()
     sentences, documents = array("q", [0]), array("q", [0])
     find_words = tokenizer.basic_tokenizer.tokenize
-    pieces = tokenizer.wordpiece_tokenizer.split_word
-
-    def find_ids(word: str) -> Any:
-        return tuple(vocab[piece] for piece in pieces(word))
-
-    ids_of: dict[str, Any] = WordCache(find_ids)
+    find_ids = tokenizer.wordpiece_tokenizer.find_ids
     for line in lines:
         text = line.strip()
         if not text:
@@ -229,8 +226,7 @@ def read_documents(
                 documents.append(len(sentences) - 1)
             continue
         if segmenter is None:
-            found = map(ids_of.__getitem__, find_words(text))
-            token_ids.extend(itertools.chain.from_iterable(found))
+            token_ids.extend(find_ids(find_words(text)))
         else:
             placed = tokenizer.tokenize_with_offsets(text)
             token_ids.extend(vocab[piece.token] for piece in placed)
@@ -530,6 +526,7 @@ class Instances:
             padding=positions - int(lengths.sum()) - 3 * len(self),
             random_next=sum(self._is_random_next),
             masked_tokens=len(self._chosen),
+            lone_documents=int(len(documents) == 1),
         )
 
     def __iter__(self) -> Iterator[TrainingInstance]:

@@ -255,12 +255,12 @@ class WordCache(dict):
     MOST_WORDS = 1 << 16
     LONGEST_WORD = 32
 
-    def __init__(self, split: Callable[[str], tuple[str, ...]]):
+    def __init__(self, split: Callable[[str], tuple[Any, ...]]):
         super().__init__()
         self.split = split
-        self.older: dict[str, tuple[str, ...]] = {}
+        self.older: dict[str, tuple[Any, ...]] = {}
 
-    def __missing__(self, word: str) -> tuple[str, ...]:
+    def __missing__(self, word: str) -> tuple[Any, ...]:
         parts = self.older.get(word)
         if parts is None:
             parts = self.split(word)
@@ -281,7 +281,7 @@ class WordSplitter:
     def __setattr__(self, name: str, value: Any) -> None:
         """Sets an attribute, and forgets what followed from its old value."""
         super().__setattr__(name, value)
-        for derived in ("_cache", "_longest_token"):
+        for derived in ("_cache", "_longest_token", "_ids"):
             vars(self).pop(derived, None)
 
     @functools.cached_property
@@ -409,6 +409,22 @@ class WordpieceTokenizer(WordSplitter):
         "unaffable" becomes ["un", "##aff", "##able"].
         """
         return self.split_words(convert_to_unicode(text).split())
+
+    def find_ids(self, words: Iterable[str]) -> Iterator[int]:
+        """Yields the ids of the pieces of each word of a `BasicTokenizer`.
+
+        The vocabulary must be a mapping; `UnknownTokenError` if it lacks the
+        token for unknown words.
+        """
+        found = map(self._ids.__getitem__, words)
+        return itertools.chain.from_iterable(found)
+
+    @functools.cached_property
+    def _ids(self) -> WordCache:
+        return WordCache(self._find_ids)
+
+    def _find_ids(self, word: str) -> tuple[int, ...]:
+        return tuple(convert_by_vocab(self.vocab, self.split_word(word)))
 
     @functools.cached_property
     def _longest_token(self) -> int:

@@ -11,7 +11,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
@@ -27,7 +27,7 @@ def run_jobs(
     jobs: Iterable[Job],
     num_workers: int,
     seconds: float,
-) -> Iterator[tuple[Job, Any] | None]:
+) -> Generator[tuple[Job, Any] | None, None, None]:
     """Does jobs in several processes, each job in one of them.
 
     Workers start from nothing, so that they hold nothing that they do not

@@ -373,6 +373,24 @@ def test_seeds_of_shards_are_32_bits_of_a_sha256():
     assert len(set(seeds)) == 2000
 
 
+@pytest.mark.parametrize(
+    ("megabytes", "shards"),
+    [(0, 0), (0.2, 1), (3.5, 3), (20, 16), (256, 16), (257, 32), (40e3, 2512)],
+)
+def test_text_is_cut_so_that_workers_end_together(megabytes, shards):
+    assert script.count_shards(int(megabytes * 1e6)) == shards
+
+
+def test_shards_of_a_single_document_are_told(inputs, tmp_path, caplog):
+    given = small(inputs, tmp_path / "x", num_workers=1)
+    (tmp_path / "two").write_text("a b .\nc d .\n\ne f .\ng h .\n")
+    given["input_file"] = tmp_path / "two"
+    run(**given)
+    assert "one document" not in caplog.text
+    run(**given | {"num_shards": 2, "output_file": tmp_path / "y"})
+    assert "2 shards hold one document each" in caplog.text
+
+
 def test_the_number_of_workers_changes_nothing(four_shards, inputs, tmp_path):
     run(**sharded(inputs, tmp_path / "x") | {"num_workers": 1})
     assert content(tmp_path) == content(four_shards)

@@ -8,7 +8,9 @@ import pytest
 from bert_tf.errors import InputError
 from bert_tf.features import truncate_at_random_ends
 from bert_tf.pretraining_data import (
+    Instances,
     Settings,
+    Summary,
     check_vocab,
     create_masked_lm_predictions,
     create_training_instances,
@@ -174,6 +176,15 @@ def test_summary_counts_what_is_in_the_features(tokenizer):
     assert got.padding == (columns["input_mask"] == 0).sum()
     assert got.masked_tokens == columns["masked_lm_weights"].sum()
     assert got.random_next == columns["next_sentence_labels"].sum()
+    assert got.lone_documents == 0
+
+
+def test_texts_of_a_single_document_are_counted(tokenizer):
+    two = read_documents(TEXT, tokenizer)
+    one = read_documents(TEXT[:3], tokenizer)
+    sums = [Instances(text, SMALL).summary() for text in (one, two, one)]
+    total = sum(sums, Summary())
+    assert (total.documents, total.lone_documents) == (4, 2)
 
 
 @pytest.mark.parametrize(

@@ -565,6 +565,18 @@ def test_changed_setting_takes_effect_on_words_already_seen():
     wordpiece.max_input_chars_per_word = 200
     wordpiece.vocab = {"abbbbbb": 0}
     assert wordpiece.tokenize("abbbbbb") == ["abbbbbb"]
+    assert list(wordpiece.find_ids(["abbbbbb"])) == [0]
+    wordpiece.vocab = {"abbbbbb": 7}
+    assert list(wordpiece.find_ids(["abbbbbb"])) == [7]
+
+
+def test_ids_of_words_are_the_places_of_their_pieces_in_the_vocabulary():
+    wordpiece = WordpieceTokenizer({"[UNK]": 4, "a": 8, "##b": 5})
+    words = ["ab", "a", "x", "ab"]
+    assert list(wordpiece.find_ids(words)) == [8, 5, 8, 4, 8, 5]
+    wordpiece.unk_token = "?"
+    with pytest.raises(InputError, match=r"Received: '\?'"):
+        list(wordpiece.find_ids(["x"]))
 
 
 def test_own_basic_tokenizer_may_be_put_in(vocab_files):
