@@ -175,12 +175,21 @@ def run_pipeline(
             result.cancel()
         raise
     except Exception as error:
-        # Runners tell what happened in a worker as text.
-        mistake = re.search(r"\bInputError: (.*)", str(error))
+        mistake = find_mistake(error)
         if not mistake:
             raise
-        raise InputError(mistake[1]) from error
+        raise InputError(mistake) from error
     return True
+
+
+def find_mistake(error: Exception) -> str | None:
+    """What an `InputError` in a worker said; runners pass it on as text."""
+    found = re.search(
+        r"\bInputError: (.*?)(?: \[while running '.*'\])?$",
+        f"{type(error).__name__}: {error}",
+        re.MULTILINE,
+    )
+    return found and found[1]
 
 
 def make_shard(shard: Shard, options: Options, notes_path: str) -> Finished:
