@@ -1,0 +1,352 @@
+"""How good answers are: SQuAD's official numbers, and what thresholds do.
+
+Comes in: for each question id the answers that count as right, and the text
+predicted; for SQuAD 2.0 the null odds too. Goes out: numbers under the names of
+the official scripts, thresholds, and a picture. How answers are found is for
+`squad_answers.py`, files for `run_squad.py`.
+
+Null odds say how much a model prefers "no answer". A threshold answers the
+questions whose odds are not above it; raising it answers more of them. So what
+any threshold would give follows from one prediction in which all questions are
+answered (`Prediction.text`).
+"""
+
+import collections
+import math
+import re
+import string
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from bert_tf.errors import InputError
+
+Answers = Mapping[str, Sequence[str]]
+Texts = Mapping[str, str]
+Numbers = Mapping[str, float]
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+# --------------------------------------------------------------- one question
+
+
+def normalize_answer(text: str) -> str:
+    """Lower case, without ASCII punctuation, articles and extra spaces."""
+    text = text.lower().translate(_NO_PUNCTUATION)
+    return " ".join(_ARTICLES.sub(" ", text).split())
+
+
+def exact_match(prediction: str, answer: str) -> float:
+    """1 if both are the same once normalized, else 0."""
+    return float(normalize_answer(prediction) == normalize_answer(answer))
+
+
+def f1(prediction: str, answer: str) -> float:
+    """F1 of the words that both have, as SQuAD 1.1 counts it.
+
+    0 for two texts without words.
+    """
+    predicted = normalize_answer(prediction).split()
+    wanted = normalize_answer(answer).split()
+    common = collections.Counter(predicted) & collections.Counter(wanted)
+    same = sum(common.values())
+    if not same:
+        return 0.0
+    precision, recall = same / len(predicted), same / len(wanted)
+    return 2 * precision * recall / (precision + recall)
+
+
+def f1_or_none(prediction: str, answer: str) -> float:
+    """F1 as SQuAD 2.0 counts it: 1 for two texts without words."""
+    if not normalize_answer(prediction) and not normalize_answer(answer):
+        return 1.0
+    return f1(prediction, answer)
+
+
+# ------------------------------------------------------------------ all of them
+
+
+def evaluate_v1(answers: Answers, predictions: Texts) -> dict[str, float]:
+    """`exact_match` and `f1` of SQuAD 1.1, in percent.
+
+    The best of a question's answers counts. A question that is not predicted
+    counts 0.
+
+    Args:
+        answers: right answers by question id, at least one for each.
+        predictions: predicted texts by question id.
+    """
+    exact = words = 0.0
+    for qas_id, texts in answers.items():
+        if qas_id in predictions:
+            predicted = predictions[qas_id]
+            exact += max(exact_match(predicted, text) for text in texts)
+            words += max(f1(predicted, text) for text in texts)
+    total = len(answers)
+    return {"exact_match": 100 * exact / total, "f1": 100 * words / total}
+
+
+class Scores(NamedTuple):
+    """Both scores of each question, by its id."""
+
+    exact: dict[str, float]
+    f1: dict[str, float]
+
+
+def score_v2(answers: Answers, predictions: Texts) -> Scores:
+    """The scores of SQuAD 2.0: "" is right for questions without answers.
+
+    Raises:
+        InputError: a question is not predicted.
+    """
+    scores = Scores({}, {})
+    for qas_id, texts in answers.items():
+        if qas_id not in predictions:
+            raise InputError(
+                "Each question must be predicted. There is no prediction for "
+                f"{qas_id!r}"
+            )
+        predicted = predictions[qas_id]
+        right = [text for text in texts if normalize_answer(text)] or [""]
+        scores.exact[qas_id] = max(
+            exact_match(predicted, text) for text in right
+        )
+        scores.f1[qas_id] = max(f1_or_none(predicted, text) for text in right)
+    return scores
+
+
+def evaluate_v2(answers: Answers, predictions: Texts) -> dict[str, float]:
+    """The numbers of SQuAD 2.0, in percent, under their official names.
+
+    `exact`, `f1` and `total`; the same of the questions with an answer
+    (`HasAns_...`) and without (`NoAns_...`), where there are any.
+
+    Args:
+        answers: right answers by question id; none for questions that have no
+            answer.
+        predictions: predicted texts, "" for no answer.
+    """
+    scores = score_v2(answers, predictions)
+    groups = {
+        "": list(answers),
+        "HasAns_": [qas_id for qas_id in answers if answers[qas_id]],
+        "NoAns_": [qas_id for qas_id in answers if not answers[qas_id]],
+    }
+    results: dict[str, float] = {}
+    for prefix, group in groups.items():
+        if group:
+            for name, values in scores._asdict().items():
+                total = sum(values[qas_id] for qas_id in group)
+                results[prefix + name] = 100 * total / len(group)
+            results[f"{prefix}total"] = len(group)
+    return results
+
+
+# ------------------------------------------------------------------ thresholds
+
+
+def evaluate_thresholds(
+    answers: Answers, predictions: Texts, null_odds: Numbers
+) -> dict[str, float]:
+    """What the best thresholds give, under the official names.
+
+    `best_exact` and `best_f1` in percent, `..._thresh` their thresholds; and
+    the average precisions `pr_exact_ap`, `pr_f1_ap` and `pr_oracle_ap`, where
+    any question has an answer. (The official script gets all this from the
+    predictions it is given. To look at thresholds above the one they were made
+    with, these should be the best texts, whatever their null odds.)
+
+    Args:
+        answers: right answers by question id.
+        predictions: predicted texts.
+        null_odds: by how much "no answer" was preferred.
+    """
+    scores = score_v2(answers, predictions)
+    results: dict[str, float] = {}
+    for name, values in scores._asdict().items():
+        best = find_best_threshold(answers, predictions, null_odds, values)
+        results[f"best_{name}"] = best.score
+        results[f"best_{name}_thresh"] = best.threshold
+    for name, curve in precision_recall(
+        answers, predictions, null_odds
+    ).items():
+        results[f"pr_{name}_ap"] = curve.average_precision
+    return results
+
+
+class Threshold(NamedTuple):
+    """A threshold of null odds, and the score in percent that it gives."""
+
+    threshold: float
+    score: float
+
+
+def find_best_threshold(
+    answers: Answers, predictions: Texts, null_odds: Numbers, scores: Numbers
+) -> Threshold:
+    """The official script's best threshold.
+
+    It starts at 0 for "no question is answered", whatever the odds, may part
+    questions of equal odds, and takes any text for wrong where there is no
+    answer, "." as well. `choose_threshold` does none of this.
+
+    Args:
+        answers: right answers by question id.
+        predictions: predicted texts.
+        null_odds: by how much "no answer" was preferred.
+        scores: one of `score_v2(answers, predictions)`.
+    """
+    total = float(sum(not texts for texts in answers.values()))
+    best = Threshold(0.0, total)
+    for qas_id in sorted(answers, key=null_odds.__getitem__):
+        if answers[qas_id]:
+            total += scores[qas_id]
+        elif predictions[qas_id]:
+            total -= 1
+        if total > best.score:
+            best = Threshold(null_odds[qas_id], total)
+    return Threshold(best.threshold, 100 * best.score / len(answers))
+
+
+def choose_threshold(
+    answers: Answers, predictions: Texts, null_odds: Numbers
+) -> Threshold:
+    """The lowest threshold that gives the best F1 on these questions.
+
+    Takes what `evaluate_thresholds` takes.
+    """
+    answered = score_v2(answers, predictions).f1
+    silent = score_v2(answers, dict.fromkeys(answers, "")).f1
+    gained: dict[float, float] = collections.defaultdict(float)
+    for qas_id, odds in null_odds.items():
+        gained[odds] += answered[qas_id] - silent[qas_id]
+    total = sum(silent.values())
+    # Below all odds no question is answered.
+    best = Threshold(math.nextafter(min(gained), -math.inf), total)
+    for odds in sorted(gained):
+        total += gained[odds]
+        if total > best.score:
+            best = Threshold(odds, total)
+    return Threshold(best.threshold, 100 * best.score / len(answers))
+
+
+class PrecisionRecall(NamedTuple):
+    """A curve, point by point from nothing to everything answered.
+
+    Attributes:
+        precisions: share of what is answered that is right, from 0 to 1.
+        recalls: share of what has an answer that is answered right.
+        average_precision: the area under the curve, in percent.
+    """
+
+    precisions: list[float]
+    recalls: list[float]
+    average_precision: float
+
+
+def precision_recall(
+    answers: Answers, predictions: Texts, null_odds: Numbers
+) -> dict[str, PrecisionRecall]:
+    """The curves of `exact`, `f1` and `oracle`; none if nothing has an answer.
+
+    The oracle always finds the right answer if there is one: its curve shows
+    the null odds alone.
+    """
+    if not any(answers.values()):
+        return {}
+    scores = score_v2(answers, predictions)
+    oracle = {qas_id: float(bool(texts)) for qas_id, texts in answers.items()}
+    return {
+        "exact": _curve(answers, scores.exact, null_odds),
+        "f1": _curve(answers, scores.f1, null_odds),
+        "oracle": _curve(answers, oracle, null_odds),
+    }
+
+
+def _curve(
+    answers: Answers, scores: Numbers, null_odds: Numbers
+) -> PrecisionRecall:
+    ordered = sorted(answers, key=null_odds.__getitem__)
+    with_answer = sum(map(bool, answers.values()))
+    precisions, recalls = [1.0], [0.0]
+    area = right = 0.0
+    for answered, qas_id in enumerate(ordered, start=1):
+        if answers[qas_id]:
+            right += scores[qas_id]
+        is_last = answered == len(ordered)
+        if is_last or null_odds[qas_id] != null_odds[ordered[answered]]:
+            precision, recall = right / answered, right / with_answer
+            area += precision * (recall - recalls[-1])
+            precisions.append(precision)
+            recalls.append(recall)
+    return PrecisionRecall(precisions, recalls, 100 * area)
+
+
+# -------------------------------------------------------------------- a picture
+
+_STYLES = {
+    "exact": ("#0072b2", "exact match"),
+    "f1": ("#d55e00", "F1"),
+    "oracle": ("#777777", "oracle (has an answer or not)"),
+}
+_WIDTH, _HEIGHT, _LEFT, _TOP = 480, 360, 60, 20
+
+
+def draw_precision_recall(curves: Mapping[str, PrecisionRecall]) -> str:
+    """An SVG picture of the curves that `precision_recall` returns."""
+    right, bottom = _LEFT + _WIDTH, _TOP + _HEIGHT
+    parts = [
+        '<svg xmlns="http://www.w3.org/2000/svg" font-family="sans-serif" '
+        f'font-size="12" viewBox="0 0 {right + 20} {bottom + 50}">',
+        '<rect width="100%" height="100%" fill="white"/>',
+        _text(_LEFT + _WIDTH / 2, bottom + 40, "Recall"),
+        f'<g transform="rotate(-90)">{_text(-200, 18, "Precision")}</g>',
+    ]
+    for tenth in range(0, 11, 2):
+        x, y = _place(tenth / 10, tenth / 10)
+        label = f"{tenth / 10:.1f}"
+        parts += [
+            _text(x, bottom + 18, label),
+            _text(_LEFT - 18, y + 4, label),
+            f'<path d="M{x} {bottom}V{_TOP}M{_LEFT} {y}H{right}" '
+            'stroke="#dddddd"/>',
+        ]
+    for row, (name, curve) in enumerate(curves.items()):
+        color, label = _STYLES[name]
+        y = bottom - 60 + 18 * row
+        parts += [
+            f'<path d="{_steps(curve)}" fill="none" stroke="{color}" '
+            'stroke-width="2"/>',
+            f'<path d="M{_LEFT + 12} {y - 4}h24" stroke="{color}" '
+            'stroke-width="2"/>',
+            _text(
+                _LEFT + 44,
+                y,
+                f"{label}, average precision {curve.average_precision:.2f}",
+                "start",
+            ),
+        ]
+    return "\n".join([*parts, "</svg>\n"])
+
+
+def _place(recall: float, precision: float) -> tuple[float, float]:
+    """Where a point lies in the picture, whose y axis points down."""
+    x = _LEFT + recall * _WIDTH
+    return round(x, 1), round(_TOP + (1 - precision) * _HEIGHT, 1)
+
+
+def _steps(curve: PrecisionRecall) -> str:
+    """A path that keeps each precision up to the next recall."""
+    last = _place(curve.recalls[0], curve.precisions[0])
+    path = f"M{last[0]} {last[1]}"
+    for recall, precision in zip(curve.recalls[1:], curve.precisions[1:]):
+        point = _place(recall, precision)
+        if point != last:
+            path += f"H{point[0]}V{point[1]}"
+            last = point
+    return path
+
+
+def _text(x: float, y: float, text: str, anchor: str = "middle") -> str:
+    return f'<text x="{x}" y="{y}" text-anchor="{anchor}">{text}</text>'
