@@ -37,6 +37,7 @@ setup(
             "ruff>=0.6",
             "safetensors>=0.4.3",
             "setuptools>=77",
+            "tensorflow-text>=2.21",
         ],
         "vocab": ["tensorflow-text>=2.21"],
     },

@@ -331,7 +331,7 @@ def _check_words(
         raise InputError(
             "Every word must be new, and one that the tokenizer (with "
             f"--do_lower_case={tokenizer.do_lower_case}) neither splits nor "
-            "changes: no other could be met in a text. Received: "
+            "changes: a text could have no other. Received: "
             + "; ".join(mistakes[:MOST_MISTAKES])
             + (f"; and {more} more" if more > 0 else "")
         )
