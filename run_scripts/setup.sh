@@ -1,12 +1,13 @@
 # Makes .venv with the locked packages. Sourced by the other scripts; leaves
 # $PYTHON, the interpreter to use.
 #
-# BERT_TF_VENV names another folder for the environment.
+# BERT_TF_VENV names another folder for the environment, BERT_TF_LOCK another
+# list of packages.
 
 repository="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 venv="${BERT_TF_VENV:-$repository/.venv}"
 PYTHON="$venv/bin/python"
-lock="$repository/requirements.lock"
+lock="$repository/${BERT_TF_LOCK:-requirements.lock}"
 
 supported='import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'
 
@@ -25,7 +26,7 @@ find_python() {
 
 if ! cmp -s "$lock" "$venv/installed.lock"; then
     python="$(find_python)" || exit 1
-    echo "Installing the packages of requirements.lock into $venv" \
+    echo "Installing the packages of $(basename "$lock") into $venv" \
         "(about 2 GB; a few minutes)" >&2
     "$python" -m venv "$venv"
     "$PYTHON" -m pip install --quiet --disable-pip-version-check \

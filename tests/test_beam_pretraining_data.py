@@ -149,8 +149,8 @@ def test_two_workers_make_the_files_of_the_local_mode(
         "x.json",
     ]
     assert summary(done.stderr) == (expected / "summary").read_text()
-    # Beam's log of each of the two.
-    assert done.stderr.count("Python sdk harness starting") >= 2
+    started = r"^INFO:__main__:Python sdk harness starting"
+    assert len(re.findall(started, done.stderr, re.MULTILINE)) == 2
 
 
 def test_beam_makes_only_the_shards_that_are_missing(
