@@ -30,6 +30,7 @@ concatenated last four layers of every token:
 """
 
 import itertools
+import math
 import os
 
 import keras
@@ -175,23 +176,31 @@ def main(flags):
     batches = feature_extraction.group_by_length(
         read_examples(ranges, tokenizer, flags.max_seq_length),
         flags.batch_size,
-        # Pooled vectors are held for each line, of a few tokens at least.
-        shape[0] * shape[1] if keeps_tokens else 1,
+        lambda example: (
+            math.prod(shape) * (len(example.tokens) if keeps_tokens else 1)
+        ),
     )
     padded = (
         feature_extraction.pad_batch(batch, flags.max_seq_length, fixed_size)
         for batch in batches
     )
-    vectors = extract(model, padded, tokenizer, strategy)
+    vectors = feature_extraction.in_order(
+        extract(model, padded, tokenizer, strategy, fixed_size is not None)
+    )
     files.remove_left_overs(flags.output_file)
     open_file = feature_files.FORMATS[flags.output_format]
+    num_lines = num_tokens = 0
     with open_file(flags.output_file, layout) as write:
-        for one in counted(
-            feature_extraction.in_order(vectors),
-            survey.num_lines,
-            "Extracting features",
-        ):
+        for one in counted(vectors, survey.num_lines, "Extracting features"):
             write(one)
+            num_lines += 1
+            num_tokens += len(one.tokens)
+        if (num_lines, num_tokens) != survey[:2]:
+            raise InputError(
+                f"{flags.input_file} had {survey.num_lines} lines and "
+                f"{survey.num_tokens} word pieces at first, and then "
+                f"{num_lines} and {num_tokens}: it must not change meanwhile."
+            )
     logging.info(
         "Wrote the features of %d lines to %s.",
         survey.num_lines,
@@ -261,6 +270,13 @@ def find_input(flags):
             raise InputError(
                 "`--input_file` must name ordinary files, for the text is read "
                 f"twice: save it in one. Received: {path}"
+            )
+        if os.path.exists(flags.output_file) and os.path.samefile(
+            path, flags.output_file
+        ):
+            raise InputError(
+                "`--output_file` must be another file than `--input_file`. "
+                f"Received: {path} for both"
             )
     return text_files.whole_files(paths)
 
@@ -397,7 +413,7 @@ def load_model(build, config, path, strategy):
     return model
 
 
-def extract(model, batches, tokenizer, strategy):
+def extract(model, batches, tokenizer, strategy, has_fixed_shape=False):
     """Runs the model over batches.
 
     Args:
@@ -405,6 +421,7 @@ def extract(model, batches, tokenizer, strategy):
         batches: what `pad_batch` returns, one after the other.
         tokenizer: names the tokens.
         strategy: the one that the model was built under.
+        has_fixed_shape: whether all batches are of one shape.
 
     Yields:
         `Vectors`, in the order of the batches.
@@ -421,9 +438,11 @@ def extract(model, batches, tokenizer, strategy):
     batches = iter(batches)
     first = next(batches)
     batches = itertools.chain([first], batches)
-    # The last batch may be smaller, and lengths differ.
     spec = {
-        name: tf.TensorSpec([None] * array.ndim, array.dtype)
+        name: tf.TensorSpec(
+            array.shape if has_fixed_shape else [None] * array.ndim,
+            array.dtype,
+        )
         for name, array in first.items()
     }
     dataset = tf.data.Dataset.from_generator(feed, output_signature=spec)

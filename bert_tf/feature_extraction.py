@@ -8,7 +8,7 @@ lines; JSON as the original wrote it. The model and TensorFlow stay outside, in
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -223,7 +223,9 @@ def describe_example(example: Example) -> str:
 
 
 def group_by_length(
-    examples: Iterable[Example], batch_size: int, numbers_per_token: int
+    examples: Iterable[Example],
+    batch_size: int,
+    count_numbers: Callable[[Example], int],
 ) -> Iterator[list[Example]]:
     """Batches of examples of about one length.
 
@@ -233,14 +235,14 @@ def group_by_length(
     Args:
         examples: in the order of their lines.
         batch_size: of all batches but the last one.
-        numbers_per_token: what has to be held for each token until the lines
-            before it are written.
+        count_numbers: how many numbers an example becomes. They have to be
+            held until those of the lines before are written.
     """
     window: list[Example] = []
     numbers = 0
     for example in examples:
         window.append(example)
-        numbers += len(example.tokens) * numbers_per_token
+        numbers += count_numbers(example)
         is_full = len(window) == BATCHES_AHEAD * batch_size
         if not is_full and numbers < NUMBERS_AHEAD:
             continue

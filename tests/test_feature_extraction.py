@@ -1,0 +1,263 @@
+"""Lines to batches, vectors to JSON: with lists and arrays, without a model."""
+
+import gzip
+import itertools
+import json
+
+import numpy as np
+import pytest
+from golden import DATA, TINY
+
+from bert_tf import feature_extraction
+from bert_tf.errors import InputError
+from bert_tf.feature_extraction import Example, Vectors
+from bert_tf.tokenization import FullTokenizer
+
+GOLDEN = DATA / "extract_features"
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return FullTokenizer(TINY.parent / "vocab.txt")
+
+
+# ------------------------------------------------------------------------ lines
+
+
+@pytest.mark.parametrize(
+    ("line", "texts"),
+    [
+        ("a ||| b", ("a", "b")),
+        ("a ||| b ||| c", ("a ||| b", "c")),
+        ("  a  |||  b  ", ("a ", " b")),
+        ("a|||b", ("a|||b", "")),
+        (" ||| b", ("||| b", "")),
+        ("a ||| ", ("a |||", "")),
+        ("||| ||| |||", ("|||", "|||")),
+        ("", ("", "")),
+    ],
+)
+def test_the_last_separator_with_text_around_it_makes_a_pair(line, texts):
+    assert feature_extraction.split_pair(line) == texts
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens", "num_cut"),
+    [
+        ("a b", "[CLS] a b [SEP]", 0),
+        ("a b c d e f", "[CLS] a b c d e [SEP]", 1),
+        ("a b c ||| d e", "[CLS] a b [SEP] d e [SEP]", 1),
+        ("a b ||| c d e f", "[CLS] a b [SEP] c d [SEP]", 2),
+        # A second text of nothing is none, and takes no room.
+        ("a b c d e ||| \u200b", "[CLS] a b c d e [SEP]", 0),
+        ("", "[CLS] [SEP]", 0),
+    ],
+)
+def test_lines_are_cut_as_in_fine_tuning_and_what_is_lost_is_counted(
+    tokenizer, text, tokens, num_cut
+):
+    example = feature_extraction.make_example(3, text, tokenizer, 7)
+
+    assert example.tokens == tokens.split()
+    assert example.num_cut == num_cut
+    assert example.line == 3
+    first = example.tokens.index("[SEP]") + 1
+    assert example.segment_ids == [0] * first + [1] * (
+        len(tokens.split()) - first
+    )
+    assert [tokenizer.inv_vocab[i] for i in example.input_ids] == tokens.split()
+
+
+def test_survey_counts_lines_and_losses():
+    texts = [example(0, 5), example(1, 9, num_cut=4), example(2, 9, num_cut=1)]
+    assert feature_extraction.survey(texts, 2) == (3, 23, 2, 5)
+
+
+def test_a_pair_needs_a_second_token_type():
+    pair = Example(6, ["x"] * 4, [1] * 4, [0, 0, 1, 1], 0)
+    with pytest.raises(InputError, match=r"Line 7 .* two texts.*is 1"):
+        feature_extraction.survey([pair], 1)
+
+
+def example(line, length, num_cut=0):
+    return Example(line, ["x"] * length, [1] * length, [0] * length, num_cut)
+
+
+# ----------------------------------------------------------------------- layers
+
+
+def test_layers_keep_their_order_and_their_numbers():
+    assert feature_extraction.parse_layers("-1, 0,2,-3,2", 3) == (
+        -1,
+        0,
+        2,
+        -3,
+        2,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "3",
+            "3 layers, 0 to 2 .* -1 to -3. There is no layer 3. .*--layers=3",
+        ),
+        ("-1,-4", "no layer -4"),
+        ("", "whole numbers.*--layers="),
+        ("-1;-2", "whole numbers.*--layers=-1;-2"),
+        ("1.0", "whole numbers"),
+    ],
+)
+def test_layers_that_are_not_there_are_refused(text, message):
+    with pytest.raises(InputError, match=message):
+        feature_extraction.parse_layers(text, 3)
+
+
+# ---------------------------------------------------------------------- batches
+
+
+def test_every_line_is_in_one_batch_and_all_but_the_last_are_full(rng):
+    lengths = rng.integers(2, 100, size=1000)
+    examples = [example(i, n) for i, n in enumerate(lengths)]
+
+    batches = list(feature_extraction.group_by_length(examples, 7, count))
+
+    assert {len(batch) for batch in batches[:-1]} == {7}
+    lines = [one.line for batch in batches for one in batch]
+    assert sorted(lines) == list(range(1000))
+    # Within a batch lengths are alike: 7 of 448 neighbours in order.
+    spread = [len(b[0].tokens) - len(b[-1].tokens) for b in batches[:63]]
+    assert max(spread) <= 6
+
+
+def count(example):
+    return len(example.tokens)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 64])
+def test_reads_ahead_64_batches_at_most(batch_size):
+    taken = itertools.count()
+    endless = (example(line, 2) for line in taken)
+
+    next(feature_extraction.group_by_length(endless, batch_size, count))
+
+    assert next(taken) == 64 * batch_size
+
+
+def test_reads_ahead_no_more_numbers_than_are_to_be_held(monkeypatch):
+    monkeypatch.setattr(feature_extraction, "NUMBERS_AHEAD", 1000)
+    taken = itertools.count()
+    endless = (example(line, 10) for line in taken)
+
+    batches = feature_extraction.group_by_length(
+        endless, 4, lambda one: 10 * len(one.tokens)
+    )
+    next(batches)
+
+    # 10 lines have 1000 numbers; the third batch is full with the 12th.
+    assert next(taken) == 12
+
+
+def test_vectors_come_in_the_order_of_lines_and_wait_no_longer_than_needed():
+    late = iter([2, 1, 0, 4, 3])
+    vectors = (Vectors(line, [], None) for line in late)
+
+    ordered = feature_extraction.in_order(vectors)
+
+    assert [next(ordered).line for _ in range(3)] == [0, 1, 2]
+    assert list(late) == [4, 3]
+
+
+def test_batches_are_padded_to_a_multiple_of_16_below_the_longest():
+    batch = [example(4, 17), example(9, 3)]
+
+    arrays = feature_extraction.pad_batch(batch, 128)
+
+    assert arrays["line"].tolist() == [4, 9]
+    for name in ("input_ids", "input_mask"):
+        assert arrays[name].shape == (2, 32)
+        assert arrays[name].sum(axis=1).tolist() == [17, 3]
+        assert arrays[name].dtype == np.int32
+    assert feature_extraction.pad_batch(batch, 20)["input_ids"].shape == (2, 20)
+
+
+def test_batches_of_fixed_shape_are_filled_up():
+    batch = [example(4, 17), example(9, 3)]
+
+    arrays = feature_extraction.pad_batch(batch, 40, fixed_size=4)
+
+    assert arrays["line"].tolist() == [4, 9, -1, -1]
+    assert arrays["input_mask"].shape == (4, 40)
+    assert arrays["input_mask"].sum(axis=1).tolist() == [17, 3, 0, 0]
+
+
+# ------------------------------------------------------------------------- JSON
+
+
+def read(path):
+    with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
+        return file.read().splitlines(keepends=True)
+
+
+def rewritten(line):
+    """A line of the original's file, taken apart and written by us."""
+    values = json.loads(line)
+    first = values["features"][0]["layers"]
+    return feature_extraction.json_line(
+        Vectors(
+            values["linex_index"],
+            [feature["token"] for feature in values["features"]],
+            np.array(
+                [
+                    [layer["values"] for layer in feature["layers"]]
+                    for feature in values["features"]
+                ],
+                np.float32,
+            ),
+        ),
+        [layer["index"] for layer in first],
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["layers_0_m1_cased", "layers_m1_m2_m3", "one_hot"]
+)
+def test_json_is_the_originals_byte_for_byte(name):
+    lines = read(GOLDEN / f"{name}.jsonl.gz")
+    assert len(lines) == 13
+    for line in lines:
+        assert rewritten(line) == line
+
+
+@pytest.mark.shared
+def test_json_is_what_the_original_wrote_of_a_released_model(shared_folder):
+    path = shared_folder / "data/golden/extract_features/output.jsonl"
+    (line,) = path.read_text().splitlines(keepends=True)
+    assert len(json.loads(line)["features"]) == 14
+    assert rewritten(line) == line
+
+
+def test_numbers_are_rounded_as_python_rounds_them(rng):
+    bits = rng.integers(0, 2**32, size=50_000, dtype=np.uint32)
+    values = bits.view(np.float32)
+    values = values[np.isfinite(values)]
+    ties = (rng.integers(-(10**7), 10**7, size=50_000) / 128).astype(np.float32)
+    near = rng.normal(size=50_000).astype(np.float32)
+    values = np.concatenate([values, ties, near, [0.0, -0.0, 1e-7, -1e-7]])
+    values = values.astype(np.float32)
+    vectors = Vectors(0, [], values[None])
+
+    line = feature_extraction.json_line(vectors, [-1])
+
+    got = line.partition('"values": [')[2].removesuffix("]}]}\n")
+    assert got == ", ".join(repr(round(float(x), 6)) for x in values)
+
+
+def test_pooled_vectors_have_no_tokens():
+    values = np.array([[0.5, 1e-6], [2, -3]], np.float32)
+    line = feature_extraction.json_line(Vectors(7, ["[CLS]"], values), [-1, 0])
+    assert line == (
+        '{"linex_index": 7, "layers": [{"index": -1, "values": [0.5, 1e-06]}, '
+        '{"index": 0, "values": [2.0, -3.0]}]}\n'
+    )
