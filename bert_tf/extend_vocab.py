@@ -274,8 +274,8 @@ def _check_output(output_dir):
         os.path.isdir(output_dir) and os.listdir(output_dir)
     ):
         raise InputError(
-            "`--output_dir` must be a folder that is not there yet or is empty. "
-            f"Received: --output_dir={output_dir}"
+            "`--output_dir` must be a folder that is not there yet or is "
+            f"empty. Received: --output_dir={output_dir}"
         )
     parent = os.path.dirname(os.path.abspath(output_dir))
     command_line.make_folder("output_dir", parent)
