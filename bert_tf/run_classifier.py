@@ -104,6 +104,12 @@ def define_flags(values):
         "With --task_name=tsv: whether the files start with a header. [auto]",
         flag_values=values,
     )
+    boolean(
+        "jit_compile",
+        False,
+        "Compile training steps with XLA: half a minute more to start, and "
+        "faster steps for small models.",
+    )
     integer("seed", None, "Makes a run repeatable; drawn when not given.")
     for name in (
         "data_dir",
@@ -295,6 +301,7 @@ class Classification:
                 batch_size=size,
                 save_checkpoints_steps=flags.save_checkpoints_steps,
                 steps_per_call=flags.iterations_per_loop,
+                jit_compile=flags.jit_compile,
             ),
             self.strategy,
         )

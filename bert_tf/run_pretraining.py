@@ -106,6 +106,12 @@ def define_flags(values):
         False,
         "With --mask_on_the_fly: mask all pieces of a word together.",
     )
+    boolean(
+        "jit_compile",
+        False,
+        "Compile training steps with XLA: half a minute more to start, and "
+        "faster steps for small models.",
+    )
     integer("seed", None, "Makes a run repeatable; drawn when not given.")
     for name in ("bert_config_file", "input_file", "output_dir"):
         flags.mark_flag_as_required(name, flag_values=values)
@@ -294,6 +300,7 @@ class Pretraining:
                     batch_size=flags.train_batch_size,
                     save_checkpoints_steps=flags.save_checkpoints_steps,
                     steps_per_call=flags.iterations_per_loop,
+                    jit_compile=flags.jit_compile,
                 ),
                 self.strategy,
             )

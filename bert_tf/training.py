@@ -55,6 +55,7 @@ class TrainingSettings:
         save_checkpoints_steps: a checkpoint is written every so many steps.
         keep_checkpoints: that many of the newest stay.
         steps_per_call: the most steps that one call of the graph may run.
+        jit_compile: compile the step with XLA; on one device only.
     """
 
     output_dir: str
@@ -65,6 +66,7 @@ class TrainingSettings:
     save_checkpoints_steps: int = 1000
     keep_checkpoints: int = 5
     steps_per_call: int = 1000
+    jit_compile: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,7 +190,7 @@ def train(model, loss_fn, make_dataset, start, settings, strategy=None):
 
     dataset = make_dataset(start.step)
     run_steps, names = _compile_steps(
-        model, loss_fn, optimizer, dataset, strategy
+        model, loss_fn, optimizer, dataset, strategy, settings.jit_compile
     )
     batches = iter(strategy.experimental_distribute_dataset(dataset))
     writer = tf.summary.create_file_writer(settings.output_dir)
@@ -263,7 +265,9 @@ def _set_dropout_step(model, step):
             variable.assign(np.array([seed, step], dtype=variable.dtype))
 
 
-def _compile_steps(model, loss_fn, optimizer, dataset, strategy):
+def _compile_steps(
+    model, loss_fn, optimizer, dataset, strategy, jit_compile=False
+):
     """A graph function of batches and a number of steps.
 
     It returns the scalars of every step [steps, scalars], and the last batch;
@@ -303,6 +307,14 @@ def _compile_steps(model, loss_fn, optimizer, dataset, strategy):
         scalars = {"loss": loss, "gradient_norm": norm, **scalars}
         scalar_names[:] = scalars
         return tf.stack(list(scalars.values()))
+
+    if jit_compile:
+        if replicas > 1:
+            raise InputError(
+                "`--jit_compile` works on one device. There are "
+                f"{replicas}: leave it out."
+            )
+        one_step = tf.function(one_step, jit_compile=True)
 
     # The batch that goes wrong is shown to the user; on several replicas it is
     # in several pieces, and left out.

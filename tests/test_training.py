@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -290,6 +291,23 @@ def test_steps_per_call_do_not_change_the_numbers(
     tmp_path, undisturbed, steps_per_call
 ):
     assert_same(train(tmp_path, 12, steps_per_call=steps_per_call), undisturbed)
+
+
+def test_compiled_steps_give_the_numbers_and_resume_too(tmp_path):
+    plain = train(tmp_path / "plain", 6, dropout=0.0)
+    compiled = train(tmp_path / "compiled", 6, dropout=0.0, jit_compile=True)
+    for name in plain:
+        np.testing.assert_allclose(
+            compiled[name], plain[name], atol=1e-6, err_msg=name
+        )
+
+    settings = {"jit_compile": True, "save_checkpoints_steps": 3}
+    whole = train(tmp_path / "whole", 6, **settings)
+    shutil.copytree(tmp_path / "whole", tmp_path / "half")
+    for path in (tmp_path / "half").glob("model.ckpt-6*"):
+        path.unlink()
+    half = train(tmp_path / "half", 6, **settings)
+    assert_same(half, whole)
 
 
 def test_dropout_is_at_work_while_training(tmp_path):
