@@ -50,8 +50,11 @@ setup(
             "bert_tf.beam_pretraining_data:cli",
             "bert-tf-convert-checkpoint = bert_tf.convert_checkpoint:cli",
             "bert-tf-extend-vocab = bert_tf.extend_vocab:cli",
+            "bert-tf-extract-features = bert_tf.extract_features:cli",
+            "bert-tf-fill-mask = bert_tf.fill_mask:cli",
             "bert-tf-learn-vocab = bert_tf.learn_vocab:cli",
             "bert-tf-released-models = bert_tf.released_models:cli",
+            "bert-tf-score = bert_tf.score:cli",
         ]
     },
 )
