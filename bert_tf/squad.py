@@ -545,11 +545,25 @@ class Window:
         """The piece of the document that a token of it is."""
         return self.span.start + token - len(self.front)
 
-    def pad(self, max_seq_length: int) -> tuple[list, list, list]:
-        """input_ids, input_mask and segment_ids of `max_seq_length` each."""
-        return features.pad_inputs(
+    def record(self, max_seq_length: int) -> dict[str, list[int]]:
+        """The values of a record, in training with the answer's place."""
+        input_ids, input_mask, segment_ids = features.pad_inputs(
             self.input_ids, self.segment_ids, max_seq_length
         )
+        values = {
+            "unique_ids": [self.unique_id],
+            "input_ids": input_ids,
+            "input_mask": input_mask,
+            "segment_ids": segment_ids,
+        }
+        if self.start_position is None or self.end_position is None:
+            return values
+        return {
+            **values,
+            "start_positions": [self.start_position],
+            "end_positions": [self.end_position],
+            "is_impossible": [int(self.is_impossible)],
+        }
 
 
 class WindowMaker:

@@ -25,7 +25,7 @@ UNITS = read_gzip("units.json.gz")
 
 def original_features(window, max_seq_length):
     """A window under the names of the original's InputFeatures."""
-    input_ids, input_mask, segment_ids = window.pad(max_seq_length)
+    record = window.record(max_seq_length)
     return {
         "unique_id": window.unique_id,
         "example_index": window.example_index,
@@ -33,9 +33,9 @@ def original_features(window, max_seq_length):
         "tokens": window.tokens,
         "token_to_orig_map": pairs(window.token_to_orig_map),
         "token_is_max_context": pairs(window.token_is_max_context),
-        "input_ids": input_ids,
-        "input_mask": input_mask,
-        "segment_ids": segment_ids,
+        "input_ids": record["input_ids"],
+        "input_mask": record["input_mask"],
+        "segment_ids": record["segment_ids"],
         "start_position": window.start_position,
         "end_position": window.end_position,
         "is_impossible": window.is_impossible,

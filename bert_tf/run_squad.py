@@ -1,0 +1,563 @@
+r"""Fine-tunes BERT to answer questions about texts, and predicts answers.
+
+The original's run_squad.py: same flags, same files in the output folder.
+
+  python -m bert_tf.run_squad --do_train=true --train_file=train-v1.1.json \
+    --do_predict=true --predict_file=dev-v1.1.json \
+    --vocab_file=BERT/vocab.txt --bert_config_file=BERT/bert_config.json \
+    --init_checkpoint=BERT/bert_model.ckpt --train_batch_size=12 \
+    --learning_rate=3e-5 --num_train_epochs=2.0 --max_seq_length=384 \
+    --doc_stride=128 --output_dir=/tmp/squad_base
+
+SQuAD 2.0, whose questions may have no answer: --version_2_with_negative=true.
+If the predict file has the right answers, eval_results.txt says how good the
+predictions are.
+"""
+
+import itertools
+import math
+import os
+import random
+
+from absl import flags, logging
+
+from bert_tf import (
+    checkpoints,
+    classification,
+    command_line,
+    devices,
+    files,
+    heads,
+    models,
+    records,
+    squad,
+    squad_answers,
+    squad_metrics,
+    tokenization,
+    training,
+)
+from bert_tf.errors import InputError
+from bert_tf.modeling import BertConfig
+from bert_tf.progress import counted
+from bert_tf.run_classifier import count_steps
+
+# What the original shuffles the questions with, before it makes windows.
+SHUFFLE_SEED = 12345
+
+AUTO = "auto"
+THRESHOLD_FILE = "null_score_diff_threshold.txt"
+WINDOWS_LOGGED = 5
+
+
+class ThresholdParser(flags.FloatParser):
+    """A number, or the word auto."""
+
+    def parse(self, argument):
+        return AUTO if argument == AUTO else super().parse(argument)
+
+
+def define_flags(values):
+    """Defines this script's flags on a `FlagValues`."""
+    string, integer, boolean, number = command_line.definers(values)
+    string("bert_config_file", None, "The model's bert_config.json.")
+    string("vocab_file", None, "The vocabulary of the checkpoint.")
+    string(
+        "output_dir",
+        None,
+        "Folder for checkpoints and results. If it has a checkpoint, that one "
+        "is continued.",
+    )
+    string("train_file", None, "SQuAD JSON to train on: train-v1.1.json.")
+    string("predict_file", None, "SQuAD JSON to predict: dev-v1.1.json.")
+    string(
+        "init_checkpoint",
+        None,
+        "Weights to start from: a prefix such as BERT/bert_model.ckpt, or a "
+        "folder.",
+    )
+    boolean(
+        "do_lower_case",
+        True,
+        "Lower-case the text: true for uncased models, false for cased ones.",
+    )
+    integer(
+        "max_seq_length",
+        384,
+        "Word pieces of an input; a longer text is cut into windows.",
+    )
+    integer("doc_stride", 128, "How far apart windows start, in word pieces.")
+    integer(
+        "max_query_length", 64, "Word pieces of a question; the rest is cut."
+    )
+    boolean("do_train", False, "Train on --train_file.")
+    boolean("do_predict", False, "Predict the answers of --predict_file.")
+    integer("train_batch_size", 32, "Windows in a training step.")
+    integer("predict_batch_size", 8, "Windows in a batch of prediction.")
+    number("learning_rate", 5e-5, "Where the learning rate decays from.")
+    number("num_train_epochs", 3.0, "How often to go over the questions.")
+    number("warmup_proportion", 0.1, "Share of the steps that warm up.")
+    integer("save_checkpoints_steps", 1000, "Steps between checkpoints.")
+    integer(
+        "iterations_per_loop",
+        1000,
+        "The most steps in one call of the compiled loop.",
+    )
+    integer("n_best_size", 20, "Answers in nbest_predictions.json.")
+    integer("max_answer_length", 30, "The most word pieces of an answer.")
+    devices.define_tpu_flags(flags, values)
+    boolean(
+        "verbose_logging",
+        False,
+        "Log where an answer could not be found in the words it comes from.",
+    )
+    boolean(
+        "version_2_with_negative",
+        False,
+        "Questions may have no answer, as in SQuAD 2.0.",
+    )
+    flags.DEFINE(
+        ThresholdParser(),
+        "null_score_diff_threshold",
+        0.0,
+        "With --version_2_with_negative: a question is left unanswered if the "
+        "score of no answer is above that of the best one by more than this. "
+        "auto: what gives the best F1 on --predict_file if that has answers, "
+        f"and is then kept in {THRESHOLD_FILE}; else what is kept there.",
+        flag_values=values,
+        serializer=flags.ArgumentSerializer(),
+    )
+
+    boolean(
+        "exact_answers",
+        False,
+        "Take answers by the characters their word pieces were made from. "
+        "The original loses some answers to train on, and predicts whole "
+        "words, where the tokenizer changes text: accents, Hangul, special "
+        "spaces.",
+    )
+    flags.DEFINE_enum(
+        "on_bad_answer",
+        squad.SKIP,
+        [squad.SKIP, squad.STOP],
+        "What to do with an answer to train on that is not where --train_file "
+        "says: leave the question out, with a warning, or stop.",
+        flag_values=values,
+    )
+    integer("seed", None, "Makes a run repeatable; drawn when not given.")
+    for name in ("bert_config_file", "vocab_file", "output_dir"):
+        flags.mark_flag_as_required(name, flag_values=values)
+
+
+def main(flags):
+    """Does what the parsed flags ask for."""
+    config = check_flags(flags)
+    tokenizer = tokenization.FullTokenizer(
+        flags.vocab_file, do_lower_case=flags.do_lower_case
+    )
+    checkpoints.check_vocab(
+        config.vocab_size, flags.vocab_file, flags.bert_config_file
+    )
+    classification.require_special_tokens(tokenizer, flags.vocab_file)
+    # All files are read before any work starts: a bad one should not cost a
+    # night of training.
+    train_examples = predict_examples = threshold = None
+    if flags.do_train:
+        train_examples = squad.read_squad_examples(
+            flags.train_file,
+            is_training=True,
+            version_2_with_negative=flags.version_2_with_negative,
+            on_bad_answer=flags.on_bad_answer,
+            exact_answers=flags.exact_answers,
+        )
+        count_steps(flags, len(train_examples))
+    if flags.do_predict:
+        predict_examples = squad.read_squad_examples(
+            flags.predict_file, is_training=False
+        )
+        threshold = find_threshold(flags, predict_examples)
+    command_line.make_folder("output_dir", flags.output_dir)
+
+    seed = training.set_seed(flags.seed)
+    strategy = devices.find_strategy(flags)
+    devices.log_devices(strategy)
+    start = training.find_starting_point(
+        flags.output_dir, flags.init_checkpoint
+    )
+    if start.prefix:
+        checkpoints.check_config(config, start.prefix, flags.bert_config_file)
+    model = training.build_model(
+        lambda: models.span(config, use_one_hot_embeddings=flags.use_tpu),
+        config,
+        start,
+        strategy,
+    )
+    work = QuestionAnswering(flags, config, tokenizer, model, strategy)
+    step = start.step
+    if flags.do_train:
+        step = work.train(train_examples, start, seed)
+    if flags.do_predict:
+        work.predict(predict_examples, threshold, step)
+
+
+def check_flags(flags):
+    """The model's config, if the flags fit it and each other.
+
+    Raises:
+        InputError: names the flag.
+    """
+    if not (flags.do_train or flags.do_predict):
+        raise InputError(
+            "At least one of `do_train` or `do_predict` must be True."
+        )
+    for action, name in (
+        ("do_train", "train_file"),
+        ("do_predict", "predict_file"),
+    ):
+        if flags[action].value and not flags[name].value:
+            raise InputError(
+                f"If `{action}` is True, then `{name}` must be specified."
+            )
+        if flags[action].value:
+            command_line.require_file(name, flags[name].value)
+    tokenization.validate_case_matches_checkpoint(
+        flags.do_lower_case, flags.init_checkpoint
+    )
+    command_line.require_file("bert_config_file", flags.bert_config_file)
+    command_line.require_file("vocab_file", flags.vocab_file)
+    config = BertConfig.from_json_file(flags.bert_config_file)
+    if flags.max_seq_length > config.max_position_embeddings:
+        raise InputError(
+            f"Cannot use sequence length {flags.max_seq_length} because the "
+            "BERT model was only trained up to sequence length "
+            f"{config.max_position_embeddings}: lower --max_seq_length."
+        )
+    squad.require_room(
+        flags.max_seq_length, flags.doc_stride, flags.max_query_length
+    )
+    command_line.require_positive(
+        flags,
+        "train_batch_size",
+        "predict_batch_size",
+        "save_checkpoints_steps",
+        "iterations_per_loop",
+        "n_best_size",
+        "max_answer_length",
+    )
+    for name, high in (
+        ("learning_rate", math.inf),
+        ("num_train_epochs", math.inf),
+        ("warmup_proportion", 1),
+    ):
+        command_line.require_between(flags, name, 0, high)
+    if flags.seed is not None:
+        command_line.require_between(flags, "seed", 0, 2**32 - 1)
+    threshold = flags.null_score_diff_threshold
+    if threshold == AUTO and not flags.version_2_with_negative:
+        raise InputError(
+            f"`--null_score_diff_threshold={AUTO}` has a meaning only with "
+            "--version_2_with_negative=true: without it all questions are "
+            "answered."
+        )
+    if threshold != AUTO and math.isnan(threshold):
+        raise InputError(
+            f"`--null_score_diff_threshold` must be a number or {AUTO}. "
+            f"Received: --null_score_diff_threshold={threshold}"
+        )
+    return config
+
+
+# ---------------------------------------------------------------- the threshold
+
+
+def find_threshold(flags, examples):
+    """The threshold to predict with; None to choose it on the predictions.
+
+    Raises:
+        InputError: it must be chosen, but nothing says what is right, and none
+            was chosen before.
+    """
+    if flags.null_score_diff_threshold != AUTO:
+        return flags.null_score_diff_threshold
+    if why_no_metrics(examples, version_2_with_negative=True) is None:
+        return None
+    folders = [flags.output_dir]
+    if flags.init_checkpoint:
+        is_folder = os.path.isdir(flags.init_checkpoint)
+        parent = os.path.dirname(flags.init_checkpoint)
+        folders.append(flags.init_checkpoint if is_folder else parent)
+    for folder in folders:
+        path = os.path.join(folder, THRESHOLD_FILE)
+        if os.path.exists(path):
+            return read_threshold(path)
+    raise InputError(
+        f"`--null_score_diff_threshold={AUTO}` needs right answers to choose "
+        f"by, and {flags.predict_file} has none. First predict a file that "
+        "has, such as dev-v2.0.json, with the same --output_dir: the "
+        f"threshold is then kept in {os.path.join(folders[0], THRESHOLD_FILE)}"
+    )
+
+
+def read_threshold(path):
+    """The threshold that an earlier prediction chose.
+
+    Raises:
+        InputError: the file holds no number.
+    """
+    with open(path, encoding="utf-8", errors="replace") as file:
+        text = file.read().strip()
+    try:
+        threshold = float(text)
+    except ValueError:
+        threshold = math.nan
+    if math.isnan(threshold):
+        raise InputError(
+            f"{path} must hold a number, as a prediction with "
+            f"--null_score_diff_threshold={AUTO} writes it. It has: "
+            f"{text[:60]!r}"
+        )
+    logging.info("Taking the threshold %s from %s.", threshold, path)
+    return threshold
+
+
+def why_no_metrics(examples, version_2_with_negative):
+    """What a file lacks to evaluate its predictions; None if nothing."""
+    total = len(examples)
+    unknown = sum(example.answers is None for example in examples)
+    if unknown:
+        return f"{unknown} of {total} questions have no key 'answers'"
+    unanswered = sum(not example.answers for example in examples)
+    if unanswered == total:
+        return "no question has an answer"
+    if unanswered and not version_2_with_negative:
+        return (
+            f"{unanswered} of {total} questions have no answer, which takes "
+            "--version_2_with_negative=true"
+        )
+    return None
+
+
+# --------------------------------------------------------------------- the work
+
+
+class QuestionAnswering:
+    """The two things that this script does with one model."""
+
+    def __init__(self, flags, config, tokenizer, model, strategy):
+        self.flags = flags
+        self.config = config
+        self.tokenizer = tokenizer
+        self.model = model
+        self.strategy = strategy
+
+    def train(self, examples, start, seed):
+        """Trains from a `StartingPoint` to the last step, and returns it.
+
+        The seed decides the order of the windows.
+        """
+        flags, size = self.flags, self.flags.train_batch_size
+        num_steps = count_steps(flags, len(examples))
+        examples = list(examples)
+        random.Random(SHUFFLE_SEED).shuffle(examples)
+        schema = records.squad_training_schema(flags.max_seq_length)
+        file, num_windows = self._write_records(
+            "train.tf_record",
+            # Shuffled questions come back to any context.
+            self._window_maker(documents_kept=None),
+            examples,
+            schema,
+        )
+        self._log("Running training", len(examples), num_windows, size)
+        logging.info("  Num steps = %d", num_steps)
+        return training.train(
+            self.model,
+            lambda outputs, batch: heads.span_loss(
+                outputs["start_logits"],
+                outputs["end_logits"],
+                batch["start_positions"],
+                batch["end_positions"],
+            ),
+            lambda step: records.training_batches(
+                [file], schema, size, seed, step
+            ),
+            start,
+            training.TrainingSettings(
+                output_dir=flags.output_dir,
+                num_train_steps=num_steps,
+                learning_rate=flags.learning_rate,
+                num_warmup_steps=int(num_steps * flags.warmup_proportion),
+                batch_size=size,
+                save_checkpoints_steps=flags.save_checkpoints_steps,
+                steps_per_call=flags.iterations_per_loop,
+            ),
+            self.strategy,
+        )
+
+    def predict(self, examples, threshold, step):
+        """Writes eval.tf_record, predictions, and how good they are.
+
+        Args:
+            examples: the questions.
+            threshold: of null odds; None to choose it by the right answers.
+            step: what the weights were trained to, for eval_results.txt.
+        """
+        predictions = []
+
+        def nbest_lists():
+            # Of each prediction only what is small stays in memory.
+            for one in self._predictions(examples):
+                predictions.append(one._replace(nbest=[]))
+                yield one.qas_id, squad_answers.nbest_to_json(one.nbest)
+
+        squad_answers.write_json(
+            self._path("nbest_predictions.json"), nbest_lists()
+        )
+        answers = {example.qas_id: example.answers for example in examples}
+        texts = {one.qas_id: one.text for one in predictions}
+        odds = {one.qas_id: one.null_odds for one in predictions}
+        if threshold is None:
+            threshold = self._choose_threshold(answers, texts, odds)
+        final = {one.qas_id: one.answer(threshold) for one in predictions}
+        squad_answers.write_json(self._path("predictions.json"), final.items())
+        if self.flags.version_2_with_negative:
+            squad_answers.write_json(self._path("null_odds.json"), odds.items())
+        logging.info("Wrote predictions to %s.", self.flags.output_dir)
+        lacking = why_no_metrics(examples, self.flags.version_2_with_negative)
+        if lacking:
+            logging.info(
+                "Not evaluated: in %s %s.", self.flags.predict_file, lacking
+            )
+        elif self.flags.version_2_with_negative:
+            self._evaluate_v2(answers, final, texts, odds, threshold, step)
+        else:
+            results = squad_metrics.evaluate_v1(answers, final)
+            self._write_results(results, step)
+
+    def _choose_threshold(self, answers, texts, odds):
+        chosen = squad_metrics.choose_threshold(answers, texts, odds)
+        path = self._path(THRESHOLD_FILE)
+        files.write_text(path, f"{chosen.threshold}\n")
+        logging.info(
+            "The threshold %s gives the best F1 on %s, %.4f; kept in %s.",
+            chosen.threshold,
+            self.flags.predict_file,
+            chosen.score,
+            path,
+        )
+        return chosen.threshold
+
+    def _evaluate_v2(self, answers, final, texts, odds, threshold, step):
+        results = squad_metrics.evaluate_v2(answers, final)
+        results |= squad_metrics.evaluate_thresholds(answers, texts, odds)
+        self._write_results(results, step, threshold)
+        curves = squad_metrics.precision_recall(answers, texts, odds)
+        path = self._path("precision_recall.svg")
+        files.write_text(path, squad_metrics.draw_precision_recall(curves))
+        logging.info("Wrote the precision-recall curves to %s.", path)
+
+    def _write_results(self, results, step, threshold=None):
+        more = {}
+        if threshold is not None:
+            more["null_score_diff_threshold"] = threshold
+        training.write_eval_results(
+            self.flags.output_dir, {**results, "global_step": step}, more
+        )
+
+    def _predictions(self, examples):
+        """The `Prediction` of each question, as soon as the model is done."""
+        flags, size = self.flags, self.flags.predict_batch_size
+        schema = records.squad_evaluation_schema(flags.max_seq_length)
+        maker = self._window_maker(documents_kept=1)
+        file, num_windows = self._write_records(
+            "eval.tf_record",
+            maker,
+            examples,
+            schema,
+            # A TPU needs batches of one size.
+            multiple_of=size if flags.use_tpu else 1,
+        )
+        self._log("Running predictions", len(examples), num_windows, size)
+        dataset = records.evaluation_batches(
+            [file], schema, size, drop_remainder=flags.use_tpu
+        )
+        batches = training.predict(self.model, dataset, self.strategy)
+        batches = counted(batches, num_windows, "Predicting", size)
+        rows = (
+            (unique_id, squad_answers.Logits(start, end))
+            for batch, out in batches
+            for unique_id, start, end in zip(
+                batch["unique_ids"].tolist(),
+                out["start_logits"],
+                out["end_logits"],
+            )
+        )
+        settings = squad_answers.AnswerSettings(
+            flags.n_best_size,
+            flags.max_answer_length,
+            flags.version_2_with_negative,
+            flags.verbose_logging,
+        )
+        # Windows are made once more, which is cheap, rather than kept.
+        for example, windows in maker.windows_by_example(examples):
+            logits = dict(itertools.islice(rows, len(windows)))
+            yield squad_answers.predict(
+                example,
+                windows,
+                [logits[window.unique_id] for window in windows],
+                settings,
+                self.tokenizer.basic_tokenizer,
+            )
+
+    def _window_maker(self, documents_kept):
+        flags = self.flags
+        return squad.WindowMaker(
+            self.tokenizer,
+            flags.max_seq_length,
+            flags.doc_stride,
+            flags.max_query_length,
+            flags.exact_answers,
+            documents_kept,
+        )
+
+    def _write_records(self, name, maker, examples, schema, multiple_of=1):
+        """Writes the windows of all examples; returns path and how many."""
+        path, length = self._path(name), self.flags.max_seq_length
+        written = 0
+
+        def rows():
+            nonlocal written
+            pairs = maker.windows_by_example(examples)
+            label = f"Writing {path}, questions"
+            for example, windows in counted(pairs, len(examples), label):
+                for window in windows:
+                    if written < WINDOWS_LOGGED:
+                        logging.info(
+                            "*** Example ***\n%s",
+                            squad.describe_window(example, window),
+                        )
+                    written += 1
+                    yield window.record(length)
+            for _ in range(-written % multiple_of):
+                yield {
+                    feature: [0] * schema[feature].length for feature in schema
+                }
+
+        records.write_records(path, rows(), schema, self.config.vocab_size)
+        return path, written
+
+    def _path(self, name):
+        return os.path.join(self.flags.output_dir, name)
+
+    def _log(self, title, num_examples, num_windows, batch_size):
+        logging.info("***** %s *****", title)
+        logging.info("  Num orig examples = %d", num_examples)
+        logging.info("  Num split examples = %d", num_windows)
+        logging.info("  Batch size = %d", batch_size)
+
+
+def cli():
+    """The console command."""
+    command_line.run(define_flags, main, __doc__)
+
+
+if __name__ == "__main__":
+    cli()
