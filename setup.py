@@ -39,6 +39,7 @@ setup(
             "setuptools>=77",
             "tensorflow-text>=2.21",
         ],
+        "docs": ["matplotlib>=3.9"],
         "vocab": ["tensorflow-text>=2.21"],
     },
     entry_points={
@@ -54,6 +55,8 @@ setup(
             "bert-tf-fill-mask = bert_tf.fill_mask:cli",
             "bert-tf-learn-vocab = bert_tf.learn_vocab:cli",
             "bert-tf-released-models = bert_tf.released_models:cli",
+            "bert-tf-run-pretraining = bert_tf.run_pretraining:cli",
+            "bert-tf-run-squad = bert_tf.run_squad:cli",
             "bert-tf-score = bert_tf.score:cli",
         ]
     },
