@@ -17,13 +17,15 @@ NUM_UNUSED="${NUM_UNUSED:-16}"
 HOLD_OUT_EVERY="${HOLD_OUT_EVERY:-40}"
 MAX_SEQ_LENGTH="${MAX_SEQ_LENGTH:-128}"
 MAX_PREDICTIONS="${MAX_PREDICTIONS:-20}"
-DUPE_FACTOR="${DUPE_FACTOR:-5}"
+DUPE_FACTOR="${DUPE_FACTOR:-2}"
 NUM_SHARDS="${NUM_SHARDS:-16}"
-STEPS="${STEPS:-5000}"
-WARMUP_STEPS="${WARMUP_STEPS:-500}"
-BATCH_SIZE="${BATCH_SIZE:-128}"
+STEPS="${STEPS:-10000}"
+WARMUP_STEPS="${WARMUP_STEPS:-300}"
+BATCH_SIZE="${BATCH_SIZE:-16}"
 LEARNING_RATE="${LEARNING_RATE:-1e-3}"
-SEED="${SEED:-12345}"
+SEED="${SEED:-12345}"                    # of text and records
+TRAINING_SEED="${TRAINING_SEED:-1}"      # of weights and the order of records
+JIT_COMPILE="${JIT_COMPILE:-true}"
 EVAL_BATCH_SIZE="${EVAL_BATCH_SIZE:-8}"
 
 if [ $# -lt 2 ] || [ $# -gt 3 ]; then
@@ -82,11 +84,19 @@ pretrain=(
     "$PYTHON" -m bert_tf.run_pretraining
     --bert_config_file="$folder/checkpoint/bert_config.json"
     --max_seq_length="$MAX_SEQ_LENGTH"
-    --max_predictions_per_seq="$MAX_PREDICTIONS" --seed="$SEED"
+    --max_predictions_per_seq="$MAX_PREDICTIONS" --seed="$TRAINING_SEED"
 )
+if [ ! -e "$folder/initial/model.ckpt.index" ]; then
+    echo "4. Initial weights: heads that look at neighbours, the rest random."
+    "$PYTHON" "$here/initial_weights.py" --seed="$TRAINING_SEED" \
+        --bert_config_file="$folder/checkpoint/bert_config.json" \
+        --output="$folder/initial/model.ckpt"
+fi
+
 if [ ! -e "$last.index" ]; then
-    echo "4. Training: $STEPS steps of $BATCH_SIZE."
-    "${pretrain[@]}" --do_train=true \
+    echo "5. Training: $STEPS steps of $BATCH_SIZE."
+    "${pretrain[@]}" --do_train=true --jit_compile="$JIT_COMPILE" \
+        --init_checkpoint="$folder/initial/model.ckpt" \
         --input_file="$folder/records/train.tfrecord-*" \
         --output_dir="$folder/training" \
         --train_batch_size="$BATCH_SIZE" --learning_rate="$LEARNING_RATE" \
@@ -95,12 +105,12 @@ if [ ! -e "$last.index" ]; then
 fi
 
 if [ ! -e "$prefix.index" ]; then
-    echo "5. Weights alone, without the optimizer's state."
+    echo "6. Weights alone, without the optimizer's state."
     "$PYTHON" -m bert_tf.convert_checkpoint strip "$last" --output "$prefix"
 fi
 
 if [ ! -e "$folder/heldout/eval_results.txt" ]; then
-    echo "6. Evaluation on the articles that were held out."
+    echo "7. Evaluation on the articles that were held out."
     # As many whole batches as there are records.
     count='import bert_tf, sys, tensorflow as tf
 print(sum(1 for _ in tf.data.TFRecordDataset(sys.argv[1])))'
