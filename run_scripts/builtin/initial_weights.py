@@ -1,10 +1,10 @@
 """Initial weights for a small BERT that has few hours to learn.
 
 Comes in: a bert_config.json. Goes out: a checkpoint to give to run_pretraining
-as --init_checkpoint. From purely random weights this
-model spent five million tokens without finding out that neighbours matter: it
-knew how frequent words are (a loss of 6.4), and no more. Here it is given that: position embeddings
-are sines and cosines, and in the first two layers heads begin by looking at the
+as --init_checkpoint. From purely random weights this model spent five million
+tokens without finding out that neighbours matter: it knew how frequent words
+are (a loss of 6.4), and no more. Here it is given that: position embeddings are
+sines and cosines, and in the first two layers heads begin by looking at the
 word before, the word after, and so on. Everything else is random, and all of it
 is trained.
 
@@ -29,8 +29,8 @@ OFFSETS = ((-1, 1, -2, 2), (-1, 1, -3, 3))
 # Amplitude of the waves, beside word embeddings with deviation 0.02: most of
 # what a position's first numbers hold is then where it is.
 WAVE = 0.06
-# Scale of the projections of heads that look at a neighbour: about half of their
-# attention goes there, in a sequence of 128.
+# Scale of the projections of heads that look at a neighbour: about half of
+# their attention goes there, in a sequence of 128.
 SHARPNESS = 0.85
 # Deviation of other kernels: what is attended to should count beside the word
 # itself from the start. 0.02 is meant for wider models.
