@@ -47,8 +47,7 @@ setup(
             "bert-tf-run-classifier = bert_tf.run_classifier:cli",
             "bert-tf-create-pretraining-data = "
             "bert_tf.create_pretraining_data:cli",
-            "bert-tf-beam-pretraining-data = "
-            "bert_tf.beam_pretraining_data:cli",
+            "bert-tf-beam-pretraining-data = bert_tf.beam_pretraining_data:cli",
             "bert-tf-convert-checkpoint = bert_tf.convert_checkpoint:cli",
             "bert-tf-extend-vocab = bert_tf.extend_vocab:cli",
             "bert-tf-extract-features = bert_tf.extract_features:cli",

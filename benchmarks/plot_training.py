@@ -222,14 +222,17 @@ def draw(runs, quantities, path, title):
     matplotlib.rcParams["svg.hashsalt"] = "bert_tf"
     from matplotlib import pyplot
 
+    # Side by side, four of them two by two.
+    columns = 2 if len(quantities) == 4 else len(quantities)
+    rows = len(quantities) // columns
     figure, panels = pyplot.subplots(
-        1,
-        len(quantities),
-        figsize=(4.5 * len(quantities), 3.2),
+        rows,
+        columns,
+        figsize=(4.5 * columns, 3.2 * rows),
         squeeze=False,
         layout="constrained",
     )
-    for panel, quantity in zip(panels[0], quantities):
+    for panel, quantity in zip(panels.flat, quantities):
         for number, (name, curves) in enumerate(runs.items()):
             if quantity not in curves:
                 continue
@@ -239,6 +242,7 @@ def draw(runs, quantities, path, title):
             panel.plot(
                 *curves[quantity],
                 label=name,
+                color=f"C{number}",
                 linewidth=4 if pale else 1.2,
                 alpha=0.4 if pale else 1,
                 linestyle="-" if number == 0 else "--",
