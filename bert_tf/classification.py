@@ -9,11 +9,12 @@ everything TensorFlow in `records.py`.
 import abc
 import collections
 import dataclasses
+import itertools
 import json
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,11 +23,11 @@ from bert_tf import metrics
 from bert_tf.errors import InputError
 from bert_tf.features import (
     InputFeatures,
-    PackedTokens,
+    PackedWindows,
     PaddingInputExample,
+    pack_windows,
     pad_inputs,
     padding_features,
-    truncate_and_pack,
 )
 from bert_tf.files import write_text
 from bert_tf.tables import (
@@ -627,12 +628,15 @@ def find_task(name: str, **columns: str | int | None) -> Task:
 
 
 def pack_example(
-    example: InputExample, max_seq_length: int, tokenizer: Tokenizer
-) -> PackedTokens:
-    """Tokenizes an example and packs as much of it as fits."""
+    example: InputExample,
+    max_seq_length: int,
+    tokenizer: Tokenizer,
+    doc_stride: int | None = None,
+) -> PackedWindows:
+    """Tokenizes an example and packs as much of it as fits, or windows."""
     tokens_a = tokenizer.tokenize(example.text_a)
     tokens_b = tokenizer.tokenize(example.text_b) if example.text_b else []
-    return truncate_and_pack(tokens_a, tokens_b, max_seq_length)
+    return pack_windows(tokens_a, tokens_b, max_seq_length, doc_stride)
 
 
 def convert_single_example(
@@ -646,17 +650,48 @@ def convert_single_example(
     Raises:
         InputError: its label is none of `labels`.
     """
+    return convert_to_windows(example, labels, max_seq_length, tokenizer)[0]
+
+
+def convert_to_windows(
+    example: InputExample | PaddingInputExample,
+    labels: Sequence[str],
+    max_seq_length: int,
+    tokenizer: Tokenizer,
+    doc_stride: int | None = None,
+) -> list[InputFeatures]:
+    """The features of each window of one example, with the example's label.
+
+    Args:
+        example: a text or a pair, or what fills up a batch.
+        labels: in the order of their ids.
+        max_seq_length: S of the features.
+        tokenizer: makes word pieces and their ids.
+        doc_stride: how far apart windows start, in word pieces; None for one
+            window with what fits.
+
+    Raises:
+        InputError: its label is none of `labels`.
+    """
     if isinstance(example, PaddingInputExample):
-        return padding_features(max_seq_length)
+        return [padding_features(max_seq_length)]
     if example.label not in labels:
         raise InputError(
             f"The label of {example.guid} must be one of {_some(labels)}. "
             f"Received: label={example.label!r}"
         )
-    packed = pack_example(example, max_seq_length, tokenizer)
-    input_ids = tokenizer.convert_tokens_to_ids(packed.tokens)
-    rows = pad_inputs(input_ids, packed.segment_ids, max_seq_length)
-    return InputFeatures(*rows, label_id=labels.index(example.label))
+    packed = pack_example(example, max_seq_length, tokenizer, doc_stride)
+    converted = []
+    for number, window in enumerate(packed.windows):
+        input_ids = tokenizer.convert_tokens_to_ids(window.tokens)
+        converted.append(
+            InputFeatures(
+                *pad_inputs(input_ids, window.segment_ids, max_seq_length),
+                label_id=labels.index(example.label),
+                num_cut=0 if number else packed.num_cut,
+            )
+        )
+    return converted
 
 
 def convert_examples(
@@ -676,15 +711,31 @@ def convert_examples(
     Raises:
         InputError: at once, if the vocabulary lacks [CLS], [SEP] or [UNK].
     """
+    windows = convert_examples_to_windows(
+        examples, labels, max_seq_length, tokenizer
+    )
+    return (only for (only,) in windows)
+
+
+def convert_examples_to_windows(
+    examples: Sequence[InputExample | PaddingInputExample],
+    labels: Sequence[str],
+    max_seq_length: int,
+    tokenizer: Tokenizer,
+    doc_stride: int | None = None,
+) -> Iterator[list[InputFeatures]]:
+    """The windows of each example: `convert_to_windows`, one by one.
+
+    Raises:
+        InputError: at once, if the vocabulary lacks [CLS], [SEP] or [UNK].
+    """
     require_special_tokens(tokenizer)
-
-    def features() -> Iterator[InputFeatures]:
-        for example in examples:
-            yield convert_single_example(
-                example, labels, max_seq_length, tokenizer
-            )
-
-    return features()
+    return (
+        convert_to_windows(
+            example, labels, max_seq_length, tokenizer, doc_stride
+        )
+        for example in examples
+    )
 
 
 def require_special_tokens(
@@ -711,24 +762,27 @@ def describe_example(
     labels: Sequence[str],
     max_seq_length: int,
     tokenizer: Tokenizer,
+    doc_stride: int | None = None,
 ) -> str:
     """One example and what becomes of it, for the log."""
-    packed = pack_example(example, max_seq_length, tokenizer)
-    features = convert_single_example(
-        example, labels, max_seq_length, tokenizer
-    )
-    used = len(packed.tokens)
-    everything = pack_example(example, 10**9, tokenizer)
-    cut = len(everything.tokens) - used
+    windows, cut = pack_example(example, max_seq_length, tokenizer, doc_stride)
+    first = windows[0]
+    features = convert_to_windows(
+        example, labels, max_seq_length, tokenizer, doc_stride
+    )[0]
+    used = len(first.tokens)
     ids = " ".join(map(str, features.input_ids[:used]))
     lines = [
         f"guid: {example.guid}",
         f"text_a: {example.text_a}",
         f"text_b: {example.text_b}" if example.text_b else "",
-        f"tokens: {' '.join(packed.tokens)}",
+        f"windows: {len(windows)}, doc_stride={doc_stride}; of the first one:"
+        if len(windows) > 1
+        else "",
+        f"tokens: {' '.join(first.tokens)}",
         f"input_ids: {ids}",
-        f"segment_ids: {packed.segment_ids.count(0)} times 0, "
-        f"{packed.segment_ids.count(1)} times 1",
+        f"segment_ids: {first.segment_ids.count(0)} times 0, "
+        f"{first.segment_ids.count(1)} times 1",
         f"length: {used} of max_seq_length={max_seq_length}"
         + (f"; {count_of(cut, 'token')} cut off" if cut else ""),
         f"label: {example.label} (id {features.label_id})",
@@ -736,7 +790,90 @@ def describe_example(
     return "\n".join(line for line in lines if line)
 
 
+class Truncation:
+    """How much of a set of examples was cut off, counted as it is made."""
+
+    def __init__(self) -> None:
+        self.num_examples = 0
+        self.num_cut_examples = 0
+        self.num_cut = 0
+
+    def add(self, windows: Sequence[InputFeatures]) -> None:
+        """Counts one example, by its windows."""
+        cut = windows[0].num_cut
+        self.num_examples += 1
+        self.num_cut_examples += cut > 0
+        self.num_cut += cut
+
+    def log(self, max_seq_length: int, doc_stride: int | None = None) -> None:
+        """Says it in one line: a notice if nothing was lost, else a warning."""
+        if not self.num_cut:
+            _LOGGER.info(
+                "Nothing was cut off: 0 of %d examples, 0 word pieces.",
+                self.num_examples,
+            )
+            return
+        advice = (
+            "A higher max_seq_length loses less, --doc_stride nothing."
+            if doc_stride is None
+            else "The shorter text of a pair has half of a window at most."
+        )
+        _LOGGER.warning(
+            "%d of %d examples are longer than max_seq_length=%d: %s cut off. "
+            "%s",
+            self.num_cut_examples,
+            self.num_examples,
+            max_seq_length,
+            count_of(self.num_cut, "word piece"),
+            advice,
+        )
+
+
 # ----------------------------------------------------------- how good it is
+
+# How `pool_windows` makes one row of logits out of several.
+WINDOW_POOLINGS: Mapping[str, Callable[..., np.ndarray]] = {
+    "mean": np.mean,
+    "max": np.max,
+}
+
+
+def pool_windows(
+    batches: Iterable[tuple[Mapping[str, np.ndarray], np.ndarray]],
+    num_windows: Sequence[int],
+    pooling: str,
+    batch_size: int,
+) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
+    """One row of logits for each example, out of those of its windows.
+
+    Args:
+        batches: pairs of features, of which `label_ids` [B] is used, and logits
+            [B, L], of windows in the order of their examples. What only fills
+            up a batch comes last.
+        num_windows: how many windows each example has.
+        pooling: one of `WINDOW_POOLINGS`, taken for each label.
+        batch_size: how many examples to give at once.
+
+    Yields:
+        Pairs of `label_ids` and `is_real_example` [B], and logits [B, L].
+    """
+    pool = WINDOW_POOLINGS[pooling]
+    rows = (
+        row
+        for features, logits in batches
+        for row in zip(features["label_ids"], logits)
+    )
+    for start in range(0, len(num_windows), batch_size):
+        label_ids, pooled = [], []
+        for count in num_windows[start : start + batch_size]:
+            labels, logits = zip(*itertools.islice(rows, count))
+            label_ids.append(labels[0])
+            pooled.append(pool(np.stack(logits), axis=0))
+        features = {
+            "label_ids": np.stack(label_ids),
+            "is_real_example": np.ones(len(label_ids), np.int32),
+        }
+        yield features, np.stack(pooled)
 
 
 def evaluate(

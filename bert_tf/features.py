@@ -7,6 +7,7 @@ the task modules; files and TensorFlow in `records.py`.
 
 import dataclasses
 import random
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -26,6 +27,8 @@ class InputFeatures:
         segment_ids: 0 for [CLS] A [SEP], 1 for B [SEP], 0 for padding.
         label_id: place of the label in the task's list of labels.
         is_real_example: false for one that only fills up a batch.
+        num_cut: tokens that were cut off to make it fit; of several windows,
+            the first one tells it of the whole example.
     """
 
     input_ids: list[int]
@@ -33,6 +36,7 @@ class InputFeatures:
     segment_ids: list[int]
     label_id: int = 0
     is_real_example: bool = True
+    num_cut: int = 0
 
 
 class PaddingInputExample:
@@ -132,6 +136,146 @@ def truncate_and_pack(
     if not tokens_b:
         return pack_tokens(tokens_a[:room])
     return pack_tokens(*truncate_seq_pair(tokens_a, tokens_b, room))
+
+
+class DocSpan(NamedTuple):
+    """Part of a document: its first piece, and how many pieces."""
+
+    start: int
+    length: int
+
+
+def split_document(
+    num_pieces: int, max_length: int, doc_stride: int
+) -> list[DocSpan]:
+    """Overlapping parts of at most `max_length`, `doc_stride` apart."""
+    spans: list[DocSpan] = []
+    start = 0
+    while start < num_pieces:
+        length = min(num_pieces - start, max_length)
+        spans.append(DocSpan(start, length))
+        if start + length == num_pieces:
+            break
+        start += min(length, doc_stride)
+    return spans
+
+
+def find_max_context(spans: Sequence[DocSpan], num_pieces: int) -> list[int]:
+    """For each piece, the number of the span where most is around it.
+
+    That is, as in the original, where the lesser of what is left and right of
+    it is greatest; a hundredth of the span's length decides between equals,
+    then the earlier span.
+    """
+    best_score = [-1.0] * num_pieces
+    best_span = [0] * num_pieces
+    for number, (start, length) in enumerate(spans):
+        for left in range(length):
+            score = min(left, length - 1 - left) + 0.01 * length
+            if score > best_score[start + left]:
+                best_score[start + left] = score
+                best_span[start + left] = number
+    return best_span
+
+
+class PackedWindow(NamedTuple):
+    """What BERT reads of a text or a pair at once, not yet padded.
+
+    Attributes:
+        tokens: [CLS] A [SEP] (B [SEP]).
+        segment_ids: 0 for [CLS] A [SEP], 1 for B [SEP].
+        owned: the tokens that have more around them here than in any other
+            window. Those of all windows in order are the whole input.
+    """
+
+    tokens: list[str]
+    segment_ids: list[int]
+    owned: slice
+
+
+class PackedWindows(NamedTuple):
+    """A text or a pair in one window, or in several that overlap.
+
+    Attributes:
+        windows: at least one.
+        num_cut: tokens that are in none of them.
+    """
+
+    windows: list[PackedWindow]
+    num_cut: int
+
+
+def pack_windows(
+    tokens_a: Sequence[str],
+    tokens_b: Sequence[str],
+    max_seq_length: int,
+    doc_stride: int | None = None,
+) -> PackedWindows:
+    """Packs a text or a pair into windows of at most `max_seq_length`.
+
+    Of a pair that is too long for one window, the longer text is cut into
+    parts (of two equally long ones B), and the other one is in each window.
+    That one gets half of the room at most; what is over is cut off its end.
+
+    Args:
+        tokens_a: the text, or the first of a pair.
+        tokens_b: the second one; empty for a single text.
+        max_seq_length: the most tokens of a window.
+        doc_stride: how far apart windows start, in tokens of the text. They
+            leave no gap where they hold less than that. None stands for one
+            window with what fits, as `truncate_and_pack` cuts it.
+
+    Raises:
+        InputError: `max_seq_length` leaves no room for the texts.
+    """
+    whole = pack_tokens(tokens_a, tokens_b)
+    if doc_stride is None:
+        packed = truncate_and_pack(tokens_a, tokens_b, max_seq_length)
+        used = len(packed.tokens)
+        window = PackedWindow(*packed, slice(0, used))
+        return PackedWindows([window], len(whole.tokens) - used)
+    if len(whole.tokens) <= max_seq_length:
+        window = PackedWindow(*whole, slice(0, len(whole.tokens)))
+        return PackedWindows([window], 0)
+
+    least = 5 if tokens_b else 3
+    if max_seq_length < least:
+        raise InputError(
+            f"`max_seq_length` must be at least {least} with `doc_stride`: "
+            "[CLS], [SEP] and one token of each text take that much. "
+            f"Received: max_seq_length={max_seq_length}"
+        )
+    room = max_seq_length - (3 if tokens_b else 2)
+    cuts_a = len(tokens_a) > len(tokens_b)
+    text, other = (tokens_a, tokens_b) if cuts_a else (tokens_b, tokens_a)
+    kept = other[: room // 2]
+    spans = split_document(len(text), room - len(kept), doc_stride)
+    # In order: where a later window is best, no earlier one is further on.
+    best = find_max_context(spans, len(text))
+    front = 1 if cuts_a else len(kept) + 2
+    windows = []
+    for number, (start, length) in enumerate(spans):
+        part = text[start : start + length]
+        packed = pack_tokens(part, kept) if cuts_a else pack_tokens(kept, part)
+        # What is in every window goes with the end of the text next to it.
+        first, stop = 0, len(packed.tokens)
+        if number > 0:
+            first = front + bisect_left(best, number) - start
+        if number < len(spans) - 1:
+            stop = front + bisect_right(best, number) - start
+        windows.append(PackedWindow(*packed, slice(first, stop)))
+    return PackedWindows(windows, len(other) - len(kept))
+
+
+def require_stride(doc_stride: int | None, max_seq_length: int) -> None:
+    """Raises `InputError` unless windows of a text overlap or touch."""
+    room = max_seq_length - 2
+    if doc_stride is not None and not 1 <= doc_stride <= room:
+        raise InputError(
+            f"`--doc_stride` must be at least 1 and at most {room}, which is "
+            f"what a window of --max_seq_length={max_seq_length} holds beside "
+            f"[CLS] and [SEP]. Received: --doc_stride={doc_stride}"
+        )
 
 
 def pad_to_length(values: Sequence[Any], length: int, padding: Any = 0) -> list:

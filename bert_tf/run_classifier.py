@@ -11,6 +11,14 @@ The original's run_classifier.py: same flags, same files in the output folder.
 
 Your own data: --task_name=tsv with train.tsv, dev.tsv and test.tsv (or .csv,
 .jsonl) in --data_dir, and --text_a_col, --text_b_col, --label_col.
+
+Long texts: --doc_stride=N reads all of them, in windows of --max_seq_length
+that start N word pieces apart. The record files hold windows then. Training
+takes each one for an example with its text's label, and epochs go over windows;
+results have one line for each text, of the mean of its windows' logits
+(--window_pooling=max: of the highest for each label). Of a pair, the longer
+text is cut into windows, and the other one is in all of them. Without
+--doc_stride what is over is cut off. The log says how much is lost.
 """
 
 import math
@@ -104,6 +112,19 @@ def define_flags(values):
         "With --task_name=tsv: whether the files start with a header. [auto]",
         flag_values=values,
     )
+    integer(
+        "doc_stride",
+        None,
+        "Read long texts in windows that start so many word pieces apart. "
+        "[none: what is over is cut off]",
+    )
+    flags.DEFINE_enum(
+        "window_pooling",
+        "mean",
+        list(classification.WINDOW_POOLINGS),
+        "With --doc_stride: how the logits of a text's windows become one.",
+        flag_values=values,
+    )
     boolean(
         "jit_compile",
         False,
@@ -142,7 +163,8 @@ def main(flags):
     train_examples = dev_examples = test_examples = None
     if flags.do_train:
         train_examples = task.get_train_examples(flags.data_dir)
-        count_steps(flags, len(train_examples))
+        if flags.doc_stride is None:
+            count_steps(flags, len(train_examples))
     if flags.do_eval:
         dev_examples = task.get_dev_examples(flags.data_dir)
     if flags.do_predict:
@@ -205,7 +227,18 @@ def check_flags(flags):
         raise InputError(
             f"Cannot use sequence length {flags.max_seq_length} because the "
             "BERT model was only trained up to sequence length "
-            f"{config.max_position_embeddings}: lower --max_seq_length."
+            f"{config.max_position_embeddings}: lower --max_seq_length. "
+            "--doc_stride reads longer texts in windows, and extend_positions "
+            "makes a model with more positions."
+        )
+    features.require_stride(flags.doc_stride, flags.max_seq_length)
+    if (
+        flags.doc_stride is None
+        and not flags["window_pooling"].using_default_value
+    ):
+        raise InputError(
+            "`--window_pooling` needs --doc_stride, without which there are no "
+            f"windows. Received: --window_pooling={flags.window_pooling}"
         )
     command_line.require_positive(
         flags,
@@ -228,6 +261,8 @@ def check_flags(flags):
 
 def count_steps(flags, num_examples):
     """The number of steps to train: the original's, rounded down.
+
+    With --doc_stride, the windows are the examples.
 
     Raises:
         InputError: it is 0.
@@ -280,9 +315,9 @@ class Classification:
         The seed decides the order of the examples.
         """
         flags, size = self.flags, self.flags.train_batch_size
-        num_steps = count_steps(flags, len(examples))
-        file = self._write_records("train.tf_record", examples)
-        self._log("Running training", len(examples), size)
+        file, num_windows = self._write_records("train.tf_record", examples)
+        num_steps = count_steps(flags, sum(num_windows))
+        self._log("Running training", num_windows, size)
         logging.info("  Num steps = %d", num_steps)
         return training.train(
             self.model,
@@ -348,47 +383,74 @@ class Classification:
 
     def _run(self, name, examples, batch_size, label):
         """Pairs of features and outputs of every batch."""
-        count = len(examples)
-        if self.flags.use_tpu:
+        flags = self.flags
+        file, num_windows = self._write_records(
+            name,
+            examples,
             # A TPU needs batches of one size.
-            examples = features.pad_examples(examples, batch_size)
-        file = self._write_records(name, examples)
-        self._log(f"Running {label.lower()}", count, batch_size)
+            multiple_of=batch_size if flags.use_tpu else 1,
+        )
+        self._log(f"Running {label.lower()}", num_windows, batch_size)
         dataset = records.evaluation_batches(
             [file],
             self.schema,
             batch_size,
-            drop_remainder=self.flags.use_tpu,
+            drop_remainder=flags.use_tpu,
         )
         batches = training.predict(self.model, dataset, self.strategy)
-        return counted(batches, count, label, batch_size)
-
-    def _write_records(self, name, examples):
-        path = os.path.join(self.flags.output_dir, name)
-        length = self.flags.max_seq_length
-        for example in examples[:5]:
-            if isinstance(example, classification.InputExample):
-                logging.info(
-                    "*** Example ***\n%s",
-                    classification.describe_example(
-                        example, self.labels, length, self.tokenizer
-                    ),
-                )
-        rows = classification.convert_examples(
-            examples, self.labels, length, self.tokenizer
+        batches = counted(batches, sum(num_windows), label, batch_size)
+        if flags.doc_stride is None:
+            return batches
+        pooled = classification.pool_windows(
+            ((batch, out["logits"]) for batch, out in batches),
+            num_windows,
+            flags.window_pooling,
+            batch_size,
         )
-        rows = counted(rows, len(examples), f"Writing {path}")
+        return ((batch, {"logits": logits}) for batch, logits in pooled)
+
+    def _write_records(self, name, examples, multiple_of=1):
+        """Writes all windows; returns the path, and how many each example has.
+
+        Without --doc_stride the one window is the example.
+        """
+        path = os.path.join(self.flags.output_dir, name)
+        length, doc_stride = self.flags.max_seq_length, self.flags.doc_stride
+        how = (self.labels, length, self.tokenizer, doc_stride)
+        for example in examples[:5]:
+            logging.info(
+                "*** Example ***\n%s",
+                classification.describe_example(example, *how),
+            )
+        truncation = classification.Truncation()
+        num_windows = []
+
+        def rows():
+            converted = classification.convert_examples_to_windows(
+                examples, *how
+            )
+            label = f"Writing {path}"
+            for windows in counted(converted, len(examples), label):
+                truncation.add(windows)
+                num_windows.append(len(windows))
+                yield from windows
+            for _ in range(-sum(num_windows) % multiple_of):
+                yield features.padding_features(length)
+
         records.write_records(
             path,
-            map(records.classifier_values, rows),
+            map(records.classifier_values, rows()),
             self.schema,
             self.config.vocab_size,
         )
-        return path
+        truncation.log(length, doc_stride)
+        return path, num_windows
 
-    def _log(self, title, num_examples, batch_size):
+    def _log(self, title, num_windows, batch_size):
         logging.info("***** %s *****", title)
-        logging.info("  Num examples = %d", num_examples)
+        logging.info("  Num examples = %d", len(num_windows))
+        if self.flags.doc_stride is not None:
+            logging.info("  Num windows = %d", sum(num_windows))
         logging.info("  Batch size = %d", batch_size)
 
 

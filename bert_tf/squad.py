@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from bert_tf import features
 from bert_tf.errors import InputError
+from bert_tf.features import DocSpan, find_max_context, split_document
 from bert_tf.tables import count_of, quote
 from bert_tf.tokenization import FullTokenizer
 
@@ -382,46 +383,6 @@ def _require_unique_ids(path: str, examples: Iterable[SquadExample]) -> None:
 
 
 # -------------------------------------------------------------------- windows
-
-
-class DocSpan(NamedTuple):
-    """Part of a document: its first piece, and how many pieces."""
-
-    start: int
-    length: int
-
-
-def split_document(
-    num_pieces: int, max_length: int, doc_stride: int
-) -> list[DocSpan]:
-    """Overlapping parts of at most `max_length`, `doc_stride` apart."""
-    spans: list[DocSpan] = []
-    start = 0
-    while start < num_pieces:
-        length = min(num_pieces - start, max_length)
-        spans.append(DocSpan(start, length))
-        if start + length == num_pieces:
-            break
-        start += min(length, doc_stride)
-    return spans
-
-
-def find_max_context(spans: Sequence[DocSpan], num_pieces: int) -> list[int]:
-    """For each piece, the number of the span where most is around it.
-
-    That is, as in the original, where the lesser of what is left and right of
-    it is greatest; a hundredth of the span's length decides between equals,
-    then the earlier span.
-    """
-    best_score = [-1.0] * num_pieces
-    best_span = [0] * num_pieces
-    for number, (start, length) in enumerate(spans):
-        for left in range(length):
-            score = min(left, length - 1 - left) + 0.01 * length
-            if score > best_score[start + left]:
-                best_score[start + left] = score
-                best_span[start + left] = number
-    return best_span
 
 
 def improve_answer_span(
