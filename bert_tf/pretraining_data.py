@@ -437,6 +437,8 @@ class Instances:
     def __init__(self, documents: Documents, settings: Settings):
         self.documents = documents
         self.settings = settings
+        vocab = documents.vocab
+        self._words = np.fromiter(vocab.values(), np.int32, len(vocab))
         # Of each example: start and length of A, start and length of B.
         self._spans = array("q")
         self._is_random_next = bytearray()
@@ -594,8 +596,7 @@ class Instances:
         positions[~used] = 0
         replacements = all_replacements.take(first + order, mode="clip")
         labels = np.take_along_axis(ids, positions, axis=1) * used
-        words = np.fromiter(vocab.values(), np.int32, len(vocab))
-        new = words.take(replacements, mode="clip")
+        new = self._words.take(replacements, mode="clip")
         new[replacements == MASKED] = vocab["[MASK]"]
         changed = used & (replacements != KEPT)
         rows, slots = np.nonzero(changed)
