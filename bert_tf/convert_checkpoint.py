@@ -294,6 +294,11 @@ def to_hf(
 
 def _hf_config(config, head, hidden_act):
     ours = config.to_dict()
+    if config.attention_direction() == "left_to_right":
+        raise InputError(
+            "A model with directionality=left_to_right cannot be converted: "
+            "transformers' BERT would attend in both directions."
+        )
     act = (config.hidden_act or "linear").lower()
     if hidden_act is None:
         hidden_act = ACTIVATION_TO_HF[act]
@@ -437,12 +442,14 @@ def _config_from_hf(hf_config, config_file, hidden_act, ignore_layer_norm_eps):
     ours = {
         key: hf_config.get(key, default) for key, default in HF_DEFAULTS.items()
     }
-    # Of no effect in either, but released configs have them.
+    # Of no effect in transformers, but released configs have them.
     ours |= {
         key: value
         for key, value in hf_config.items()
-        if key.startswith("pooler_") or key == "directionality"
+        if key.startswith("pooler_")
     }
+    if "directionality" in hf_config:
+        ours["directionality"] = "bidi"
     if hidden_act is not None:
         get_activation(hidden_act)
         ours["hidden_act"] = hidden_act

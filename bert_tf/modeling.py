@@ -67,8 +67,9 @@ class BertConfig:
             they are cut at two deviations.
 
     One more key of the file has a meaning here: `directionality`, "bidi" in the
-    files of released models. With "left_to_right" no token attends to later
-    ones (the paper's ablation).
+    files of released models. With "left_to_right" tokens attend to themselves
+    and to what is before them only; `pooled_output`, of the first token, is
+    then the same for every text.
 
     Raises:
         InputError: a value is of the wrong kind or out of range; names the key.
@@ -190,7 +191,7 @@ class BertConfig:
 
     def attention_direction(self):
         """One of `DIRECTIONS`; "bidi" where the file does not say."""
-        return getattr(self, "directionality", DIRECTIONS[0])
+        return getattr(self, "directionality", None) or DIRECTIONS[0]
 
 
 def _is_number(value, low, high):

@@ -7,6 +7,7 @@ it is. Weights have the names of the original's checkpoints.
 
 import keras
 
+from bert_tf.errors import InputError
 from bert_tf.heads import ClassifierHead, PretrainingHeads, SpanHead
 from bert_tf.modeling import BertModel
 
@@ -55,7 +56,17 @@ def pretraining(
 def classifier(
     config, num_labels, seq_length=None, use_one_hot_embeddings=False
 ):
-    """BERT with one linear layer over the pooled output: logits [B, L]."""
+    """BERT with one linear layer over the pooled output: logits [B, L].
+
+    Raises:
+        InputError: the model attends from left to right. The first token, which
+            is pooled, then sees no other.
+    """
+    if config.attention_direction() == "left_to_right":
+        raise InputError(
+            "A model with directionality=left_to_right cannot classify texts: "
+            "[CLS], which is pooled, sees nothing but itself."
+        )
     inputs = integer_inputs(ENCODER_INPUTS, seq_length)
     bert = BertModel(config, use_one_hot_embeddings)(*inputs.values())
     logits = ClassifierHead(config, num_labels)(bert["pooled_output"])

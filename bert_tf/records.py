@@ -16,6 +16,7 @@ import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import tensorflow as tf
+from absl import logging
 from google.protobuf.message import DecodeError
 
 from bert_tf.errors import InputError
@@ -249,9 +250,10 @@ def check_records(
 
     Raises:
         InputError: names file, record number from 1, feature, and what was
-            required and found; or a file that is missing, empty, cut off or
-            no TFRecord file.
+            required and found; or a file that is missing, cut off or no
+            TFRecord file; or that all files are empty.
     """
+    are_empty = []
     for path in files:
         number = 0
         for number, serialized in enumerate(_serialized(path), start=1):
@@ -261,7 +263,13 @@ def check_records(
             if not whole:
                 break
         if not number:
-            raise InputError(f"{path} must hold records. It has none")
+            are_empty.append(path)
+    if len(are_empty) == len(files):
+        raise InputError(
+            f"{', '.join(are_empty)} must hold records. It has none"
+        )
+    for path in are_empty:
+        logging.warning("%s holds no records.", path)
 
 
 @contextlib.contextmanager
@@ -299,6 +307,8 @@ def _serialized(path: str) -> Iterator[bytes]:
             if number
             else "is it a TFRecord file, and not compressed?"
         )
+        if path.endswith(".json"):
+            reason = "it lists what the shards beside it hold: leave it out"
         raise InputError(
             f"{path} cannot be read after record {number}: {reason} "
             f"({str(error.message).split(' [Op:')[0]})"
@@ -379,7 +389,6 @@ def training_batches(
             tf.data.TFRecordDataset,
             cycle_length=min(files_at_once, len(files)),
         )
-    # Not reshuffled when iterated again: a dataset stands for one stream.
     records = records.shuffle(
         SHUFFLE_BUFFER, seed=seed, reshuffle_each_iteration=False
     )

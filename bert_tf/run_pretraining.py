@@ -97,14 +97,15 @@ def define_flags(values):
         False,
         "Draw new masks in each epoch, instead of the masks in the records "
         "(which create_pretraining_data makes --dupe_factor times). Needs "
-        "--vocab_file.",
+        "--vocab_file. Evaluation keeps the masks in the records.",
     )
     string("vocab_file", None, "With --mask_on_the_fly: the vocabulary.")
     number("masked_lm_prob", 0.15, "With --mask_on_the_fly: the share to mask.")
     boolean(
         "do_whole_word_mask",
         False,
-        "With --mask_on_the_fly: mask all pieces of a word together.",
+        "With --mask_on_the_fly: mask all pieces of a word together. Words are "
+        "known by `##`: those of a --word_segmenter are not in the records.",
     )
     boolean(
         "jit_compile",
@@ -191,6 +192,12 @@ def check_flags(flags):
             f"{config.max_position_embeddings}: lower --max_seq_length, here "
             "and in create_pretraining_data."
         )
+    if config.attention_direction() == "left_to_right" and flags.next_sentence:
+        raise InputError(
+            f"{flags.bert_config_file} has directionality=left_to_right: "
+            "[CLS] sees nothing but itself, and cannot tell what follows. "
+            "Give --next_sentence=false."
+        )
     for name in ("vocab_file", "masked_lm_prob", "do_whole_word_mask"):
         if flags[name].present and not flags.mask_on_the_fly:
             raise InputError(
@@ -201,7 +208,12 @@ def check_flags(flags):
 
 
 def make_masker(flags, config):
-    """What draws new masks, with the vocabulary of the flags."""
+    """What draws new masks, with the vocabulary of the flags.
+
+    Raises:
+        InputError: the vocabulary is missing, does not fit, or has no pieces
+            that go on with a word where whole words are to be masked.
+    """
     if not flags.vocab_file:
         raise InputError(
             "`--mask_on_the_fly` needs `--vocab_file`: [MASK] and what may "
@@ -212,6 +224,12 @@ def make_masker(flags, config):
         config.vocab_size, flags.vocab_file, flags.bert_config_file
     )
     vocab = tokenization.load_vocab(flags.vocab_file)
+    continued = sum(token.startswith("##") for token in vocab)
+    if flags.do_whole_word_mask and not continued:
+        raise InputError(
+            "`--do_whole_word_mask` needs a vocabulary with pieces that begin "
+            f"with `##`. {flags.vocab_file} has none."
+        )
     return masking.Masker.from_vocab(
         vocab,
         flags.vocab_file,
@@ -248,6 +266,18 @@ def tell_about_start(flags, start):
             "used, its step and optimizer state are not: training starts at "
             "step 0. To continue it, give its folder as --output_dir.",
             step,
+        )
+    if start.resumed and flags.seed is None:
+        logging.info(
+            "Without --seed the order of the records is drawn anew: some are "
+            "seen sooner again than in an undisturbed run."
+        )
+    if start.resumed and start.step * flags.train_batch_size > 10**6:
+        logging.info(
+            "Passing over the %d records of the first %d steps; this takes a "
+            "while.",
+            start.step * flags.train_batch_size,
+            start.step,
         )
 
 

@@ -38,7 +38,7 @@ ROUNDS_OF_GUESSING = 12
 # So many wrong words are named in one message.
 MOST_MISTAKES = 10
 
-_UNUSED = re.compile(r"\[unused\d+\]$")
+_UNUSED = re.compile(r"\[unused_?\d+\]$")
 
 WordCounts = Mapping[str, int]
 

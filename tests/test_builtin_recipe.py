@@ -86,7 +86,9 @@ def test_recipe_makes_a_checkpoint_and_keeps_what_is_finished(tmp_path, rng):
 
     first = run_recipe(tmp_path / "out", text, config)
     assert first.returncode == 0, first.stderr
-    assert re.findall(r"^(\d)\. ", first.stdout, re.MULTILINE) == list("123456")
+    assert re.findall(r"^(\d)\. ", first.stdout, re.MULTILINE) == list(
+        "1234567"
+    )
     # Among some twenty words, the most frequent one is easily beaten.
     accuracy, constant = (
         float(re.search(rf"{name}.*  ([0-9.]+)$", first.stdout, re.M)[1])

@@ -423,6 +423,12 @@ def test_unknown_variables_are_refused_or_left_out(tiny, tmp_path):
     assert "Left out 1: other/kernel." in report
 
 
+def test_a_direction_that_transformers_lacks_is_refused(tiny, tmp_path):
+    edit_json(tiny / "bert_config.json", directionality="left_to_right")
+    with pytest.raises(InputError, match="would attend in both directions"):
+        to_hf(tiny, tmp_path / "hf")
+
+
 def test_two_heads_in_a_file_need_a_choice(tiny, tmp_path):
     values = stored(tiny)
     values |= {"output_weights": np.zeros((2, 64)), "output_bias": np.zeros(2)}

@@ -223,6 +223,48 @@ def run(case):
     return outputs, logits
 
 
+def test_from_left_to_right_no_token_sees_later_ones(rng):
+    config = read_config(TINY.parent, directionality="left_to_right")
+    bert = BertModel(config)
+    assign(bert.weights, read_variables(TINY))
+    ids = rng.integers(0, 1027, size=(2, 9))
+    changed = ids.copy()
+    changed[:, 5] = (changed[:, 5] + 1) % 1027
+
+    before, after = (
+        np.array(bert(x, np.ones_like(x))["sequence_output"])
+        for x in (ids, changed)
+    )
+
+    np.testing.assert_array_equal(after[:, :5], before[:, :5])
+    for place in range(5, 9):
+        assert np.abs(after[:, place] - before[:, place]).max() > 1e-3
+    # A text that ends there is encoded alike: nothing else has changed.
+    cut = bert(ids[:, :5], np.ones((2, 5), int))["sequence_output"]
+    np.testing.assert_allclose(cut, before[:, :5], atol=1e-5)
+
+
+def test_the_last_token_sees_the_same_in_both_directions(rng):
+    ids = rng.integers(0, 1027, size=(2, 9))
+    config = read_config(TINY.parent, num_hidden_layers=1)
+    values = read_variables(TINY)
+
+    outputs = []
+    for direction in ("bidi", "left_to_right"):
+        config.directionality = direction
+        bert = BertModel(config)
+        assign(bert.weights, values)
+        outputs.append(np.array(bert(ids)["sequence_output"]))
+
+    np.testing.assert_allclose(outputs[0][:, -1], outputs[1][:, -1], atol=1e-6)
+    assert np.abs(outputs[0][:, 0] - outputs[1][:, 0]).max() > 1e-2
+
+
+def test_an_unknown_direction_is_an_error():
+    with pytest.raises(InputError, match=r"directionality.*'right_to_left'"):
+        read_config(TINY.parent, directionality="right_to_left")
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["case"])
 def test_model_computes_what_the_original_did(case):
     outputs, logits = run(case)

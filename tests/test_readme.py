@@ -10,7 +10,12 @@ import sys
 import pytest
 from absl import flags
 
-from bert_tf import create_pretraining_data, records, run_classifier
+from bert_tf import (
+    create_pretraining_data,
+    records,
+    run_classifier,
+    run_pretraining,
+)
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -86,6 +91,30 @@ def test_the_pretraining_data_command_writes_whole_records(
 
 
 @pytest.mark.slow
+def test_the_pretraining_command_trains_and_evaluates(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    replaced = {
+        "/tmp/tf_examples.tfrecord": tmp_path / "tf_examples.tfrecord",
+        "/tmp/pretraining_output": tmp_path / "out",
+    }
+    data = command("bert_tf.create_pretraining_data", **replaced)
+    run(create_pretraining_data, data)
+
+    arguments = command("bert_tf.run_pretraining", **replaced)
+    run(run_pretraining, [*arguments, "--max_eval_steps=2"])
+
+    results = (tmp_path / "out" / "eval_results.txt").read_text().splitlines()
+    assert [line.split(" = ")[0] for line in results] == [
+        "global_step",
+        "loss",
+        "masked_lm_accuracy",
+        "masked_lm_loss",
+        "next_sentence_accuracy",
+        "next_sentence_loss",
+    ]
+
+
+@pytest.mark.slow
 def test_quickstart_learns_the_sample_reviews(tmp_path):
     if not os.path.exists(os.path.join(sys.prefix, "installed.lock")):
         pytest.skip("this environment was not made by run_scripts/setup.sh")
@@ -96,8 +125,11 @@ def test_quickstart_learns_the_sample_reviews(tmp_path):
         text=True,
         check=True,
     )
-    (accuracy,) = re.findall(r"eval_accuracy = (\S+)", done.stdout)
+    (accuracy,) = re.findall(r" eval_accuracy = (\S+)", done.stdout)
     assert float(accuracy) > 0.9
-    predicted = (tmp_path / "out" / "test_predictions.txt").read_text().split()
+    results = (tmp_path / "out/pretraining/eval_results.txt").read_text()
+    assert "masked_lm_accuracy" in results
+    reviews = tmp_path / "out" / "reviews"
+    predicted = (reviews / "test_predictions.txt").read_text().split()
     assert len(predicted) == 20
     assert set(predicted) <= {"positive", "negative"}

@@ -372,6 +372,23 @@ def test_what_is_no_record_file_is_named(tmp_path, content, message):
         check_records([str(path)], ONE_NUMBER)
 
 
+def test_one_empty_file_among_others_is_told(tmp_path, caplog):
+    (tmp_path / "empty").write_bytes(b"")
+    files = [str(tmp_path / "empty"), *write_numbers(tmp_path / "a", 3)]
+
+    check_records(files, ONE_NUMBER)
+
+    assert f"{tmp_path}/empty holds no records" in caplog.text
+
+
+def test_the_list_of_shards_is_no_record_file(tmp_path):
+    path = tmp_path / "examples.tfrecord.json"
+    path.write_text('{"shards": [{"documents": 3, "sentences": 8}]}')
+
+    with pytest.raises(InputError, match=r"lists what the shards .* leave it"):
+        check_records([str(path)], ONE_NUMBER)
+
+
 def test_a_folder_is_no_record_file(tmp_path):
     with pytest.raises(InputError, match="must be a file of records, but is"):
         check_records([str(tmp_path)], ONE_NUMBER)
@@ -501,12 +518,46 @@ def test_one_dataset_gives_the_same_stream_twice(tmp_path):
     assert numbers(batches, 10) == numbers(batches, 10)
 
 
+@pytest.mark.parametrize("files_at_once", [1, 4])
 @pytest.mark.parametrize("start_step", [1, 7, 40])
-def test_training_resumes_where_it_would_have_been(tmp_path, start_step):
-    files = write_numbers(tmp_path / "a", 30)
-    whole = numbers(training_batches(files, ONE_NUMBER, 8, seed=3), 50)
-    resumed = training_batches(files, ONE_NUMBER, 8, 3, start_step)
-    assert numbers(resumed, 50 - start_step) == whole[start_step:]
+def test_training_resumes_where_it_would_have_been(
+    tmp_path, start_step, files_at_once
+):
+    files = write_six_files(tmp_path)
+
+    def batches(step):
+        return training_batches(
+            files, ONE_NUMBER, 8, 3, step, files_at_once=files_at_once
+        )
+
+    whole = numbers(batches(0), 50)
+    assert numbers(batches(start_step), 50 - start_step) == whole[start_step:]
+
+
+def write_six_files(folder):
+    """Of 10, 20, ... 60 records, numbers from 1000, 2000, ... 6000 on."""
+    files = []
+    for number in range(1, 7):
+        path = str(folder / f"{number}.tfrecord")
+        rows = range(1000 * number, 1010 * number)
+        write_records(path, ({"number": [n]} for n in rows), ONE_NUMBER)
+        files.append(path)
+    return files
+
+
+def test_files_in_turns_give_all_records_of_an_epoch_mixed(tmp_path):
+    files = write_six_files(tmp_path)
+    batches = training_batches(files, ONE_NUMBER, 10, 3, files_at_once=4)
+
+    order = [n for batch in numbers(batches, 210) for n in batch]
+
+    # 2,100 draws are ten epochs of 210, but for what the turns have ahead and
+    # the buffer of 100 still holds.
+    counts = collections.Counter(order)
+    assert len(counts) == 210
+    assert set(counts.values()) <= {8, 9, 10, 11, 12}
+    # Not one file after the other: the first batches have several.
+    assert len({n // 1000 for n in order[:30]}) >= 3
 
 
 @pytest.mark.slow

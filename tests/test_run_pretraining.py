@@ -236,7 +236,7 @@ def test_training_on_few_records_learns_them(tmp_path, records_file):
     assert "global_step = 60" in lines
 
 
-def test_several_files_are_mixed(tmp_path, records_file, log):
+def test_files_are_listed_in_sorted_order(tmp_path, records_file, log):
     for name in ("a.tfrecord", "b.tfrecord"):
         shutil.copy(records_file, tmp_path / name)
 
@@ -370,6 +370,29 @@ def test_ids_beyond_the_vocabulary_are_named(tmp_path, records_file):
             num_train_steps=60,
             num_warmup_steps=0,
         )
+
+
+def test_a_direction_in_which_cls_sees_nothing_needs_no_next_sentence(
+    tmp_path, records_file
+):
+    config = json.loads((TINY / "bert_config.json").read_text())
+    file = tmp_path / "left_to_right.json"
+    file.write_text(json.dumps({**config, "directionality": "left_to_right"}))
+    flags = {"bert_config_file": file, "init_checkpoint": TINY}
+
+    with pytest.raises(InputError, match="Give --next_sentence=false"):
+        run(records_file, tmp_path / "out", do_eval=True, **flags)
+    run(
+        records_file,
+        tmp_path / "out",
+        do_eval=True,
+        next_sentence=False,
+        max_eval_steps=2,
+        **flags,
+    )
+
+    results = (tmp_path / "out" / "eval_results.txt").read_text()
+    assert "masked_lm_loss" in results
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,11 @@ if [ ! -e "$folder/checkpoint/vocab.txt" ]; then
         --vocab_size="$vocab_size" --num_unused="$NUM_UNUSED" \
         --do_lower_case=true
 fi
+if [ -e "$folder/checkpoint/bert_config.json" ] &&
+    ! cmp "$CONFIG" "$folder/checkpoint/bert_config.json"; then
+    echo "$folder has a model of another config: use another folder." >&2
+    exit 1
+fi
 cp "$CONFIG" "$folder/checkpoint/bert_config.json"
 
 create=(
@@ -104,9 +109,11 @@ if [ ! -e "$last.index" ]; then
         --save_checkpoints_steps=500
 fi
 
-if [ ! -e "$prefix.index" ]; then
+if [ ! "$prefix.index" -nt "$last.index" ]; then
     echo "6. Weights alone, without the optimizer's state."
-    "$PYTHON" -m bert_tf.convert_checkpoint strip "$last" --output "$prefix"
+    "$PYTHON" -m bert_tf.convert_checkpoint strip "$last" --output "$prefix" \
+        --overwrite
+    rm -rf "$folder/heldout"
 fi
 
 if [ ! -e "$folder/heldout/eval_results.txt" ]; then
