@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from absl import flags
 
-from bert_tf import command_line, language_model, masked_text
+from bert_tf import command_line, language_model, loading, masked_text
 from bert_tf.errors import InputError
 
 
@@ -58,7 +58,7 @@ def fill_masks(model, texts, top_k=5):
     """
     model.require_masked_lm()
     number = 0
-    for batch in language_model.batched(texts, model.batch_size):
+    for batch in loading.batched(texts, model.batch_size):
         queries = []
         for text in batch:
             number += 1
@@ -104,7 +104,7 @@ def main(flags):
     command_line.require_positive(flags, "top_k")
     texts = language_model.read_texts(flags)
     model = language_model.from_flags(flags)
-    with language_model.open_output(flags) as write:
+    with loading.open_output(flags) as write:
         for text, masks in fill_masks(model, texts, flags.top_k):
             write(show(text, masks), as_dict(text, masks))
 

@@ -26,7 +26,13 @@ from typing import NamedTuple
 
 from absl import logging
 
-from bert_tf import command_line, features, language_model, masked_text
+from bert_tf import (
+    command_line,
+    features,
+    language_model,
+    loading,
+    masked_text,
+)
 from bert_tf.errors import InputError
 from bert_tf.feature_extraction import split_pair
 
@@ -181,7 +187,7 @@ def main(flags):
     model = language_model.from_flags(flags)
     num_pieces = num_cut_pairs = 0
     log_likelihood = 0.0
-    with language_model.open_output(flags) as write:
+    with loading.open_output(flags) as write:
         for line, score in score_lines(model, lines):
             write(
                 f"{line}\n  {score.show()}", {"text": line, **score.as_dict()}
@@ -207,7 +213,7 @@ def main(flags):
 
 def score_lines(model, lines):
     """Pairs of a line, `A` or `A ||| B`, and its score, in order."""
-    for batch in language_model.batched(lines, model.batch_size):
+    for batch in loading.batched(lines, model.batch_size):
         pairs = [split_pair(line) for line in batch]
         texts = iter(score_texts(model, [a for a, b in pairs if not b]))
         follows = iter(score_pairs(model, [pair for pair in pairs if pair[1]]))

@@ -199,7 +199,7 @@ def predict(
     Raises:
         InputError: logits that are not numbers.
     """
-    _require_finite(example, logits)
+    require_finite(example.qas_id, logits)
     spans: list[Span] = []
     for window, scores in zip(windows, logits, strict=True):
         spans += find_spans(
@@ -232,11 +232,12 @@ def predict(
     return Prediction(example.qas_id, best.text, nbest, odds)
 
 
-def _require_finite(example: SquadExample, logits: Iterable[Logits]) -> None:
+def require_finite(question: str, logits: Iterable[Logits]) -> None:
+    """Raises `InputError`, naming the question, for NaN or infinity."""
     for one in logits:
         if not (np.isfinite(one.start).all() and np.isfinite(one.end).all()):
             raise InputError(
-                f"The model's scores for question {quote(example.qas_id)} must "
+                f"The model's scores for question {quote(question)} must "
                 "be finite numbers. Some are not: is the checkpoint damaged, "
                 "or from a training that went wrong?"
             )
