@@ -18,28 +18,17 @@ another vocabulary. Mind that pieces are matched greedily: with the token
 `corona`, `coronation` begins with it as well.
 """
 
-import contextlib
-import os
-import shutil
-
 import numpy as np
 from absl import flags, logging
 
 from bert_tf import (
-    checkpoints,
     command_line,
-    files,
+    model_folders,
     text_files,
     tokenization,
     vocabulary,
 )
-from bert_tf.classification import LABELS_FILE
 from bert_tf.errors import InputError
-from bert_tf.modeling import BertConfig
-
-CONFIG = "bert_config.json"
-VOCAB = "vocab.txt"
-PREFIX = "bert_model.ckpt"
 
 # The variables with a row for each token.
 EMBEDDINGS = "bert/embeddings/word_embeddings"
@@ -49,24 +38,9 @@ OUTPUT_BIAS = "cls/predictions/output_bias"
 def define_flags(values):
     """Defines this script's flags on a `FlagValues`."""
     string, _, boolean, _ = command_line.definers(values)
-    string(
-        "init_checkpoint",
-        None,
-        "The checkpoint to extend: its prefix, or its folder.",
-    )
-    string("output_dir", None, "The folder to make, with the new checkpoint.")
+    model_folders.define_flags(flags, values)
     string("words", None, "New words, separated by commas.")
     string("words_file", None, "A text file of new words, one in each line.")
-    string(
-        "vocab_file",
-        None,
-        "The checkpoint's vocabulary. [vocab.txt beside it]",
-    )
-    string(
-        "bert_config_file",
-        None,
-        "The checkpoint's config. [bert_config.json beside it]",
-    )
     boolean(
         "do_lower_case",
         True,
@@ -84,8 +58,6 @@ def define_flags(values):
         "Start each word as the mean of its pieces. If false, it starts as "
         "what its [unusedN] place holds.",
     )
-    for name in ("init_checkpoint", "output_dir"):
-        flags.mark_flag_as_required(name, flag_values=values)
 
 
 def main(flags):
@@ -164,17 +136,16 @@ def extend(
             "`--mean_of_pieces` must be true with --grow=True: a new row has "
             "nothing that it could stay as."
         )
-    _check_output(output_dir)
-    reader = checkpoints.CheckpointReader(init_checkpoint)
+    model_folders.check_output(output_dir)
+    source = model_folders.find(init_checkpoint, vocab_file, bert_config_file)
+    reader, config = source.reader, source.config
     tokenization.validate_case_matches_checkpoint(do_lower_case, reader.path)
-    beside = os.path.dirname(reader.path)
-    vocab_file = vocab_file or os.path.join(beside, VOCAB)
-    config_file = bert_config_file or os.path.join(beside, CONFIG)
-    config = BertConfig.from_json_file(config_file)
-    checkpoints.check_vocab(config.vocab_size, vocab_file, config_file)
-    _check_tables(reader, config, config_file)
+    rows = config.vocab_size
+    model_folders.require_shape(reader, EMBEDDINGS, (rows, config.hidden_size))
+    if OUTPUT_BIAS in reader:
+        model_folders.require_shape(reader, OUTPUT_BIAS, (rows,))
 
-    vocab = tokenization.load_vocab(vocab_file)
+    vocab = tokenization.load_vocab(source.vocab_file)
     new_words = vocabulary.plan_words(
         words,
         vocab,
@@ -183,24 +154,18 @@ def extend(
         grow,
     )
     log_words(new_words, vocab)
-    with open(vocab_file, "rb") as file:
+    with open(source.vocab_file, "rb") as file:
         content = vocabulary.place_words(file.read(), new_words)
     if grow:
         config.vocab_size += len(new_words)
-    reader.check_data()
-    weights = _read_weights(reader)
+    weights = model_folders.read_weights(reader)
     if mean_of_pieces:
         for name in (EMBEDDINGS, OUTPUT_BIAS):
             if name in weights:
                 weights[name] = with_means(weights[name], new_words)
-    with _appearing(output_dir) as folder:
-        checkpoints.write(os.path.join(folder, PREFIX), weights)
-        with files.whole_or_nothing(os.path.join(folder, VOCAB)) as file:
-            file.write(content)
-        files.write_text(os.path.join(folder, CONFIG), config.to_json_string())
-        labels = os.path.join(beside, LABELS_FILE)
-        if os.path.exists(labels):
-            shutil.copyfile(labels, os.path.join(folder, LABELS_FILE))
+    model_folders.write(
+        output_dir, weights, content, config, source.labels_file
+    )
     return new_words
 
 
@@ -232,70 +197,6 @@ def with_means(table, new_words):
         pieces = table[list(word.pieces)]
         extended[word.id] = pieces.mean(axis=0, dtype=np.float64)
     return extended
-
-
-def _read_weights(reader):
-    """All tensors but the optimizer's and the step, by name."""
-    slots = checkpoints.optimizer_slots(reader.names)
-    if slots:
-        logging.info(
-            "Left out: %d optimizer slots and counters of %s.",
-            len(slots),
-            reader.path,
-        )
-    return {
-        name: reader.tensor(name) for name in reader.names if name not in slots
-    }
-
-
-def _check_tables(reader, config, config_file):
-    """Raises `InputError` unless the tables have a row for each token."""
-    checkpoints.check_config(config, reader.path, config_file)
-    shapes = {EMBEDDINGS: (config.vocab_size, config.hidden_size)}
-    if OUTPUT_BIAS in reader:
-        shapes[OUTPUT_BIAS] = (config.vocab_size,)
-    for name, shape in shapes.items():
-        if reader.shapes.get(name) != shape:
-            found = reader.shapes.get(name)
-            raise InputError(
-                f"{reader.path} must have `{name}` of the shape {list(shape)}. "
-                + (f"It has {list(found)}." if found else "It has none.")
-            )
-
-
-def _check_output(output_dir):
-    """Raises `InputError` where no new folder can be made."""
-    if "://" in output_dir:
-        raise InputError(
-            "`--output_dir` must be a folder on this machine. Received: "
-            f"--output_dir={output_dir}"
-        )
-    if os.path.isfile(output_dir) or (
-        os.path.isdir(output_dir) and os.listdir(output_dir)
-    ):
-        raise InputError(
-            "`--output_dir` must be a folder that is not there yet or is "
-            f"empty. Received: --output_dir={output_dir}"
-        )
-    parent = os.path.dirname(os.path.abspath(output_dir))
-    command_line.make_folder("output_dir", parent)
-
-
-@contextlib.contextmanager
-def _appearing(output_dir):
-    """A folder to write to, that gets its name once the block is done."""
-    folder = f"{os.path.abspath(output_dir)}.{os.getpid()}.incomplete"
-    try:
-        os.mkdir(folder)
-        yield folder
-        os.rename(folder, output_dir)
-    except OSError as error:
-        raise InputError(
-            f"`--output_dir`: the folder {output_dir} cannot be written: "
-            f"{error.strerror}"
-        ) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def cli():

@@ -345,7 +345,7 @@ def test_nothing_is_left_when_writing_fails(tiny, tmp_path, monkeypatch):
         pathlib.Path(f"{prefix}.half").write_text("x")
         raise InputError("disk full")
 
-    monkeypatch.setattr(script.checkpoints, "write", full)
+    monkeypatch.setattr(checkpoints, "write", full)
     with pytest.raises(InputError, match="disk full"):
         run(init_checkpoint=tiny, output_dir=tmp_path / "out", words=WORDS[0])
     assert [path.name for path in tmp_path.iterdir()] == ["in"]

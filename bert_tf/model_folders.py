@@ -1,0 +1,186 @@
+"""Folders with a checkpoint and what belongs to it, read and written whole.
+
+Comes in: a checkpoint's prefix or folder. Goes out: its config, the places of
+its vocabulary and labels, its weights; and a new folder with bert_model.ckpt,
+bert_config.json, vocab.txt and labels.txt. What happens to the weights in
+between is for the scripts that change a model: `extend_vocab.py`,
+`extend_positions.py`.
+"""
+
+import contextlib
+import dataclasses
+import os
+import shutil
+
+from absl import logging
+
+from bert_tf import checkpoints, command_line, files
+from bert_tf.classification import LABELS_FILE
+from bert_tf.errors import InputError
+from bert_tf.modeling import BertConfig
+
+CONFIG = "bert_config.json"
+VOCAB = "vocab.txt"
+PREFIX = "bert_model.ckpt"
+
+
+def define_flags(flags, values):
+    """Defines the flags that name the folder to read and the one to make.
+
+    Args:
+        flags: `absl.flags`.
+        values: a `FlagValues`.
+    """
+    string, *_ = command_line.definers(values)
+    string(
+        "init_checkpoint",
+        None,
+        "The checkpoint to extend: its prefix, or its folder.",
+    )
+    string("output_dir", None, "The folder to make, with the new checkpoint.")
+    string(
+        "vocab_file",
+        None,
+        "The checkpoint's vocabulary. [vocab.txt beside it]",
+    )
+    string(
+        "bert_config_file",
+        None,
+        "The checkpoint's config. [bert_config.json beside it]",
+    )
+    for name in ("init_checkpoint", "output_dir"):
+        flags.mark_flag_as_required(name, flag_values=values)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelFolder:
+    """An open checkpoint and what lies beside it.
+
+    Attributes:
+        reader: its `CheckpointReader`.
+        config: its `BertConfig`, which fits it.
+        config_file: where that was read.
+        vocab_file: where its vocabulary is, of as many lines as the config
+            says.
+        labels_file: where a classifier's labels are; None if there are none.
+    """
+
+    reader: checkpoints.CheckpointReader
+    config: BertConfig
+    config_file: str
+    vocab_file: str
+    labels_file: str | None
+
+
+def find(init_checkpoint, vocab_file=None, bert_config_file=None):
+    """The `ModelFolder` of a checkpoint.
+
+    Args:
+        init_checkpoint: whatever `checkpoints.find` takes.
+        vocab_file, bert_config_file: looked for beside the checkpoint when
+            None.
+
+    Raises:
+        InputError: a file is missing, or does not fit the others.
+    """
+    reader = checkpoints.CheckpointReader(init_checkpoint)
+    beside = os.path.dirname(reader.path)
+    vocab_file = vocab_file or os.path.join(beside, VOCAB)
+    config_file = bert_config_file or os.path.join(beside, CONFIG)
+    labels_file = os.path.join(beside, LABELS_FILE)
+    config = BertConfig.from_json_file(config_file)
+    checkpoints.check_vocab(config.vocab_size, vocab_file, config_file)
+    checkpoints.check_config(config, reader.path, config_file)
+    return ModelFolder(
+        reader,
+        config,
+        config_file,
+        vocab_file,
+        labels_file if os.path.exists(labels_file) else None,
+    )
+
+
+def require_shape(reader, name, shape):
+    """Raises `InputError` unless a checkpoint has a tensor of that shape."""
+    found = reader.shapes.get(name)
+    if found != shape:
+        raise InputError(
+            f"{reader.path} must have `{name}` of the shape {list(shape)}. "
+            + (f"It has {list(found)}." if found else "It has none.")
+        )
+
+
+def read_weights(reader):
+    """All tensors but the optimizer's and the step, by name.
+
+    Raises:
+        InputError: bytes are missing or damaged.
+    """
+    reader.check_data()
+    slots = checkpoints.optimizer_slots(reader.names)
+    if slots:
+        logging.info(
+            "Left out: %d optimizer slots and counters of %s.",
+            len(slots),
+            reader.path,
+        )
+    return {
+        name: reader.tensor(name) for name in reader.names if name not in slots
+    }
+
+
+def check_output(output_dir):
+    """Raises `InputError` where no new folder can be made."""
+    if "://" in output_dir:
+        raise InputError(
+            "`--output_dir` must be a folder on this machine. Received: "
+            f"--output_dir={output_dir}"
+        )
+    if os.path.isfile(output_dir) or (
+        os.path.isdir(output_dir) and os.listdir(output_dir)
+    ):
+        raise InputError(
+            "`--output_dir` must be a folder that is not there yet or is "
+            f"empty. Received: --output_dir={output_dir}"
+        )
+    parent = os.path.dirname(os.path.abspath(output_dir))
+    command_line.make_folder("output_dir", parent)
+
+
+def write(output_dir, weights, vocab, config, labels_file=None):
+    """Writes a new folder, which appears when all of it is there.
+
+    Args:
+        output_dir: as `check_output` wants it.
+        weights: tensors by name.
+        vocab: the bytes of the vocabulary.
+        config: a `BertConfig`.
+        labels_file: a file of labels to copy, if there is one.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    with _appearing(output_dir) as folder:
+        checkpoints.write(os.path.join(folder, PREFIX), weights)
+        with files.whole_or_nothing(os.path.join(folder, VOCAB)) as file:
+            file.write(vocab)
+        files.write_text(os.path.join(folder, CONFIG), config.to_json_string())
+        if labels_file:
+            shutil.copyfile(labels_file, os.path.join(folder, LABELS_FILE))
+
+
+@contextlib.contextmanager
+def _appearing(output_dir):
+    """A folder to write to, that gets its name once the block is done."""
+    folder = f"{os.path.abspath(output_dir)}.{os.getpid()}.incomplete"
+    try:
+        os.mkdir(folder)
+        yield folder
+        os.rename(folder, output_dir)
+    except OSError as error:
+        raise InputError(
+            f"`--output_dir`: the folder {output_dir} cannot be written: "
+            f"{error.strerror}"
+        ) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
