@@ -17,6 +17,14 @@ One vector for each line: --pooling=mean (or cls, max, second_to_last_mean).
 Vectors as arrays: --output_format=npz, for `numpy.load`, or tfrecord; how they
 are laid out is written in bert_tf/feature_files.py.
 
+Lines longer than --max_seq_length: --doc_stride=N reads all of them, in windows
+that start N word pieces apart. The output has each token once, as if the model
+could read lines of any length, with its vector from the window that has most
+around it (the lesser of left and right counts, as in SQuAD). [CLS], [SEP] and
+the shorter text of a pair are in every window: in front of the text that is cut
+into windows they are taken from the first one, behind it from the last.
+Poolings are over all tokens of the line; cls is the mean of the windows' [CLS].
+
 The paper's feature-based approach, where another model is trained on the
 concatenated last four layers of every token:
 
@@ -45,6 +53,7 @@ from bert_tf import (
     devices,
     feature_extraction,
     feature_files,
+    features,
     files,
     models,
     text_files,
@@ -93,6 +102,12 @@ def define_flags(values):
         "do_lower_case",
         True,
         "Lower-case the text: true for uncased models, false for cased ones.",
+    )
+    integer(
+        "doc_stride",
+        None,
+        "Read long lines in windows that start so many word pieces apart. "
+        "[none: what is over is cut off]",
     )
     integer("batch_size", 32, "Lines in a batch.")
     devices.define_tpu_flags(flags, values)
@@ -150,11 +165,17 @@ def main(flags):
     devices.log_devices(strategy)
     fixed_size = find_fixed_size(flags, strategy)
     pooling = POOLINGS[flags.pooling]
+    over_tokens = pooling.over_tokens
+    has_windows = flags.doc_stride is not None
+    # The mean and the highest of windows are not those of their line.
+    of_each = pooling
+    if has_windows and over_tokens in ("mean", "max"):
+        of_each = pooling._replace(over_tokens=None)
     model = load_model(
         lambda: feature_extractor(
             config,
             layers,
-            pooling,
+            of_each,
             use_one_hot_embeddings=flags.use_one_hot_embeddings,
         ),
         config,
@@ -162,31 +183,37 @@ def main(flags):
         strategy,
     )
     shape = tuple(model.output["values"].shape[-2:])
-    keeps_tokens = pooling.over_tokens is None
     layout = feature_files.Layout(
         num_lines=survey.num_lines,
         num_tokens=survey.num_tokens,
         shape=shape,
         layers=layers,
-        keeps_tokens=keeps_tokens,
+        keeps_tokens=over_tokens is None,
         concatenated=pooling.concatenated,
         longest_token=max(map(len, tokenizer.vocab)),
         float16=flags.float16,
     )
     batches = feature_extraction.group_by_length(
-        read_examples(ranges, tokenizer, flags.max_seq_length),
+        read_examples(flags, tokenizer, ranges),
         flags.batch_size,
         lambda example: (
-            math.prod(shape) * (len(example.tokens) if keeps_tokens else 1)
+            math.prod(shape)
+            * (len(example.tokens) if over_tokens is None else 1)
         ),
     )
     padded = (
         feature_extraction.pad_batch(batch, flags.max_seq_length, fixed_size)
         for batch in batches
     )
-    vectors = feature_extraction.in_order(
-        extract(model, padded, tokenizer, strategy, fixed_size is not None)
-    )
+    placed = extract(model, padded, tokenizer, strategy, fixed_size is not None)
+    if has_windows:
+        windows = feature_extraction.in_order(
+            (place, feature_extraction.pool_window(one, over_tokens))
+            for place, one in placed
+        )
+        vectors = feature_extraction.join_windows(windows, over_tokens)
+    else:
+        vectors = feature_extraction.in_order(placed)
     files.remove_left_overs(flags.output_file)
     open_file = feature_files.FORMATS[flags.output_format]
     num_lines = num_tokens = 0
@@ -227,6 +254,7 @@ def check_flags(flags):
             f"at most {config.max_position_embeddings}, the positions that "
             f"the model has. Received: --max_seq_length={flags.max_seq_length}"
         )
+    features.require_stride(flags.doc_stride, flags.max_seq_length)
     if flags.float16 and flags.output_format == "jsonl":
         raise InputError(
             "`--float16` needs --output_format=npz or tfrecord: JSON has six "
@@ -296,12 +324,14 @@ def find_fixed_size(flags, strategy):
     return flags.batch_size if flags.use_tpu or cores > 1 else None
 
 
-def read_examples(ranges, tokenizer, max_seq_length):
-    """An `Example` for each line of the files."""
-    for number, line in enumerate(text_files.read_lines(ranges)):
-        yield feature_extraction.make_example(
-            number, line, tokenizer, max_seq_length
-        )
+def read_examples(flags, tokenizer, ranges):
+    """An `Example` for each line of the files, or for each window of it."""
+    return feature_extraction.make_examples(
+        text_files.read_lines(ranges),
+        tokenizer,
+        flags.max_seq_length,
+        flags.doc_stride,
+    )
 
 
 def look_through(flags, config, tokenizer, ranges):
@@ -312,7 +342,7 @@ def look_through(flags, config, tokenizer, ranges):
     Raises:
         InputError: there is no line, or a bad one.
     """
-    examples = read_examples(ranges, tokenizer, flags.max_seq_length)
+    examples = read_examples(flags, tokenizer, ranges)
     first = list(itertools.islice(examples, EXAMPLES_TO_LOG))
     for example in first:
         logging.info(
@@ -329,6 +359,8 @@ def look_through(flags, config, tokenizer, ranges):
     logging.info(
         "%d lines, %d word pieces.", survey.num_lines, survey.num_tokens
     )
+    if flags.doc_stride is not None:
+        logging.info("They are read in %d windows.", survey.num_windows)
     if survey.num_cut_lines:
         logging.warning(
             "%d of %d lines are longer than --max_seq_length=%d: %d word "
@@ -424,7 +456,8 @@ def extract(model, batches, tokenizer, strategy, has_fixed_shape=False):
         has_fixed_shape: whether all batches are of one shape.
 
     Yields:
-        `Vectors`, in the order of the batches.
+        Pairs of place and `Vectors`, in the order of the batches: of the tokens
+        that an example owns.
     """
     errors = []
 
@@ -452,14 +485,15 @@ def extract(model, batches, tokenizer, strategy, has_fixed_shape=False):
         for row, line in enumerate(inputs["line"]):
             if line == PADDING_LINE:
                 continue
-            count = inputs["input_mask"][row].sum()
-            ids = inputs["input_ids"][row, :count].tolist()
+            owned = slice(inputs["first"][row], inputs["stop"][row])
+            ids = inputs["input_ids"][row, owned].tolist()
             values = outputs["values"][row]
-            yield Vectors(
+            vectors = Vectors(
                 int(line),
                 tokenizer.convert_ids_to_tokens(ids),
-                values[:count] if values.ndim == 3 else values,
+                values[owned] if values.ndim == 3 else values,
             )
+            yield int(inputs["place"][row]), vectors
     if errors:
         raise errors[0]
 

@@ -4,8 +4,12 @@ Comes in: lines; later the vectors that the model made of them, as NumPy arrays.
 Goes out: batches of texts of about one length; vectors in the order of their
 lines; JSON as the original wrote it. The model and TensorFlow stay outside, in
 `extract_features.py`; binary files in `feature_files.py`.
+
+A line is one `Example`, or several if it is read in windows: `read_examples`
+numbers them all, and `join_windows` makes one `Vectors` of each line again.
 """
 
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,12 +19,7 @@ import numpy as np
 
 from bert_tf.classification import Tokenizer
 from bert_tf.errors import InputError
-from bert_tf.features import (
-    PADDING_ID,
-    pack_tokens,
-    pad_to_length,
-    truncate_and_pack,
-)
+from bert_tf.features import PADDING_ID, pack_windows, pad_to_length
 
 T = TypeVar("T")
 
@@ -41,20 +40,26 @@ PADDING_LINE = -1
 
 
 class Example(NamedTuple):
-    """One line as BERT reads it, not yet padded.
+    """One line as BERT reads it, or a window of it, not yet padded.
 
     Attributes:
-        line: its number, from 0.
+        place: its number among all examples, from 0.
+        line: that of its line, from 0.
         tokens: [CLS] A [SEP] (B [SEP]).
         input_ids: their ids.
         segment_ids: 0 for A, 1 for B.
-        num_cut: how many word pieces were cut off to make it fit.
+        owned: those of its tokens whose vectors are wanted. In the order of
+            the windows they are the line's.
+        num_cut: how many word pieces were cut off the line to make it fit; of
+            several windows the first one tells.
     """
 
+    place: int
     line: int
     tokens: list[str]
     input_ids: list[int]
     segment_ids: list[int]
+    owned: slice
     num_cut: int
 
 
@@ -150,21 +155,40 @@ def split_pair(line: str) -> tuple[str, str]:
     return (pair[1], pair[2]) if pair else (line, "")
 
 
-def make_example(
-    line: int, text: str, tokenizer: Tokenizer, max_seq_length: int
-) -> Example:
-    """A line of text as an example."""
-    text_a, text_b = split_pair(text)
-    tokens_a, tokens_b = tokenizer.tokenize(text_a), tokenizer.tokenize(text_b)
-    packed = truncate_and_pack(tokens_a, tokens_b, max_seq_length)
-    whole = pack_tokens(tokens_a, tokens_b)
-    return Example(
-        line,
-        packed.tokens,
-        tokenizer.convert_tokens_to_ids(packed.tokens),
-        packed.segment_ids,
-        len(whole.tokens) - len(packed.tokens),
-    )
+def make_examples(
+    lines: Iterable[str],
+    tokenizer: Tokenizer,
+    max_seq_length: int,
+    doc_stride: int | None = None,
+) -> Iterator[Example]:
+    """Lines of text as examples, one after the other.
+
+    Args:
+        lines: texts, or pairs of them.
+        tokenizer: makes word pieces and their ids.
+        max_seq_length: the most tokens of an example.
+        doc_stride: how far apart windows start, in word pieces; None for one
+            example of each line, with what fits.
+    """
+    place = itertools.count()
+    for line, text in enumerate(lines):
+        text_a, text_b = split_pair(text)
+        windows, num_cut = pack_windows(
+            tokenizer.tokenize(text_a),
+            tokenizer.tokenize(text_b),
+            max_seq_length,
+            doc_stride,
+        )
+        for number, window in enumerate(windows):
+            yield Example(
+                next(place),
+                line,
+                window.tokens,
+                tokenizer.convert_tokens_to_ids(window.tokens),
+                window.segment_ids,
+                window.owned,
+                0 if number else num_cut,
+            )
 
 
 class Survey(NamedTuple):
@@ -172,15 +196,19 @@ class Survey(NamedTuple):
 
     Attributes:
         num_lines: lines of the text.
-        num_tokens: word pieces to read, [CLS] and [SEP] among them.
+        num_tokens: their word pieces, [CLS] and [SEP] among them, without
+            those that were cut off.
         num_cut_lines: lines that were too long.
         num_cut: word pieces that were cut off them.
+        num_windows: inputs of the model; as many as lines unless long lines
+            are read in several.
     """
 
     num_lines: int
     num_tokens: int
     num_cut_lines: int
     num_cut: int
+    num_windows: int
 
 
 def survey(examples: Iterable[Example], type_vocab_size: int) -> Survey:
@@ -190,7 +218,7 @@ def survey(examples: Iterable[Example], type_vocab_size: int) -> Survey:
         InputError: a line holds two texts, and the model has no second token
             type.
     """
-    lines = tokens = cut_lines = cut = 0
+    lines = tokens = cut_lines = cut = windows = 0
     for example in examples:
         if example.segment_ids[-1] >= type_vocab_size:
             raise InputError(
@@ -198,11 +226,13 @@ def survey(examples: Iterable[Example], type_vocab_size: int) -> Survey:
                 "B), but this model has one token type only (type_vocab_size "
                 f"of its config is {type_vocab_size})."
             )
-        lines += 1
-        tokens += len(example.tokens)
+        windows += 1
+        # The first token of a line is its first window's.
+        lines += example.owned.start == 0
+        tokens += example.owned.stop - example.owned.start
         cut_lines += example.num_cut > 0
         cut += example.num_cut
-    return Survey(lines, tokens, cut_lines, cut)
+    return Survey(lines, tokens, cut_lines, cut, windows)
 
 
 def describe_example(example: Example) -> str:
@@ -266,7 +296,10 @@ def pad_batch(
     max_seq_length: int,
     fixed_size: int | None = None,
 ) -> dict[str, np.ndarray]:
-    """A batch as arrays, int32: `line` [B] and what the model reads [B, S].
+    """A batch as arrays, int32.
+
+    `place`, `line` and the ends of `owned`, `first` and `stop`, are [B]; what
+    the model reads is [B, S].
 
     Args:
         batch: the examples.
@@ -280,6 +313,11 @@ def pad_batch(
     if fixed_size is not None:
         rows, length = fixed_size, max_seq_length
     lines = [example.line for example in batch]
+    numbers = {
+        "place": [example.place for example in batch],
+        "first": [example.owned.start for example in batch],
+        "stop": [example.owned.stop for example in batch],
+    }
     arrays = {
         name: np.zeros((rows, length), np.int32)
         for name in ("input_ids", "input_mask", "segment_ids")
@@ -290,19 +328,74 @@ def pad_batch(
         arrays["input_ids"][row, :count] = example.input_ids
         arrays["input_mask"][row, :count] = 1
         arrays["segment_ids"][row, :count] = example.segment_ids
-    lines = pad_to_length(lines, rows, PADDING_LINE)
-    return {"line": np.array(lines, np.int32), **arrays}
+    arrays["line"] = np.array(
+        pad_to_length(lines, rows, PADDING_LINE), np.int32
+    )
+    for name, values in numbers.items():
+        arrays[name] = np.array(pad_to_length(values, rows), np.int32)
+    return arrays
 
 
-def in_order(vectors: Iterable[Vectors]) -> Iterator[Vectors]:
-    """The same, by line; what comes too early waits."""
-    waiting: dict[int, Vectors] = {}
-    line = 0
-    for one in vectors:
-        waiting[one.line] = one
-        while line in waiting:
-            yield waiting.pop(line)
-            line += 1
+def in_order(placed: Iterable[tuple[int, T]]) -> Iterator[T]:
+    """What comes with its place, from 0, by place; what is too early waits."""
+    waiting: dict[int, T] = {}
+    due = 0
+    for place, one in placed:
+        waiting[place] = one
+        while due in waiting:
+            yield waiting.pop(due)
+            due += 1
+
+
+# --------------------------------------------------------------------- windows
+
+
+def pool_window(vectors: Vectors, over_tokens: str | None) -> Vectors:
+    """What `join_windows` needs to know of a window, and no more.
+
+    Args:
+        vectors: the tokens that the window owns, and their vectors [T, L, D];
+            for "first" the one vector [L, D] of its [CLS].
+        over_tokens: "mean", "max", "first", or None, which keeps every token.
+
+    Returns:
+        For "mean" their sum, in double precision, and for "max" the highest
+        values, [L, D]; else the same.
+    """
+    values = vectors.values
+    if over_tokens == "mean":
+        values = values.sum(axis=0, dtype=np.float64)
+    elif over_tokens == "max":
+        values = values.max(axis=0)
+    return vectors._replace(values=values)
+
+
+def join_windows(
+    windows: Iterable[Vectors], over_tokens: str | None
+) -> Iterator[Vectors]:
+    """One `Vectors` for each line, from those of its windows.
+
+    Each token has the vector of the window that owns it. Pooled, "mean" and
+    "max" are over all tokens of the line; "first" is the mean of the windows'
+    [CLS], for each of them knows of its own window only.
+
+    Args:
+        windows: in order, as `pool_window` returns them.
+        over_tokens: as there.
+    """
+    for line, group in itertools.groupby(windows, lambda one: one.line):
+        parts = list(group)
+        tokens = [token for part in parts for token in part.tokens]
+        values = [part.values for part in parts]
+        if over_tokens is None:
+            joined = np.concatenate(values)
+        elif over_tokens == "mean":
+            joined = np.sum(values, axis=0) / len(tokens)
+        elif over_tokens == "max":
+            joined = np.max(values, axis=0)
+        else:
+            joined = np.mean(values, axis=0)
+        yield Vectors(line, tokens, joined.astype(np.float32))
 
 
 # ------------------------------------------------------------------------ JSON

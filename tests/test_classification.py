@@ -6,17 +6,21 @@ import pathlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from bert_tf.classification import (
     LABELS_FILE,
     InputExample,
+    Truncation,
     TsvTask,
     convert_examples,
+    convert_examples_to_windows,
     convert_single_example,
     describe_example,
     find_task,
     infer_labels,
+    pool_windows,
     read_labels,
     write_labels,
 )
@@ -428,6 +432,92 @@ def test_the_log_shows_what_becomes_of_an_example(tokenizer):
         "length: 7 of max_seq_length=7; 2 tokens cut off",
         "label: yes (id 1)",
     ]
+
+
+def test_every_window_has_the_label_of_its_example(tokenizer):
+    examples = [
+        InputExample("dev-1", "good film bad good", None, "yes"),
+        InputExample("dev-2", "bad", None, "no"),
+    ]
+    got = convert_examples_to_windows(examples, ["no", "yes"], 5, tokenizer, 1)
+    rows = [
+        [(one.input_ids, one.input_mask, one.label_id) for one in windows]
+        for windows in got
+    ]
+    ones = [1] * 5
+    assert rows == [
+        [([2, 4, 5, 6, 3], ones, 1), ([2, 5, 6, 4, 3], ones, 1)],
+        [([2, 6, 3, 0, 0], [1, 1, 1, 0, 0], 0)],
+    ]
+
+
+def test_the_log_shows_the_first_of_several_windows(tokenizer):
+    example = InputExample("dev-1", "good film bad good", None, "yes")
+    text = describe_example(example, ["no", "yes"], 5, tokenizer, 1)
+    assert text.splitlines()[2:] == [
+        "windows: 2, doc_stride=1; of the first one:",
+        "tokens: [CLS] good film bad [SEP]",
+        "input_ids: 2 4 5 6 3",
+        "segment_ids: 5 times 0, 0 times 1",
+        "length: 5 of max_seq_length=5",
+        "label: yes (id 1)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "doc_stride", "level", "message"),
+    [
+        ("good", None, "INFO", "Nothing was cut off: 0 of 2 examples, 0 word"),
+        (
+            "good film bad good bad",
+            None,
+            "WARNING",
+            "1 of 2 examples are longer than max_seq_length=5: 2 word pieces "
+            "cut off.",
+        ),
+        ("good film bad good bad", 2, "INFO", "Nothing was cut off"),
+    ],
+)
+def test_what_is_cut_off_is_counted(
+    tokenizer, caplog, text, doc_stride, level, message
+):
+    examples = [
+        InputExample("dev-1", text, None, "x"),
+        InputExample("dev-2", "good film bad", None, "x"),
+    ]
+    truncation = Truncation()
+    for windows in convert_examples_to_windows(
+        examples, ["x"], 5, tokenizer, doc_stride
+    ):
+        truncation.add(windows)
+
+    with caplog.at_level(logging.INFO):
+        truncation.log(5, doc_stride)
+
+    (record,) = caplog.records
+    assert record.levelname == level
+    assert record.getMessage().startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("pooling", "second"), [("mean", [3.0, 1.0]), ("max", [5.0, 3.0])]
+)
+def test_logits_of_windows_become_those_of_their_example(pooling, second):
+    logits = [[9, 8], [5, 0], [1, 3], [3, 0], [6, 7], [0, 0]]
+    logits, labels = np.array(logits, np.float32), np.array([1, 0, 0, 0, 1, 0])
+    # Two windows at a time; the last one only fills up.
+    batches = [
+        ({"label_ids": labels[i : i + 2]}, logits[i : i + 2]) for i in (0, 2, 4)
+    ]
+
+    got = list(pool_windows(batches, [1, 3, 1], pooling, 2))
+
+    assert [features["label_ids"].tolist() for features, _ in got] == [
+        [1, 0],
+        [1],
+    ]
+    assert [len(features["is_real_example"]) for features, _ in got] == [2, 1]
+    assert [rows.tolist() for _, rows in got] == [[[9, 8], second], [[6, 7]]]
 
 
 # ---------------------------------------------------------------- sample data

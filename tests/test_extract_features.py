@@ -285,6 +285,119 @@ def test_concat_last_4_is_one_vector_of_the_last_four_layers(tmp_path):
         assert arrays["layers"].tolist() == [-1, -2, -3, -4]
 
 
+# ---------------------------------------------------------------------- windows
+
+
+@pytest.fixture(scope="module")
+def numpy_bert():
+    heads = read_config(TINY.parent).num_attention_heads
+    return NumpyBert(read_variables(TINY), heads)
+
+
+WINDOWED = """a b c d e f g h i j
+k
+a b ||| c d e f g h
+c d e f g h ||| a b
+"""
+
+# Of each line its windows, 9 tokens long and 3 apart, and the first and last of
+# the tokens whose vectors are wanted. An f at the rim of two windows is the
+# longer one's, as in SQuAD.
+WINDOWS = [
+    [
+        ("[CLS] a b c d e f g [SEP]", 0, 6),
+        ("[CLS] d e f g h i j [SEP]", 3, 9),
+    ],
+    [("[CLS] k [SEP]", 0, 3)],
+    [
+        ("[CLS] a b [SEP] c d e f [SEP]", 0, 8),
+        ("[CLS] a b [SEP] f g h [SEP]", 5, 8),
+    ],
+    [
+        ("[CLS] c d e f [SEP] a b [SEP]", 0, 5),
+        ("[CLS] f g h [SEP] a b [SEP]", 2, 8),
+    ],
+]
+
+
+def wanted_windows(bert):
+    """Of each line: its tokens; vectors of them; vectors of each [CLS]."""
+    vocab = FullTokenizer(TINY.parent / "vocab.txt").vocab
+    for windows in WINDOWS:
+        tokens, values, cls = [], [], []
+        for text, first, stop in windows:
+            words = text.split()
+            border = words.index("[SEP]") + 1
+            segment_ids = [0] * border + [1] * (len(words) - border)
+            layers = bert.layers([vocab[w] for w in words], segment_ids)
+            both = np.stack([layers[-1], layers[0]], axis=1)
+            tokens += words[first:stop]
+            values.append(both[first:stop])
+            cls.append(both[0])
+        yield tokens, np.concatenate(values), np.array(cls)
+
+
+def test_tokens_of_long_lines_come_from_the_window_with_most_around_them(
+    tmp_path, monkeypatch, numpy_bert, log
+):
+    # The windows of a line are in several batches, and not in order.
+    monkeypatch.setattr(feature_extraction, "BATCHES_AHEAD", 2)
+    (tmp_path / "in").write_text(WINDOWED)
+
+    run(
+        tmp_path / "out.npz",
+        "--layers=-1,0",
+        "--max_seq_length=9",
+        "--doc_stride=3",
+        "--batch_size=2",
+        "--output_format=npz",
+        input_file=tmp_path / "in",
+    )
+
+    assert "4 lines, 37 word pieces." in log.text
+    assert "They are read in 7 windows." in log.text
+    assert "cut off" not in log.text
+    got = token_arrays(tmp_path / "out.npz")
+    lines = ["[CLS] a b c d e f g h i j [SEP]", "[CLS] k [SEP]"]
+    lines += ["[CLS] a b [SEP] c d e f g h [SEP]"]
+    lines += ["[CLS] c d e f g h [SEP] a b [SEP]"]
+    assert [" ".join(tokens) for tokens, _ in got] == lines
+    for ours, want in zip(got, wanted_windows(numpy_bert), strict=True):
+        assert ours[0] == want[0]
+        np.testing.assert_allclose(ours[1], want[1], rtol=0, atol=FLOAT_NOISE)
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean", "max"])
+def test_long_lines_are_pooled_over_all_their_windows(
+    pooling, tmp_path, numpy_bert
+):
+    (tmp_path / "in").write_text(WINDOWED)
+
+    run(
+        tmp_path / "out.npz",
+        "--layers=-1,0",
+        "--max_seq_length=9",
+        "--doc_stride=3",
+        f"--pooling={pooling}",
+        "--output_format=npz",
+        input_file=tmp_path / "in",
+    )
+
+    with np.load(tmp_path / "out.npz") as arrays:
+        got = arrays["values"]
+    for ours, (_, values, cls) in zip(
+        got, wanted_windows(numpy_bert), strict=True
+    ):
+        want = {
+            "cls": cls.mean(axis=0),
+            "mean": values.mean(axis=0),
+            "max": values.max(axis=0),
+        }
+        np.testing.assert_allclose(
+            ours, want[pooling], rtol=0, atol=FLOAT_NOISE
+        )
+
+
 # --------------------------------------------------------------------- mistakes
 
 
@@ -332,6 +445,8 @@ def test_the_pooler_is_not_needed(tmp_path, log):
         (["--max_seq_length=129"], "at most 128.*--max_seq_length=129"),
         (["--max_seq_length=2"], "at least 3.*--max_seq_length=2"),
         (["--batch_size=0"], "--batch_size.*above 0"),
+        (["--doc_stride=0"], "at most 126.*--doc_stride=0"),
+        (["--doc_stride=127"], "at most 126.*--doc_stride=127"),
         (["--float16"], "--output_format=npz or tfrecord"),
         (["--input_file=nowhere.txt"], "--input_file.*nowhere.txt"),
         (["--input_file=/dev/null"], "ordinary files.*/dev/null"),

@@ -56,11 +56,13 @@ def test_the_last_separator_with_text_around_it_makes_a_pair(line, texts):
 def test_lines_are_cut_as_in_fine_tuning_and_what_is_lost_is_counted(
     tokenizer, text, tokens, num_cut
 ):
-    example = feature_extraction.make_example(3, text, tokenizer, 7)
+    lines = ["", "a", text]
+    *_, example = feature_extraction.make_examples(lines, tokenizer, 7)
 
     assert example.tokens == tokens.split()
     assert example.num_cut == num_cut
-    assert example.line == 3
+    assert (example.place, example.line) == (2, 2)
+    assert example.tokens[example.owned] == example.tokens
     first = example.tokens.index("[SEP]") + 1
     assert example.segment_ids == [0] * first + [1] * (
         len(tokens.split()) - first
@@ -68,19 +70,37 @@ def test_lines_are_cut_as_in_fine_tuning_and_what_is_lost_is_counted(
     assert [tokenizer.inv_vocab[i] for i in example.input_ids] == tokens.split()
 
 
+def test_windows_of_a_line_are_numbered_on_and_have_its_number(tokenizer):
+    lines = ["a", "a b c d e f", "a b c ||| f g h", "b"]
+    examples = list(feature_extraction.make_examples(lines, tokenizer, 7, 3))
+
+    assert [one.place for one in examples] == [0, 1, 2, 3, 4, 5]
+    assert [one.line for one in examples] == [0, 1, 1, 2, 2, 3]
+    assert [" ".join(one.tokens) for one in examples[1:5]] == [
+        "[CLS] a b c d e [SEP]",
+        "[CLS] d e f [SEP]",
+        "[CLS] a b [SEP] f g [SEP]",
+        "[CLS] a b [SEP] h [SEP]",
+    ]
+    assert [one.num_cut for one in examples] == [0, 0, 0, 1, 0, 0]
+    found = feature_extraction.survey(examples, 2)
+    assert found == (4, 3 + 8 + 8 + 3, 1, 1, 6)
+
+
 def test_survey_counts_lines_and_losses():
     texts = [example(0, 5), example(1, 9, num_cut=4), example(2, 9, num_cut=1)]
-    assert feature_extraction.survey(texts, 2) == (3, 23, 2, 5)
+    assert feature_extraction.survey(texts, 2) == (3, 23, 2, 5, 3)
 
 
 def test_a_pair_needs_a_second_token_type():
-    pair = Example(6, ["x"] * 4, [1] * 4, [0, 0, 1, 1], 0)
+    pair = Example(9, 6, ["x"] * 4, [1] * 4, [0, 0, 1, 1], slice(0, 4), 0)
     with pytest.raises(InputError, match=r"Line 7 .* two texts.*is 1"):
         feature_extraction.survey([pair], 1)
 
 
 def example(line, length, num_cut=0):
-    return Example(line, ["x"] * length, [1] * length, [0] * length, num_cut)
+    ids, segment_ids, owned = [1] * length, [0] * length, slice(0, length)
+    return Example(line, line, ["x"] * length, ids, segment_ids, owned, num_cut)
 
 
 # ----------------------------------------------------------------------- layers
@@ -161,7 +181,7 @@ def test_reads_ahead_no_more_numbers_than_are_to_be_held(monkeypatch):
 
 def test_vectors_come_in_the_order_of_lines_and_wait_no_longer_than_needed():
     late = iter([2, 1, 0, 4, 3])
-    vectors = (Vectors(line, [], None) for line in late)
+    vectors = ((line, Vectors(line, [], None)) for line in late)
 
     ordered = feature_extraction.in_order(vectors)
 
@@ -174,7 +194,10 @@ def test_batches_are_padded_to_a_multiple_of_16_below_the_longest():
 
     arrays = feature_extraction.pad_batch(batch, 128)
 
-    assert arrays["line"].tolist() == [4, 9]
+    for name in ("line", "place"):
+        assert arrays[name].tolist() == [4, 9]
+    assert arrays["first"].tolist() == [0, 0]
+    assert arrays["stop"].tolist() == [17, 3]
     for name in ("input_ids", "input_mask"):
         assert arrays[name].shape == (2, 32)
         assert arrays[name].sum(axis=1).tolist() == [17, 3]
@@ -190,6 +213,52 @@ def test_batches_of_fixed_shape_are_filled_up():
     assert arrays["line"].tolist() == [4, 9, -1, -1]
     assert arrays["input_mask"].shape == (4, 40)
     assert arrays["input_mask"].sum(axis=1).tolist() == [17, 3, 0, 0]
+
+
+# ---------------------------------------------------------------------- windows
+
+
+@pytest.mark.parametrize(
+    ("over_tokens", "pooled"),
+    [
+        (None, lambda values: values),
+        ("mean", lambda values: values.mean(axis=0)),
+        ("max", lambda values: values.max(axis=0)),
+    ],
+)
+def test_windows_become_lines_pooled_over_all_tokens(over_tokens, pooled, rng):
+    # Three lines, of [tokens in each window].
+    counts = {0: [5], 1: [3, 2, 4], 2: [1, 1]}
+    values = {
+        line: rng.normal(size=(sum(parts), 2, 3)).astype(np.float32)
+        for line, parts in counts.items()
+    }
+    windows = []
+    for line, parts in counts.items():
+        ends = np.cumsum(parts)
+        for start, end in zip([0, *ends], ends):
+            tokens = [f"{line}.{token}" for token in range(start, end)]
+            windows.append(Vectors(line, tokens, values[line][start:end]))
+
+    kept = [feature_extraction.pool_window(w, over_tokens) for w in windows]
+    got = list(feature_extraction.join_windows(iter(kept), over_tokens))
+
+    assert [one.line for one in got] == [0, 1, 2]
+    for line, one in enumerate(got):
+        count = sum(counts[line])
+        assert one.tokens == [f"{line}.{token}" for token in range(count)]
+        assert one.values.dtype == np.float32
+        np.testing.assert_allclose(
+            one.values, pooled(values[line]), rtol=1e-6, atol=1e-7
+        )
+
+
+def test_cls_of_a_line_is_the_mean_of_its_windows(rng):
+    cls = rng.normal(size=(3, 2, 4)).astype(np.float32)
+    windows = [Vectors(line, ["x"], cls[i]) for i, line in enumerate([0, 0, 1])]
+    first, second = feature_extraction.join_windows(windows, "first")
+    np.testing.assert_allclose(first.values, (cls[0] + cls[1]) / 2, rtol=1e-6)
+    np.testing.assert_array_equal(second.values, cls[2])
 
 
 # ------------------------------------------------------------------------- JSON

@@ -18,6 +18,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from absl import flags as absl_flags
+from golden import read_variables
+from numpy_bert import NumpyBert, log_softmax
 
 from bert_tf import (
     classification,
@@ -25,6 +27,7 @@ from bert_tf import (
     models,
     records,
     run_classifier,
+    tokenization,
     training,
 )
 from bert_tf.errors import InputError
@@ -379,6 +382,9 @@ def test_a_mistake_is_told(case, tmp_path):
             "hidden_size=64.*32",
         ),
         ({"label_col": 0}, "label_col.*'tsv' only"),
+        ({"doc_stride": 0}, "at most 38.*doc_stride=0"),
+        ({"doc_stride": 39}, "at most 38.*doc_stride=39"),
+        ({"window_pooling": "max"}, "needs --doc_stride.*window_pooling=max"),
         ({"seed": -1}, "seed.*-1"),
         ({"seed": 2**32}, "seed.*4294967296"),
     ],
@@ -490,6 +496,173 @@ def test_learns_labels_of_ones_own_and_predicts_them_by_name(
     with pytest.raises(InputError, match=r"applause.*praise|praise.*applause"):
         run(*given, "--do_train", "--num_train_epochs=99")
     assert (out / "labels.txt").read_text().split() == sorted(words.values())
+
+
+# ---------------------------------------------------------------------- windows
+
+# Text, second text, label; what windows of 9 tokens, 3 apart, hold of them.
+LONG_EXAMPLES = [
+    ("a b c d e f g h i j", "", "x"),
+    ("k l", "", "z"),
+    ("a b", "c d e f g h", "y"),
+    ("a b c d e", "f g h i j k", "x"),
+]
+WINDOWS = [
+    ["[CLS] a b c d e f g [SEP]", "[CLS] d e f g h i j [SEP]"],
+    ["[CLS] k l [SEP]"],
+    ["[CLS] a b [SEP] c d e f [SEP]", "[CLS] a b [SEP] f g h [SEP]"],
+    # Half of the room at most is for the shorter text.
+    ["[CLS] a b c [SEP] f g h [SEP]", "[CLS] a b c [SEP] i j k [SEP]"],
+]
+LABEL_IDS = [0, 2, 1, 0]
+
+
+@pytest.fixture
+def long_flags(tmp_path):
+    """Flags for the long examples, whose labels are known."""
+    data, out = tmp_path / "data", tmp_path / "out"
+    data.mkdir()
+    out.mkdir()
+    rows = ["text\tother\tlabel\n"]
+    rows += ["\t".join(example) + "\n" for example in LONG_EXAMPLES]
+    for part in ("train", "dev", "test"):
+        (data / f"{part}.tsv").write_text("".join(rows))
+    (out / "labels.txt").write_text("x\ny\nz\n")
+    return common_flags(
+        "tsv",
+        out,
+        data_dir=data,
+        text_b_col="other",
+        max_seq_length=9,
+        init_checkpoint=CLASSIFIERS / "tiny_classifier3" / "model.ckpt",
+    )
+
+
+def window_rows(windows):
+    """Ids and segments of windows, padded by hand."""
+    vocab = (TINY / "vocab.txt").read_text().split("\n")
+    for text in windows:
+        tokens = text.split()
+        border, padding = tokens.index("[SEP]") + 1, 9 - len(tokens)
+        ids = [vocab.index(token) for token in tokens]
+        segment_ids = [0] * border + [1] * (len(tokens) - border)
+        yield ids + [0] * padding, segment_ids + [0] * padding, len(tokens)
+
+
+def numpy_logits():
+    """Of each long example, the logits [windows, 3]."""
+    values = read_variables(CLASSIFIERS / "tiny_classifier3" / "model.ckpt")
+    config = BertConfig.from_json_file(str(TINY / "bert_config.json"))
+    bert = NumpyBert(values, config.num_attention_heads)
+    for windows in WINDOWS:
+        logits = []
+        for ids, segment_ids, length in window_rows(windows):
+            last = bert.layers(ids[:length], segment_ids[:length])[-1]
+            pooled = np.tanh(bert.dense(last[0], "bert/pooler/dense"))
+            logits.append(
+                values["output_weights"] @ pooled + values["output_bias"]
+            )
+        yield np.array(logits)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max"])
+def test_logits_of_windows_are_pooled_for_each_text(
+    pooling, long_flags, tmp_path, log
+):
+    run(
+        *long_flags,
+        "--do_eval",
+        "--do_predict",
+        "--doc_stride=3",
+        f"--window_pooling={pooling}",
+        "--eval_batch_size=2",
+        "--predict_batch_size=3",
+    )
+
+    out = tmp_path / "out"
+    pool = {"mean": np.mean, "max": np.max}[pooling]
+    logits = np.array([pool(rows, axis=0) for rows in numpy_logits()])
+    log_probs = log_softmax(logits)
+    lines = (out / "test_results.tsv").read_text().splitlines()
+    got = [line.split("\t") for line in lines]
+    np.testing.assert_allclose(
+        np.array(got, float), np.exp(log_probs), atol=1e-5
+    )
+    names = (out / "test_predictions.txt").read_text().split()
+    assert names == ["xyz"[row.argmax()] for row in logits]
+    results = dict(
+        line.split(" = ")
+        for line in (out / "eval_results.txt").read_text().splitlines()
+    )
+    loss = -log_probs[range(4), LABEL_IDS].mean()
+    assert abs(float(results["eval_loss"]) - loss) < 1e-5
+    assert abs(float(results["loss"]) - loss) < 1e-5
+    accuracy = np.mean(logits.argmax(axis=1) == LABEL_IDS)
+    assert float(results["eval_accuracy"]) == accuracy
+    assert "Num examples = 4" in log.text and "Num windows = 7" in log.text
+    assert (
+        "1 of 4 examples are longer than max_seq_length=9: 2 word pieces cut"
+        in log.text
+    )
+
+
+@pytest.fixture
+def job(long_flags, monkeypatch):
+    """A function of more flags: a `Classification` without a model."""
+    monkeypatch.setattr(training, "predict", lambda *arguments: [])
+    monkeypatch.setattr(training, "train", lambda *arguments: arguments)
+
+    def make(*arguments):
+        values = parse(*long_flags, *arguments)
+        config = run_classifier.check_flags(values)
+        tokenizer = tokenization.FullTokenizer(values.vocab_file)
+        labels = ("x", "y", "z")
+        return run_classifier.Classification(
+            values, config, labels, tokenizer, None, None
+        )
+
+    return make
+
+
+LONG = [
+    classification.InputExample(f"train-{i}", *example)
+    for i, example in enumerate(LONG_EXAMPLES)
+]
+
+
+def test_training_takes_each_window_for_an_example(job, tmp_path):
+    flags = ("--do_train", "--train_batch_size=2", "--num_train_epochs=3")
+
+    settings = job(*flags, "--doc_stride=3").train(LONG, None, 1)[4]
+
+    # Seven windows, three times, two in a step.
+    assert settings.num_train_steps == 10
+    want = [
+        {
+            "input_ids": ids,
+            "input_mask": [1] * length + [0] * (9 - length),
+            "segment_ids": segment_ids,
+            "label_ids": [label_id],
+            "is_real_example": [1],
+        }
+        for windows, label_id in zip(WINDOWS, LABEL_IDS)
+        for ids, segment_ids, length in window_rows(windows)
+    ]
+    assert read_features(tmp_path / "out" / "train.tf_record") == want
+    with pytest.raises(InputError, match=r"7 examples / .*=8 x .*=1\.0"):
+        flags = ("--train_batch_size=8", "--num_train_epochs=1")
+        job("--do_train", "--doc_stride=3", *flags).train(LONG, None, 1)
+
+
+def test_what_truncation_loses_is_told_once(job, tmp_path, log):
+    job("--do_predict").predict(LONG)
+
+    assert len(read_features(tmp_path / "out" / "predict.tf_record")) == 4
+    told = [line for line in log.text.splitlines() if "cut off." in line]
+    assert len(told) == 1
+    # Of 10 tokens 7 fit, of 2 + 6 and of 5 + 6 six.
+    assert "3 of 4 examples are longer than max_seq_length=9" in told[0]
+    assert "10 word pieces cut off. A higher max_seq_length" in told[0]
 
 
 # ------------------------------------------------------ processes of their own
