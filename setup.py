@@ -50,6 +50,7 @@ setup(
             "bert_tf.create_pretraining_data:cli",
             "bert-tf-beam-pretraining-data = bert_tf.beam_pretraining_data:cli",
             "bert-tf-convert-checkpoint = bert_tf.convert_checkpoint:cli",
+            "bert-tf-extend-positions = bert_tf.extend_positions:cli",
             "bert-tf-extend-vocab = bert_tf.extend_vocab:cli",
             "bert-tf-extract-features = bert_tf.extract_features:cli",
             "bert-tf-fill-mask = bert_tf.fill_mask:cli",

@@ -4,7 +4,7 @@ Run it as `python benchmarks/bad_inputs.py`; with `--only TEXT` it prints the
 cases that have the text in their description, and writes nothing.
 
 A case takes a folder in which everything is in order (sample data in `data/`
-and `mrpc/`, the built-in checkpoint in `bert/`), spoils one thing, and runs a
+and `mrpc/`, a small checkpoint in `bert/`), spoils one thing, and runs a
 command in this process, through the code that prints its errors. An exception
 that the command does not report would be a traceback: that is a failure, and so
 is a message that does not name what is wrong, or work begun before the mistake
@@ -43,7 +43,7 @@ from bert_tf import (
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TABLE = ROOT / "docs" / "errors.md"
-BUILTIN = ROOT / "checkpoints" / "builtin"
+SMALL_MODEL = ROOT / "tests" / "data" / "checkpoints" / "small"
 SAMPLES = ROOT / "run_scripts" / "sample_data"
 
 TRAIN, DEV = "data/train.tsv", "data/dev.tsv"
@@ -1422,7 +1422,7 @@ GROUPS = {
 
 def prepare():
     """Fills the current folder with inputs in which nothing is wrong."""
-    shutil.copytree(BUILTIN, "bert")
+    shutil.copytree(SMALL_MODEL, "bert")
     for source, target, kept in (("reviews", "data", 13), ("mrpc", "mrpc", 9)):
         os.mkdir(target)
         for name in ("train.tsv", "dev.tsv", "test.tsv"):
@@ -1541,7 +1541,7 @@ def render(messages):
         "cannot be parsed), before any work begins, unless\nthe mistake can "
         "only be seen later, as that of a full disk.",
         "In each of them one thing is wrong. `data/` holds texts with labels, "
-        "`mrpc/` a few\npairs in the layout of MRPC, `bert/` the built-in "
+        "`mrpc/` a few\npairs in the layout of MRPC, `bert/` a small "
         "checkpoint, `hf/` the same\ncheckpoint as transformers saves it. "
         "The command is run_classifier, where no other\nis named.",
     ]
