@@ -21,6 +21,7 @@ from bert_tf import (
     command_line,
     features,
     files,
+    model_folders,
     models,
     tokenization,
 )
@@ -59,28 +60,12 @@ def open_checkpoint(
     Raises:
         InputError: a file is missing or does not fit the others.
     """
-    path = checkpoints.find(checkpoint)
+    found = model_folders.find(checkpoint, vocab_file, bert_config_file)
+    path, vocab_file = found.reader.path, found.vocab_file
     tokenization.validate_case_matches_checkpoint(do_lower_case, path)
-    vocab_file = vocab_file or _beside(path, "vocab.txt", "vocab_file")
-    config_file = bert_config_file or _beside(
-        path, "bert_config.json", "bert_config_file"
-    )
-    config = BertConfig.from_json_file(config_file)
     tokenizer = tokenization.FullTokenizer(vocab_file, do_lower_case)
-    checkpoints.check_vocab(config.vocab_size, vocab_file, config_file)
-    checkpoints.check_config(config, path, config_file)
     classification.require_special_tokens(tokenizer, vocab_file)
-    return Opened(path, config, tokenizer, vocab_file)
-
-
-def _beside(checkpoint, name, flag):
-    path = os.path.join(os.path.dirname(checkpoint), name)
-    if not os.path.isfile(path):
-        raise InputError(
-            f"Beside the checkpoint {checkpoint} there is no {name}: give its "
-            f"path, `--{flag}`."
-        )
-    return path
+    return Opened(path, found.config, tokenizer, vocab_file)
 
 
 def find_length(config, max_seq_length=None, default=None):

@@ -4,7 +4,7 @@ Comes in: a checkpoint's prefix or folder. Goes out: its config, the places of
 its vocabulary and labels, its weights; and a new folder with bert_model.ckpt,
 bert_config.json, vocab.txt and labels.txt. What happens to the weights in
 between is for the scripts that change a model: `extend_vocab.py`,
-`extend_positions.py`.
+`extend_positions.py`. `loading.py` makes models of what is found.
 """
 
 import contextlib
@@ -84,10 +84,11 @@ def find(init_checkpoint, vocab_file=None, bert_config_file=None):
         InputError: a file is missing, or does not fit the others.
     """
     reader = checkpoints.CheckpointReader(init_checkpoint)
-    beside = os.path.dirname(reader.path)
-    vocab_file = vocab_file or os.path.join(beside, VOCAB)
-    config_file = bert_config_file or os.path.join(beside, CONFIG)
-    labels_file = os.path.join(beside, LABELS_FILE)
+    vocab_file = vocab_file or _beside(reader.path, VOCAB, "vocab_file")
+    config_file = bert_config_file or _beside(
+        reader.path, CONFIG, "bert_config_file"
+    )
+    labels_file = os.path.join(os.path.dirname(reader.path), LABELS_FILE)
     config = BertConfig.from_json_file(config_file)
     checkpoints.check_vocab(config.vocab_size, vocab_file, config_file)
     checkpoints.check_config(config, reader.path, config_file)
@@ -98,6 +99,16 @@ def find(init_checkpoint, vocab_file=None, bert_config_file=None):
         vocab_file,
         labels_file if os.path.exists(labels_file) else None,
     )
+
+
+def _beside(checkpoint, name, flag):
+    path = os.path.join(os.path.dirname(checkpoint), name)
+    if not os.path.isfile(path):
+        raise InputError(
+            f"Beside the checkpoint {checkpoint} there is no {name}: give its "
+            f"path, `--{flag}`."
+        )
+    return path
 
 
 def require_shape(reader, name, shape):
