@@ -1,4 +1,4 @@
-"""Makes masked-LM and next-sentence examples from text, for run_pretraining.
+r"""Makes masked-LM and next-sentence examples from text, for run_pretraining.
 
 The original's create_pretraining_data.py: same flags, same records.
 
@@ -28,7 +28,6 @@ import os
 import random
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -39,7 +38,6 @@ from bert_tf import (
     command_line,
     files,
     pretraining_data,
-    progress,
     record_encoding,
     text_files,
     tokenization,
@@ -47,6 +45,7 @@ from bert_tf import (
 )
 from bert_tf.errors import InputError, Interrupted
 from bert_tf.pretraining_data import Settings, Summary
+from bert_tf.progress import ByteProgress
 from bert_tf.text_files import Range
 
 # How text is cut into shards: none has more than about so much text, their
@@ -363,7 +362,7 @@ def make_files(
     for path in outputs:
         _prepare_folder(path)
         files.remove_left_overs(path)
-    with Line(_size(ranges), "Creating") as line:
+    with ByteProgress(_size(ranges), "Creating") as line:
         reading, writing = maker.split_progress(line.show)
         documents = maker.read(ranges, reading)
         if not len(documents):
@@ -389,47 +388,6 @@ def _prepare_folder(path):
 
 def _size(ranges):
     return sum(end - start for _, start, end in ranges)
-
-
-class Line:
-    """How much of the text is done: MB, MB/s and the time left."""
-
-    def __init__(self, num_bytes: int, label: str, done: float = 0.0):
-        self.num_bytes = num_bytes
-        self.label = label
-        self.is_terminal = sys.stderr.isatty()
-        self.began = self.shown = time.monotonic()
-        self.first = done
-
-    def __enter__(self) -> "Line":
-        return self
-
-    def __exit__(self, *error) -> None:
-        if self.is_terminal:
-            progress.show_line("")
-
-    def show(self, share: float) -> None:
-        """Shows it, if the last time was long enough ago."""
-        now = time.monotonic()
-        every = (
-            progress.SECONDS_ON_TERMINAL
-            if self.is_terminal
-            else progress.SECONDS_IN_LOG
-        )
-        if now - self.shown < every or share <= self.first:
-            return
-        self.shown = now
-        size = self.num_bytes / 1e6
-        rate = size * (share - self.first) / (now - self.began)
-        left = progress.format_seconds(size * (1 - share) / rate)
-        text = (
-            f"{self.label}: {size * share:.1f}/{size:.1f} MB, "
-            f"{rate:.2f} MB/s, {left} left"
-        )
-        if self.is_terminal:
-            progress.show_line(text)
-        else:
-            logging.info("%s", text)
 
 
 # --------------------------------------------------------------------- shards
@@ -520,7 +478,7 @@ def make_shards(
     )
     try:
         with (
-            Line(sum(sizes), "Creating", done()) as line,
+            ByteProgress(sum(sizes), "Creating", done()) as line,
             contextlib.closing(results),
         ):
             for finished in results:

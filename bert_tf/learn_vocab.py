@@ -31,8 +31,8 @@ from bert_tf import (
     tokenization,
     vocabulary,
 )
-from bert_tf.create_pretraining_data import Line
 from bert_tf.errors import InputError
+from bert_tf.progress import ByteProgress
 from bert_tf.vocabulary import JOINER
 
 
@@ -156,7 +156,7 @@ def count_files(paths, tokenizer):
     ranges = text_files.whole_files(paths)
     size = sum(end for _, _, end in ranges)
     done = 0
-    with Line(size, "Counting words") as line:
+    with ByteProgress(size, "Counting words") as line:
 
         def note(num_bytes):
             nonlocal done

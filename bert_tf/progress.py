@@ -55,6 +55,43 @@ def counted(
             show_line("")
 
 
+class ByteProgress:
+    """How much of the text is done: MB, MB/s and the time left."""
+
+    def __init__(self, num_bytes: int, label: str, done: float = 0.0):
+        self.num_bytes = num_bytes
+        self.label = label
+        self.is_terminal = sys.stderr.isatty()
+        self.began = self.shown = time.monotonic()
+        self.first = done
+
+    def __enter__(self) -> "ByteProgress":
+        return self
+
+    def __exit__(self, *error) -> None:
+        if self.is_terminal:
+            show_line("")
+
+    def show(self, share: float) -> None:
+        """Shows it, if the last time was long enough ago."""
+        now = time.monotonic()
+        every = SECONDS_ON_TERMINAL if self.is_terminal else SECONDS_IN_LOG
+        if now - self.shown < every or share <= self.first:
+            return
+        self.shown = now
+        size = self.num_bytes / 1e6
+        rate = size * (share - self.first) / (now - self.began)
+        left = format_seconds(size * (1 - share) / rate)
+        text = (
+            f"{self.label}: {size * share:.1f}/{size:.1f} MB, "
+            f"{rate:.2f} MB/s, {left} left"
+        )
+        if self.is_terminal:
+            show_line(text)
+        else:
+            logging.info("%s", text)
+
+
 def show_line(text: str) -> None:
     """Replaces the last line of the terminal; an empty text clears it."""
     sys.stderr.write(f"\r\x1b[2K{text}")
