@@ -33,7 +33,6 @@ from bert_tf import (
     loading,
     models,
     reading,
-    run_squad,
     squad,
     tables,
     text_files,
@@ -42,7 +41,12 @@ from bert_tf.errors import InputError
 from bert_tf.feature_extraction import LENGTH_STEP
 from bert_tf.progress import counted
 from bert_tf.reading import Query
-from bert_tf.squad_answers import Logits
+from bert_tf.squad_answers import (
+    AUTO,
+    THRESHOLD_FILE,
+    Logits,
+    read_threshold,
+)
 
 SQUAD = "cls/squad/"
 POOLER = "bert/pooler/"
@@ -123,7 +127,10 @@ class Reader:
                 null_score_diff_threshold, self.path
             )
         model, missing = loading.load_model(
-            models.span, opened, (SQUAD, POOLER)
+            lambda: models.span(opened.config),
+            opened.config,
+            opened.path,
+            (SQUAD, POOLER),
         )
         lacking = [name for name in missing if name.startswith(SQUAD)]
         if lacking:
@@ -254,10 +261,9 @@ def _require_positive(name, value):
 def check_threshold(version_2_with_negative, threshold):
     """Raises `InputError` for one that is no number, or without effect."""
     name = "null_score_diff_threshold"
-    if threshold != run_squad.AUTO and math.isnan(threshold):
+    if threshold != AUTO and math.isnan(threshold):
         raise InputError(
-            f"`{name}` must be a number or {run_squad.AUTO}. Received: "
-            f"{name}={threshold}"
+            f"`{name}` must be a number or {AUTO}. Received: {name}={threshold}"
         )
     if threshold and not version_2_with_negative:
         raise InputError(
@@ -273,16 +279,16 @@ def find_threshold(threshold, checkpoint):
     Raises:
         InputError: it kept none beside the checkpoint, or no number.
     """
-    if threshold != run_squad.AUTO:
+    if threshold != AUTO:
         return threshold
-    path = os.path.join(os.path.dirname(checkpoint), run_squad.THRESHOLD_FILE)
+    path = os.path.join(os.path.dirname(checkpoint), THRESHOLD_FILE)
     if not os.path.isfile(path):
         raise InputError(
-            f"`null_score_diff_threshold={run_squad.AUTO}` needs {path}, which "
+            f"`null_score_diff_threshold={AUTO}` needs {path}, which "
             "is not there: bert_tf.run_squad writes it when it predicts, with "
             "the same flag, a file that has right answers. Or give a number."
         )
-    return run_squad.read_threshold(path)
+    return read_threshold(path)
 
 
 # ----------------------------------------------------------- the command line
@@ -333,12 +339,12 @@ def define_flags(values):
         "Questions may have no answer; for models of SQuAD 2.0.",
     )
     flags.DEFINE(
-        run_squad.ThresholdParser(),
+        command_line.NumberOr(AUTO),
         "null_score_diff_threshold",
         0.0,
         "With --version_2_with_negative: a question is left unanswered if the "
         "score of no answer is above that of the best one by more than this. "
-        f"{run_squad.AUTO}: what run_squad kept beside the checkpoint.",
+        f"{AUTO}: what run_squad kept beside the checkpoint.",
         flag_values=values,
         serializer=flags.ArgumentSerializer(),
     )

@@ -56,6 +56,17 @@ def definers(values):
     return [functools.partial(define, flag_values=values) for define in kinds]
 
 
+class NumberOr(flags.FloatParser):
+    """Parses a flag that takes a number or one word."""
+
+    def __init__(self, word):
+        super().__init__()
+        self.word = word
+
+    def parse(self, argument):
+        return argument if argument == self.word else super().parse(argument)
+
+
 def parse(values, argv):
     """Sets flags from a command line; returns it without them.
 
@@ -193,6 +204,25 @@ def require_positive(values, *names):
             raise InputError(
                 f"`--{name}` must be {limit}. Received: --{name}={value}"
             )
+
+
+def count_steps(flags, num_examples):
+    """The number of steps to train: the original's, rounded down.
+
+    With --doc_stride, the windows are the examples.
+
+    Raises:
+        InputError: it is 0.
+    """
+    size, epochs = flags.train_batch_size, flags.num_train_epochs
+    num_steps = int(num_examples / size * epochs)
+    if num_steps < 1:
+        raise InputError(
+            f"There is not one step to train: {num_examples} examples / "
+            f"--train_batch_size={size} x --num_train_epochs={epochs} is "
+            "below 1."
+        )
+    return num_steps
 
 
 def require_between(values, name, low, high):

@@ -55,6 +55,7 @@ from bert_tf import (
     feature_files,
     features,
     files,
+    loading,
     models,
     text_files,
     tokenization,
@@ -65,8 +66,6 @@ from bert_tf.feature_extraction import PADDING_LINE, POOLINGS, Vectors
 from bert_tf.modeling import (
     BertConfig,
     BertModel,
-    create_initializer,
-    weights_to_come,
 )
 from bert_tf.progress import counted
 
@@ -171,7 +170,8 @@ def main(flags):
     of_each = pooling
     if has_windows and over_tokens in ("mean", "max"):
         of_each = pooling._replace(over_tokens=None)
-    model = load_model(
+    # No layer depends on the pooler; nothing else may be missing.
+    model, _ = loading.load_model(
         lambda: feature_extractor(
             config,
             layers,
@@ -180,6 +180,7 @@ def main(flags):
         ),
         config,
         flags.init_checkpoint,
+        "bert/pooler/",
         strategy,
     )
     shape = tuple(model.output["values"].shape[-2:])
@@ -417,32 +418,6 @@ def pool(values, input_mask, kind):
         return total / ops.sum(is_token, axis=2)
     lowest = ops.full_like(values, float("-inf"))
     return ops.max(ops.where(is_token > 0, values, lowest), axis=2)
-
-
-def load_model(build, config, path, strategy):
-    """A model with the weights of a checkpoint.
-
-    Args:
-        build: function without arguments that returns a `keras.Model`.
-        config: the model's `BertConfig`.
-        path: the checkpoint, whatever `checkpoints.find` takes.
-        strategy: a `tf.distribute.Strategy`.
-
-    Raises:
-        InputError: the checkpoint lacks a weight. Only the pooler may be
-            missing: no layer depends on it.
-    """
-    with strategy.scope(), weights_to_come():
-        model = build()
-    weights = checkpoints.named_weights(model)
-    report = checkpoints.load(
-        weights,
-        path,
-        initializer=create_initializer(config.initializer_range),
-        expect=[name for name in weights if "/pooler/" not in name],
-    )
-    logging.info("%s", report.summary())
-    return model
 
 
 def extract(model, batches, tokenizer, strategy, has_fixed_shape=False):

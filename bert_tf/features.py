@@ -307,9 +307,3 @@ def padding_features(max_seq_length: int) -> InputFeatures:
     """What a `PaddingInputExample` becomes: all zeros, and not real."""
     zeros = [0] * max_seq_length
     return InputFeatures(zeros, zeros, zeros, label_id=0, is_real_example=False)
-
-
-def pad_examples(examples: Sequence[Any], batch_size: int) -> list[Any]:
-    """The examples, filled up to a multiple of the batch size."""
-    missing = -len(examples) % batch_size
-    return [*examples, *(PaddingInputExample() for _ in range(missing))]

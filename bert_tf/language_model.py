@@ -61,7 +61,10 @@ class LanguageModel:
         self.max_seq_length = loading.find_length(self.config, max_seq_length)
         self.batch_size = batch_size
         model, self.missing = loading.load_model(
-            models.pretraining, opened, (MASKED_LM, NEXT_SENTENCE, POOLER)
+            lambda: models.pretraining(opened.config),
+            opened.config,
+            opened.path,
+            (MASKED_LM, NEXT_SENTENCE, POOLER),
         )
         self._forward = loading.compile_forward(model)
 

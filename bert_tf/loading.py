@@ -92,13 +92,15 @@ def find_length(config, max_seq_length=None, default=None):
     return max_seq_length
 
 
-def load_model(build, opened, may_lack):
-    """A model with the weights of an opened checkpoint.
+def load_model(build, config, path, may_lack, strategy=None):
+    """A model with the weights of a checkpoint.
 
     Args:
-        build: function of a `BertConfig` that returns a `keras.Model`.
-        opened: what `open_checkpoint` returns.
+        build: function without arguments that returns a `keras.Model`.
+        config: the model's `BertConfig`.
+        path: the checkpoint, whatever `checkpoints.find` takes.
         may_lack: how names begin that need not be in the checkpoint.
+        strategy: a `tf.distribute.Strategy`, or None for the default one.
 
     Returns:
         The model, and the names of its variables that the checkpoint lacks.
@@ -106,13 +108,14 @@ def load_model(build, opened, may_lack):
     Raises:
         InputError: it lacks others, or something in it does not fit.
     """
-    with weights_to_come():
-        model = build(opened.config)
+    strategy = strategy or tf.distribute.get_strategy()
+    with strategy.scope(), weights_to_come():
+        model = build()
     weights = checkpoints.named_weights(model)
     report = checkpoints.load(
         weights,
-        opened.path,
-        initializer=create_initializer(opened.config.initializer_range),
+        path,
+        initializer=create_initializer(config.initializer_range),
         expect=[name for name in weights if not name.startswith(may_lack)],
     )
     logging.info("%s", report.summary())

@@ -413,7 +413,7 @@ def evaluation_batches(
         batch_size: records of a batch.
         vocab_size: if given, a token id that is not below it is an error.
         drop_remainder: for devices that need batches of one size. The set
-            should be padded to a multiple then (`features.pad_examples`).
+            should be filled up to a multiple then.
         num_batches: if given, exactly so many full batches, from the first
             record again when all are used up.
 

@@ -128,8 +128,8 @@ def define_flags(values):
     boolean(
         "jit_compile",
         False,
-        "Compile training steps with XLA: half a minute more to start, and "
-        "faster steps for small models.",
+        "Compile training steps with XLA. It takes longer to start; whether "
+        "steps are faster depends on model and machine.",
     )
     integer("seed", None, "Makes a run repeatable; drawn when not given.")
     for name in (
@@ -164,7 +164,7 @@ def main(flags):
     if flags.do_train:
         train_examples = task.get_train_examples(flags.data_dir)
         if flags.doc_stride is None:
-            count_steps(flags, len(train_examples))
+            command_line.count_steps(flags, len(train_examples))
     if flags.do_eval:
         dev_examples = task.get_dev_examples(flags.data_dir)
     if flags.do_predict:
@@ -177,8 +177,6 @@ def main(flags):
     start = training.find_starting_point(
         flags.output_dir, flags.init_checkpoint
     )
-    if start.prefix:
-        checkpoints.check_config(config, start.prefix, flags.bert_config_file)
     model = training.build_model(
         lambda: models.classifier(
             config,
@@ -188,6 +186,7 @@ def main(flags):
         config,
         start,
         strategy,
+        flags.bert_config_file,
     )
     work = Classification(flags, config, labels, tokenizer, model, strategy)
     step = start.step
@@ -259,25 +258,6 @@ def check_flags(flags):
     return config
 
 
-def count_steps(flags, num_examples):
-    """The number of steps to train: the original's, rounded down.
-
-    With --doc_stride, the windows are the examples.
-
-    Raises:
-        InputError: it is 0.
-    """
-    size, epochs = flags.train_batch_size, flags.num_train_epochs
-    num_steps = int(num_examples / size * epochs)
-    if num_steps < 1:
-        raise InputError(
-            f"There is not one step to train: {num_examples} examples / "
-            f"--train_batch_size={size} x --num_train_epochs={epochs} is "
-            "below 1."
-        )
-    return num_steps
-
-
 def find_labels(task, flags):
     """A tsv task with its labels: learned to train, read to use a model."""
     if flags.do_train:
@@ -316,7 +296,7 @@ class Classification:
         """
         flags, size = self.flags, self.flags.train_batch_size
         file, num_windows = self._write_records("train.tf_record", examples)
-        num_steps = count_steps(flags, sum(num_windows))
+        num_steps = command_line.count_steps(flags, sum(num_windows))
         self._log("Running training", num_windows, size)
         logging.info("  Num steps = %d", num_steps)
         return training.train(

@@ -110,8 +110,8 @@ def define_flags(values):
     boolean(
         "jit_compile",
         False,
-        "Compile training steps with XLA: half a minute more to start, and "
-        "faster steps for small models.",
+        "Compile training steps with XLA. It takes longer to start; whether "
+        "steps are faster depends on model and machine.",
     )
     integer("seed", None, "Makes a run repeatable; drawn when not given.")
     for name in ("bert_config_file", "input_file", "output_dir"):
@@ -136,8 +136,6 @@ def main(flags):
     start = training.find_starting_point(
         flags.output_dir, flags.init_checkpoint
     )
-    if start.prefix:
-        checkpoints.check_config(config, start.prefix, flags.bert_config_file)
     tell_about_start(flags, start)
     model = training.build_model(
         lambda: models.pretraining(
@@ -148,6 +146,7 @@ def main(flags):
         config,
         start,
         strategy,
+        flags.bert_config_file,
     )
     work = Pretraining(flags, config, files, schema, model, strategy)
     step = start.step

@@ -39,21 +39,12 @@ from bert_tf import (
 from bert_tf.errors import InputError
 from bert_tf.modeling import BertConfig
 from bert_tf.progress import counted
-from bert_tf.run_classifier import count_steps
+from bert_tf.squad_answers import AUTO, THRESHOLD_FILE
 
 # What the original shuffles the questions with, before it makes windows.
 SHUFFLE_SEED = 12345
 
-AUTO = "auto"
-THRESHOLD_FILE = "null_score_diff_threshold.txt"
 WINDOWS_LOGGED = 5
-
-
-class ThresholdParser(flags.FloatParser):
-    """A number, or the word auto."""
-
-    def parse(self, argument):
-        return AUTO if argument == AUTO else super().parse(argument)
 
 
 def define_flags(values):
@@ -116,7 +107,7 @@ def define_flags(values):
         "Questions may have no answer, as in SQuAD 2.0.",
     )
     flags.DEFINE(
-        ThresholdParser(),
+        command_line.NumberOr(AUTO),
         "null_score_diff_threshold",
         0.0,
         "With --version_2_with_negative: a question is left unanswered if the "
@@ -169,7 +160,7 @@ def main(flags):
             on_bad_answer=flags.on_bad_answer,
             exact_answers=flags.exact_answers,
         )
-        count_steps(flags, len(train_examples))
+        command_line.count_steps(flags, len(train_examples))
     if flags.do_predict:
         predict_examples = squad.read_squad_examples(
             flags.predict_file, is_training=False
@@ -183,13 +174,12 @@ def main(flags):
     start = training.find_starting_point(
         flags.output_dir, flags.init_checkpoint
     )
-    if start.prefix:
-        checkpoints.check_config(config, start.prefix, flags.bert_config_file)
     model = training.build_model(
         lambda: models.span(config, use_one_hot_embeddings=flags.use_tpu),
         config,
         start,
         strategy,
+        flags.bert_config_file,
     )
     work = QuestionAnswering(flags, config, tokenizer, model, strategy)
     step = start.step
@@ -288,35 +278,13 @@ def find_threshold(flags, examples):
     for folder in folders:
         path = os.path.join(folder, THRESHOLD_FILE)
         if os.path.exists(path):
-            return read_threshold(path)
+            return squad_answers.read_threshold(path)
     raise InputError(
         f"`--null_score_diff_threshold={AUTO}` needs right answers to choose "
         f"by, and {flags.predict_file} has none. First predict a file that "
         "has, such as dev-v2.0.json, with the same --output_dir: the "
         f"threshold is then kept in {os.path.join(folders[0], THRESHOLD_FILE)}"
     )
-
-
-def read_threshold(path):
-    """The threshold that an earlier prediction chose.
-
-    Raises:
-        InputError: the file holds no number.
-    """
-    with open(path, encoding="utf-8", errors="replace") as file:
-        text = file.read().strip()
-    try:
-        threshold = float(text)
-    except ValueError:
-        threshold = math.nan
-    if math.isnan(threshold):
-        raise InputError(
-            f"{path} must hold a number, as a prediction with "
-            f"--null_score_diff_threshold={AUTO} writes it. It has: "
-            f"{text[:60]!r}"
-        )
-    logging.info("Taking the threshold %s from %s.", threshold, path)
-    return threshold
 
 
 def why_no_metrics(examples, version_2_with_negative):
@@ -355,7 +323,7 @@ class QuestionAnswering:
         The seed decides the order of the windows.
         """
         flags, size = self.flags, self.flags.train_batch_size
-        num_steps = count_steps(flags, len(examples))
+        num_steps = command_line.count_steps(flags, len(examples))
         examples = list(examples)
         random.Random(SHUFFLE_SEED).shuffle(examples)
         schema = records.squad_training_schema(flags.max_seq_length)

@@ -29,6 +29,12 @@ from bert_tf.squad import SquadExample, Window
 from bert_tf.tables import quote
 from bert_tf.tokenization import BasicTokenizer
 
+AUTO = "auto"
+"""As a threshold: the one that was chosen on answered questions."""
+
+THRESHOLD_FILE = "null_score_diff_threshold.txt"
+"""Keeps it, in the output folder."""
+
 _LOGGER = logging.getLogger(__name__)
 
 NO_SPAN_ODDS = 1000000.0
@@ -331,3 +337,25 @@ def write_json(path: str, items: Iterable[tuple[str, Any]]) -> None:
 def nbest_to_json(nbest: Iterable[NBestEntry]) -> list[dict[str, Any]]:
     """The n-best list of one question, as nbest_predictions.json has it."""
     return [entry._asdict() for entry in nbest]
+
+
+def read_threshold(path: str) -> float:
+    """The threshold that an earlier prediction chose.
+
+    Raises:
+        InputError: the file holds no number.
+    """
+    with open(path, encoding="utf-8", errors="replace") as file:
+        text = file.read().strip()
+    try:
+        threshold = float(text)
+    except ValueError:
+        threshold = math.nan
+    if math.isnan(threshold):
+        raise InputError(
+            f"{path} must hold a number, as a prediction with "
+            f"--null_score_diff_threshold={AUTO} writes it. It has: "
+            f"{text[:60]!r}"
+        )
+    logging.info("Taking the threshold %s from %s.", threshold, path)
+    return threshold

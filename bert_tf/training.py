@@ -106,7 +106,7 @@ def find_starting_point(output_dir, init_checkpoint=None):
     return StartingPoint(None, False, 0)
 
 
-def build_model(build, config, start, strategy=None):
+def build_model(build, config, start, strategy=None, config_file=None):
     """A model with the weights of its starting point.
 
     Args:
@@ -114,6 +114,8 @@ def build_model(build, config, start, strategy=None):
         config: the model's `BertConfig`.
         start: a `StartingPoint`.
         strategy: a `tf.distribute.Strategy`, or None for the default one.
+        config_file: where the config is from, for the error if it does not fit
+            the checkpoint.
 
     Returns:
         The model. Variables that the checkpoint lacks have their random initial
@@ -124,7 +126,7 @@ def build_model(build, config, start, strategy=None):
         logging.warning("No checkpoint is given: all weights are random.")
         with strategy.scope():
             return build()
-    checkpoints.check_config(config, start.prefix)
+    checkpoints.check_config(config, start.prefix, config_file)
     with strategy.scope(), weights_to_come():
         model = build()
     report = checkpoints.load(

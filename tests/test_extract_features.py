@@ -18,6 +18,7 @@ from bert_tf import (
     command_line,
     extract_features,
     feature_extraction,
+    loading,
 )
 from bert_tf.errors import InputError
 from bert_tf.tokenization import FullTokenizer
@@ -140,7 +141,7 @@ def test_output_does_not_depend_on_the_batches(tmp_path, monkeypatch):
 
 
 def test_what_is_cut_off_is_counted_in_the_log(tmp_path, monkeypatch, log):
-    monkeypatch.setattr(extract_features, "load_model", stop)
+    monkeypatch.setattr(loading, "load_model", stop)
     (tmp_path / "in").write_text("a b c d e f\na\na b ||| c d e f\n")
 
     with pytest.raises(Stopped):
@@ -476,7 +477,7 @@ def test_another_vocabulary_is_refused(tmp_path):
 
 
 def test_a_bad_line_is_found_before_any_work(tmp_path, monkeypatch):
-    monkeypatch.setattr(extract_features, "load_model", None)
+    monkeypatch.setattr(loading, "load_model", None)
     (tmp_path / "in").write_bytes(b"good\n" * 99 + b"b\xffd\n")
     with pytest.raises(InputError, match=r"line 100.*UTF-8"):
         run(tmp_path / "out", "--layers=-1", input_file=tmp_path / "in")
@@ -497,13 +498,13 @@ def test_the_input_is_not_overwritten(tmp_path):
 
 def test_a_text_that_changes_meanwhile_is_refused(tmp_path, monkeypatch):
     (tmp_path / "in").write_text("a\nb\nc\n")
-    load_model = extract_features.load_model
+    load_model = loading.load_model
 
     def shorten(*arguments):
         (tmp_path / "in").write_text("a\nb\n")
         return load_model(*arguments)
 
-    monkeypatch.setattr(extract_features, "load_model", shorten)
+    monkeypatch.setattr(loading, "load_model", shorten)
     with pytest.raises(
         InputError, match=r"had 3 lines .* 2 and 6: it must not"
     ):
@@ -516,13 +517,13 @@ def test_a_mistake_found_while_reading_ahead_keeps_its_message(
 ):
     """It is raised in a thread of TensorFlow's."""
     (tmp_path / "in").write_text("a\n" * 70)
-    load_model = extract_features.load_model
+    load_model = loading.load_model
 
     def spoil(*arguments):
         (tmp_path / "in").write_bytes(b"a\n" * 69 + b"\xff\n")
         return load_model(*arguments)
 
-    monkeypatch.setattr(extract_features, "load_model", spoil)
+    monkeypatch.setattr(loading, "load_model", spoil)
     with pytest.raises(InputError, match=r"line 70.*UTF-8"):
         run(
             tmp_path / "out",

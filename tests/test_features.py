@@ -5,10 +5,8 @@ import pytest
 from bert_tf.errors import InputError
 from bert_tf.features import (
     InputFeatures,
-    PaddingInputExample,
     pack_tokens,
     pack_windows,
-    pad_examples,
     pad_inputs,
     pad_to_length,
     padding_features,
@@ -213,16 +211,3 @@ def test_what_is_too_long_cannot_be_padded():
 def test_a_padding_example_is_all_zero_and_not_real():
     zeros = [0, 0, 0]
     assert padding_features(3) == InputFeatures(zeros, zeros, zeros, 0, False)
-
-
-@pytest.mark.parametrize(
-    ("count", "batch_size", "padded"), [(5, 8, 8), (8, 8, 8), (0, 8, 0)]
-)
-def test_examples_are_filled_up_to_a_multiple_of_the_batch(
-    count, batch_size, padded
-):
-    examples = tokens("example", count)
-    got = pad_examples(examples, batch_size)
-    assert got[:count] == examples
-    assert len(got) == padded
-    assert all(isinstance(one, PaddingInputExample) for one in got[count:])

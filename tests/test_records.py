@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from bert_tf.classification import convert_examples, find_task
 from bert_tf.errors import InputError
-from bert_tf.features import pad_examples
+from bert_tf.features import PaddingInputExample
 from bert_tf.records import (
     Feature,
     check_records,
@@ -133,7 +133,7 @@ def test_padding_records_are_those_of_the_original(
     examples = read(str(original / "data"))[:taken]
 
     path = tmp_path / "our.tf_record"
-    padded = pad_examples(examples, 8)
+    padded = [*examples, *(PaddingInputExample() for _ in range(3))]
     write_task(path, task, padded, FullTokenizer(vocab_file), 40)
 
     wanted = read_plainly(original / f"{golden}.tf_record.gz", "GZIP")

@@ -21,6 +21,7 @@ from bert_tf import (
     records,
     run_squad,
     squad,
+    squad_answers,
     squad_metrics,
     tokenization,
 )
@@ -276,7 +277,7 @@ def test_auto_takes_the_threshold_of_the_best_f1_and_keeps_it(
     predicted, tmp_path, log
 ):
     folder = predicted(*CRASHES)
-    threshold = float((folder / run_squad.THRESHOLD_FILE).read_text())
+    threshold = float((folder / squad_answers.THRESHOLD_FILE).read_text())
     nbest = read_json(folder, "nbest_predictions")
     odds = read_json(folder, "null_odds")
     texts = {
@@ -302,7 +303,7 @@ def test_auto_takes_the_threshold_of_the_best_f1_and_keeps_it(
     assert f1_at(threshold) >= max(map(f1_at, [-1e9, 0, *odds.values()]))
 
     # Questions without answers are then predicted with what was chosen.
-    shutil.copy(folder / run_squad.THRESHOLD_FILE, tmp_path)
+    shutil.copy(folder / squad_answers.THRESHOLD_FILE, tmp_path)
     flags = parse(
         *common_flags(
             tmp_path,
@@ -314,7 +315,7 @@ def test_auto_takes_the_threshold_of_the_best_f1_and_keeps_it(
     )
     unanswered = [squad.SquadExample("q", "?", "text")]
     assert run_squad.find_threshold(flags, unanswered) == threshold
-    assert run_squad.THRESHOLD_FILE in log.text
+    assert squad_answers.THRESHOLD_FILE in log.text
 
 
 def test_auto_without_any_answers_says_what_to_do_first(tmp_path):
@@ -330,7 +331,7 @@ def test_auto_without_any_answers_says_what_to_do_first(tmp_path):
     with pytest.raises(InputError, match=r"test.json has none. First predict"):
         run_squad.find_threshold(flags, unanswered)
     (tmp_path / "x").mkdir()
-    file = tmp_path / "x" / run_squad.THRESHOLD_FILE
+    file = tmp_path / "x" / squad_answers.THRESHOLD_FILE
     file.write_text("-1.25\n")
     assert run_squad.find_threshold(flags, unanswered) == -1.25
     file.write_text("high")
