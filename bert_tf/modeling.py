@@ -273,9 +273,31 @@ def create_initializer(initializer_range=0.02):
     return TruncatedNormal(mean=0.0, stddev=initializer_range)
 
 
+class Dense(keras.layers.Dense):
+    """A linear layer that multiplies all positions as the rows of one matrix.
+
+    The same numbers as Keras' own. But that one keeps the shape, and then
+    TensorFlow cannot join product, bias and activation into one operation when
+    batch and length are known only at run time.
+
+    Call arguments:
+        x: float tensor [..., any width].
+
+    Returns:
+        float tensor [..., units].
+    """
+
+    def call(self, x):
+        if len(x.shape) < 3:
+            return super().call(x)
+        outer = ops.shape(x)[:-1]
+        rows = super().call(ops.reshape(x, (-1, x.shape[-1])))
+        return ops.reshape(rows, (*outer, self.units))
+
+
 def dense(config, units, dtype, activation=None, name="dense"):
     """A linear layer with the config's initial weights."""
-    return keras.layers.Dense(
+    return Dense(
         units,
         activation=activation,
         kernel_initializer=create_initializer(config.initializer_range),
