@@ -397,14 +397,7 @@ class EmbeddingPostprocessor(keras.layers.Layer):
         self.layer_norm.build(word_embeddings_shape)
 
     def call(self, word_embeddings, token_type_ids, training=None):
-        length = word_embeddings.shape[1]
-        longest = self.config.max_position_embeddings
-        if length is not None and length > longest:
-            raise InputError(
-                "The sequence is longer than the model's position table: "
-                f"{length} tokens, `max_position_embeddings` is {longest}. "
-                "Shorten the input (`max_seq_length`)."
-            )
+        _check_length(word_embeddings.shape[1], self.config)
         types = ops.convert_to_tensor(self.token_type_embeddings)
         # As in the original, always one-hot: the table has a handful of rows.
         types = (
@@ -644,6 +637,16 @@ class TransformerModel(keras.layers.Layer):
         return all_encoder_layers
 
 
+def _check_length(length, config):
+    longest = config.max_position_embeddings
+    if length is not None and length > longest:
+        raise InputError(
+            "The sequence is longer than the model's position table: "
+            f"{length} tokens, `max_position_embeddings` is {longest}. "
+            "Shorten the input (`max_seq_length`)."
+        )
+
+
 def _check_shapes(input_ids, **others):
     # Two dimensions, and the same ones: broadcasting would hide a mistake.
     shape = tuple(input_ids.shape)
@@ -749,6 +752,29 @@ class BertModel(keras.layers.Layer):
             # As an output, not as a variable passed between layers: that would
             # be saved as a constant, and the tie to the masked-LM head be lost.
             "embedding_table": ops.convert_to_tensor(table),
+        }
+
+    def compute_output_spec(
+        self, input_ids, input_mask=None, token_type_ids=None, training=None
+    ):
+        # What Keras would find out by tracing `call`, which takes longer, and
+        # which JAX cannot do before the length is known.
+        _check_shapes(
+            input_ids, input_mask=input_mask, token_type_ids=token_type_ids
+        )
+        _check_length(input_ids.shape[1], self.config)
+        sizes, width = tuple(input_ids.shape), self.config.hidden_size
+
+        def spec(*shape):
+            return keras.KerasTensor(shape, dtype=self.compute_dtype)
+
+        layers = [spec(*sizes, width) for _ in self.encoder.layers]
+        return {
+            "pooled_output": spec(sizes[0], width),
+            "sequence_output": spec(*sizes, width),
+            "all_encoder_layers": layers,
+            "embedding_output": spec(*sizes, width),
+            "embedding_table": spec(self.config.vocab_size, width),
         }
 
     def get_config(self):
