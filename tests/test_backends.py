@@ -14,8 +14,8 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 PROGRAM = ROOT / "benchmarks" / "backends.py"
-# Adam makes steps of one size out of gradients of any size; where these are
-# hardly more than rounding (that of a key's bias is nothing else), so are those.
+# Adam makes steps of one size of gradients of any size. Where these are hardly
+# more than rounding (that of a key's bias is nothing else), so are the steps.
 NOISE = 1e-4
 
 
