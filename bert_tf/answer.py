@@ -1,7 +1,6 @@
 r"""Answers questions about texts, with a model that run_squad fine-tuned.
 
   python -m bert_tf.answer --checkpoint=/tmp/squad_base \
-    --vocab_file=BERT/vocab.txt --bert_config_file=BERT/bert_config.json \
     --question='Who founded the museum?' --context_file=museum.txt
 
 Give --question again and again; --context_file names one text or several
@@ -16,7 +15,7 @@ line ends included. Models of SQuAD 2.0: --version_2_with_negative. In Python:
 
   from bert_tf.answer import Reader
 
-  reader = Reader("/tmp/squad_base", "BERT/vocab.txt", "BERT/bert_config.json")
+  reader = Reader("/tmp/squad_base")
   for answer in reader.answer("Who founded it?", [text, other], num_answers=3):
       print(answer.score, answer.text, answer.context_index, answer.start)
 """

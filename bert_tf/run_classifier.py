@@ -36,6 +36,7 @@ from bert_tf import (
     files,
     heads,
     metrics,
+    model_folders,
     models,
     records,
     tokenization,
@@ -188,11 +189,14 @@ def main(flags):
         strategy,
         flags.bert_config_file,
     )
+    if flags.do_train or start.resumed:
+        model_folders.complete(
+            flags.output_dir, flags.bert_config_file, flags.vocab_file
+        )
+        classification.write_labels(labels_file(flags), labels)
     work = Classification(flags, config, labels, tokenizer, model, strategy)
     step = start.step
     if flags.do_train:
-        if isinstance(task, classification.TsvTask):
-            classification.write_labels(labels_file(flags), labels)
         step = work.train(train_examples, start, seed)
     if flags.do_eval:
         work.evaluate(dev_examples, step)

@@ -28,6 +28,7 @@ from bert_tf import (
     devices,
     files,
     heads,
+    model_folders,
     models,
     records,
     squad,
@@ -181,6 +182,10 @@ def main(flags):
         strategy,
         flags.bert_config_file,
     )
+    if flags.do_train or start.resumed:
+        model_folders.complete(
+            flags.output_dir, flags.bert_config_file, flags.vocab_file
+        )
     work = QuestionAnswering(flags, config, tokenizer, model, strategy)
     step = start.step
     if flags.do_train:

@@ -437,7 +437,11 @@ def test_trains_and_leaves_what_the_original_leaves(small_bert, tmp_path, log):
     }
     middle = {f"model.ckpt-4.{x}" for x in ("index", "data-00000-of-00001")}
     of_eval = {"eval.tf_record", "eval_results.txt", "eval/events.out.tfevents"}
-    assert files_below(out) == patterns(original) | middle | of_eval
+    # Not the original's: what the checkpoint is used with.
+    beside = {"bert_config.json", "vocab.txt", "labels.txt"}
+    assert files_below(out) == patterns(original) | middle | of_eval | beside
+    assert (out / "labels.txt").read_text() == "0\n1\n"
+    assert (out / "bert_config.json").read_text() == small_bert.read_text()
     assert "Num examples = 61" in log.text and "Num steps = 7" in log.text
     golden = GOLDEN / "mrpc" / "train.tf_record.gz"
     ours = read_features(out / "train.tf_record")
