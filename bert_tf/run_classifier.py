@@ -190,10 +190,10 @@ def main(flags):
         flags.bert_config_file,
     )
     if flags.do_train or start.resumed:
+        classification.write_labels(labels_file(flags), labels)
         model_folders.complete(
             flags.output_dir, flags.bert_config_file, flags.vocab_file
         )
-        classification.write_labels(labels_file(flags), labels)
     work = Classification(flags, config, labels, tokenizer, model, strategy)
     step = start.step
     if flags.do_train:

@@ -461,6 +461,47 @@ def test_trains_and_leaves_what_the_original_leaves(small_bert, tmp_path, log):
     assert "is without effect" in log.text
 
 
+@pytest.mark.parametrize(
+    ("action", "size"), [("train", 16), ("eval", 12), ("predict", 8)]
+)
+def test_a_batch_that_no_memory_holds_ends_with_what_to_try(
+    action, size, tmp_path, capsys
+):
+    config = json.loads((TINY / "bert_config.json").read_text())
+    # Attention scores alone take half a terabyte or more.
+    config |= {
+        "hidden_size": 64,
+        "num_attention_heads": 64,
+        "num_hidden_layers": 1,
+        "intermediate_size": 1,
+        "max_position_embeddings": 16384,
+    }
+    config_file = tmp_path / "bert_config.json"
+    config_file.write_text(json.dumps(config))
+    values = parse(
+        *common_flags(
+            "mrpc",
+            tmp_path / "out",
+            bert_config_file=config_file,
+            max_seq_length=16384,
+            train_batch_size=16,
+            eval_batch_size=12,
+            predict_batch_size=8,
+        ),
+        f"--do_{action}",
+    )
+    with pytest.raises(SystemExit) as end:
+        command_line.finish(run_classifier.main, values)
+    assert end.value.code == 1
+    message = capsys.readouterr().err
+    assert f"memory (tensor with shape[{size},64,16384,16384])" in message
+    assert (
+        f"In use: --{action}_batch_size={size} --max_seq_length=16384. Try "
+        f"--{action}_batch_size={size // 2} or a lower --max_seq_length or a "
+        in message
+    )
+
+
 def test_learns_labels_of_ones_own_and_predicts_them_by_name(
     small_bert, tmp_path
 ):
