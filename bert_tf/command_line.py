@@ -175,6 +175,7 @@ _LESS_MEMORY = {
     "num_shards": "more",
     "num_workers": "fewer",
     "max_words": "a lower",
+    "max_position_embeddings": "a lower",
 }
 
 

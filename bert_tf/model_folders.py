@@ -156,7 +156,7 @@ def check_output(output_dir):
             "`--output_dir` must be a folder that is not there yet or is "
             f"empty. Received: --output_dir={output_dir}"
         )
-    parent = os.path.dirname(os.path.abspath(output_dir))
+    parent = os.path.dirname(output_dir.rstrip("/")) or "."
     command_line.make_folder("output_dir", parent)
 
 
@@ -232,7 +232,7 @@ def _other_tokens(source, target):
     if not different:
         return None
     first = min(token_id for _, token_id in different)
-    return f"The first line that differs is {first + 1}"
+    return f"They differ first in line {first + 1}"
 
 
 @contextlib.contextmanager
@@ -243,6 +243,10 @@ def _appearing(output_dir):
         os.mkdir(folder)
         yield folder
         os.rename(folder, output_dir)
+    except InputError as error:
+        # The folder's name means nothing to anybody, and it goes away.
+        text = str(error).replace(folder, output_dir.rstrip("/"))
+        raise InputError(text) from error
     except OSError as error:
         raise InputError(
             f"`--output_dir`: the folder {output_dir} cannot be written: "

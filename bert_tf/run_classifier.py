@@ -170,6 +170,10 @@ def main(flags):
         dev_examples = task.get_dev_examples(flags.data_dir)
     if flags.do_predict:
         test_examples = task.get_test_examples(flags.data_dir)
+    for examples in (train_examples, dev_examples, test_examples):
+        classification.require_token_types(
+            config.type_vocab_size, examples or ()
+        )
 
     seed = training.set_seed(flags.seed)
     strategy = devices.find_strategy(flags)

@@ -226,6 +226,7 @@ def check_flags(flags):
             "BERT model was only trained up to sequence length "
             f"{config.max_position_embeddings}: lower --max_seq_length."
         )
+    squad.require_token_types(config.type_vocab_size)
     squad.require_room(
         flags.max_seq_length, flags.doc_stride, flags.max_query_length
     )

@@ -85,7 +85,7 @@ def test_another_vocabulary_is_refused_and_not_overwritten(given, folder, line):
     found = min(line, len(lines))
     given["vocab_file"].write_text("\n".join(lines))
     with pytest.raises(
-        InputError, match=f"out/vocab.txt must .* differs is {found}\\."
+        InputError, match=f"out/vocab.txt must .* in line {found}\\."
     ):
         model_folders.complete(folder, **given)
     assert "another" not in (folder / "vocab.txt").read_text()
