@@ -3,12 +3,12 @@
 Run it as `python benchmarks/bad_inputs.py`; with `--only TEXT` it prints the
 cases that have the text in their description, and writes nothing.
 
-A case takes a folder in which everything is in order (sample data in `data/`
-and `mrpc/`, a small checkpoint in `bert/`), spoils one thing, and runs a
-command in this process, through the code that prints its errors. An exception
-that the command does not report would be a traceback: that is a failure, and so
-is a message that does not name what is wrong, or work begun before the mistake
-was found. The tests run the same cases.
+A case takes a folder in which everything is in order (sample data in `data/`,
+`mrpc/`, `squad/` and `texts/`, a small checkpoint in `bert/`), spoils one
+thing, and runs a command in this process, through the code that prints its
+errors. An exception that the command does not report would be a traceback: that
+is a failure, and so is a message that does not name what is wrong, or work
+begun before the mistake was found. The tests run the same cases.
 """
 
 import argparse
@@ -34,11 +34,17 @@ import tensorflow as tf
 from absl import flags
 
 from bert_tf import (
+    answer,
     checkpoints,
     command_line,
     convert_checkpoint,
+    extend_positions,
+    extract_features,
+    fill_mask,
     released_models,
     run_classifier,
+    run_squad,
+    score,
 )
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -51,21 +57,93 @@ CONFIG_FILE, VOCAB_FILE = "bert/bert_config.json", "bert/vocab.txt"
 PREFIX = "bert/bert_model.ckpt"
 INDEX, WEIGHTS = f"{PREFIX}.index", f"{PREFIX}.data-00000-of-00001"
 
+SQUAD_TRAIN, SQUAD_DEV = "squad/train.json", "squad/dev.json"
+TEXT, LINES, QUESTIONS = (
+    "texts/park.txt",
+    "texts/lines.txt",
+    "texts/asked.jsonl",
+)
+
+BERT = {"vocab_file": VOCAB_FILE, "bert_config_file": CONFIG_FILE}
 GOOD_FLAGS = {
-    "task_name": "tsv",
-    "data_dir": "data",
-    "vocab_file": VOCAB_FILE,
-    "bert_config_file": CONFIG_FILE,
-    "init_checkpoint": PREFIX,
-    "output_dir": "output",
-    "max_seq_length": 32,
-    "train_batch_size": 4,
-    "num_train_epochs": 1,
-    "do_train": True,
-    "do_eval": True,
-    "seed": 1,
+    "run_classifier": {
+        "task_name": "tsv",
+        "data_dir": "data",
+        **BERT,
+        "init_checkpoint": PREFIX,
+        "output_dir": "output",
+        "max_seq_length": 32,
+        "train_batch_size": 4,
+        "num_train_epochs": 1,
+        "do_train": True,
+        "do_eval": True,
+        "seed": 1,
+    },
+    "run_squad": {
+        "train_file": SQUAD_TRAIN,
+        "predict_file": SQUAD_DEV,
+        **BERT,
+        "init_checkpoint": PREFIX,
+        "output_dir": "output",
+        "max_seq_length": 48,
+        "doc_stride": 16,
+        "max_query_length": 16,
+        "train_batch_size": 4,
+        "num_train_epochs": 1,
+        "do_train": True,
+        "do_predict": True,
+        "seed": 1,
+    },
+    "answer": {
+        "checkpoint": PREFIX,
+        "question": "Who made the park?",
+        "context_file": TEXT,
+        "max_seq_length": 48,
+        "max_query_length": 16,
+        "output_file": "output/answers.jsonl",
+    },
+    "extract_features": {
+        **BERT,
+        "init_checkpoint": PREFIX,
+        "input_file": LINES,
+        "output_file": "output/vectors.jsonl",
+        "layers": "-1",
+        "max_seq_length": 16,
+    },
+    "fill_mask": {
+        "checkpoint": "bert",
+        "text": "the park is [MASK] .",
+        "output_file": "output/filled.jsonl",
+    },
+    "score": {
+        "checkpoint": "bert",
+        "text": "the park is old .",
+        "output_file": "output/scores.jsonl",
+    },
+    "extend_positions": {
+        "init_checkpoint": PREFIX,
+        "max_position_embeddings": 200,
+        "output_dir": "output",
+    },
 }
+# The commands with flags, and those that read words.
+SCRIPTS = {
+    "run_classifier": run_classifier,
+    "run_squad": run_squad,
+    "answer": answer,
+    "extract_features": extract_features,
+    "fill_mask": fill_mask,
+    "score": score,
+    "extend_positions": extend_positions,
+}
+TOOLS = {
+    "convert_checkpoint": convert_checkpoint,
+    "released_models": released_models,
+}
+
 MRPC = {"task_name": "MRPC", "data_dir": "mrpc"}
+# What a training leaves before it begins.
+BESIDE = ("bert_config.json", "labels.txt", "vocab.txt")
 PREDICT = {"do_train": False, "do_eval": False, "do_predict": True}
 
 
@@ -77,9 +155,9 @@ class Case:
         tried: what is wrong, in the table's words.
         names: what the message must name.
         spoil: function without arguments that is called in the case's folder.
-        flags: changes to `GOOD_FLAGS`; None leaves a flag out.
+        flags: changes to the command's `GOOD_FLAGS`; None leaves a flag out.
         arguments: what the command line has besides these flags.
-        command: "run_classifier", "convert_checkpoint" or "released_models".
+        command: a key of `SCRIPTS` or `TOOLS`.
         leaves: how names of files may begin that the output folder holds
             afterwards: none, where the mistake can be seen before work begins.
         largest_file: bytes; stands in for a disk with no more room.
@@ -154,6 +232,11 @@ def move(path, target):
     return lambda: os.rename(path, target)
 
 
+def copy_file(path, target):
+    """Copies a file."""
+    return lambda: shutil.copyfile(path, target)
+
+
 def edit(path, change):
     """Changes a file's bytes by a function of them."""
 
@@ -220,6 +303,23 @@ def as_on_windows(path):
     return edit(path, lambda raw: b"\xef\xbb\xbf" + raw.replace(b"\n", b"\r\n"))
 
 
+def squad(path, *questions, context="The old park was made by Ann in 1895 ."):
+    """Writes a SQuAD file of one text."""
+    paragraph = {"context": context, "qas": list(questions)}
+    articles = [{"title": "Park", "paragraphs": [paragraph]}]
+    return write(path, {"version": "1.1", "data": articles})
+
+
+def asked(number=1, *answers, **more):
+    """A question of a SQuAD file; its answers as (text, place)."""
+    return {
+        "id": f"q{number}",
+        "question": "Who made the park?",
+        "answers": [{"text": t, "answer_start": at} for t, at in answers],
+        **more,
+    }
+
+
 def in_turn(*spoils):
     """Does several things, one after the other."""
 
@@ -266,6 +366,30 @@ def with_classes(number):
         }
 
     return change
+
+
+def with_span_head(values):
+    """Changes weights: a head to answer questions."""
+    return {
+        **values,
+        "cls/squad/output_weights": np.zeros((2, 128), np.float32),
+        "cls/squad/output_bias": np.zeros(2, np.float32),
+    }
+
+
+def one_token_type(values):
+    """Changes weights: the table of token types has one row."""
+    name = "bert/embeddings/token_type_embeddings"
+    return {**values, name: values[name][:1]}
+
+
+def without(scope):
+    """Changes weights: none whose name begins so."""
+    return lambda values: {
+        name: value
+        for name, value in values.items()
+        if not name.startswith(scope)
+    }
 
 
 def with_nan(values):
@@ -506,9 +630,9 @@ FLAGS = [
         ("step 1", "nan", "--learning_rate"),
         flags={"learning_rate": 1e30, "warmup_proportion": 0.0},
         leaves=(
+            *BESIDE,
             "checkpoint",
             "events.out.tfevents",
-            "labels.txt",
             "model.ckpt-0",
             "not_finite_at_step_1.npz",
             "train.tf_record",
@@ -843,9 +967,17 @@ CONFIG = [
         spoil=in_turn(config(vocab_size=694), append(VOCAB_FILE, "more\n")),
     ),
     bad(
+        "a model of one token type, for pairs",
+        "type_vocab_size",
+        "train-1",
+        spoil=in_turn(config(type_vocab_size=1), weights(one_token_type)),
+        **MRPC,
+    ),
+    bad(
         "a model larger than any memory, and no checkpoint",
         "memory",
         str(2**50),
+        "--train_batch_size=2",
         "--bert_config_file",
         spoil=config(hidden_size=2**50),
         init_checkpoint=None,
@@ -1098,7 +1230,7 @@ OUTPUT = [
         "a folder where train.tf_record is to be written",
         "output/train.tf_record",
         spoil=folder("output/train.tf_record"),
-        leaves=("labels.txt", "train.tf_record"),
+        leaves=(*BESIDE, "train.tf_record"),
     ),
     bad(
         "a folder where eval_results.txt is to be written",
@@ -1111,16 +1243,17 @@ OUTPUT = [
         do_train=False,
     ),
     Case(
-        "no room for train.tf_record (files of at most 1,000 bytes)",
+        "no room for train.tf_record (files of at most 4,000 bytes)",
         ("output/train.tf_record",),
-        largest_file=1000,
-        leaves=("labels.txt",),
+        flags={"max_seq_length": 128},
+        largest_file=4_000,
+        leaves=BESIDE,
     ),
     Case(
         "no room for a checkpoint (files of at most 100,000 bytes)",
         ("output/model.ckpt-0",),
         largest_file=100_000,
-        leaves=("events.out.tfevents", "labels.txt", "train.tf_record"),
+        leaves=(*BESIDE, "events.out.tfevents", "train.tf_record"),
     ),
 ]
 
@@ -1385,6 +1518,672 @@ RELEASED = [
     ),
 ]
 
+
+def of(command):
+    """A function that makes cases of a command with flags."""
+
+    def case(tried, *names, spoil=lambda: None, leaves=(), is_fine=False, **f):
+        return Case(
+            tried,
+            names,
+            spoil,
+            f,
+            command=command,
+            leaves=leaves,
+            is_fine=is_fine,
+        )
+
+    return case
+
+
+ask_squad, ask = of("run_squad"), of("answer")
+ANSWER = ("Ann", 25)
+UNKNOWN = "squad/unknown.json"
+
+SQUAD = [
+    ask_squad(
+        "nothing to do",
+        "do_train",
+        "do_predict",
+        do_train=False,
+        do_predict=False,
+    ),
+    ask_squad("no `--train_file`", "train_file", train_file=None),
+    ask_squad("no `--predict_file`", "predict_file", predict_file=None),
+    ask_squad(
+        "`--train_file` is not there",
+        "--train_file",
+        "nowhere.json",
+        train_file="nowhere.json",
+    ),
+    ask_squad(
+        "`--predict_file` is a folder",
+        "--predict_file",
+        "squad",
+        predict_file="squad",
+    ),
+    ask_squad(
+        "the file to train on is cut short",
+        SQUAD_TRAIN,
+        "line 1",
+        spoil=cut(SQUAD_TRAIN, 0.5),
+    ),
+    ask_squad(
+        "the file to predict is not UTF-8",
+        SQUAD_DEV,
+        "UTF-8",
+        spoil=replace(SQUAD_DEV, b"Ann", b"\xe9nn"),
+    ),
+    ask_squad(
+        "a list instead of an object",
+        SQUAD_TRAIN,
+        "'data'",
+        spoil=write(SQUAD_TRAIN, []),
+    ),
+    ask_squad(
+        "a text without questions",
+        f"{SQUAD_DEV}: data[0].paragraphs[0]",
+        "'qas'",
+        spoil=replace(SQUAD_DEV, b'"qas"', b'"questions"'),
+    ),
+    ask_squad("no questions at all", SQUAD_DEV, spoil=squad(SQUAD_DEV)),
+    ask_squad(
+        "a number for a question",
+        SQUAD_DEV,
+        "qas[0]",
+        "'q1'",
+        spoil=squad(SQUAD_DEV, asked(1, ANSWER, question=7)),
+    ),
+    ask_squad(
+        "two questions of one id to predict",
+        SQUAD_DEV,
+        "'q1'",
+        spoil=squad(SQUAD_DEV, asked(1, ANSWER), asked(1, ANSWER)),
+    ),
+    ask_squad(
+        "two answers to train on",
+        SQUAD_TRAIN,
+        "'q1'",
+        "has 2",
+        spoil=squad(SQUAD_TRAIN, asked(1, ANSWER, ANSWER)),
+    ),
+    ask_squad(
+        "no answer to train on",
+        SQUAD_TRAIN,
+        "'q1'",
+        "--version_2_with_negative=true",
+        spoil=squad(SQUAD_TRAIN, asked(1)),
+    ),
+    ask_squad(
+        "a file of SQuAD 1.1 with `--version_2_with_negative`",
+        SQUAD_TRAIN,
+        "is_impossible",
+        version_2_with_negative=True,
+    ),
+    ask_squad(
+        "an answer that is nowhere near its place, with `--on_bad_answer=stop`",
+        SQUAD_TRAIN,
+        "'q1'",
+        "'Bob'",
+        spoil=squad(SQUAD_TRAIN, asked(1, ("Bob", 25))),
+        on_bad_answer="stop",
+    ),
+    ask_squad(
+        "no answer is at its place",
+        SQUAD_TRAIN,
+        "No question",
+        spoil=squad(SQUAD_TRAIN, asked(1, ("Bob", 25))),
+    ),
+    ask_squad(
+        "an answer behind the end of the text",
+        SQUAD_TRAIN,
+        "'q1'",
+        spoil=squad(SQUAD_TRAIN, asked(1, ("Ann", 2500))),
+        on_bad_answer="stop",
+    ),
+    ask_squad(
+        "`--on_bad_answer=drop`",
+        "on_bad_answer=drop",
+        "skip",
+        on_bad_answer="drop",
+    ),
+    ask_squad(
+        "`--max_seq_length` above the model's positions",
+        "512",
+        "128",
+        "--max_seq_length",
+        max_seq_length=512,
+    ),
+    ask_squad(
+        "`--max_seq_length` with no room beside the question",
+        "max_seq_length (19)",
+        "max_query_length (16)",
+        max_seq_length=19,
+    ),
+    *[
+        ask_squad(f"`--{flag}={value}`", flag, str(value), **{flag: value})
+        for flag, value in [
+            ("doc_stride", 0),
+            ("max_query_length", 0),
+            ("train_batch_size", 0),
+            ("predict_batch_size", -1),
+            ("n_best_size", 0),
+            ("max_answer_length", 0),
+            ("learning_rate", "nan"),
+            ("num_train_epochs", -1.0),
+            ("warmup_proportion", 1.5),
+            ("seed", -1),
+            ("null_score_diff_threshold", "often"),
+            ("null_score_diff_threshold", "nan"),
+        ]
+    ],
+    ask_squad(
+        "`--null_score_diff_threshold=auto` without "
+        "`--version_2_with_negative`",
+        "--null_score_diff_threshold=auto",
+        "--version_2_with_negative",
+        null_score_diff_threshold="auto",
+    ),
+    ask_squad(
+        "`--null_score_diff_threshold=auto`, no right answers, and none "
+        "chosen before",
+        SQUAD_DEV,
+        "output/null_score_diff_threshold.txt",
+        do_train=False,
+        version_2_with_negative=True,
+        null_score_diff_threshold="auto",
+        spoil=squad(SQUAD_DEV, asked(1)),
+    ),
+    ask_squad(
+        "a kept threshold that is no number",
+        "output/null_score_diff_threshold.txt",
+        "'high'",
+        do_train=False,
+        version_2_with_negative=True,
+        null_score_diff_threshold="auto",
+        leaves=("null_score",),
+        spoil=in_turn(
+            squad(SQUAD_DEV, asked(1)),
+            write("output/null_score_diff_threshold.txt", "high\n"),
+        ),
+    ),
+    ask_squad(
+        "a model of one token type",
+        "type_vocab_size",
+        "1",
+        spoil=in_turn(config(type_vocab_size=1), weights(one_token_type)),
+    ),
+    ask_squad(
+        "a batch larger than the training set",
+        "8 examples",
+        "--train_batch_size=9",
+        train_batch_size=9,
+    ),
+    ask_squad(
+        "the output folder has another vocab.txt",
+        "output/vocab.txt",
+        VOCAB_FILE,
+        "line 694",
+        leaves=BESIDE,
+        spoil=in_turn(
+            folder("output"),
+            copy_file(VOCAB_FILE, "output/vocab.txt"),
+            append("output/vocab.txt", "[more]\n"),
+        ),
+    ),
+    ask_squad(
+        "the output folder has another bert_config.json",
+        "output/bert_config.json",
+        CONFIG_FILE,
+        "hidden_act",
+        leaves=BESIDE,
+        spoil=in_turn(
+            folder("output"),
+            copy_file(CONFIG_FILE, "output/bert_config.json"),
+            edit_json("output/bert_config.json", hidden_act="relu"),
+        ),
+    ),
+    ask_squad(
+        "a folder where predictions.json is to be written",
+        "output/predictions.json",
+        do_train=False,
+        leaves=("eval.tf_record", "nbest_predictions.json", "predictions.json"),
+        spoil=folder("output/predictions.json"),
+    ),
+]
+
+HEAD = weights(with_span_head)
+ANSWERS = [
+    ask(
+        "a checkpoint that cannot answer questions",
+        PREFIX,
+        "cls/squad/output_weights",
+        "run_squad",
+    ),
+    ask("no such checkpoint", "nowhere", checkpoint="nowhere"),
+    ask(
+        "no vocab.txt beside the checkpoint",
+        PREFIX,
+        "--vocab_file",
+        spoil=remove(VOCAB_FILE),
+    ),
+    ask(
+        "no bert_config.json beside the checkpoint",
+        PREFIX,
+        "--bert_config_file",
+        spoil=remove(CONFIG_FILE),
+    ),
+    ask(
+        "`--vocab_file` is not there",
+        "--vocab_file",
+        "words.txt",
+        vocab_file="words.txt",
+    ),
+    ask(
+        "neither `--question` nor `--input_file`",
+        "--question",
+        "--input_file",
+        question=None,
+        context_file=None,
+    ),
+    ask(
+        "both `--question` and `--input_file`",
+        "--question",
+        "--input_file",
+        input_file=QUESTIONS,
+    ),
+    ask("`--question` without a text", "--context_file", context_file=None),
+    ask(
+        "a text that is not there",
+        "--context_file",
+        "nowhere.txt",
+        context_file="nowhere.txt",
+    ),
+    ask(
+        "a text without words",
+        "--context_file",
+        TEXT,
+        spoil=write(TEXT, " \n\n"),
+    ),
+    ask(
+        "a text that is not UTF-8",
+        "--context_file",
+        TEXT,
+        "UTF-8",
+        spoil=replace(TEXT, b"Ann", b"\xe9nn"),
+    ),
+    ask(
+        "a text of which the tokenizer leaves nothing",
+        "contexts[0]",
+        "\\u200b",
+        spoil=in_turn(HEAD, write(TEXT, "\u200b\u200b")),
+    ),
+    ask("a blank question", "question", "' '", question=" "),
+    ask(
+        "a question of which the tokenizer leaves nothing",
+        "question",
+        question="\u200b",
+        spoil=HEAD,
+    ),
+    *[
+        ask(
+            tried,
+            f"{QUESTIONS}, line 2",
+            *names,
+            question=None,
+            context_file=None,
+            input_file=QUESTIONS,
+            spoil=append(QUESTIONS, f"\n{text}\n"),
+        )
+        for tried, text, *names in [
+            ("a line that is not JSON", "Who?", "'Who?'"),
+            ("a line without a question", '{"context": "Ann."}', '"question"'),
+            ("a line without a text", '{"question": "Who?"}', '"contexts"'),
+            (
+                "a line with both kinds of text",
+                '{"question": "Who?", "context": "Ann.", "contexts": ["Ann."]}',
+                'either "context" or "contexts"',
+            ),
+            (
+                "a line with one text for many",
+                '{"question": "Who?", "contexts": "Ann."}',
+                '"contexts"',
+            ),
+            (
+                "a line with a number among its texts",
+                '{"question": "Who?", "contexts": ["Ann.", 7]}',
+                "place 1",
+            ),
+        ]
+    ],
+    ask(
+        "an empty `--input_file`",
+        QUESTIONS,
+        question=None,
+        context_file=None,
+        input_file=QUESTIONS,
+        spoil=write(QUESTIONS, ""),
+    ),
+    ask(
+        "`--output_file` is the input",
+        QUESTIONS,
+        question=None,
+        context_file=None,
+        input_file=QUESTIONS,
+        output_file=QUESTIONS,
+    ),
+    ask("`--output_file` is a folder", "bert", output_file="bert", spoil=HEAD),
+    *[
+        ask(f"`--{flag}={value}`", flag, str(value), **{flag: value})
+        for flag, value in [
+            ("num_answers", 0),
+            ("batch_size", 0),
+            ("max_answer_length", 0),
+            ("max_query_length", 0),
+            ("doc_stride", 0),
+            ("max_seq_length", 512),
+            ("max_seq_length", 19),
+            ("null_score_diff_threshold", 1.5),
+        ]
+    ],
+    ask(
+        "`--null_score_diff_threshold=auto`, and none kept",
+        "bert/null_score_diff_threshold.txt",
+        "run_squad",
+        version_2_with_negative=True,
+        null_score_diff_threshold="auto",
+    ),
+    ask(
+        "a kept threshold that is no number",
+        "bert/null_score_diff_threshold.txt",
+        "'high'",
+        version_2_with_negative=True,
+        null_score_diff_threshold="auto",
+        spoil=write("bert/null_score_diff_threshold.txt", "high\n"),
+    ),
+    ask(
+        "a model of one token type",
+        "type_vocab_size",
+        "1",
+        spoil=in_turn(config(type_vocab_size=1), weights(one_token_type)),
+    ),
+]
+
+features_of = of("extract_features")
+FEATURES = [
+    features_of(
+        "no such text", "--input_file", "nowhere.txt", input_file="nowhere.txt"
+    ),
+    features_of("an empty text", "--input_file", LINES, spoil=write(LINES, "")),
+    features_of(
+        "a text that is not UTF-8",
+        LINES,
+        "line 1",
+        spoil=replace(LINES, b"old", b"\xe9ld"),
+    ),
+    features_of(
+        "a pipe",
+        "--input_file",
+        "twice",
+        "pipe",
+        spoil=lambda: os.mkfifo("pipe"),
+        input_file="pipe",
+    ),
+    features_of("`--output_file` is the text", LINES, output_file=LINES),
+    features_of(
+        "`--output_file` is a folder",
+        "--output_file",
+        "bert",
+        output_file="bert",
+    ),
+    features_of(
+        "`--output_file` lies below a file",
+        "--output_file",
+        LINES,
+        output_file=f"{LINES}/vectors.jsonl",
+    ),
+    *[
+        features_of(f"`--{flag}={value}`", flag, str(value), **{flag: value})
+        for flag, value in [
+            ("layers", "last"),
+            ("layers", "-3"),
+            ("layers", "2"),
+            ("layers", ""),
+            ("pooling", "sum"),
+            ("pooling", "concat_last_4"),
+            ("output_format", "csv"),
+            ("batch_size", 0),
+            ("max_seq_length", 2),
+            ("max_seq_length", 129),
+            ("doc_stride", 0),
+            ("doc_stride", 100),
+        ]
+    ],
+    features_of(
+        "`--float16` with JSON", "--float16", "--output_format", float16=True
+    ),
+    features_of(
+        "`--layers` with a pooling that says which",
+        "--layers",
+        "--pooling=second_to_last_mean",
+        pooling="second_to_last_mean",
+    ),
+    features_of("no such checkpoint", "nowhere", init_checkpoint="nowhere"),
+    features_of(
+        "a layer of the encoder is missing",
+        PREFIX,
+        "bert/encoder/layer_1/output/dense/bias",
+        spoil=weights(without("bert/encoder/layer_1/output/dense/bias")),
+    ),
+    features_of(
+        "weights that are not numbers",
+        PREFIX,
+        "bert/embeddings/word_embeddings",
+        spoil=weights(with_nan),
+    ),
+    features_of(
+        "pairs, and a model of one token type",
+        "type_vocab_size",
+        spoil=in_turn(config(type_vocab_size=1), weights(one_token_type)),
+    ),
+    features_of(
+        "the vocabulary lacks [SEP]",
+        VOCAB_FILE,
+        "[SEP]",
+        spoil=replace(VOCAB_FILE, b"[SEP]", b"[END]"),
+    ),
+    dataclasses.replace(
+        features_of(
+            "no room on the disk (files of at most 100 bytes)",
+            "output/vectors.jsonl",
+        ),
+        largest_file=100,
+    ),
+]
+
+fill, rate = of("fill_mask"), of("score")
+LANGUAGE = [
+    case
+    for make in (fill, rate)
+    for name in [make("").command]
+    for case in [
+        make(
+            f"{name}: neither `--text` nor `--input_file`",
+            "--text",
+            "--input_file",
+            text=None,
+        ),
+        make(
+            f"{name}: both `--text` and `--input_file`",
+            "--text",
+            "--input_file",
+            input_file=LINES,
+        ),
+        make(
+            f"{name}: no such file of texts",
+            "--input_file",
+            "nowhere.txt",
+            text=None,
+            input_file="nowhere.txt",
+        ),
+        make(
+            f"{name}: a file that is not UTF-8",
+            LINES,
+            "line 1",
+            text=None,
+            input_file=LINES,
+            spoil=replace(LINES, b"old", b"\xe9ld"),
+        ),
+        make(
+            f"{name}: `--output_file` is the input",
+            LINES,
+            text=None,
+            input_file=LINES,
+            output_file=LINES,
+            spoil=write(LINES, "the [MASK] .\n"),
+        ),
+        make(
+            f"{name}: `--output_file` is a folder", "bert", output_file="bert"
+        ),
+        make(
+            f"{name}: no masked-LM head",
+            "bert",
+            "masked-LM head",
+            "cls/predictions/output_bias",
+            spoil=weights(without("cls/predictions")),
+        ),
+        make(
+            f"{name}: no vocab.txt beside the checkpoint",
+            PREFIX,
+            "--vocab_file",
+            spoil=remove(VOCAB_FILE),
+        ),
+        make(
+            f"{name}: the vocabulary lacks [MASK]",
+            VOCAB_FILE,
+            "[MASK]",
+            spoil=replace(VOCAB_FILE, b"[MASK]", b"[GAP]"),
+        ),
+        make(
+            f"{name}: `--max_seq_length=129`",
+            "max_seq_length=129",
+            "128",
+            max_seq_length=129,
+        ),
+        make(f"{name}: `--batch_size=0`", "--batch_size=0", batch_size=0),
+    ]
+] + [
+    fill(
+        "fill_mask: a text without [MASK]",
+        "[MASK]",
+        "text 1",
+        "'the park'",
+        text="the park",
+    ),
+    fill("fill_mask: `--top_k=0`", "--top_k=0", top_k=0),
+    rate(
+        "score: a pair, and no next-sentence head",
+        "next-sentence head",
+        "cls/seq_relationship/output_weights",
+        text="old ||| very old",
+        spoil=weights(without("cls/seq_relationship")),
+    ),
+    rate(
+        "score: a pair of which the tokenizer leaves half",
+        "\\u200b",
+        text="\u200b ||| very old",
+    ),
+]
+
+extend = of("extend_positions")
+POSITIONS = [
+    extend("no such checkpoint", "nowhere", init_checkpoint="nowhere"),
+    extend(
+        "no `--max_position_embeddings`",
+        "--max_position_embeddings",
+        max_position_embeddings=None,
+    ),
+    extend(
+        "as many positions as there are",
+        "--max_position_embeddings=128",
+        "above 128",
+        max_position_embeddings=128,
+    ),
+    extend(
+        "more positions than hierarchical ones can be",
+        "16384",
+        "--max_position_embeddings=16385",
+        new_positions="hierarchical",
+        max_position_embeddings=16385,
+    ),
+    extend(
+        "`--new_positions=random`",
+        "new_positions=random",
+        "repeat",
+        new_positions="random",
+    ),
+    extend(
+        "`--output_dir` holds something",
+        "--output_dir",
+        "output",
+        spoil=write("output/labels.txt", "x"),
+        leaves=("labels.txt",),
+    ),
+    extend(
+        "`--output_dir` is a file",
+        "--output_dir",
+        "output",
+        spoil=write("output", "x"),
+    ),
+    extend(
+        "`--output_dir` lies below a file",
+        "--output_dir",
+        TEXT,
+        output_dir=f"{TEXT}/new",
+    ),
+    extend(
+        "no bert_config.json beside the checkpoint",
+        "--bert_config_file",
+        spoil=remove(CONFIG_FILE),
+    ),
+    extend(
+        "no vocab.txt beside the checkpoint",
+        "--vocab_file",
+        spoil=remove(VOCAB_FILE),
+    ),
+    extend(
+        "a config of another model",
+        CONFIG_FILE,
+        PREFIX,
+        "hidden_size",
+        spoil=config(hidden_size=64),
+    ),
+    extend(
+        "no positions in the checkpoint",
+        PREFIX,
+        "bert/embeddings/position_embeddings",
+        spoil=weights(without("bert/embeddings/position_embeddings")),
+    ),
+    extend(
+        "one byte of a weight is another",
+        PREFIX,
+        "bert/encoder/layer_0/intermediate/dense/kernel",
+        spoil=flip_byte(WEIGHTS, 900_000),
+    ),
+    extend(
+        "more positions than any memory holds",
+        "memory",
+        "--max_position_embeddings",
+        max_position_embeddings=2**40,
+    ),
+    dataclasses.replace(
+        extend(
+            "no room on the disk (files of at most 100,000 bytes)", "output"
+        ),
+        largest_file=100_000,
+    ),
+]
+
 FINE = [
     Case(
         "dev.csv with a byte-order mark, Windows line ends, a line break in "
@@ -1413,6 +2212,11 @@ GROUPS = {
     "The output folder": OUTPUT,
     "convert_checkpoint": CONVERTER,
     "released_models": RELEASED,
+    "run_squad": SQUAD,
+    "answer": ANSWERS,
+    "extract_features": FEATURES,
+    "fill_mask and score": LANGUAGE,
+    "extend_positions": POSITIONS,
     "Odd, but no mistake": FINE,
 }
 
@@ -1423,6 +2227,12 @@ GROUPS = {
 def prepare():
     """Fills the current folder with inputs in which nothing is wrong."""
     shutil.copytree(SMALL_MODEL, "bert")
+    answer_at = ("Ann", 25)
+    squad(SQUAD_TRAIN, *(asked(n, answer_at) for n in range(8)))()
+    squad(SQUAD_DEV, asked(1, answer_at), asked(2, answer_at))()
+    write(TEXT, "The old park was made by Ann in 1895 .\n")()
+    write(LINES, "the park is old .\nhow old ? ||| very old .\n")()
+    write(QUESTIONS, {"question": "Who?", "context": "Ann made it."})()
     for source, target, kept in (("reviews", "data", 13), ("mrpc", "mrpc", 9)):
         os.mkdir(target)
         for name in ("train.tsv", "dev.tsv", "test.tsv"):
@@ -1465,15 +2275,12 @@ def _files_of_at_most(size):
 
 def _run_command(case):
     """Runs the command line of a case; returns the exit code."""
-    cli = {
-        "run_classifier": _run_classifier,
-        "convert_checkpoint": convert_checkpoint.cli,
-        "released_models": released_models.cli,
-    }[case.command]
     argv = [f"{case.command}.py", *_flags_of(case), *case.arguments]
     with mock.patch.object(sys, "argv", argv):
         try:
-            return cli() or 0
+            if case.command in TOOLS:
+                return TOOLS[case.command].cli() or 0
+            return _run_script(SCRIPTS[case.command]) or 0
         except SystemExit as stop:
             if isinstance(stop.code, str):  # As Python does at the end.
                 print(stop.code, file=sys.stderr)
@@ -1482,22 +2289,20 @@ def _run_command(case):
 
 
 def _flags_of(case):
-    if case.command != "run_classifier":
-        return []
-    values = {**GOOD_FLAGS, **case.flags}
+    values = {**GOOD_FLAGS.get(case.command, {}), **case.flags}
     return [f"--{k}={v}" for k, v in values.items() if v is not None]
 
 
-def _run_classifier():
-    """What `run_classifier.cli` does, but with flags of its own.
+def _run_script(script):
+    """What the script's `cli` does, but with flags of its own.
 
     absl has one set of flags in a process, and parses them once.
     """
     values = flags.FlagValues()
-    run_classifier.define_flags(values)
+    script.define_flags(values)
     flags.DEFINE_string("flagfile", "", "", flag_values=values)
     arguments = command_line.parse_or_exit(values, sys.argv)[1:]
-    command_line.finish(run_classifier.main, values, arguments)
+    command_line.finish(script.main, values, arguments)
 
 
 def _message(printed):
@@ -1541,9 +2346,10 @@ def render(messages):
         "cannot be parsed), before any work begins, unless\nthe mistake can "
         "only be seen later, as that of a full disk.",
         "In each of them one thing is wrong. `data/` holds texts with labels, "
-        "`mrpc/` a few\npairs in the layout of MRPC, `bert/` a small "
-        "checkpoint, `hf/` the same\ncheckpoint as transformers saves it. "
-        "The command is run_classifier, where no other\nis named.",
+        "`mrpc/` a few\npairs in the layout of MRPC, `squad/` questions, "
+        "`texts/` plain text, `bert/` a\nsmall checkpoint, `hf/` the same "
+        "checkpoint as transformers saves it. The command\nis "
+        "run_classifier, where no other is named.",
     ]
     for group, cases in GROUPS.items():
         lines = [f"## {group}\n", "| tried | message |", "|---|---|"]

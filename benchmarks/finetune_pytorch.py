@@ -104,11 +104,11 @@ def encode(tokenizer, examples, max_seq_length):
     return encoded
 
 
-def batches(tokenizer, encoded):
+def batches(tokenizer, encoded, batch_size=BATCH_SIZE):
     """Yield batches in the given order, padded to their longest example."""
-    for start in range(0, len(encoded), BATCH_SIZE):
+    for start in range(0, len(encoded), batch_size):
         yield tokenizer.pad(
-            encoded[start : start + BATCH_SIZE], return_tensors="pt"
+            encoded[start : start + batch_size], return_tensors="pt"
         )
 
 
@@ -125,13 +125,21 @@ def adamw(model, learning_rate):
     return torch.optim.AdamW(groups, lr=learning_rate, eps=ADAM_EPSILON)
 
 
-def train(model, tokenizer, encoded, epochs, learning_rate, seed):
+def train(
+    model,
+    tokenizer,
+    encoded,
+    epochs,
+    learning_rate,
+    seed,
+    batch_size=BATCH_SIZE,
+):
     """Train in place.
 
     Returns:
         The number of steps, and [step, loss] for every 20th step and the last.
     """
-    num_steps = -(-len(encoded) // BATCH_SIZE) * epochs
+    num_steps = -(-len(encoded) // batch_size) * epochs
     optimizer = adamw(model, learning_rate)
     schedule = transformers.get_linear_schedule_with_warmup(
         optimizer, int(num_steps * WARMUP_PROPORTION), num_steps
@@ -141,7 +149,7 @@ def train(model, tokenizer, encoded, epochs, learning_rate, seed):
     step, losses, start = 0, [], time.perf_counter()
     for _ in range(epochs):
         shuffled = order.sample(encoded, len(encoded))
-        for batch in batches(tokenizer, shuffled):
+        for batch in batches(tokenizer, shuffled, batch_size):
             loss = model(**batch).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
@@ -177,6 +185,26 @@ def evaluate(model, tokenizer, encoded):
         accuracy=(predicted == labels).float().mean().item(),
         f1=2 * hits / positives if positives else 0.0,
     )
+
+
+def optimizer_settings(learning_rate):
+    """What `train` does, for the results."""
+    return {
+        "learning_rate": learning_rate,
+        "warmup_proportion": WARMUP_PROPORTION,
+        "weight_decay": WEIGHT_DECAY,
+        "adam_epsilon": ADAM_EPSILON,
+        "clip_norm": CLIP_NORM,
+    }
+
+
+def model_settings(model):
+    """What matters of the model's config, for the results."""
+    return {
+        "hidden_dropout_prob": model.config.hidden_dropout_prob,
+        "attention_dropout": model.config.attention_probs_dropout_prob,
+        "hidden_act": model.config.hidden_act,
+    }
 
 
 def parse_arguments():
@@ -249,16 +277,10 @@ def main():
             "task": options.task,
             "max_seq_length": options.max_seq_length,
             "epochs": options.epochs,
-            "learning_rate": options.lr,
             "seed": options.seed,
             "batch_size": BATCH_SIZE,
-            "warmup_proportion": WARMUP_PROPORTION,
-            "weight_decay": WEIGHT_DECAY,
-            "adam_epsilon": ADAM_EPSILON,
-            "clip_norm": CLIP_NORM,
-            "hidden_dropout_prob": model.config.hidden_dropout_prob,
-            "attention_dropout": model.config.attention_probs_dropout_prob,
-            "hidden_act": model.config.hidden_act,
+            **optimizer_settings(options.lr),
+            **model_settings(model),
         },
         "versions": {
             "python": platform.python_version(),

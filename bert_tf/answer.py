@@ -1,7 +1,6 @@
 r"""Answers questions about texts, with a model that run_squad fine-tuned.
 
   python -m bert_tf.answer --checkpoint=/tmp/squad_base \
-    --vocab_file=BERT/vocab.txt --bert_config_file=BERT/bert_config.json \
     --question='Who founded the museum?' --context_file=museum.txt
 
 Give --question again and again; --context_file names one text or several
@@ -16,7 +15,7 @@ line ends included. Models of SQuAD 2.0: --version_2_with_negative. In Python:
 
   from bert_tf.answer import Reader
 
-  reader = Reader("/tmp/squad_base", "BERT/vocab.txt", "BERT/bert_config.json")
+  reader = Reader("/tmp/squad_base")
   for answer in reader.answer("Who founded it?", [text, other], num_answers=3):
       print(answer.score, answer.text, answer.context_index, answer.start)
 """
@@ -103,12 +102,7 @@ class Reader:
             checkpoint, vocab_file, bert_config_file, do_lower_case
         )
         self.path, self.config, self.tokenizer, _ = opened
-        if self.config.type_vocab_size < 2:
-            raise InputError(
-                "The model must have two token types, for question and text. "
-                "`type_vocab_size` of its config is "
-                f"{self.config.type_vocab_size}."
-            )
+        squad.require_token_types(self.config.type_vocab_size)
         length = loading.find_length(self.config, max_seq_length, default=384)
         self._maker = squad.WindowMaker(
             self.tokenizer,
@@ -136,8 +130,10 @@ class Reader:
         if lacking:
             raise InputError(
                 f"{self.path} has no head to answer questions: it lacks "
-                f"{', '.join(lacking)}. Fine-tune it with bert_tf.run_squad "
-                "first, and give the checkpoint that this writes."
+                f"{', '.join(lacking)}. Fine-tune it first, with `python -m "
+                "bert_tf.run_squad --do_train --train_file=train-v1.1.json "
+                f"--init_checkpoint={self.path} ...`, and give its "
+                "--output_dir as the checkpoint."
             )
         self._forward = loading.compile_forward(model)
 
@@ -411,13 +407,7 @@ def check_input(flags):
                     "`--input_file` must name ordinary files, for they are "
                     f"read twice: save it in one. Received: {path}"
                 )
-            if os.path.exists(flags.output_file or "") and os.path.samefile(
-                path, flags.output_file
-            ):
-                raise InputError(
-                    "`--output_file` must be another file than "
-                    f"`--input_file`. Received: {path} for both"
-                )
+        text_files.require_other_file(flags.output_file, paths)
         return lambda: read_tasks(paths)
     paths = text_files.find_files(flags.context_file, "context_file")
     contexts = [read_context(path) for path in paths]

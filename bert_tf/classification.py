@@ -757,6 +757,21 @@ def require_special_tokens(
             ) from error
 
 
+def require_token_types(
+    type_vocab_size: int, examples: Iterable[InputExample]
+) -> None:
+    """Raises InputError for a pair whose texts a model cannot tell apart."""
+    if type_vocab_size > 1:
+        return
+    for example in examples:
+        if example.text_b:
+            raise InputError(
+                "For pairs of texts the model must have two token types. "
+                f"`type_vocab_size` of its config is {type_vocab_size}, and "
+                f"{example.guid} is a pair"
+            )
+
+
 def describe_example(
     example: InputExample,
     labels: Sequence[str],

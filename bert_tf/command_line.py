@@ -130,11 +130,14 @@ def finish(main, values, arguments=()):
         if not _is_out_of_memory(error):
             raise
         _fail(
-            f"There is not enough memory ({_allocation(error)}). Smaller "
-            "batches (--train_batch_size, --eval_batch_size, "
-            "--predict_batch_size), a lower --max_seq_length, or a smaller "
-            "model (--bert_config_file) need less."
+            f"There is not enough memory ({_allocation(error)}). "
+            f"{_memory_advice(values)}"
         )
+
+
+# What XLA, its kernels and CUDA call it, beside "OOM". ResourceExhaustedError
+# alone does not say: a full disk is one too.
+_OUT_OF_MEMORY = re.compile("OOM|out of memory|allocate memory", re.IGNORECASE)
 
 
 def _is_out_of_memory(error):
@@ -144,15 +147,62 @@ def _is_out_of_memory(error):
     tf = sys.modules.get("tensorflow")
     return (
         tf is not None
-        and isinstance(error, tf.errors.ResourceExhaustedError)
-        and "OOM" in str(error)  # A full disk is this error as well.
+        and isinstance(error, tf.errors.OpError)
+        and _OUT_OF_MEMORY.search(str(error)) is not None
     )
 
 
 def _allocation(error):
     """What was to be allocated, out of a message of many lines."""
     tensor = re.search(r"tensor with shape\[[^]]*\]", str(error))
-    return tensor[0] if tensor else "TensorFlow could not allocate any more"
+    if tensor:
+        return tensor[0]
+    if isinstance(error, MemoryError):
+        return str(error) or "Python could not allocate any more"
+    return "TensorFlow could not allocate any more"
+
+
+# Each with the flag that says whether it is in use, if there is one.
+_BATCH_SIZES = {
+    "train_batch_size": "do_train",
+    "eval_batch_size": "do_eval",
+    "predict_batch_size": "do_predict",
+    "batch_size": None,
+}
+
+# Of commands without a model.
+_LESS_MEMORY = {
+    "num_shards": "more",
+    "num_workers": "fewer",
+    "max_words": "a lower",
+    "max_position_embeddings": "a lower",
+}
+
+
+def _memory_advice(values):
+    """The flags in use that memory depends on, and what to try next."""
+    used = {
+        name: values[name].value
+        for name, action in _BATCH_SIZES.items()
+        if name in values and (action is None or values[action].value)
+    }
+    advice = [
+        f"--{name}={size // 2}" for name, size in used.items() if size > 1
+    ]
+    if used:
+        if "max_seq_length" in values:
+            used["max_seq_length"] = values["max_seq_length"].value
+            advice.append("a lower --max_seq_length")
+        advice.append("a smaller model (--bert_config_file)")
+    advice += [
+        f"{less} --{name}"
+        for name, less in _LESS_MEMORY.items()
+        if name in values
+    ]
+    given = [f"--{n}={value}" for n, value in used.items() if value is not None]
+    return (f"In use: {' '.join(given)}. " if given else "") + (
+        f"Try {' or '.join(advice)}." if advice else ""
+    )
 
 
 def _fail(message):

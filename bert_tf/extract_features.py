@@ -300,13 +300,7 @@ def find_input(flags):
                 "`--input_file` must name ordinary files, for the text is read "
                 f"twice: save it in one. Received: {path}"
             )
-        if os.path.exists(flags.output_file) and os.path.samefile(
-            path, flags.output_file
-        ):
-            raise InputError(
-                "`--output_file` must be another file than `--input_file`. "
-                f"Received: {path} for both"
-            )
+    text_files.require_other_file(flags.output_file, paths)
     return text_files.whole_files(paths)
 
 

@@ -175,4 +175,5 @@ def read_texts(flags):
     if flags.text:
         return iter(flags.text)
     paths = text_files.find_files(flags.input_file)
+    text_files.require_other_file(flags.output_file, paths)
     return text_files.read_lines(text_files.whole_files(paths))

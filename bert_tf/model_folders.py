@@ -2,19 +2,21 @@
 
 Comes in: a checkpoint's prefix or folder. Goes out: its config, the places of
 its vocabulary and labels, its weights; and a new folder with bert_model.ckpt,
-bert_config.json, vocab.txt and labels.txt. What happens to the weights in
-between is for the scripts that change a model: `extend_vocab.py`,
-`extend_positions.py`. `loading.py` makes models of what is found.
+bert_config.json, vocab.txt and labels.txt, or copies of these beside the
+checkpoints of a training. What happens to the weights in between is for the
+scripts that change a model: `extend_vocab.py`, `extend_positions.py`.
+`loading.py` makes models of what is found.
 """
 
 import contextlib
 import dataclasses
+import filecmp
 import os
 import shutil
 
 from absl import logging
 
-from bert_tf import checkpoints, command_line, files
+from bert_tf import checkpoints, command_line, files, tokenization
 from bert_tf.classification import LABELS_FILE
 from bert_tf.errors import InputError
 from bert_tf.modeling import BertConfig
@@ -154,7 +156,7 @@ def check_output(output_dir):
             "`--output_dir` must be a folder that is not there yet or is "
             f"empty. Received: --output_dir={output_dir}"
         )
-    parent = os.path.dirname(os.path.abspath(output_dir))
+    parent = os.path.dirname(output_dir.rstrip("/")) or "."
     command_line.make_folder("output_dir", parent)
 
 
@@ -180,6 +182,59 @@ def write(output_dir, weights, vocab, config, labels_file=None):
             shutil.copyfile(labels_file, os.path.join(folder, LABELS_FILE))
 
 
+def complete(output_dir, bert_config_file, vocab_file=None):
+    """Copies a model's config and vocabulary to where it is trained.
+
+    What reads checkpoints then needs this folder and no more. Files that are
+    there and say the same stay as they are.
+
+    Args:
+        output_dir: folder of the checkpoints.
+        bert_config_file: the config that they are made with.
+        vocab_file: the vocabulary, where it is known.
+
+    Raises:
+        InputError: there are others; nothing is overwritten.
+    """
+    _keep(bert_config_file, output_dir, CONFIG, _other_values)
+    if vocab_file is not None:
+        _keep(vocab_file, output_dir, VOCAB, _other_tokens)
+
+
+def _keep(source, folder, name, find_difference):
+    """Copies a file, unless the folder has one that says the same."""
+    target = os.path.join(folder, name)
+    if not os.path.exists(target):
+        with open(source, "rb") as file, files.whole_or_nothing(target) as copy:
+            shutil.copyfileobj(file, copy)
+    elif not filecmp.cmp(source, target, shallow=False):
+        difference = find_difference(source, target)
+        if difference:
+            raise InputError(
+                f"{target} must say the same as {source}: it belongs to the "
+                f"model in that folder. {difference}. Take another "
+                "--output_dir, or remove the file there if the change is meant."
+            )
+
+
+def _other_values(source, target):
+    ours, theirs = (
+        BertConfig.from_json_file(path).to_dict() for path in (source, target)
+    )
+    keys = {*ours, *theirs}
+    different = sorted(key for key in keys if ours.get(key) != theirs.get(key))
+    return different and f"They differ in {', '.join(different)}"
+
+
+def _other_tokens(source, target):
+    ours, theirs = (tokenization.load_vocab(path) for path in (source, target))
+    different = ours.items() ^ theirs.items()
+    if not different:
+        return None
+    first = min(token_id for _, token_id in different)
+    return f"They differ first in line {first + 1}"
+
+
 @contextlib.contextmanager
 def _appearing(output_dir):
     """A folder to write to, that gets its name once the block is done."""
@@ -188,6 +243,10 @@ def _appearing(output_dir):
         os.mkdir(folder)
         yield folder
         os.rename(folder, output_dir)
+    except InputError as error:
+        # The folder's name means nothing to anybody, and it goes away.
+        text = str(error).replace(folder, output_dir.rstrip("/"))
+        raise InputError(text) from error
     except OSError as error:
         raise InputError(
             f"`--output_dir`: the folder {output_dir} cannot be written: "

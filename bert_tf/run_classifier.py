@@ -36,6 +36,7 @@ from bert_tf import (
     files,
     heads,
     metrics,
+    model_folders,
     models,
     records,
     tokenization,
@@ -169,6 +170,10 @@ def main(flags):
         dev_examples = task.get_dev_examples(flags.data_dir)
     if flags.do_predict:
         test_examples = task.get_test_examples(flags.data_dir)
+    for examples in (train_examples, dev_examples, test_examples):
+        classification.require_token_types(
+            config.type_vocab_size, examples or ()
+        )
 
     seed = training.set_seed(flags.seed)
     strategy = devices.find_strategy(flags)
@@ -188,11 +193,14 @@ def main(flags):
         strategy,
         flags.bert_config_file,
     )
+    if flags.do_train or start.resumed:
+        classification.write_labels(labels_file(flags), labels)
+        model_folders.complete(
+            flags.output_dir, flags.bert_config_file, flags.vocab_file
+        )
     work = Classification(flags, config, labels, tokenizer, model, strategy)
     step = start.step
     if flags.do_train:
-        if isinstance(task, classification.TsvTask):
-            classification.write_labels(labels_file(flags), labels)
         step = work.train(train_examples, start, seed)
     if flags.do_eval:
         work.evaluate(dev_examples, step)

@@ -24,6 +24,7 @@ from bert_tf import (
     command_line,
     devices,
     masking,
+    model_folders,
     models,
     pretraining,
     records,
@@ -148,6 +149,10 @@ def main(flags):
         strategy,
         flags.bert_config_file,
     )
+    if flags.do_train or start.resumed:
+        model_folders.complete(
+            flags.output_dir, flags.bert_config_file, flags.vocab_file
+        )
     work = Pretraining(flags, config, files, schema, model, strategy)
     step = start.step
     if flags.do_train:

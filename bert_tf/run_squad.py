@@ -28,6 +28,7 @@ from bert_tf import (
     devices,
     files,
     heads,
+    model_folders,
     models,
     records,
     squad,
@@ -181,6 +182,10 @@ def main(flags):
         strategy,
         flags.bert_config_file,
     )
+    if flags.do_train or start.resumed:
+        model_folders.complete(
+            flags.output_dir, flags.bert_config_file, flags.vocab_file
+        )
     work = QuestionAnswering(flags, config, tokenizer, model, strategy)
     step = start.step
     if flags.do_train:
@@ -221,6 +226,7 @@ def check_flags(flags):
             "BERT model was only trained up to sequence length "
             f"{config.max_position_embeddings}: lower --max_seq_length."
         )
+    squad.require_token_types(config.type_vocab_size)
     squad.require_room(
         flags.max_seq_length, flags.doc_stride, flags.max_query_length
     )

@@ -164,7 +164,7 @@ def read_squad_examples(
                 examples.append(example)
     faults.report(on_bad_answer, len(examples))
     if not examples:
-        raise InputError(f"{path} must hold questions. It has none to use")
+        raise InputError(f"{path} must hold questions. It has none")
     if not is_training:
         _require_unique_ids(path, examples)
     return examples
@@ -255,6 +255,9 @@ def _only_answer(
             ": if the file has impossible questions, as SQuAD 2.0 has, train "
             "with --version_2_with_negative=true"
             if not answers and not version_2_with_negative
+            else ": with several, as SQuAD's dev files have, it is a file for "
+            "--predict_file"
+            if answers
             else ""
         )
         raise InputError(
@@ -340,13 +343,21 @@ class _AnswerFaults:
         self.near.append(f"  question {quote(example.qas_id)}: {fault}")
 
     def report(self, on_bad_answer: str, num_used: int) -> None:
-        """Raises or warns, with the first of them and how many there are."""
+        """Raises or warns, with the first of them and how many there are.
+
+        Raises where they are not to be passed over, or nothing else is there.
+        """
         all_faults = self.lost + self.near
-        if all_faults and on_bad_answer == STOP:
+        if all_faults and (on_bad_answer == STOP or not num_used):
+            advice = (
+                f"--on_bad_answer={SKIP} trains without them, as the original "
+                "does"
+                if num_used
+                else "No question is left to train on"
+            )
             raise InputError(
                 f"{self.path} has {count_of(len(all_faults), 'bad answer')}"
-                f"{_first_of(all_faults)}\n--on_bad_answer={SKIP} trains "
-                "without them, as the original does"
+                f"{_first_of(all_faults)}\n{advice}"
             )
         if self.lost:
             _LOGGER.warning(
@@ -684,6 +695,15 @@ def require_room(
             raise InputError(
                 f"`{name}` must be above 0. Received: {name}={value}"
             )
+
+
+def require_token_types(type_vocab_size: int) -> None:
+    """Raises `InputError` unless a model tells question and text apart."""
+    if type_vocab_size < 2:
+        raise InputError(
+            "The model must have two token types, for question and text. "
+            f"`type_vocab_size` of its config is {type_vocab_size}."
+        )
 
 
 def _holds(span: DocSpan, answer: tuple[int, int]) -> bool:

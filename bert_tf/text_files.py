@@ -63,6 +63,18 @@ def find_files(patterns: str, flag: str = "input_file") -> list[str]:
     return files
 
 
+def require_other_file(output_file: str | None, paths: Iterable[str]) -> None:
+    """Raises `InputError` if the file to write is among those to read."""
+    for path in paths:
+        if os.path.exists(output_file or "") and os.path.samefile(
+            path, output_file or ""
+        ):
+            raise InputError(
+                "`--output_file` must be another file than `--input_file`. "
+                f"Received: {path} for both"
+            )
+
+
 def whole_files(paths: Iterable[str]) -> list[Range]:
     """Each file as one range."""
     return [Range(path, 0, _size(path)) for path in paths]

@@ -4,9 +4,17 @@ import errno
 import signal
 
 import pytest
+import tensorflow as tf
 from absl import flags
 
-from bert_tf import command_line
+from bert_tf import (
+    answer,
+    command_line,
+    create_pretraining_data,
+    learn_vocab,
+    run_classifier,
+    run_squad,
+)
 from bert_tf.errors import InputError, Interrupted
 
 
@@ -21,14 +29,14 @@ def values():
     return values
 
 
-def end_of(raised, capsys):
+def end_of(raised, capsys, values=None):
     """Exit code and last words of a program that ends with an exception."""
 
     def main(values):
         raise raised
 
     with pytest.raises(SystemExit) as end:
-        command_line.finish(main, None)
+        command_line.finish(main, values)
     output, error = capsys.readouterr()
     assert output == ""
     return end.value.code, error.partition(": ")[2]
@@ -53,6 +61,105 @@ def test_a_file_that_cannot_be_used_is_named(capsys):
     error = PermissionError(errno.EACCES, "Permission denied", "/data/x.tsv")
     message = "error: Permission denied: /data/x.tsv\n"
     assert end_of(error, capsys) == (1, message)
+
+
+def out_of_memory(kind):
+    """Errors as NumPy, TensorFlow, its XLA and its CUDA libraries raise."""
+    return {
+        "python": MemoryError(),
+        "numpy": MemoryError("Unable to allocate 8 GiB"),
+        "tensorflow": tf.errors.ResourceExhaustedError(
+            None,
+            None,
+            "Graph execution error:\n\nDetected at node ones\nOOM when "
+            "allocating tensor with shape[20000,20000] and type float on CPU:0",
+        ),
+        "xla": tf.errors.ResourceExhaustedError(
+            None, None, "Out of memory while trying to allocate 123 bytes."
+        ),
+        "kernel": tf.errors.ResourceExhaustedError(
+            None, None, "failed to allocate memory [Op:AddV2]"
+        ),
+        "cuda": tf.errors.InternalError(
+            None, None, "CUDA_ERROR_OUT_OF_MEMORY: out of memory"
+        ),
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [
+        ("python", "Python could not"),
+        ("numpy", "Unable to allocate 8 GiB"),
+        ("tensorflow", "tensor with shape[20000,20000]"),
+        ("xla", "TensorFlow could not"),
+        ("kernel", "TensorFlow could not"),
+        ("cuda", "TensorFlow could not"),
+    ],
+)
+def test_too_little_memory_ends_with_what_to_try(kind, what, capsys):
+    values = flags.FlagValues()
+    run_classifier.define_flags(values)
+    given = (
+        "--do_train --do_eval --train_batch_size=48 --eval_batch_size=1 "
+        "--data_dir=x --bert_config_file=x --task_name=x --vocab_file=x "
+        "--output_dir=x"
+    )
+    command_line.parse(values, ["program", *given.split()])
+    code, message = end_of(out_of_memory(kind), capsys, values)
+    assert code == 1
+    assert message.startswith(f"error: There is not enough memory ({what}")
+    assert message.endswith(
+        "). In use: --train_batch_size=48 --eval_batch_size=1 "
+        "--max_seq_length=128. Try --train_batch_size=24 or a lower "
+        "--max_seq_length or a smaller model (--bert_config_file).\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("script", "given", "advice"),
+    [
+        (
+            run_squad,
+            "--do_predict --predict_batch_size=9 --output_dir=x "
+            "--vocab_file=x --bert_config_file=x",
+            "In use: --predict_batch_size=9 --max_seq_length=384. Try "
+            "--predict_batch_size=4 or a lower --max_seq_length or ",
+        ),
+        (
+            answer,
+            "--checkpoint=x",
+            "In use: --batch_size=32. Try --batch_size=16 or a lower "
+            "--max_seq_length or ",
+        ),
+        (
+            create_pretraining_data,
+            "--input_file=x --output_file=x --vocab_file=x",
+            "Try more --num_shards or fewer --num_workers.",
+        ),
+        (
+            learn_vocab,
+            "--input_file=x --output_file=x --vocab_size=9",
+            "Try a lower --max_words.",
+        ),
+    ],
+)
+def test_what_to_try_is_what_the_command_has(script, given, advice, capsys):
+    values = flags.FlagValues()
+    script.define_flags(values)
+    command_line.parse(values, ["program", *given.split()])
+    _, message = end_of(MemoryError(), capsys, values)
+    assert f"any more). {advice}" in message
+
+
+def test_a_full_disk_is_not_too_little_memory():
+    def main(values):
+        raise tf.errors.ResourceExhaustedError(
+            None, None, "model.ckpt-1; No space left on device"
+        )
+
+    with pytest.raises(tf.errors.ResourceExhaustedError):
+        command_line.finish(main, None)
 
 
 @pytest.mark.parametrize("bug", [KeyError("x"), OSError("no file in it")])

@@ -123,6 +123,8 @@ def test_evaluates_and_predicts_what_the_original_did(name, tmp_path):
         assert_same_probabilities(tmp_path / "out", golden)
     else:
         wanted -= {"predict.tf_record", "test_results.tsv"}
+    if name == "mrpc/eval_in_model_dir":
+        wanted |= BESIDE
     assert files_below(tmp_path / "out") == wanted
     for kind in ("eval", "predict"):
         file = golden / f"{kind}.tf_record.gz"
@@ -164,6 +166,10 @@ def assert_same_probabilities(folder, golden):
     )
     # As Python writes a float32: no digit more than it takes.
     assert all(str(np.float32(x)) == x for row in got for x in row)
+
+
+# What stands beside the checkpoints of a training, and not in the original.
+BESIDE = {"bert_config.json", "vocab.txt", "labels.txt"}
 
 
 def patterns(names):
@@ -437,7 +443,9 @@ def test_trains_and_leaves_what_the_original_leaves(small_bert, tmp_path, log):
     }
     middle = {f"model.ckpt-4.{x}" for x in ("index", "data-00000-of-00001")}
     of_eval = {"eval.tf_record", "eval_results.txt", "eval/events.out.tfevents"}
-    assert files_below(out) == patterns(original) | middle | of_eval
+    assert files_below(out) == patterns(original) | middle | of_eval | BESIDE
+    assert (out / "labels.txt").read_text() == "0\n1\n"
+    assert (out / "bert_config.json").read_text() == small_bert.read_text()
     assert "Num examples = 61" in log.text and "Num steps = 7" in log.text
     golden = GOLDEN / "mrpc" / "train.tf_record.gz"
     ours = read_features(out / "train.tf_record")
@@ -451,6 +459,47 @@ def test_trains_and_leaves_what_the_original_leaves(small_bert, tmp_path, log):
     assert (out / "eval_results.txt").read_text() == results
     assert "model.ckpt-7 (step 7)" in log.text
     assert "is without effect" in log.text
+
+
+@pytest.mark.parametrize(
+    ("action", "size"), [("train", 16), ("eval", 12), ("predict", 8)]
+)
+def test_a_batch_that_no_memory_holds_ends_with_what_to_try(
+    action, size, tmp_path, capsys
+):
+    config = json.loads((TINY / "bert_config.json").read_text())
+    # Attention scores alone take half a terabyte or more.
+    config |= {
+        "hidden_size": 64,
+        "num_attention_heads": 64,
+        "num_hidden_layers": 1,
+        "intermediate_size": 1,
+        "max_position_embeddings": 16384,
+    }
+    config_file = tmp_path / "bert_config.json"
+    config_file.write_text(json.dumps(config))
+    values = parse(
+        *common_flags(
+            "mrpc",
+            tmp_path / "out",
+            bert_config_file=config_file,
+            max_seq_length=16384,
+            train_batch_size=16,
+            eval_batch_size=12,
+            predict_batch_size=8,
+        ),
+        f"--do_{action}",
+    )
+    with pytest.raises(SystemExit) as end:
+        command_line.finish(run_classifier.main, values)
+    assert end.value.code == 1
+    message = capsys.readouterr().err
+    assert f"memory (tensor with shape[{size},64,16384,16384])" in message
+    assert (
+        f"In use: --{action}_batch_size={size} --max_seq_length=16384. Try "
+        f"--{action}_batch_size={size // 2} or a lower --max_seq_length or a "
+        in message
+    )
 
 
 def test_learns_labels_of_ones_own_and_predicts_them_by_name(

@@ -199,6 +199,8 @@ def test_trains_and_resumes_as_if_undisturbed(tmp_path, records_file):
     }
 
     run(records_file, tmp_path / "whole", **flags)
+    kept = (tmp_path / "whole" / "bert_config.json").read_bytes()
+    assert kept == (TINY / "bert_config.json").read_bytes()
     shutil.copytree(tmp_path / "whole", tmp_path / "cut")
     state = 'model_checkpoint_path: "model.ckpt-3"\n'
     (tmp_path / "cut" / "checkpoint").write_text(state)

@@ -25,6 +25,7 @@ from bert_tf import (
     squad_metrics,
     tokenization,
 )
+from bert_tf.answer import Reader
 from bert_tf.errors import InputError
 from bert_tf.modeling import BertConfig
 
@@ -220,7 +221,9 @@ def test_writes_the_records_to_train_on_that_the_original_does(
         for file in settings["output_dir_files"]
         if file != "graph.pbtxt" and not file.endswith(".meta")
     }
-    assert files_below(tmp_path) == original
+    # Not the original's: what the checkpoint is used with.
+    beside = {"bert_config.json", "vocab.txt"}
+    assert files_below(tmp_path) == original | beside
 
 
 # ---------------------------------------------------------------------- metrics
@@ -410,6 +413,15 @@ def test_learns_to_find_answers_and_goes_on_where_it_stopped(
     results = read_results(tmp_path / "out")
     assert results["global_step"] == "60"
     assert float(results["exact_match"]) >= 90
+
+    # The folder is all that is needed to ask.
+    reader = Reader(tmp_path / "out", max_seq_length=24, max_query_length=4)
+    (article,) = json.loads(dev.read_text())["data"]
+    texts = read_json(tmp_path / "out", "predictions")
+    for paragraph in article["paragraphs"][:3]:
+        question = paragraph["qas"][0]
+        (found,) = reader.answer(question["question"], paragraph["context"])
+        assert found.text == texts[question["id"]]
 
     # The same questions without answers: predicted alike, not evaluated.
     predictions = (tmp_path / "out" / "predictions.json").read_text()
