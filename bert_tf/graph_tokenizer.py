@@ -60,6 +60,8 @@ _ID_BITS = 21
 _ID_MASK = (1 << _ID_BITS) - 1
 _BEGIN, _CONTINUE = 1, 2
 _STOP = np.int64(_ID_MASK)
+# So many letters are taken before it is looked which pieces have ended.
+_STRIDE = 4
 
 
 class GraphTokens(NamedTuple):
@@ -441,36 +443,38 @@ class GraphTokenizer(tf.Module):
             splits[1:, None] - 1,
             tf.fill(tf.shape(starts), _STOP),
         )
-        none = tf.zeros([0], tf.int64)
+        letters = tf.concat([letters, [_STOP] * _STRIDE], 0)
 
         def step(here, node, best, found):
-            # `best` and `found` have the place above, and 1 + the id below.
-            value = self._tree.lookup(node + tf.gather(letters, here))
-            piece = value & _ID_MASK
-            here += 1
-            best = tf.where(piece > 0, here * (_ID_MASK + 1) + piece, best)
-            goes, stays = value > 0, value <= 0
-            stuck = tf.boolean_mask(here, stays)
-            done = tf.boolean_mask(best, stays)
-            found = tf.concat([found, tf.where(done > 0, done, -stuck)], 0)
-            rest = tf.boolean_mask(_shift(done, _ID_BITS), done > 0)
+            # `best` has the place above and 1 + the id below; if there is no
+            # piece yet, where the search began, as a negative number.
+            for _ in range(_STRIDE):
+                value = self._tree.lookup(node + tf.gather(letters, here))
+                piece = value & _ID_MASK
+                here += 1
+                longer = here * (_ID_MASK + 1) + piece
+                best = tf.where(piece > 0, longer, best)
+                node = value - piece  # 0, where nothing follows, stays 0.
+            goes, ends = node > 0, tf.boolean_mask(best, node <= 0)
+            found = tf.concat([found, ends], 0)
+            rest = tf.boolean_mask(_shift(ends, _ID_BITS), ends > 0)
             rest = tf.boolean_mask(rest, tf.gather(letters, rest) != _STOP)
-            new = tf.zeros_like(rest)
+            root = tf.zeros_like(rest) + (_CONTINUE << _ID_BITS)
             here = tf.concat([tf.boolean_mask(here, goes), rest], 0)
-            node = tf.boolean_mask(value - piece, goes)
-            node = tf.concat([node, new + (_CONTINUE << _ID_BITS)], 0)
-            best = tf.concat([tf.boolean_mask(best, goes), new], 0)
+            node = tf.concat([tf.boolean_mask(node, goes), root], 0)
+            best = tf.concat([tf.boolean_mask(best, goes), -1 - rest], 0)
             return here, node, best, found
 
-        begin = tf.zeros_like(starts) + (_BEGIN << _ID_BITS)
+        here = splits[:-1]
+        root = tf.zeros_like(here) + (_BEGIN << _ID_BITS)
         *_, found = tf.while_loop(
             lambda here, *_: tf.size(here) > 0,
             step,
-            (splits[:-1], begin, tf.zeros_like(starts), none),
+            (here, root, -1 - here, tf.zeros([0], tf.int64)),
             shape_invariants=(tf.TensorShape([None]),) * 4,
         )
-        failed = -tf.boolean_mask(found, found < 0)
-        failed = tf.searchsorted(splits, failed, out_type=tf.int64) - 1
+        failed = -1 - tf.boolean_mask(found, found < 0)
+        failed = tf.searchsorted(splits, failed, "right", tf.int64) - 1
         found = tf.boolean_mask(found, found > 0)
         ends = _shift(found, _ID_BITS)
         row = tf.searchsorted(splits, ends, out_type=tf.int64) - 1
