@@ -13,6 +13,8 @@ from bert_tf.modeling import BertModel
 
 ENCODER_INPUTS = ("input_ids", "input_mask", "segment_ids")
 
+EMBEDDINGS, POOLER = "embeddings", "pooler"
+
 
 def integer_inputs(names, length=None):
     """Named int32 inputs [B, length]; None takes any length."""
@@ -94,3 +96,64 @@ def span(config, seq_length=None, use_one_hot_embeddings=False):
     bert.pooler.trainable = False
     logits = SpanHead(config)(bert(*inputs.values())["sequence_output"])
     return keras.Model(inputs, logits)
+
+
+# ------------------------------------------------------------- what stays as is
+
+
+def parse_parts(text, num_hidden_layers):
+    """The parts of the encoder that a text such as `embeddings,0-5` names.
+
+    Args:
+        text: `embeddings`, `pooler`, numbers of layers from 0 (the lowest) and
+            ranges of them, separated by commas.
+        num_hidden_layers: int, of the model.
+
+    Returns:
+        A set of `EMBEDDINGS`, `POOLER` and numbers.
+
+    Raises:
+        InputError: a part that the model does not have.
+    """
+    parts = set()
+    for part in text.split(","):
+        part = part.strip()
+        first, dash, last = part.partition("-")
+        last = last if dash else first
+        if part in (EMBEDDINGS, POOLER):
+            parts.add(part)
+        elif (
+            first.isdecimal()
+            and last.isdecimal()
+            and int(first) <= int(last) < num_hidden_layers
+        ):
+            parts.update(range(int(first), int(last) + 1))
+        else:
+            raise InputError(
+                f"A part must be {EMBEDDINGS}, {POOLER}, a layer from 0 to "
+                f"{num_hidden_layers - 1}, or several as in 0-"
+                f"{num_hidden_layers - 1}. Received: {part!r} in {text!r}"
+            )
+    return parts
+
+
+def freeze(model, parts):
+    """Keeps parts of a model's encoder from being trained.
+
+    They have no gradient, no optimizer slots and no weight decay; dropout in
+    them goes on. Where the embeddings are frozen, the masked-LM output, which
+    is tied to them, is too, but for its bias.
+
+    Args:
+        model: what a function of this module returns.
+        parts: of `parse_parts`.
+    """
+    (bert,) = (x for x in model.layers if isinstance(x, BertModel))
+    for part in parts:
+        if part == EMBEDDINGS:
+            bert.embedding_lookup.trainable = False
+            bert.embedding_postprocessor.trainable = False
+        elif part == POOLER:
+            bert.pooler.trainable = False
+        else:
+            bert.encoder.layers[part].trainable = False

@@ -35,6 +35,7 @@ from bert_tf import (
     squad_metrics,
     tokenization,
     training,
+    training_flags,
 )
 from bert_tf.errors import InputError
 from bert_tf.modeling import BertConfig
@@ -134,6 +135,7 @@ def define_flags(values):
         "says: leave the question out, with a warning, or stop.",
         flag_values=values,
     )
+    training_flags.define(values)
     integer("seed", None, "Makes a run repeatable; drawn when not given.")
     for name in ("bert_config_file", "vocab_file", "output_dir"):
         flags.mark_flag_as_required(name, flag_values=values)
@@ -174,12 +176,12 @@ def main(flags):
     start = training.find_starting_point(
         flags.output_dir, flags.init_checkpoint
     )
-    model = training.build_model(
+    model = training_flags.build_model(
+        flags,
         lambda: models.span(config, use_one_hot_embeddings=flags.use_tpu),
         config,
         start,
         strategy,
-        flags.bert_config_file,
     )
     work = QuestionAnswering(flags, config, tokenizer, model, strategy)
     step = start.step
@@ -241,6 +243,7 @@ def check_flags(flags):
         command_line.require_between(flags, name, 0, high)
     if flags.seed is not None:
         command_line.require_between(flags, "seed", 0, 2**32 - 1)
+    training_flags.check(flags, config)
     threshold = flags.null_score_diff_threshold
     if threshold == AUTO and not flags.version_2_with_negative:
         raise InputError(
@@ -348,14 +351,11 @@ class QuestionAnswering:
                 [file], schema, size, seed, step
             ),
             start,
-            training.TrainingSettings(
-                output_dir=flags.output_dir,
-                num_train_steps=num_steps,
-                learning_rate=flags.learning_rate,
-                num_warmup_steps=int(num_steps * flags.warmup_proportion),
-                batch_size=size,
-                save_checkpoints_steps=flags.save_checkpoints_steps,
-                steps_per_call=flags.iterations_per_loop,
+            training_flags.settings(
+                flags,
+                self.config,
+                num_steps,
+                int(num_steps * flags.warmup_proportion),
             ),
             self.strategy,
         )

@@ -24,6 +24,7 @@ from bert_tf import checkpoints, files
 from bert_tf.errors import InputError, Interrupted
 from bert_tf.modeling import create_initializer, weights_to_come
 from bert_tf.optimization import (
+    OptimizerSettings,
     WarmupLinearDecay,
     clip_by_global_norm,
     create_optimizer,
@@ -56,6 +57,7 @@ class TrainingSettings:
         keep_checkpoints: that many of the newest stay.
         steps_per_call: the most steps that one call of the graph may run.
         jit_compile: compile the step with XLA; on one device only.
+        optimizer: `OptimizerSettings`.
     """
 
     output_dir: str
@@ -67,6 +69,9 @@ class TrainingSettings:
     keep_checkpoints: int = 5
     steps_per_call: int = 1000
     jit_compile: bool = False
+    optimizer: OptimizerSettings = dataclasses.field(
+        default_factory=OptimizerSettings
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,6 +189,7 @@ def train(model, loss_fn, make_dataset, start, settings, strategy=None):
             settings.learning_rate,
             settings.num_train_steps,
             settings.num_warmup_steps,
+            settings.optimizer,
         )
         optimizer.build(model.trainable_variables)
     if start.resumed:
