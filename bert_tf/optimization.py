@@ -359,7 +359,7 @@ def global_norm(gradients):
     return ops.sqrt(sum(squares))
 
 
-def clip_by_global_norm(gradients, clip_norm):
+def clip_by_global_norm(gradients, clip_norm, norm=None):
     """Scales all gradients down together where their norm is too large.
 
     A norm that is not finite makes every gradient NaN, as in the original.
@@ -367,11 +367,12 @@ def clip_by_global_norm(gradients, clip_norm):
     Args:
         gradients: tensors, `IndexedSlices` or None.
         clip_norm: float.
+        norm: of the gradients, if it is known.
 
     Returns:
         The gradients, scaled, and their norm before.
     """
-    norm = global_norm(gradients)
+    norm = global_norm(gradients) if norm is None else norm
     scale = clip_norm / ops.maximum(norm, clip_norm)
     scale = ops.where(ops.isfinite(norm), scale, float("nan"))
     return [_scaled(gradient, scale) for gradient in gradients], norm

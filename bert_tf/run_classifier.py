@@ -298,8 +298,10 @@ class Classification:
         logging.info("  Num steps = %d", num_steps)
         return training.train(
             self.model,
-            lambda outputs, batch: heads.classification_loss(
-                outputs["logits"], batch["label_ids"]
+            lambda outputs, batch, totals: heads.classification_loss(
+                outputs["logits"],
+                batch["label_ids"],
+                (totals or {}).get("examples"),
             )[0],
             lambda step: records.training_batches(
                 [file], self.schema, size, seed, step

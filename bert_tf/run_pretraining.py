@@ -325,6 +325,7 @@ class Pretraining:
                     flags.num_warmup_steps,
                 ),
                 self.strategy,
+                pretraining.count,
             )
 
     def evaluate(self, step):

@@ -341,11 +341,12 @@ class QuestionAnswering:
         logging.info("  Num steps = %d", num_steps)
         return training.train(
             self.model,
-            lambda outputs, batch: heads.span_loss(
+            lambda outputs, batch, totals: heads.span_loss(
                 outputs["start_logits"],
                 outputs["end_logits"],
                 batch["start_positions"],
                 batch["end_positions"],
+                (totals or {}).get("examples"),
             ),
             lambda step: records.training_batches(
                 [file], schema, size, seed, step

@@ -15,12 +15,19 @@ from bert_tf.errors import InputError
 
 def define(values):
     """Defines the flags on a `FlagValues`; left out, none changes anything."""
-    string, _, boolean, number = command_line.definers(values)
+    string, integer, boolean, number = command_line.definers(values)
     boolean(
         "jit_compile",
         False,
         "Compile training steps with XLA. It takes longer to start; whether "
         "steps are faster depends on model and machine.",
+    )
+    integer(
+        "gradient_accumulation_steps",
+        1,
+        "Compute each step's batch in so many parts, one after the other, in "
+        "as little memory as one part takes. --train_batch_size is still the "
+        "whole batch, and weights change as after the whole batch.",
     )
     flags.DEFINE_enum(
         "optimizer",
@@ -59,6 +66,14 @@ def check(values, config):
         values: parsed `FlagValues`.
         config: the model's `BertConfig`.
     """
+    command_line.require_positive(values, "gradient_accumulation_steps")
+    parts = values.gradient_accumulation_steps
+    if values.train_batch_size % parts:
+        raise InputError(
+            "`--gradient_accumulation_steps` must divide --train_batch_size. "
+            f"Received: --gradient_accumulation_steps={parts} "
+            f"--train_batch_size={values.train_batch_size}"
+        )
     command_line.require_between(values, "layerwise_lr_decay", 0, 1)
     if values.layerwise_lr_decay == 0:
         raise InputError(
@@ -130,4 +145,5 @@ def settings(values, config, num_train_steps, num_warmup_steps):
             values.layerwise_lr_decay,
             config.num_hidden_layers,
         ),
+        gradient_accumulation_steps=values.gradient_accumulation_steps,
     )

@@ -113,6 +113,8 @@ def test_all_three_scripts_have_the_flags_and_leave_them_off():
 
 def parsed(*arguments):
     values = absl_flags.FlagValues()
+    _, integer, _, _ = command_line.definers(values)
+    integer("train_batch_size", 32, "As the scripts define it.")
     training_flags.define(values)
     command_line.parse(values, ["program", *arguments])
     return values
@@ -121,6 +123,11 @@ def parsed(*arguments):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--gradient_accumulation_steps=0"], "above 0.*steps=0"),
+        (
+            ["--gradient_accumulation_steps=3"],
+            "divide --train_batch_size.*steps=3 --train_batch_size=32",
+        ),
         (["--layerwise_lr_decay=0"], "above 0.*--freeze.*decay=0"),
         (["--layerwise_lr_decay=1.5"], "layerwise_lr_decay.*at most 1.*1.5"),
         (["--layerwise_lr_decay=nan"], "layerwise_lr_decay.*finite.*nan"),
@@ -192,6 +199,7 @@ def test_what_was_frozen_can_be_trained_later_with_new_slots(
     "flags",
     [
         {"optimizer": "lamb"},
+        {"gradient_accumulation_steps": 2},
         {
             "bias_correction": True,
             "layerwise_lr_decay": 0.5,
