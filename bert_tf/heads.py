@@ -253,7 +253,7 @@ def negative_log_likelihood(logits, labels):
     return ops.where(inside, loss, 0.0)
 
 
-def masked_lm_loss(logits, masked_lm_ids, masked_lm_weights):
+def masked_lm_loss(logits, masked_lm_ids, masked_lm_weights, total_weight=None):
     """The mean over real predictions of the whole batch.
 
     Args:
@@ -261,41 +261,62 @@ def masked_lm_loss(logits, masked_lm_ids, masked_lm_weights):
         masked_lm_ids: int tensor [B, P].
         masked_lm_weights: float tensor [B, P], 1 for predictions, 0 for
             padding.
+        total_weight: the sum of the weights of the whole batch, if this is a
+            part of it. The losses of the parts then add up to the batch's.
 
     Returns:
         The loss, a scalar, and the example losses [B, P].
     """
     example_loss = negative_log_likelihood(logits, masked_lm_ids)
     weights = ops.cast(masked_lm_weights, "float32")
+    if total_weight is None:
+        total_weight = ops.sum(weights)
     # The original's 1e-5 keeps a batch without predictions from dividing by 0.
-    loss = ops.sum(weights * example_loss) / (ops.sum(weights) + 1e-5)
+    loss = ops.sum(weights * example_loss) / (total_weight + 1e-5)
     return loss, example_loss
 
 
-def classification_loss(logits, labels):
+def classification_loss(logits, labels, num_examples=None):
     """The mean cross entropy.
 
     Args:
         logits: float tensor [B, L].
         labels: int tensor [B] or [B, 1].
+        num_examples: how many the whole batch has, if this is a part of it.
+            The losses of the parts then add up to the batch's.
 
     Returns:
         The loss, a scalar, and the example losses [B].
     """
     example_loss = negative_log_likelihood(logits, ops.reshape(labels, (-1,)))
-    return ops.mean(example_loss), example_loss
+    return mean_over_batch(example_loss, num_examples), example_loss
 
 
-def span_loss(start_logits, end_logits, start_positions, end_positions):
+def mean_over_batch(values, num_examples=None):
+    """The mean [] of values [B], or what a part adds to it.
+
+    Args:
+        values: float tensor [B].
+        num_examples: how many the whole batch has, if B are a part of it.
+    """
+    if num_examples is None:
+        return ops.mean(values)
+    return ops.sum(values) / num_examples
+
+
+def span_loss(
+    start_logits, end_logits, start_positions, end_positions, num_examples=None
+):
     """Half the sum of both ends' cross entropies; outside counts 0.
 
     Args:
         start_logits, end_logits: float tensors [B, S].
         start_positions, end_positions: int tensors [B] or [B, 1].
+        num_examples: as in `classification_loss`.
 
     Returns:
         The loss, a scalar.
     """
-    start, _ = classification_loss(start_logits, start_positions)
-    end, _ = classification_loss(end_logits, end_positions)
+    start, _ = classification_loss(start_logits, start_positions, num_examples)
+    end, _ = classification_loss(end_logits, end_positions, num_examples)
     return (start + end) / 2.0

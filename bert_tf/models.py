@@ -14,6 +14,8 @@ from bert_tf.modeling import BertModel
 
 ENCODER_INPUTS = ("input_ids", "input_mask", "segment_ids")
 
+EMBEDDINGS, POOLER = "embeddings", "pooler"
+
 
 def integer_inputs(names, length=None):
     """Named int32 inputs [B, length]; None takes any length."""
@@ -164,3 +166,64 @@ def pool(values, input_mask, kind):
         return total / ops.sum(is_token, axis=2)
     lowest = ops.full_like(values, float("-inf"))
     return ops.max(ops.where(is_token > 0, values, lowest), axis=2)
+
+
+# ------------------------------------------------------------- what stays as is
+
+
+def parse_parts(text, num_hidden_layers):
+    """The parts of the encoder that a text such as `embeddings,0-5` names.
+
+    Args:
+        text: `embeddings`, `pooler`, numbers of layers from 0 (the lowest) and
+            ranges of them, separated by commas.
+        num_hidden_layers: int, of the model.
+
+    Returns:
+        A set of `EMBEDDINGS`, `POOLER` and numbers.
+
+    Raises:
+        InputError: a part that the model does not have.
+    """
+    parts = set()
+    for part in text.split(","):
+        part = part.strip()
+        first, dash, last = part.partition("-")
+        last = last if dash else first
+        if part in (EMBEDDINGS, POOLER):
+            parts.add(part)
+        elif (
+            first.isdecimal()
+            and last.isdecimal()
+            and int(first) <= int(last) < num_hidden_layers
+        ):
+            parts.update(range(int(first), int(last) + 1))
+        else:
+            raise InputError(
+                f"A part must be {EMBEDDINGS}, {POOLER}, a layer from 0 to "
+                f"{num_hidden_layers - 1}, or several as in 0-"
+                f"{num_hidden_layers - 1}. Received: {part!r} in {text!r}"
+            )
+    return parts
+
+
+def freeze(model, parts):
+    """Keeps parts of a model's encoder from being trained.
+
+    They have no gradient, no optimizer slots and no weight decay; dropout in
+    them goes on. Where the embeddings are frozen, the masked-LM output, which
+    is tied to them, is too, but for its bias.
+
+    Args:
+        model: what a function of this module returns.
+        parts: of `parse_parts`.
+    """
+    (bert,) = (x for x in model.layers if isinstance(x, BertModel))
+    for part in parts:
+        if part == EMBEDDINGS:
+            bert.embedding_lookup.trainable = False
+            bert.embedding_postprocessor.trainable = False
+        elif part == POOLER:
+            bert.pooler.trainable = False
+        else:
+            bert.encoder.layers[part].trainable = False

@@ -1,16 +1,56 @@
 """The original's optimizer: Adam with decoupled weight decay, and its schedule.
 
 Comes in: gradients and a step. Goes out: changed variables. The loop that calls
-it, and files, stay outside.
+it, and files, stay outside. LAMB, for large batches, is here too.
 """
 
+import dataclasses
 import re
 
 import keras
 from keras import ops
 
+from bert_tf.errors import InputError
+
 CLIP_NORM = 1.0
 NO_DECAY = ("LayerNorm", "layer_norm", "bias")
+
+OPTIMIZERS = ("adamw", "lamb")
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerSettings:
+    """Which optimizer, and how it differs from the original's.
+
+    Attributes:
+        name: one of `OPTIMIZERS`.
+        bias_correction: divide Adam's m and v by what they lack at first, as
+            its authors do and the original does not. LAMB always does.
+        layerwise_lr_decay: see `layer_rate`; 1 for one rate everywhere.
+        num_hidden_layers: of the model, where the rate is to decay.
+    """
+
+    name: str = "adamw"
+    bias_correction: bool = False
+    layerwise_lr_decay: float = 1.0
+    num_hidden_layers: int | None = None
+
+
+def layer_rate(path, decay, num_hidden_layers):
+    """The share of the learning rate that a variable is trained with.
+
+    Layer i of L has `decay ** (L - 1 - i)`, so that the highest one has 1; all
+    of the embeddings have `decay ** L`, and pooler and heads 1.
+
+    Args:
+        path: the variable's.
+        decay: float, the factor from one layer to the next lower one.
+        num_hidden_layers: int, L.
+    """
+    layer = re.search(r"/encoder/layer_(\d+)/", path)
+    if layer:
+        return decay ** (num_hidden_layers - 1 - int(layer[1]))
+    return decay**num_hidden_layers if "/embeddings/" in path else 1.0
 
 
 @keras.saving.register_keras_serializable("bert_tf")
@@ -52,63 +92,57 @@ class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
-@keras.saving.register_keras_serializable("bert_tf")
-class AdamWeightDecayOptimizer(keras.optimizers.Optimizer):
-    """Adam without bias correction, with weight decay beside the gradient.
-
-        m = beta_1 * m + (1 - beta_1) * gradient
-        v = beta_2 * v + (1 - beta_2) * gradient ** 2
-        variable -= rate * (m / (sqrt(v) + epsilon) + weight_decay * variable)
-
-    The gradients of one step are first clipped together to a global norm.
+class _NamedOptimizer(keras.optimizers.Optimizer):
+    """What both optimizers share: all that depends on variables' names.
 
     Args:
         learning_rate: float or schedule.
         weight_decay_rate: float, for variables that are not excluded.
-        beta_1, beta_2, epsilon: floats.
         exclude_from_weight_decay: regular expressions, searched (with case) in
             the variable's path; a match means no decay.
         clip_norm: float, the largest global norm, or None for no clipping.
+        layerwise_lr_decay, num_hidden_layers: of `layer_rate`; None for one
+            rate everywhere.
     """
+
+    # How the slots are called in checkpoints.
+    SLOT_NAMES: tuple[str, str]
 
     def __init__(
         self,
         learning_rate,
         weight_decay_rate=0.0,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-6,
         exclude_from_weight_decay=(),
         clip_norm=None,
-        name="AdamWeightDecayOptimizer",
+        layerwise_lr_decay=None,
+        num_hidden_layers=None,
         **kwargs,
     ):
-        # Not Keras' `weight_decay`, which decays after the update and with its
-        # own rule for names.
-        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+        # Not Keras' `weight_decay`, which has its own rule for names.
+        super().__init__(learning_rate=learning_rate, **kwargs)
         self.weight_decay_rate = weight_decay_rate
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon_outside_root = epsilon
         self.exclude_from_weight_decay = tuple(exclude_from_weight_decay)
         self.clip_norm = clip_norm
+        self.layerwise_lr_decay = layerwise_lr_decay
+        self.num_hidden_layers = num_hidden_layers
 
     def build(self, variables):
         if self.built:
             return
         super().build(variables)
-        self.adam_m, self.adam_v = self.add_optimizer_variables(
-            variables, ["adam_m", "adam_v"]
-        )
         self.decays = [self.uses_weight_decay(v.path) for v in variables]
         self.slot_names = [v.path for v in variables]
+        self.rates = [1.0] * len(variables)
+        if self.layerwise_lr_decay is not None:
+            how = self.layerwise_lr_decay, self.num_hidden_layers
+            self.rates = [layer_rate(v.path, *how) for v in variables]
 
     def slots(self):
         """Variables by their names in a checkpoint: `<variable>/adam_m`, ..."""
         slots = {}
-        for name, m, v in zip(self.slot_names, self.adam_m, self.adam_v):
-            slots[f"{name}/adam_m"] = m
-            slots[f"{name}/adam_v"] = v
+        for name, *both in zip(self.slot_names, *self._slot_lists()):
+            for kind, slot in zip(self.SLOT_NAMES, both):
+                slots[f"{name}/{kind}"] = slot
         return slots
 
     def uses_weight_decay(self, path):
@@ -125,39 +159,189 @@ class AdamWeightDecayOptimizer(keras.optimizers.Optimizer):
         # As in the original every row moves at every step: m decays.
         super().apply([dense_gradient(g) for g in grads], trainable_variables)
 
+    def _rate_of(self, variable, learning_rate):
+        share = self.rates[self._get_variable_index(variable)]
+        if share != 1.0:
+            learning_rate = learning_rate * share
+        return ops.cast(learning_rate, variable.dtype)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "weight_decay_rate": self.weight_decay_rate,
+            "exclude_from_weight_decay": list(self.exclude_from_weight_decay),
+            "clip_norm": self.clip_norm,
+            "layerwise_lr_decay": self.layerwise_lr_decay,
+            "num_hidden_layers": self.num_hidden_layers,
+        }
+
+
+@keras.saving.register_keras_serializable("bert_tf")
+class AdamWeightDecayOptimizer(_NamedOptimizer):
+    """Adam without bias correction, with weight decay beside the gradient.
+
+        m = beta_1 * m + (1 - beta_1) * gradient
+        v = beta_2 * v + (1 - beta_2) * gradient ** 2
+        variable -= rate * (m / (sqrt(v) + epsilon) + weight_decay * variable)
+
+    The gradients of one step are first clipped together to a global norm. With
+    `bias_correction` the third line has m / (1 - beta_1 ** t) and
+    v / (1 - beta_2 ** t), where t counts steps from 1: AdamW as published.
+
+    Args:
+        learning_rate: float or schedule.
+        weight_decay_rate: float, for variables that are not excluded.
+        beta_1, beta_2, epsilon: floats.
+        bias_correction: see above.
+        **kwargs: of `_NamedOptimizer`.
+    """
+
+    SLOT_NAMES = ("adam_m", "adam_v")
+
+    def __init__(
+        self,
+        learning_rate,
+        weight_decay_rate=0.0,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-6,
+        exclude_from_weight_decay=(),
+        clip_norm=None,
+        bias_correction=False,
+        name="AdamWeightDecayOptimizer",
+        **kwargs,
+    ):
+        super().__init__(
+            learning_rate,
+            weight_decay_rate,
+            exclude_from_weight_decay,
+            clip_norm,
+            name=name,
+            **kwargs,
+        )
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon_outside_root = epsilon
+        self.bias_correction = bias_correction
+
+    def build(self, variables):
+        if self.built:
+            return
+        super().build(variables)
+        self.adam_m, self.adam_v = self.add_optimizer_variables(
+            variables, ["adam_m", "adam_v"]
+        )
+
+    def _slot_lists(self):
+        return self.adam_m, self.adam_v
+
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
         m, v = self.adam_m[index], self.adam_v[index]
         gradient = ops.cast(gradient, m.dtype)
         next_m = self.beta_1 * m + (1.0 - self.beta_1) * gradient
         next_v = self.beta_2 * v + (1.0 - self.beta_2) * ops.square(gradient)
-        update = next_m / (ops.sqrt(next_v) + self.epsilon_outside_root)
+        update = self._corrected(next_m, self.beta_1) / (
+            ops.sqrt(self._corrected(next_v, self.beta_2))
+            + self.epsilon_outside_root
+        )
         if self.decays[index]:
             update += self.weight_decay_rate * variable
-        rate = ops.cast(learning_rate, variable.dtype)
+        rate = self._rate_of(variable, learning_rate)
         self.assign_sub(variable, rate * update)
         self.assign(m, next_m)
         self.assign(v, next_v)
 
+    def _corrected(self, average, beta):
+        if not self.bias_correction:
+            return average
+        step = ops.cast(self.iterations + 1, average.dtype)
+        return average / (1.0 - ops.power(ops.cast(beta, step.dtype), step))
+
     def get_config(self):
         return {
             **super().get_config(),
-            "weight_decay_rate": self.weight_decay_rate,
             "beta_1": self.beta_1,
             "beta_2": self.beta_2,
             "epsilon": self.epsilon_outside_root,
-            "exclude_from_weight_decay": list(self.exclude_from_weight_decay),
-            "clip_norm": self.clip_norm,
+            "bias_correction": self.bias_correction,
         }
 
 
-def create_optimizer(init_lr, num_train_steps, num_warmup_steps):
-    """The optimizer with the settings that every script of the original has."""
+@keras.saving.register_keras_serializable("bert_tf")
+class LambOptimizer(_NamedOptimizer, keras.optimizers.Lamb):
+    """Keras' LAMB, with the names, exclusions and clipping of our Adam.
+
+        variable -= rate * weight_decay * variable
+        m, v as Adam's, with bias correction
+        update = m / (sqrt(v) + epsilon)
+        variable -= rate * norm(variable) / norm(update) * update
+
+    As in Keras, and not as in the paper, the decay stands beside the update
+    that is scaled to the variable's norm, and biases and LayerNorm are scaled
+    like the rest; where one of the norms is 0 their ratio is 1. The gradients
+    of one step are first clipped together, as Adam's are.
+
+    Args:
+        learning_rate: float or schedule.
+        weight_decay_rate: float, for variables that are not excluded.
+        **kwargs: of `_NamedOptimizer` and `keras.optimizers.Lamb`.
+    """
+
+    SLOT_NAMES = ("lamb_m", "lamb_v")
+
+    def __init__(
+        self, learning_rate, weight_decay_rate=0.0, epsilon=1e-6, **kwargs
+    ):
+        super().__init__(
+            learning_rate, weight_decay_rate, epsilon=epsilon, **kwargs
+        )
+
+    def _slot_lists(self):
+        return self._momentums, self._velocities
+
+    def update_step(self, gradient, variable, learning_rate):
+        rate = self._rate_of(variable, learning_rate)
+        if self.decays[self._get_variable_index(variable)]:
+            self.assign_sub(variable, rate * self.weight_decay_rate * variable)
+        super().update_step(gradient, variable, rate)
+
+
+def create_optimizer(
+    init_lr,
+    num_train_steps,
+    num_warmup_steps,
+    settings=OptimizerSettings(),
+):
+    """The optimizer with the settings that every script of the original has.
+
+    Args:
+        init_lr, num_train_steps, num_warmup_steps: of `WarmupLinearDecay`.
+        settings: what is to differ from the original's.
+
+    Raises:
+        InputError: no such optimizer.
+    """
+    if settings.name not in OPTIMIZERS:
+        raise InputError(
+            f"The optimizer must be one of {OPTIMIZERS}. Received: "
+            f"{settings.name!r}"
+        )
+    common = {
+        "learning_rate": WarmupLinearDecay(
+            init_lr, num_train_steps, num_warmup_steps
+        ),
+        "weight_decay_rate": 0.01,
+        "exclude_from_weight_decay": NO_DECAY,
+        "clip_norm": CLIP_NORM,
+    }
+    if settings.layerwise_lr_decay != 1.0:
+        common["layerwise_lr_decay"] = settings.layerwise_lr_decay
+        common["num_hidden_layers"] = settings.num_hidden_layers
+    if settings.name == "lamb":
+        return LambOptimizer(**common)
     return AdamWeightDecayOptimizer(
-        WarmupLinearDecay(init_lr, num_train_steps, num_warmup_steps),
-        weight_decay_rate=0.01,
-        exclude_from_weight_decay=NO_DECAY,
-        clip_norm=CLIP_NORM,
+        **common, bias_correction=settings.bias_correction
     )
 
 
@@ -175,7 +359,7 @@ def global_norm(gradients):
     return ops.sqrt(sum(squares))
 
 
-def clip_by_global_norm(gradients, clip_norm):
+def clip_by_global_norm(gradients, clip_norm, norm=None):
     """Scales all gradients down together where their norm is too large.
 
     A norm that is not finite makes every gradient NaN, as in the original.
@@ -183,11 +367,12 @@ def clip_by_global_norm(gradients, clip_norm):
     Args:
         gradients: tensors, `IndexedSlices` or None.
         clip_norm: float.
+        norm: of the gradients, if it is known.
 
     Returns:
         The gradients, scaled, and their norm before.
     """
-    norm = global_norm(gradients)
+    norm = global_norm(gradients) if norm is None else norm
     scale = clip_norm / ops.maximum(norm, clip_norm)
     scale = ops.where(ops.isfinite(norm), scale, float("nan"))
     return [_scaled(gradient, scale) for gradient in gradients], norm

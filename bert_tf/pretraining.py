@@ -11,16 +11,30 @@ from keras import ops
 from bert_tf.heads import (
     classification_loss,
     masked_lm_loss,
+    mean_over_batch,
     negative_log_likelihood,
 )
 
 
-def losses(outputs, batch, next_sentence=True):
+def count(batch):
+    """The totals of a batch: `examples`, and `predictions` that do not pad.
+
+    Args:
+        batch: features of the records (`records.pretraining_schema`).
+    """
+    weights = ops.cast(batch["masked_lm_weights"], "float32")
+    examples = ops.cast(ops.shape(weights)[0], "float32")
+    return {"examples": examples, "predictions": ops.sum(weights)}
+
+
+def losses(outputs, batch, totals=None, next_sentence=True):
     """The training loss, and what tells how training goes.
 
     Args:
         outputs: of `models.pretraining`.
         batch: features of the records (`records.pretraining_schema`).
+        totals: what `count` returns of the whole batch, if this is a part of
+            it. What is returned then adds up over the parts.
         next_sentence: whether the next-sentence loss is part of the loss.
 
     Returns:
@@ -30,23 +44,30 @@ def losses(outputs, batch, next_sentence=True):
     ids = batch["masked_lm_ids"]
     weights = ops.cast(batch["masked_lm_weights"], "float32")
     logits = outputs["masked_lm_logits"]
-    loss, _ = masked_lm_loss(logits, ids, weights)
+    totals = totals or {}
+    num_examples = totals.get("examples")
+    num_predictions = totals.get("predictions")
+    loss, _ = masked_lm_loss(logits, ids, weights, num_predictions)
     right = ops.sum(weights * _is_best(logits, ids))
+    if num_predictions is None:
+        num_predictions = ops.sum(weights)
     scalars = {
         "loss": loss,
         "masked_lm_loss": loss,
-        "masked_lm_accuracy": right / ops.maximum(ops.sum(weights), 1.0),
+        "masked_lm_accuracy": right / ops.maximum(num_predictions, 1.0),
     }
     if not next_sentence:
         return scalars
     logits = outputs["next_sentence_logits"]
     labels = ops.reshape(batch["next_sentence_labels"], (-1,))
-    next_loss, _ = classification_loss(logits, labels)
+    next_loss, _ = classification_loss(logits, labels, num_examples)
     return {
         **scalars,
         "loss": loss + next_loss,
         "next_sentence_loss": next_loss,
-        "next_sentence_accuracy": ops.mean(_is_best(logits, labels)),
+        "next_sentence_accuracy": mean_over_batch(
+            _is_best(logits, labels), num_examples
+        ),
     }
 
 

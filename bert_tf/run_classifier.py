@@ -41,6 +41,7 @@ from bert_tf import (
     records,
     tokenization,
     training,
+    training_flags,
 )
 from bert_tf.errors import InputError
 from bert_tf.modeling import BertConfig
@@ -126,12 +127,7 @@ def define_flags(values):
         "With --doc_stride: how the logits of a text's windows become one.",
         flag_values=values,
     )
-    boolean(
-        "jit_compile",
-        False,
-        "Compile training steps with XLA. It takes longer to start; whether "
-        "steps are faster depends on model and machine.",
-    )
+    training_flags.define(values)
     integer("seed", None, "Makes a run repeatable; drawn when not given.")
     for name in (
         "data_dir",
@@ -182,7 +178,8 @@ def main(flags):
     start = training.find_starting_point(
         flags.output_dir, flags.init_checkpoint
     )
-    model = training.build_model(
+    model = training_flags.build_model(
+        flags,
         lambda: models.classifier(
             config,
             len(labels),
@@ -191,7 +188,6 @@ def main(flags):
         config,
         start,
         strategy,
-        flags.bert_config_file,
     )
     if flags.do_train or start.resumed:
         classification.write_labels(labels_file(flags), labels)
@@ -263,6 +259,7 @@ def check_flags(flags):
         command_line.require_between(flags, name, 0, high)
     if flags.seed is not None:
         command_line.require_between(flags, "seed", 0, 2**32 - 1)
+    training_flags.check(flags, config)
     return config
 
 
@@ -309,22 +306,20 @@ class Classification:
         logging.info("  Num steps = %d", num_steps)
         return training.train(
             self.model,
-            lambda outputs, batch: heads.classification_loss(
-                outputs["logits"], batch["label_ids"]
+            lambda outputs, batch, totals: heads.classification_loss(
+                outputs["logits"],
+                batch["label_ids"],
+                (totals or {}).get("examples"),
             )[0],
             lambda step: records.training_batches(
                 [file], self.schema, size, seed, step
             ),
             start,
-            training.TrainingSettings(
-                output_dir=flags.output_dir,
-                num_train_steps=num_steps,
-                learning_rate=flags.learning_rate,
-                num_warmup_steps=int(num_steps * flags.warmup_proportion),
-                batch_size=size,
-                save_checkpoints_steps=flags.save_checkpoints_steps,
-                steps_per_call=flags.iterations_per_loop,
-                jit_compile=flags.jit_compile,
+            training_flags.settings(
+                flags,
+                self.config,
+                num_steps,
+                int(num_steps * flags.warmup_proportion),
             ),
             self.strategy,
         )

@@ -31,6 +31,7 @@ from bert_tf import (
     text_files,
     tokenization,
     training,
+    training_flags,
 )
 from bert_tf.errors import InputError
 from bert_tf.modeling import BertConfig
@@ -108,12 +109,7 @@ def define_flags(values):
         "With --mask_on_the_fly: mask all pieces of a word together. Words are "
         "known by `##`: those of a --word_segmenter are not in the records.",
     )
-    boolean(
-        "jit_compile",
-        False,
-        "Compile training steps with XLA. It takes longer to start; whether "
-        "steps are faster depends on model and machine.",
-    )
+    training_flags.define(values)
     integer("seed", None, "Makes a run repeatable; drawn when not given.")
     for name in ("bert_config_file", "input_file", "output_dir"):
         flags.mark_flag_as_required(name, flag_values=values)
@@ -138,7 +134,8 @@ def main(flags):
         flags.output_dir, flags.init_checkpoint
     )
     tell_about_start(flags, start)
-    model = training.build_model(
+    model = training_flags.build_model(
+        flags,
         lambda: models.pretraining(
             config,
             use_one_hot_embeddings=flags.use_tpu,
@@ -147,7 +144,6 @@ def main(flags):
         config,
         start,
         strategy,
-        flags.bert_config_file,
     )
     if flags.do_train or start.resumed:
         model_folders.complete(
@@ -189,6 +185,7 @@ def check_flags(flags):
     command_line.require_between(flags, "masked_lm_prob", 0, 1)
     if flags.seed is not None:
         command_line.require_between(flags, "seed", 0, 2**32 - 1)
+    training_flags.check(flags, config)
     if flags.max_seq_length > config.max_position_embeddings:
         raise InputError(
             f"Cannot use sequence length {flags.max_seq_length} because the "
@@ -326,17 +323,14 @@ class Pretraining:
                 ),
                 batches,
                 start,
-                training.TrainingSettings(
-                    output_dir=flags.output_dir,
-                    num_train_steps=flags.num_train_steps,
-                    learning_rate=flags.learning_rate,
-                    num_warmup_steps=flags.num_warmup_steps,
-                    batch_size=flags.train_batch_size,
-                    save_checkpoints_steps=flags.save_checkpoints_steps,
-                    steps_per_call=flags.iterations_per_loop,
-                    jit_compile=flags.jit_compile,
+                training_flags.settings(
+                    flags,
+                    self.config,
+                    flags.num_train_steps,
+                    flags.num_warmup_steps,
                 ),
                 self.strategy,
+                pretraining.count,
             )
 
     def evaluate(self, step):

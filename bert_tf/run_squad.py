@@ -36,6 +36,7 @@ from bert_tf import (
     squad_metrics,
     tokenization,
     training,
+    training_flags,
 )
 from bert_tf.errors import InputError
 from bert_tf.modeling import BertConfig
@@ -135,6 +136,7 @@ def define_flags(values):
         "says: leave the question out, with a warning, or stop.",
         flag_values=values,
     )
+    training_flags.define(values)
     integer("seed", None, "Makes a run repeatable; drawn when not given.")
     for name in ("bert_config_file", "vocab_file", "output_dir"):
         flags.mark_flag_as_required(name, flag_values=values)
@@ -175,12 +177,12 @@ def main(flags):
     start = training.find_starting_point(
         flags.output_dir, flags.init_checkpoint
     )
-    model = training.build_model(
+    model = training_flags.build_model(
+        flags,
         lambda: models.span(config, use_one_hot_embeddings=flags.use_tpu),
         config,
         start,
         strategy,
-        flags.bert_config_file,
     )
     if flags.do_train or start.resumed:
         model_folders.complete(
@@ -247,6 +249,7 @@ def check_flags(flags):
         command_line.require_between(flags, name, 0, high)
     if flags.seed is not None:
         command_line.require_between(flags, "seed", 0, 2**32 - 1)
+    training_flags.check(flags, config)
     threshold = flags.null_score_diff_threshold
     if threshold == AUTO and not flags.version_2_with_negative:
         raise InputError(
@@ -344,24 +347,22 @@ class QuestionAnswering:
         logging.info("  Num steps = %d", num_steps)
         return training.train(
             self.model,
-            lambda outputs, batch: heads.span_loss(
+            lambda outputs, batch, totals: heads.span_loss(
                 outputs["start_logits"],
                 outputs["end_logits"],
                 batch["start_positions"],
                 batch["end_positions"],
+                (totals or {}).get("examples"),
             ),
             lambda step: records.training_batches(
                 [file], schema, size, seed, step
             ),
             start,
-            training.TrainingSettings(
-                output_dir=flags.output_dir,
-                num_train_steps=num_steps,
-                learning_rate=flags.learning_rate,
-                num_warmup_steps=int(num_steps * flags.warmup_proportion),
-                batch_size=size,
-                save_checkpoints_steps=flags.save_checkpoints_steps,
-                steps_per_call=flags.iterations_per_loop,
+            training_flags.settings(
+                flags,
+                self.config,
+                num_steps,
+                int(num_steps * flags.warmup_proportion),
             ),
             self.strategy,
         )

@@ -20,14 +20,13 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from bert_tf import checkpoints, files
+from bert_tf import checkpoints, files, training_step
 from bert_tf.errors import InputError, Interrupted
 from bert_tf.modeling import create_initializer, weights_to_come
 from bert_tf.optimization import (
+    OptimizerSettings,
     WarmupLinearDecay,
-    clip_by_global_norm,
     create_optimizer,
-    dense_gradient,
 )
 from bert_tf.progress import format_seconds, show_line
 
@@ -56,6 +55,8 @@ class TrainingSettings:
         keep_checkpoints: that many of the newest stay.
         steps_per_call: the most steps that one call of the graph may run.
         jit_compile: compile the step with XLA; on one device only.
+        optimizer: `OptimizerSettings`.
+        gradient_accumulation_steps: parts that a step's batch is computed in.
     """
 
     output_dir: str
@@ -67,6 +68,10 @@ class TrainingSettings:
     keep_checkpoints: int = 5
     steps_per_call: int = 1000
     jit_compile: bool = False
+    optimizer: OptimizerSettings = dataclasses.field(
+        default_factory=OptimizerSettings
+    )
+    gradient_accumulation_steps: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +149,15 @@ def build_model(build, config, start, strategy=None, config_file=None):
     return model
 
 
-def train(model, loss_fn, make_dataset, start, settings, strategy=None):
+def train(
+    model,
+    loss_fn,
+    make_dataset,
+    start,
+    settings,
+    strategy=None,
+    count=training_step.count_examples,
+):
     """Trains to `settings.num_train_steps`, from wherever `start` is.
 
     Writes `model.ckpt-N` at step 0, every `save_checkpoints_steps` and at the
@@ -154,15 +167,20 @@ def train(model, loss_fn, make_dataset, start, settings, strategy=None):
 
     Args:
         model: a `keras.Model` that takes a dictionary of features.
-        loss_fn: function of the model's outputs and the features that returns
-            the batch's mean loss, a scalar; or a dictionary of scalars for
-            TensorBoard, `loss` among them.
+        loss_fn: function of the model's outputs, the features, and totals,
+            that returns the batch's mean loss, a scalar; or a dictionary of
+            scalars for TensorBoard, `loss` among them. Where the batch is
+            computed in parts (`training_step`), it is given a part of the
+            features, and totals are what `count` returns of the whole batch;
+            what it returns must add up over the parts. Else totals are None.
         make_dataset: function of a step that returns a `tf.data.Dataset` of
             feature dictionaries, endless, whose first batch is that step's.
             All batches have one shape, known beforehand.
         start: a `StartingPoint`.
         settings: `TrainingSettings`.
         strategy: the one that the model was built under.
+        count: function of features that returns a dictionary of float32
+            scalars, which add up over the parts of a batch.
 
     Returns:
         The step reached.
@@ -184,15 +202,16 @@ def train(model, loss_fn, make_dataset, start, settings, strategy=None):
             settings.learning_rate,
             settings.num_train_steps,
             settings.num_warmup_steps,
+            settings.optimizer,
         )
         optimizer.build(model.trainable_variables)
     if start.resumed:
         _restore_optimizer(optimizer, start)
-    _set_dropout_step(model, start.step)
+    _set_dropout_step(model, start.step * settings.gradient_accumulation_steps)
 
     dataset = make_dataset(start.step)
-    run_steps, names = _compile_steps(
-        model, loss_fn, optimizer, dataset, strategy, settings.jit_compile
+    run_steps, names = training_step.compile_steps(
+        model, loss_fn, count, optimizer, dataset, strategy, settings
     )
     batches = iter(strategy.experimental_distribute_dataset(dataset))
     writer = tf.summary.create_file_writer(settings.output_dir)
@@ -258,99 +277,14 @@ def _restore_optimizer(optimizer, start):
         )
 
 
-def _set_dropout_step(model, step):
-    # A dropout layer's seed is [seed, number of draws], and it draws once a
-    # step: so a resumed run drops what an undisturbed one would have dropped.
+def _set_dropout_step(model, draws):
+    # A dropout layer's seed is [seed, number of draws], and it draws once for
+    # each part of a step: so a resumed run drops what an undisturbed one would
+    # have dropped.
     for variable in model.non_trainable_variables:
         if variable.name == "seed_generator_state":
             seed = np.array(variable)[0]
-            variable.assign(np.array([seed, step], dtype=variable.dtype))
-
-
-def _compile_steps(
-    model, loss_fn, optimizer, dataset, strategy, jit_compile=False
-):
-    """A graph function of batches and a number of steps.
-
-    It returns the scalars of every step [steps, scalars], and the last batch;
-    it ends early after a step whose loss or gradient is not finite. With it
-    comes the list of the scalars' names (`loss`, `gradient_norm`, and those of
-    `loss_fn`), which is filled when the function is traced.
-    """
-    variables = model.trainable_variables
-    names = list(model.input)
-    replicas = strategy.num_replicas_in_sync
-    mean = tf.distribute.ReduceOp.MEAN
-    scalar_names = []
-
-    # The loop clips and the optimizer does not, which on several replicas would
-    # see the gradients only after rows of the same id are summed.
-    clip_norm, optimizer.clip_norm = optimizer.clip_norm, None
-
-    def one_step(features):
-        with tf.GradientTape() as tape:
-            inputs = {name: features[name] for name in names}
-            scalars = loss_fn(model(inputs, training=True), features)
-            if not isinstance(scalars, dict):
-                scalars = {"loss": scalars}
-        loss = scalars["loss"]
-        gradients = tape.gradient(loss, [v.value for v in variables])
-        if replicas > 1:
-            # Reduced before they are clipped, so that the result does not
-            # depend on the number of devices.
-            context = tf.distribute.get_replica_context()
-            gradients = context.all_reduce(mean, gradients)
-            gradients = list(map(_with_static_shape, gradients, variables))
-        gradients, norm = clip_by_global_norm(gradients, clip_norm)
-        if replicas > 1:
-            # Keras adds up what each replica applies.
-            gradients = [dense_gradient(g) / replicas for g in gradients]
-        optimizer.apply(gradients, variables)
-        scalars = {"loss": loss, "gradient_norm": norm, **scalars}
-        scalar_names[:] = scalars
-        return tf.stack(list(scalars.values()))
-
-    if jit_compile:
-        if replicas > 1:
-            raise InputError(
-                "`--jit_compile` works on one device. There are "
-                f"{replicas}: leave it out."
-            )
-        one_step = tf.function(one_step, jit_compile=True)
-
-    # The batch that goes wrong is shown to the user; on several replicas it is
-    # in several pieces, and left out.
-    nothing = {
-        name: tf.zeros(spec.shape, spec.dtype)
-        for name, spec in dataset.element_spec.items()
-        if replicas == 1
-    }
-
-    @tf.function
-    def run_steps(batches, num_steps):
-        scalars = tf.TensorArray(tf.float32, num_steps)
-        batch, done = nothing, 0
-        for _ in tf.range(num_steps):
-            features = next(batches)
-            row = strategy.run(one_step, args=(features,))
-            row = strategy.reduce(mean, row, axis=None)
-            scalars = scalars.write(done, row)
-            done += 1
-            if replicas == 1:
-                batch = features
-            if not tf.reduce_all(tf.math.is_finite(row[:2])):
-                break
-        return scalars.stack()[:done], batch
-
-    return run_steps, scalar_names
-
-
-def _with_static_shape(gradient, variable):
-    # Rows of several replicas, put together, have lost it.
-    if isinstance(gradient, tf.IndexedSlices):
-        shape = tf.constant(tuple(variable.shape), gradient.indices.dtype)
-        return tf.IndexedSlices(gradient.values, gradient.indices, shape)
-    return gradient
+            variable.assign(np.array([seed, draws], dtype=variable.dtype))
 
 
 def _next_stop(step, settings):

@@ -10,12 +10,16 @@ import tensorflow as tf
 from golden import DATA, assign, read_arrays, read_config, read_variables
 
 from bert_tf import heads, models
+from bert_tf.errors import InputError
 from bert_tf.optimization import (
+    NO_DECAY,
     AdamWeightDecayOptimizer,
+    OptimizerSettings,
     WarmupLinearDecay,
     clip_by_global_norm,
     create_optimizer,
     global_norm,
+    layer_rate,
 )
 
 OPTIM = DATA / "optim"
@@ -274,6 +278,112 @@ def test_optimizer_survives_its_config():
         "bias",
     )
     assert float(again.learning_rate) == 0.0
+
+
+# What differs from the original, when asked for.
+
+
+def test_with_bias_correction_it_is_pytorchs_adamw():
+    variable = make_variable("kernel", np.array([1.0, -2.0, 0.5, 0.0]))
+    optimizer = AdamWeightDecayOptimizer(0.1, 0.01, bias_correction=True)
+    # Written down by torch.optim.AdamW of PyTorch 2.13, with an eps of 1e-6.
+    for gradient, want in (
+        ((4.0, -1.0, 0.01, 0.0), (0.899000049, -1.89800012, 0.399510026, 0.0)),
+        (
+            (-1.0, -1.0, 0.02, 1e-4),
+            (0.851154208, -1.79610229, 0.302598417, -0.0733762458),
+        ),
+        (
+            (0.5, 3.0, -0.03, -1e-3),
+            (0.806579709, -1.81915617, 0.308955431, -0.0155585185),
+        ),
+    ):
+        optimizer.apply([tf.constant(gradient)], [variable])
+        np.testing.assert_allclose(variable, want, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("path", "power"),
+    [
+        ("bert/embeddings/word_embeddings", 12),
+        ("bert/embeddings/LayerNorm/gamma", 12),
+        ("bert/encoder/layer_0/output/dense/kernel", 11),
+        ("bert/encoder/layer_9/attention/self/query/bias", 2),
+        ("bert/encoder/layer_11/output/LayerNorm/beta", 0),
+        ("bert/pooler/dense/kernel", 0),
+        ("cls/predictions/output_bias", 0),
+        ("output_weights", 0),
+    ],
+)
+def test_rates_fall_from_the_highest_layer_to_the_embeddings(path, power):
+    assert layer_rate(path, 0.75, 12) == 0.75**power
+
+
+@pytest.mark.parametrize("name", ["adamw", "lamb"])
+def test_a_layer_moves_by_its_share_of_the_rate_decay_included(name):
+    def moved(settings):
+        paths = ("bert/encoder/layer_0/kernel", "bert/encoder/layer_2/kernel")
+        variables = [
+            make_variable(path, np.array([3.0, 4.0])) for path in paths
+        ]
+        optimizer = create_optimizer(0.1, 10, 0, settings)
+        optimizer.apply([tf.constant([0.3, 0.1])] * 2, variables)
+        return [np.array(variable) - [3, 4] for variable in variables]
+
+    even = moved(OptimizerSettings(name))
+    lower, highest = moved(
+        OptimizerSettings(name, layerwise_lr_decay=0.5, num_hidden_layers=3)
+    )
+
+    np.testing.assert_array_equal(even[0], even[1])
+    np.testing.assert_array_equal(highest, even[1])
+    tolerance = 1e-6 if name == "adamw" else 1e-3
+    np.testing.assert_allclose(lower, 0.25 * even[0], rtol=tolerance)
+
+
+def test_lamb_is_keras_with_the_exclusions_and_the_clipping_of_adam(rng):
+    paths = ("a/kernel", "a/bias", "LayerNorm/gamma")
+    values = [rng.normal(size=3) for _ in paths]
+    ours = [make_variable(*both) for both in zip(paths, values)]
+    theirs = [make_variable(*both) for both in zip(paths, values)]
+    optimizer = create_optimizer(0.1, 10, 2, OptimizerSettings("lamb"))
+    keras_lamb = keras.optimizers.Lamb(
+        WarmupLinearDecay(0.1, 10, 2),
+        epsilon=1e-6,
+        weight_decay=0.01,
+        global_clipnorm=1.0,
+    )
+    keras_lamb.exclude_from_weight_decay(var_names=list(NO_DECAY))
+
+    for _ in range(4):
+        gradients = [tf.constant(rng.normal(size=3), "float32") for _ in paths]
+        optimizer.apply(gradients, ours)
+        keras_lamb.apply(gradients, theirs)
+
+    for one, other, start in zip(ours, theirs, values):
+        np.testing.assert_allclose(one, other, rtol=1e-5)
+        assert np.abs(one.numpy() - start).min() > 1e-3
+    slots = optimizer.slots()
+    kinds = ("lamb_m", "lamb_v")
+    assert list(slots) == [f"{path}/{kind}" for path in paths for kind in kinds]
+    m = np.array(keras_lamb.variables[1])
+    np.testing.assert_allclose(slots["a/kernel/lamb_m"], m, rtol=1e-5)
+
+
+def test_lamb_survives_its_config():
+    settings = OptimizerSettings("lamb", False, 0.5, 12)
+    optimizer = create_optimizer(2e-5, 343, 34, settings)
+
+    again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+
+    assert type(again) is type(optimizer)
+    assert again.get_config() == optimizer.get_config()
+    assert again.layerwise_lr_decay == 0.5 and again.clip_norm == 1.0
+
+
+def test_an_unknown_optimizer_is_told():
+    with pytest.raises(InputError, match=r"adamw.*lamb.*Received: .sgd"):
+        create_optimizer(0.1, 10, 0, OptimizerSettings("sgd"))
 
 
 # Training, step by step as the original did.

@@ -31,7 +31,7 @@ def small_model(dropout=0.5):
     return keras.Model({"x": x}, {"y": y})
 
 
-def squared_error(outputs, batch):
+def squared_error(outputs, batch, totals=None):
     return ops.mean(ops.square(outputs["y"][:, 0] - batch["target"]))
 
 
@@ -102,7 +102,7 @@ def sending(number, at_step):
             os.kill(os.getpid(), number)
         return np.float32(0)
 
-    def loss_fn(outputs, batch):
+    def loss_fn(outputs, batch, totals):
         nothing = tf.numpy_function(kill, [batch["number"]], tf.float32)
         return squared_error(outputs, batch) + tf.ensure_shape(nothing, ())
 
@@ -355,7 +355,7 @@ def train_on_golden_batches(data, folder, model, start):
     }
     training.train(
         model,
-        lambda out, batch: heads.classification_loss(
+        lambda out, batch, totals: heads.classification_loss(
             out["logits"], batch["label_ids"]
         )[0],
         lambda step: (
@@ -461,7 +461,7 @@ def test_a_loss_that_is_nan_stops_with_step_batch_and_advice(
 
 
 def test_a_gradient_that_is_not_finite_stops_although_the_loss_is(tmp_path):
-    def loss_fn(outputs, batch):
+    def loss_fn(outputs, batch, totals):
         # The root of 0 has the slope 1 / 0.
         at_3 = tf.cast(batch["number"] == 3, tf.float32)
         root = tf.sqrt(tf.reduce_sum(outputs["y"] * 0.0))
@@ -471,9 +471,9 @@ def test_a_gradient_that_is_not_finite_stops_although_the_loss_is(tmp_path):
         train(
             tmp_path,
             12,
-            loss_fn=lambda outputs, batch: tf.cond(
+            loss_fn=lambda outputs, batch, totals: tf.cond(
                 batch["number"] == 3,
-                lambda: loss_fn(outputs, batch),
+                lambda: loss_fn(outputs, batch, totals),
                 lambda: squared_error(outputs, batch),
             ),
             save_checkpoints_steps=3,
@@ -620,9 +620,10 @@ def test_two_devices_give_the_numbers_of_one_and_resume_too(tmp_path):
             y = keras.layers.Dense(1, use_bias=False, name="out")(mean)
             return keras.Model({"ids": ids}, {"y": y})
 
-        def loss_fn(outputs, batch):
+        def loss_fn(outputs, batch, totals):
             error = outputs["y"][:, 0] - batch["target"]
-            return 50 * tf.reduce_mean(tf.square(error))
+            total = totals["examples"] if totals else 16.0
+            return 50 * tf.reduce_sum(tf.square(error)) / total
 
         rng = np.random.default_rng(1)
         rows = {

@@ -1,0 +1,149 @@
+"""The flags that run_classifier, run_squad and run_pretraining train with.
+
+Comes in: a command line, and what a script alone knows: how many steps, and how
+its model is built. Goes out: `TrainingSettings`, and the model. The flags that
+the original had are defined in the scripts; what trains is in `training`.
+"""
+
+import contextlib
+
+from absl import flags, logging
+
+from bert_tf import command_line, models, optimization, training
+from bert_tf.errors import InputError
+
+
+def define(values):
+    """Defines the flags on a `FlagValues`; left out, none changes anything."""
+    string, integer, boolean, number = command_line.definers(values)
+    boolean(
+        "jit_compile",
+        False,
+        "Compile training steps with XLA. It takes longer to start; whether "
+        "steps are faster depends on model and machine.",
+    )
+    integer(
+        "gradient_accumulation_steps",
+        1,
+        "Compute each step's batch in so many parts, one after the other, in "
+        "as little memory as one part takes. --train_batch_size is still the "
+        "whole batch, and weights change as after the whole batch.",
+    )
+    flags.DEFINE_enum(
+        "optimizer",
+        "adamw",
+        list(optimization.OPTIMIZERS),
+        "adamw: the original's. lamb: for large batches; its state in "
+        "checkpoints is called lamb_m and lamb_v. Both clip all gradients "
+        "together to a norm of 1 first, and decay the same weights by 0.01.",
+        flag_values=values,
+    )
+    boolean(
+        "bias_correction",
+        False,
+        "With --optimizer=adamw: correct the averages of the first steps, as "
+        "Adam's authors do and the original does not. lamb always does.",
+    )
+    number(
+        "layerwise_lr_decay",
+        1.0,
+        "Train each layer with the learning rate of the next higher one times "
+        "this: layer i of L with its power L - 1 - i, embeddings with its "
+        "power L; the highest layer, pooler and heads with the full rate.",
+    )
+    string(
+        "freeze",
+        None,
+        "Parts of the encoder that are not trained: embeddings, pooler, "
+        "layers from 0; embeddings,0-5 say. They have no optimizer state.",
+    )
+
+
+def check(values, config):
+    """Raises `InputError` for a bad value of those, before any work.
+
+    Args:
+        values: parsed `FlagValues`.
+        config: the model's `BertConfig`.
+    """
+    command_line.require_positive(values, "gradient_accumulation_steps")
+    parts = values.gradient_accumulation_steps
+    if values.train_batch_size % parts:
+        raise InputError(
+            "`--gradient_accumulation_steps` must divide --train_batch_size. "
+            f"Received: --gradient_accumulation_steps={parts} "
+            f"--train_batch_size={values.train_batch_size}"
+        )
+    command_line.require_between(values, "layerwise_lr_decay", 0, 1)
+    if values.layerwise_lr_decay == 0:
+        raise InputError(
+            "`--layerwise_lr_decay` must be above 0: --freeze keeps layers as "
+            "they are. Received: --layerwise_lr_decay=0"
+        )
+    correction = values["bias_correction"]
+    if values.optimizer == "lamb" and correction.present:
+        raise InputError(
+            "`--bias_correction` is for --optimizer=adamw: lamb always "
+            "corrects. Received: --optimizer=lamb "
+            f"--bias_correction={str(correction.value).lower()}"
+        )
+    if values.freeze is not None:
+        with _named("freeze"):
+            models.parse_parts(values.freeze, config.num_hidden_layers)
+
+
+@contextlib.contextmanager
+def _named(flag):
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"`--{flag}`: {error}") from error
+
+
+def build_model(values, build, config, start, strategy):
+    """`training.build_model`, changed as the flags say.
+
+    Args:
+        values: parsed `FlagValues`.
+        build, config, start, strategy: of `training.build_model`.
+    """
+    model = training.build_model(
+        build, config, start, strategy, values.bert_config_file
+    )
+    if values.freeze is not None:
+        parts = models.parse_parts(values.freeze, config.num_hidden_layers)
+        models.freeze(model, parts)
+        logging.info(
+            "Frozen: %s. %d of %d variables are trained.",
+            values.freeze,
+            len(model.trainable_variables),
+            len(model.weights),
+        )
+    return model
+
+
+def settings(values, config, num_train_steps, num_warmup_steps):
+    """The `TrainingSettings` that the flags ask for.
+
+    Args:
+        values: parsed `FlagValues`.
+        config: the model's `BertConfig`.
+        num_train_steps, num_warmup_steps: ints.
+    """
+    return training.TrainingSettings(
+        output_dir=values.output_dir,
+        num_train_steps=num_train_steps,
+        learning_rate=values.learning_rate,
+        num_warmup_steps=num_warmup_steps,
+        batch_size=values.train_batch_size,
+        save_checkpoints_steps=values.save_checkpoints_steps,
+        steps_per_call=values.iterations_per_loop,
+        jit_compile=values.jit_compile,
+        optimizer=optimization.OptimizerSettings(
+            values.optimizer,
+            values.bias_correction,
+            values.layerwise_lr_decay,
+            config.num_hidden_layers,
+        ),
+        gradient_accumulation_steps=values.gradient_accumulation_steps,
+    )
