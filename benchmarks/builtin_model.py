@@ -64,7 +64,7 @@ class Sizes(NamedTuple):
     epochs: float
 
 
-# For two cores and a model of two million weights: some 60 seconds a run.
+# For two cores and a model of two million weights: about a minute a run.
 SIZES = {
     "sst2": Sizes(4000, 872, 48, 3.0),
     "imdb": Sizes(2000, 1000, 128, 3.0),
@@ -112,7 +112,14 @@ def parse_arguments():
         "--folder", required=True, help="for data, logs and results.json"
     )
     tuning.add_argument("--seeds", type=int, default=5)
-    tuning.add_argument("--learning_rate", type=float, default=5e-4)
+    tuning.add_argument("--learning_rate", type=float, default=3e-4)
+    tuning.add_argument("--warmup_proportion", type=float, default=0.2)
+    tuning.add_argument(
+        "--dropout",
+        type=float,
+        default=0.1,
+        help="BERT's own rate; the built-in model was pretrained without",
+    )
     tuning.add_argument("--batch_size", type=int, default=32)
     for name, kind in Sizes.__annotations__.items():
         defaults = ", ".join(
@@ -231,6 +238,8 @@ def finetune(arguments):
         "sst2": lambda: read_sst2(arguments.sst2),
         "imdb": lambda: split_reviews(read_imdb(arguments.imdb)),
     }
+    folder.mkdir(parents=True, exist_ok=True)
+    write_config(arguments, folder / "bert_config.json")
     for task, sizes in tasks.items():
         data = folder / "data" / task
         data.mkdir(parents=True, exist_ok=True)
@@ -254,6 +263,15 @@ def finetune(arguments):
     print(table(results.runs))
 
 
+def write_config(arguments, path):
+    """The checkpoint's config, with the rate of dropout that is asked for."""
+    config = pathlib.Path(arguments.checkpoint) / "bert_config.json"
+    values = json.loads(config.read_text(encoding="utf-8"))
+    for name in ("attention_probs_dropout_prob", "hidden_dropout_prob"):
+        values[name] = arguments.dropout
+    files.write_text(str(path), json.dumps(values, indent=2) + "\n")
+
+
 def chosen_sizes(arguments, task):
     """A task's sizes, where the command line does not say otherwise."""
     given = {name: getattr(arguments, name) for name in Sizes._fields}
@@ -269,6 +287,8 @@ def settings_of(arguments, tasks):
         # The index has a checksum of each weight.
         "checkpoint": hashlib.sha256(index.read_bytes()).hexdigest()[:16],
         "learning_rate": arguments.learning_rate,
+        "warmup_proportion": arguments.warmup_proportion,
+        "dropout": arguments.dropout,
         "batch_size": arguments.batch_size,
         "tasks": {task: sizes._asdict() for task, sizes in tasks.items()},
     }
@@ -330,11 +350,12 @@ def run(arguments, folder, task, sizes, start, seed):
         *("--do_train", "--do_eval", f"--seed={seed}"),
         f"--data_dir={folder / 'data' / task}",
         f"--vocab_file={bert / 'vocab.txt'}",
-        f"--bert_config_file={bert / 'bert_config.json'}",
+        f"--bert_config_file={folder / 'bert_config.json'}",
         f"--max_seq_length={sizes.max_seq_length}",
         f"--num_train_epochs={sizes.epochs}",
         f"--train_batch_size={arguments.batch_size}",
         f"--learning_rate={arguments.learning_rate}",
+        f"--warmup_proportion={arguments.warmup_proportion}",
         "--eval_batch_size=64",
         "--save_checkpoints_steps=1000000",
         f"--output_dir={output}",
