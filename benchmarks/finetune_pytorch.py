@@ -139,7 +139,7 @@ def train(
     Returns:
         The number of steps, and [step, loss] for every 20th step and the last.
     """
-    num_steps = -(-len(encoded) // batch_size) * epochs
+    num_steps = int(-(-len(encoded) // batch_size) * epochs)
     optimizer = adamw(model, learning_rate)
     schedule = transformers.get_linear_schedule_with_warmup(
         optimizer, int(num_steps * WARMUP_PROPORTION), num_steps
@@ -147,9 +147,11 @@ def train(
     order = random.Random(seed)
     model.train()
     step, losses, start = 0, [], time.perf_counter()
-    for _ in range(epochs):
+    while step < num_steps:
         shuffled = order.sample(encoded, len(encoded))
         for batch in batches(tokenizer, shuffled, batch_size):
+            if step == num_steps:
+                break
             loss = model(**batch).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
@@ -223,7 +225,7 @@ def parse_arguments():
         help="Folder with config.json, weights and vocabulary.",
     )
     parser.add_argument("--max-seq-length", type=int, default=128)
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--epochs", type=float, default=3)
     parser.add_argument("--lr", type=float, default=5e-5)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
