@@ -30,20 +30,20 @@ import tensorflow as tf
 from bert_tf import character_rules
 from bert_tf.character_rules import (
     ACCENT,
-    ALONE,
     BLOCK_BITS,
     CASED,
+    ENDS_WORD,
     FINAL_SIGMA,
     FLAG_BITS,
     GONE,
     LENGTH_BITS,
     MANY,
     MOVES,
-    PUNCTUATION,
-    PUNCTUATION_IN_MANY,
-    SEPARATES,
     SIGMA,
+    SINGLE,
+    SINGLE_CODE,
     SKIPPED,
+    SPACE,
     STOPS,
 )
 from bert_tf.errors import InputError
@@ -51,9 +51,17 @@ from bert_tf.tokenization import BasicTokenizer, WordpieceTokenizer
 
 # No UTF-8 text has a surrogate: it marks what could not be decoded.
 _NOT_UTF8 = 0xD800
-_CODE_BITS = 21
-# Roots of the tree of pieces: where a token begins, and where it goes on.
-_BEGIN, _CONTINUE = 0, 1
+# What is not in the vocabulary.
+_NONE = -1
+# In the tree of pieces, so many bits hold a letter, or 1 + the id of a piece;
+# those above hold a node. Two nodes are roots: at a token's begin, and further
+# on in it. The last is no letter, and stands behind each token.
+_ID_BITS = 21
+_ID_MASK = (1 << _ID_BITS) - 1
+_BEGIN, _CONTINUE = 1, 2
+_STOP = np.int64(_ID_MASK)
+# So many letters are taken before it is looked which pieces have ended.
+_STRIDE = 4
 
 
 class GraphTokens(NamedTuple):
@@ -145,20 +153,21 @@ class GraphTokenizer(tf.Module):
     def _make_tables(self):
         rules = character_rules.character_rules(self.do_lower_case)
         self._rules = type(rules)(*map(tf.constant, rules))
-        tokens = list(self.vocab)
-        ids = np.array(list(self.vocab.values()), np.int64)
-        self._ids = _hash_table(tf.constant(tokens, tf.string), ids)
-        # Chunks that are their own and only piece, and how long they are.
+        size = max(self.vocab.values()) + 1
+        self._space = np.int64(size)  # An id that no token has.
+        # For the tokens that are a piece wherever they are a chunk, the table
+        # has the id, for others (##s, [UNK]) one below `_NONE`.
         basic = BasicTokenizer(self.do_lower_case)
-        size = int(ids.max()) + 1
-        lasting, spans = np.zeros(size, bool), np.zeros((4, size), np.int32)
+        values, spans = {}, np.zeros((4, size), np.int32)
         for token, index in self.vocab.items():
-            lasting[index] = len(token) <= self._longest_word and (
+            is_chunk = len(token) <= self._longest_word and (
                 basic.tokenize(token) == [token]
             )
+            values[token] = index if is_chunk else _NONE - 1 - index
             spans[:, index] = 0, len(token.encode()), 0, len(token)
-        self._lasting, self._spans = tf.constant(lasting), tf.constant(spans)
-        self._tree = _hash_table(*_tree_of_pieces(self.vocab))
+        self._ids = _hash_table(list(values), list(values.values()), _NONE)
+        self._spans = tf.constant(spans)
+        self._tree = _hash_table(*_tree_of_pieces(self.vocab), 0)
 
     def tokenize(
         self,
@@ -187,23 +196,21 @@ class GraphTokenizer(tf.Module):
             chunks, is_literal = self._split(texts, literal)
             splits, words = chunks.row_splits, chunks.flat_values
             ids = self._ids.lookup(words)
-            known = tf.gather(self._lasting, tf.maximum(ids, 0)) & (ids >= 0)
+            known = ids >= 0
             if literal is not None:
+                ids = tf.where(is_literal, np.int64(self.vocab[literal]), ids)
                 known |= is_literal
-            rest, rows = tf.unique(
-                tf.boolean_mask(words, ~known), out_idx=tf.int64
-            )
+            others = tf.where(~known)
+            rest, rows = tf.unique(tf.gather_nd(words, others), tf.int64)
             pieces = self._split_chunks(rest, with_offsets)
             # Each chunk's pieces lie in a row of all of them: the tokens of
             # the vocabulary first.
-            size = tf.size(self._lasting, tf.int64)
+            splits_of_rest = pieces.splits + self._space
             first = tf.tensor_scatter_nd_update(
-                ids, tf.where(~known), size + tf.gather(pieces.splits, rows)
+                ids, others, tf.gather(splits_of_rest, rows)
             )
             last = tf.tensor_scatter_nd_update(
-                ids + 1,
-                tf.where(~known),
-                size + tf.gather(pieces.splits, rows + 1),
+                ids + 1, others, tf.gather(splits_of_rest, rows + 1)
             )
             places = tf.ragged.range(first, last, row_splits_dtype=tf.int64)
             row_splits = tf.gather(places.row_splits, splits)
@@ -213,7 +220,7 @@ class GraphTokenizer(tf.Module):
                     values, row_splits, validate=False
                 )
 
-            own = tf.range(tf.size(self._lasting))
+            own = tf.range(tf.constant(self._space, tf.int32))
             every_id = tf.concat([own, pieces.ids], 0)
             found = rag(tf.gather(every_id, places.flat_values))
             if not with_offsets:
@@ -227,27 +234,22 @@ class GraphTokenizer(tf.Module):
 
     def _split(self, texts, literal):
         """Returns ragged chunks without spaces, and which are the literal."""
-        if literal is not None:
-            if literal not in self.vocab:
-                raise InputError(
-                    "`literal` must be a token of the vocabulary. Received: "
-                    f"literal={literal!r}"
-                )
-            texts = tf.strings.regex_replace(
-                texts, re.escape(literal), f" {literal} "
+        # Letters of ASCII can be lower-cased before all else, which changes
+        # nothing for others: more chunks are in the vocabulary then.
+        lower = tf.strings.lower if self.do_lower_case else tf.identity
+        if literal is None:
+            return tf.strings.split(lower(texts), " "), None
+        if literal not in self.vocab:
+            raise InputError(
+                "`literal` must be a token of the vocabulary. Received: "
+                f"literal={literal!r}"
             )
+        texts = tf.strings.regex_replace(
+            texts, re.escape(literal), f" {literal} "
+        )
         chunks = tf.strings.split(texts, " ")
-        is_literal = None
-        if literal is not None:
-            is_literal = chunks.flat_values == literal
-        if self.do_lower_case:
-            # Letters of ASCII can be lower-cased before anything else: that
-            # changes nothing for others. More chunks are in the vocabulary.
-            lower = tf.strings.lower(chunks.flat_values)
-            if literal is not None:
-                lower = tf.where(is_literal, chunks.flat_values, lower)
-            chunks = chunks.with_flat_values(lower)
-        return chunks, is_literal
+        words = chunks.flat_values
+        return chunks.with_flat_values(lower(words)), words == literal
 
     def _find_bases(self, words, splits, is_literal):
         """Where each chunk begins in its text: bytes twice, characters twice.
@@ -275,51 +277,52 @@ class GraphTokenizer(tf.Module):
 
     def _split_chunks(self, chunks, with_offsets):
         """Returns the `_Pieces` of chunks that have no space in them."""
-        decoded, byte_starts = tf.strings.unicode_decode_with_offsets(
-            chunks,
+        codes, byte_starts = tf.strings.unicode_decode_with_offsets(
+            tf.strings.reduce_join(chunks, separator=" "),
             "UTF-8",
             errors="replace",
             replacement_char=_NOT_UTF8,
         )
-        codes, splits = decoded.flat_values, decoded.row_splits
-        wrong = tf.reduce_any(codes == _NOT_UTF8)
         check = tf.debugging.Assert(
-            ~wrong,
+            tf.reduce_all(codes != _NOT_UTF8),
             ["Texts must be UTF-8. Received one with other bytes in it."],
         )
         with tf.control_dependencies([check]):
-            characters = self._normalize(codes, splits)
-        ids, places = self._find_pieces(characters)
-        sources = tf.gather(characters.sources, places)
-        piece_splits = tf.searchsorted(sources, splits, out_type=tf.int64)
-        ids = tf.cast(ids, tf.int32)
+            characters = self._normalize(codes)
+        ids, lasts = self._find_pieces(characters)
+        firsts = tf.concat([[0], lasts + 1], 0)[:-1]
+        real = tf.squeeze(tf.where(ids != self._space), 1)
+        ids = tf.cast(tf.gather(ids, real), tf.int32)
+        firsts, lasts = tf.gather(firsts, real), tf.gather(lasts, real)
+        starts = tf.gather(characters.sources, firsts)
+        spaces = tf.squeeze(tf.where(codes == SPACE), 1)
+        splits = tf.searchsorted(starts, spaces, out_type=tf.int64)
+        splits = tf.concat([[0], splits, [tf.size(ids, tf.int64)]], 0)
         if not with_offsets:
-            return _Pieces(ids, piece_splits, None)
-        size = tf.size(characters.codes, tf.int64)
-        last = tf.concat([places[1:], [size]], 0)[: tf.size(places)] - 1
-        until = tf.gather(characters.ends, last)
-        byte_starts = byte_starts.flat_values
+            return _Pieces(ids, splits, None)
+        ends = tf.gather(characters.ends, lasts)
         widths = 1 + sum(
             tf.cast(codes >= bound, tf.int64) for bound in (0x80, 0x800, 65536)
         )
-        row = _rows_of(piece_splits, tf.size(places))
-        base = tf.gather(splits, row)
+        bases = tf.concat([[0], spaces + 1], 0)
+        row = _rows_of(splits, tf.size(ids))
+        byte_bases = tf.concat([[0], tf.gather(byte_starts, spaces) + 1], 0)
+        base, byte_base = tf.gather(bases, row), tf.gather(byte_bases, row)
         spans = tf.stack(
             [
-                tf.gather(byte_starts, sources),
-                tf.gather(byte_starts + widths, until - 1),
-                sources - base,
-                until - base,
+                tf.gather(byte_starts, starts) - byte_base,
+                tf.gather(byte_starts + widths, ends - 1) - byte_base,
+                starts - base,
+                ends - base,
             ]
         )
-        return _Pieces(ids, piece_splits, tf.cast(spans, tf.int32))
+        return _Pieces(ids, splits, tf.cast(spans, tf.int32))
 
-    def _normalize(self, codes, splits):
+    def _normalize(self, codes):
         """Does what `BasicTokenizer` does.
 
         Args:
-            codes: int32 [N], the code points of all chunks.
-            splits: int64 [chunks + 1], where the chunks begin among them.
+            codes: int32 [N], code points.
 
         Returns:
             `_Characters`.
@@ -328,63 +331,49 @@ class GraphTokenizer(tf.Module):
         rules = tf.gather(
             self._rules.rules, block + (codes & (1 << BLOCK_BITS) - 1)
         )
-        size = tf.size(codes, tf.int64)
-        begins = (rules & (ALONE | SEPARATES)) != 0
-        begins |= tf.concat([[True], begins[:-1]], 0)[:size]
-        begins = tf.cast(begins, tf.int32)
-        begins = tf.concat([begins, [0]], 0)  # Chunks at the end may be empty.
-        begins = tf.tensor_scatter_nd_max(
-            begins, splits[:, None], tf.ones_like(splits, tf.int32)
-        )[:-1]
-        words = tf.cumsum(begins)
         if self.do_lower_case:
             rules = tf.cond(
                 tf.reduce_any(codes == SIGMA),
-                lambda: _form_final_sigmas(codes, rules, words),
+                lambda: _form_final_sigmas(codes, rules),
                 lambda: rules,
             )
         sources = tf.squeeze(tf.where((rules & GONE) == 0), 1)
-        kept = tf.gather(rules, sources)
-        became = tf.gather(codes, sources) + _shift(kept, FLAG_BITS)
-        became += (kept & PUNCTUATION) * PUNCTUATION_IN_MANY
+        became = codes + _shift(rules, FLAG_BITS)
+        became = tf.gather(became + (rules & SINGLE) * SINGLE_CODE, sources)
         became, sources = tf.cond(
-            tf.reduce_any((kept & MANY) != 0),
-            lambda: self._multiply(became, kept, sources),
+            tf.reduce_any((rules & MANY) != 0),
+            lambda: self._multiply(became, sources, rules),
             lambda: (became, sources),
         )
-        out_words = tf.gather(words, sources)
+        ends = sources + 1
         if self.do_lower_case:
             became = tf.cond(
                 tf.reduce_any((rules & MOVES) != 0),
-                lambda: self._order_marks(became, out_words, rules, sources),
+                lambda: self._order_marks(became, sources, rules),
                 lambda: became,
             )
-        is_punctuation = became >= PUNCTUATION_IN_MANY
-        begins = out_words[1:] != out_words[:-1]
-        begins |= is_punctuation[1:] | is_punctuation[:-1]
-        begins = tf.concat([[True], begins], 0)[: tf.size(became)]
-        ends = sources + 1
-        if self.do_lower_case:
             ends = tf.cond(
                 tf.reduce_any((rules & ACCENT) != 0),
-                lambda: _include_accents(ends, words, rules, sources),
+                lambda: _include_accents(ends, sources, rules),
                 lambda: ends,
             )
+        single = became >= SINGLE_CODE
+        begins = tf.concat([[True], single[1:] | single[:-1]], 0)
+        begins = begins[: tf.size(became)]
         return _Characters(
-            became & (PUNCTUATION_IN_MANY - 1),
+            became & (SINGLE_CODE - 1),
             tf.squeeze(tf.where(begins), 1),
             sources,
             ends,
         )
 
-    def _multiply(self, became, kept, sources):
+    def _multiply(self, became, sources, rules):
         """Puts all that a character becomes where it is `MANY`."""
         size = tf.size(became)
-        number = _shift(kept, FLAG_BITS)
-        is_many = (kept & MANY) != 0
-        first = tf.where(
-            is_many, size + _shift(number, LENGTH_BITS), tf.range(size)
-        )
+        kept = tf.gather(rules, sources)
+        number, is_many = _shift(kept, FLAG_BITS), (kept & MANY) != 0
+        first = size + _shift(number, LENGTH_BITS)
+        first = tf.where(is_many, first, tf.range(size))
         count = tf.where(is_many, number & (1 << LENGTH_BITS) - 1, 1)
         every = tf.concat([became, self._rules.many], 0)
         places = tf.ragged.range(
@@ -393,114 +382,118 @@ class GraphTokenizer(tf.Module):
         row = _rows_of(places.row_splits, tf.size(places.flat_values))
         return tf.gather(every, places.flat_values), tf.gather(sources, row)
 
-    def _order_marks(self, became, out_words, rules, sources):
+    def _order_marks(self, became, sources, rules):
         """Sorts the marks that follow a letter, as NFD does.
 
         Only those that are no accents are left. An accent that stands still
         keeps those before and behind it apart, although it is gone.
         """
         is_mark = became[:, None] == self._rules.marks
-        classes = tf.reduce_sum(
-            tf.where(is_mark, self._rules.mark_classes, 0), 1
-        )
+        classes = tf.where(is_mark, self._rules.mark_classes, 0)
+        classes = tf.reduce_sum(classes, 1)
         stops = tf.cumsum(tf.cast((rules & STOPS) != 0, tf.int32))
-        group = tf.cumsum(tf.cast(classes == 0, tf.int32)) + out_words
+        group = tf.cumsum(tf.cast(classes == 0, tf.int32))
         group += tf.gather(stops, sources)
         key = tf.cast(group, tf.int64) * 256 + tf.cast(classes, tf.int64)
         return tf.gather(became, tf.argsort(key, stable=True))
 
     def _find_pieces(self, characters):
-        """Returns the ids of all pieces, and where they begin: int64 [P]."""
+        """Returns the ids of all pieces, and their last characters: int64 [P].
+
+        Spaces are pieces here, with the id `_space`, so that each piece begins
+        where the one before it ends.
+        """
         codes, starts = characters.codes, characters.token_starts
-        ends = tf.concat([starts[1:], [tf.size(codes, tf.int64)]], 0)
-        ends = ends[: tf.size(starts)]
-        splits = tf.concat([[0], ends], 0)
+        size = tf.size(codes, tf.int64)
+        splits = tf.concat([starts, [size]], 0)
+        ends = splits[1:]
         tokens = tf.RaggedTensor.from_row_splits(codes, splits, validate=False)
         ids = self._ids.lookup(tf.strings.unicode_encode(tokens, "UTF-8"))
+        # Found, but no chunk: see `_make_tables`.
+        ids = tf.where(ids < _NONE, _NONE - 1 - ids, ids)
         ids = tf.where(ends - starts > self._longest_word, self._unknown, ids)
+        ids = tf.where(tf.gather(codes, starts) == SPACE, self._space, ids)
         missing = tf.squeeze(tf.where(ids < 0), 1)
-        places, more, failed = self._walk(
+        more, lasts, failed = self._walk(
             codes, tf.gather(starts, missing), tf.gather(ends, missing)
         )
+        failed = tf.gather(missing, failed)
         ids = tf.tensor_scatter_nd_update(
-            ids,
-            tf.gather(missing, failed)[:, None],
-            tf.fill(tf.shape(failed), self._unknown),
+            ids, failed[:, None], tf.fill(tf.shape(failed), self._unknown)
         )
         whole = tf.squeeze(tf.where(ids >= 0), 1)
-        places = tf.concat([tf.gather(starts, whole), places], 0)
         ids = tf.concat([tf.gather(ids, whole), more], 0)
-        order = tf.argsort(places)
-        return tf.gather(ids, order), tf.gather(places, order)
+        lasts = tf.concat([tf.gather(ends, whole) - 1, lasts], 0)
+        ids = tf.scatter_nd(lasts[:, None], ids + 1, size[None])
+        lasts = tf.squeeze(tf.where(ids > 0), 1)
+        return tf.gather(ids, lasts) - 1, lasts
 
     def _walk(self, codes, starts, ends):
         """Finds the longest pieces of tokens, a letter of each at a time.
 
         Returns:
-            For all tokens that can be put together, where the pieces begin and
-            their ids; and the numbers of the other tokens. int64 each.
+            Of all tokens that can be put together, the ids of the pieces and
+            their last characters; and the numbers of the other tokens. int64.
         """
-        codes = tf.concat([tf.cast(codes, tf.int64), [0]], 0)
-        none = tf.zeros([0], tf.int64)
-        token = tf.range(tf.size(starts, tf.int64))
-        root = tf.fill(tf.shape(starts), tf.constant(_BEGIN, tf.int64))
-        # Active: the token, where the piece begins, where we are, the node,
-        # the longest piece up to here and where it ends, the token's end.
-        active = tf.stack([token, starts, starts, root, root - 1, starts, ends])
-        found = tf.stack([none, none, none])  # Token, place, id.
-
-        def step(active, found, failed):
-            token, begin, here, node, best, best_end, end = tf.unstack(active)
-            key = node * (1 << _CODE_BITS) + tf.gather(codes, here)
-            value = self._tree.lookup(tf.where(here < end, key, -1))
-            goes_on = value >= 0
-            id_ = (value & (1 << 32) - 1) - 1
-            is_piece = goes_on & (id_ >= 0)
-            here += 1
-            best = tf.where(is_piece, id_, best)
-            best_end = tf.where(is_piece, here, best_end)
-            stuck = ~goes_on & (best < 0)
-            cut = ~goes_on & (best >= 0)
-            new = tf.boolean_mask(tf.stack([token, begin, best]), cut, axis=1)
-            found = tf.concat([found, new], 1)
-            failed = tf.concat([failed, tf.boolean_mask(token, stuck)], 0)
-            begin = tf.where(cut, best_end, begin)
-            here = tf.where(cut, best_end, here)
-            node = tf.where(
-                cut, tf.constant(_CONTINUE, tf.int64), _shift(value, 32)
-            )
-            best = tf.where(cut, tf.constant(-1, tf.int64), best)
-            active = tf.stack([token, begin, here, node, best, best_end, end])
-            stays = goes_on | (cut & (best_end < end))
-            return tf.boolean_mask(active, stays, axis=1), found, failed
-
-        _, found, failed = tf.while_loop(
-            lambda active, *_: tf.shape(active)[1] > 0,
-            step,
-            (active, found, none),
-            shape_invariants=(
-                tf.TensorShape([7, None]),
-                tf.TensorShape([3, None]),
-                tf.TensorShape([None]),
-            ),
+        places = tf.ragged.range(starts, ends + 1, row_splits_dtype=tf.int64)
+        splits, places = places.row_splits, places.flat_values
+        codes = tf.concat([tf.cast(codes, tf.int64), [_STOP]], 0)
+        letters = tf.tensor_scatter_nd_update(
+            tf.gather(codes, places),
+            splits[1:, None] - 1,
+            tf.fill(tf.shape(starts), _STOP),
         )
+        letters = tf.concat([letters, [_STOP] * _STRIDE], 0)
+
+        def step(here, node, best, found):
+            # `best` has the place above and 1 + the id below; if there is no
+            # piece yet, where the search began, as a negative number.
+            for _ in range(_STRIDE):
+                value = self._tree.lookup(node + tf.gather(letters, here))
+                piece = value & _ID_MASK
+                here += 1
+                longer = here * (_ID_MASK + 1) + piece
+                best = tf.where(piece > 0, longer, best)
+                node = value - piece  # 0, where nothing follows, stays 0.
+            goes, ends = node > 0, tf.boolean_mask(best, node <= 0)
+            found = tf.concat([found, ends], 0)
+            rest = tf.boolean_mask(_shift(ends, _ID_BITS), ends > 0)
+            rest = tf.boolean_mask(rest, tf.gather(letters, rest) != _STOP)
+            root = tf.zeros_like(rest) + (_CONTINUE << _ID_BITS)
+            here = tf.concat([tf.boolean_mask(here, goes), rest], 0)
+            node = tf.concat([tf.boolean_mask(node, goes), root], 0)
+            best = tf.concat([tf.boolean_mask(best, goes), -1 - rest], 0)
+            return here, node, best, found
+
+        here = splits[:-1]
+        root = tf.zeros_like(here) + (_BEGIN << _ID_BITS)
+        *_, found = tf.while_loop(
+            lambda here, *_: tf.size(here) > 0,
+            step,
+            (here, root, -1 - here, tf.zeros([0], tf.int64)),
+            shape_invariants=(tf.TensorShape([None]),) * 4,
+        )
+        failed = -1 - tf.boolean_mask(found, found < 0)
+        failed = tf.searchsorted(splits, failed, "right", tf.int64) - 1
+        found = tf.boolean_mask(found, found > 0)
+        ends = _shift(found, _ID_BITS)
+        row = tf.searchsorted(splits, ends, out_type=tf.int64) - 1
         good = tf.tensor_scatter_nd_update(
             tf.ones_like(starts, tf.bool),
             failed[:, None],
             tf.zeros_like(failed, tf.bool),
         )
-        found = tf.boolean_mask(found, tf.gather(good, found[0]), axis=1)
-        return found[1], found[2], failed
+        good = tf.gather(good, row)
+        ids = tf.boolean_mask(found & _ID_MASK, good) - 1
+        return ids, tf.gather(places, tf.boolean_mask(ends, good) - 1), failed
 
 
-def _hash_table(keys, values):
-    """A table of int64 values; -1 for what is not in it."""
-    return tf.lookup.StaticHashTable(
-        tf.lookup.KeyValueTensorInitializer(
-            keys, tf.constant(values, tf.int64)
-        ),
-        default_value=-1,
+def _hash_table(keys, values, default):
+    """A table of int64 values, and `default` for what is not in it."""
+    initializer = tf.lookup.KeyValueTensorInitializer(
+        tf.constant(keys), tf.constant(values, tf.int64)
     )
+    return tf.lookup.StaticHashTable(initializer, default)
 
 
 def _shift(numbers, bits):
@@ -512,8 +505,8 @@ def _tree_of_pieces(vocab):
     """The letters of all pieces as a tree.
 
     Returns:
-        Keys, int64: node << 21 | code point. Values, int64: the node that
-        follows << 32 | 1 + the id of the piece that ends there, or 0.
+        Keys, int64: a node, and a letter that follows. Values, int64: the next
+        node, and 1 + the id of the piece that ends there, or 0.
     """
     nodes: dict[int, int] = {}
     ids: dict[int, int] = {}
@@ -522,12 +515,11 @@ def _tree_of_pieces(vocab):
         if token.startswith("##"):  # No word but "#" begins like that.
             node, letters = _CONTINUE, token[2:]
         for letter in letters:
-            key = node << _CODE_BITS | ord(letter)
-            node = nodes.setdefault(key, len(nodes) + 2)
+            key = node << _ID_BITS | ord(letter)
+            node = nodes.setdefault(key, len(nodes) + 3)
         ids[node] = index
-    keys = np.array(list(nodes), np.int64)
-    values = [node << 32 | ids.get(node, -1) + 1 for node in nodes.values()]
-    return keys, np.array(values, np.int64)
+    values = [n << _ID_BITS | ids.get(n, -1) + 1 for n in nodes.values()]
+    return np.array(list(nodes), np.int64), np.array(values, np.int64)
 
 
 def _rows_of(splits, size):
@@ -538,38 +530,35 @@ def _rows_of(splits, size):
     return tf.cumsum(starts[:size])
 
 
-def _form_final_sigmas(codes, rules, words):
+def _form_final_sigmas(codes, rules):
     """Lets a capital sigma at the end of a word become the final form.
 
     It stands behind a letter with a case and not before one, not counting
-    what is skipped: the rule of Unicode, as `str.lower` has it.
+    what is skipped: the rule of Unicode, as `str.lower` has it. Nothing that
+    ends a word has a case or is skipped.
     """
     counted = tf.where((rules & SKIPPED) == 0)
-    word = tf.gather_nd(words, counted)
-    word = tf.concat([[-1], word, [-1]], 0)
     cased = tf.gather_nd((rules & CASED) != 0, counted)
     cased = tf.concat([[False], cased, [False]], 0)
-    behind = cased[:-2] & (word[:-2] == word[1:-1])
-    before = cased[2:] & (word[2:] == word[1:-1])
     final = tf.scatter_nd(
         counted,
-        tf.cast(behind & ~before, tf.int32),
+        tf.cast(cased[:-2] & ~cased[2:], tf.int32),
         tf.shape(codes, tf.int64),
     )
     final *= tf.cast(codes == SIGMA, tf.int32)
-    change = FINAL_SIGMA - ord("σ")
-    return rules + final * (change << FLAG_BITS)
+    return rules + final * (FINAL_SIGMA - ord("σ") << FLAG_BITS)
 
 
-def _include_accents(ends, words, rules, sources):
+def _include_accents(ends, sources, rules):
     """Moves the end of what stands before an accent in its word behind it."""
     accents = tf.squeeze(tf.where((rules & ACCENT) != 0), 1)
     before = tf.searchsorted(sources, accents, out_type=tf.int64) - 1
-    same = before >= 0
-    accents, before = accents[same], before[same]
-    same = tf.gather(words, accents) == tf.gather(
-        words, tf.gather(sources, before)
-    )
+    accents = tf.boolean_mask(accents, before >= 0)
+    before = tf.boolean_mask(before, before >= 0)
+    rule = tf.gather(rules, tf.gather(sources, before))
+    ends_word = (rule & ENDS_WORD) != 0
     return tf.tensor_scatter_nd_max(
-        ends, before[same][:, None], accents[same] + 1
+        ends,
+        tf.boolean_mask(before, ~ends_word)[:, None],
+        tf.boolean_mask(accents, ~ends_word) + 1,
     )
