@@ -17,6 +17,13 @@ from bert_tf.features import pack_tokens
 MASK = "[MASK]"
 
 
+class Candidate(NamedTuple):
+    """A piece of the vocabulary; one with ## goes on with the word before."""
+
+    piece: str
+    probability: float
+
+
 class Query(NamedTuple):
     """A row for BERT, and the place in it that is asked for.
 

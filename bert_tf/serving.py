@@ -50,7 +50,6 @@ num_cut, int32 [B], is how many word pieces did not fit and were not read.
 """
 
 import dataclasses
-import errno
 import json
 import os
 import shutil
@@ -71,6 +70,7 @@ from bert_tf import (
     masked_text,
     model_folders,
     models,
+    saved_models,
     signatures,
     squad,
     warmup_requests,
@@ -79,11 +79,6 @@ from bert_tf.classification import LABELS_FILE
 from bert_tf.errors import InputError
 from bert_tf.signatures import ROWS_AT_ONCE, SpanRules, TextRules
 from bert_tf.squad_answers import check_threshold, find_threshold
-
-FORMAT = 1
-"""Of assets/bert_tf.json."""
-
-SETTINGS_FILE = "bert_tf.json"
 
 POOLER = "bert/pooler/"
 NEXT_SENTENCE = "cls/seq_relationship/"
@@ -381,7 +376,7 @@ def _save(served, opened, output_dir):
     unfinished = os.path.join(output_dir, f"{os.getpid()}.incomplete")
     try:
         _write(served, opened, unfinished)
-        path = _give_number(unfinished, output_dir)
+        path = saved_models.give_number(unfinished, output_dir)
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(
@@ -396,7 +391,7 @@ def _save(served, opened, output_dir):
 def _write(served, opened, folder):
     rules = served.rules
     settings = {
-        "format": FORMAT,
+        "format": saved_models.FORMAT,
         "bert_tf_version": bert_tf.__version__,
         "head": served.head,
         "labels": None,
@@ -407,7 +402,7 @@ def _write(served, opened, folder):
     }
     texts = {
         model_folders.CONFIG: opened.config.to_json_string(),
-        SETTINGS_FILE: json.dumps(settings, indent=2) + "\n",
+        saved_models.SETTINGS_FILE: json.dumps(settings, indent=2) + "\n",
         **served.files(),
     }
     functions = served.signatures()
@@ -443,25 +438,3 @@ def _warmup(served, names):
         **served.samples(),
     }
     return [(name, samples[name]) for name in names]
-
-
-def _give_number(unfinished, output_dir):
-    """Renames a folder to the next number; returns its new path."""
-    while True:
-        numbers = [
-            int(name) for name in os.listdir(output_dir) if is_version(name)
-        ]
-        path = os.path.join(output_dir, str(max(numbers, default=0) + 1))
-        try:
-            os.rename(unfinished, path)
-        except OSError as error:
-            # Somebody else has just taken that number.
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                raise
-        else:
-            return path
-
-
-def is_version(name):
-    """Whether a folder of SavedModels has a version of that name."""
-    return name.isascii() and name.isdigit()

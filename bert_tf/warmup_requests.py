@@ -43,7 +43,7 @@ def write(path, requests):
 
 def encode(signature_name, inputs):
     """One request as a serialized `PredictionLog`."""
-    log = _prediction_log()()
+    log = prediction_log()()
     request = log.predict_log.request
     request.model_spec.signature_name = signature_name
     for name, value in sorted(inputs.items()):
@@ -52,7 +52,8 @@ def encode(signature_name, inputs):
     return log.SerializeToString(deterministic=True)
 
 
-def _prediction_log():
+def prediction_log():
+    """The class of `PredictionLog`s, with the fields that are used here."""
     # A pool of their own: the real ones may be in the default pool.
     file = descriptor_pb2.FileDescriptorProto(
         name="warmup.proto", package="tensorflow.serving", syntax="proto3"
