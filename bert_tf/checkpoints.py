@@ -46,7 +46,7 @@ _SAVED_NAME = re.compile(r"model\.ckpt-(\d+)$")
 _SLOT_NAMES = re.compile(
     r"(^|/)(adam_[mv]|Adam(_1)?|Momentum|(beta[12]|adam)_power|global_step"
     r"|LAMB(_1)?|lamb_[mv]|AdamWeightDecay\w*|ExponentialMovingAverage"
-    r"|loss_scale|good_steps)$"
+    r"|loss_scale|good_steps|skipped_steps)$"
 )
 
 # How files that are not such checkpoints end, and what to do with them.

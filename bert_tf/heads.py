@@ -1,8 +1,8 @@
 """What stands on top of the encoder: the heads, and the loss of each.
 
-Comes in: the encoder's outputs. Goes out: logits; and from logits and labels,
-losses. Variables have the original's names. Shape letters as in `modeling`, and
-P predictions per sequence, L labels.
+Comes in: the encoder's outputs. Goes out: logits, float32 whatever the model
+computes in; and from logits and labels, losses. Variables have the original's
+names. Shape letters as in `modeling`, and P predictions per sequence, L labels.
 """
 
 import keras
@@ -58,6 +58,7 @@ class MaskedLMHead(_Head):
             name="output_bias",
             shape=(self.config.vocab_size,),
             initializer="zeros",
+            autocast=False,
         )
 
     def call(self, sequence_output, embedding_table, positions):
@@ -66,7 +67,8 @@ class MaskedLMHead(_Head):
         table = ops.cast(embedding_table, masked.dtype)
         # Not `@`: TensorFlow's gradient of a batched product holds the table
         # once for each row of the batch before it sums.
-        return ops.matmul(masked, ops.transpose(table)) + self.output_bias
+        logits = ops.matmul(masked, ops.transpose(table))
+        return ops.cast(logits, "float32") + self.output_bias
 
 
 class NextSentenceHead(_Head):
@@ -197,18 +199,22 @@ def _add_output_weights(layer, num_outputs, stddev=0.02):
         shape=(num_outputs, layer.config.hidden_size),
         dtype=layer.variable_dtype,
         name="output_weights",
+        autocast=False,
     )
     layer.output_bias = keras.Variable(
         "zeros",
         shape=(num_outputs,),
         dtype=layer.variable_dtype,
         name="output_bias",
+        autocast=False,
     )
 
 
 def _project(layer, x):
-    weights = ops.cast(layer.output_weights, x.dtype)
-    return x @ ops.transpose(weights) + ops.cast(layer.output_bias, x.dtype)
+    # A few outputs: cheap in float32, and 16 bits would make ties of logits.
+    weights = ops.convert_to_tensor(layer.output_weights)
+    x = ops.cast(x, weights.dtype)
+    return x @ ops.transpose(weights) + layer.output_bias
 
 
 def gather_positions(sequence, positions):

@@ -238,6 +238,35 @@ def get_activation(name):
     return ACTIVATIONS[name.lower()]
 
 
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+"""What models compute in; Keras' names. Their variables are float32 in all."""
+
+
+@contextlib.contextmanager
+def precision(name):
+    """Models that are built in here compute in this precision, and stay so.
+
+    Mixed ones have most of the work, matrix products above all, done in 16
+    bits. Embeddings, softmax, LayerNorm and logits are float32 in all of them.
+
+    Args:
+        name: one of `PRECISIONS`.
+
+    Raises:
+        InputError: no such precision.
+    """
+    if name not in PRECISIONS:
+        raise InputError(
+            f"The precision must be one of {PRECISIONS}. Received: {name!r}"
+        )
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
 _weights_are_to_come = contextvars.ContextVar("weights_to_come", default=False)
 
 
@@ -321,6 +350,9 @@ def dropout(rate, dtype):
 class EmbeddingLookup(keras.layers.Layer):
     """Turns word ids into rows of the word embedding table.
 
+    In float32 whatever the precision: rows are small beside the table, which
+    would have to be rounded as a whole.
+
     Args:
         config: a `BertConfig`.
         use_one_hot_embeddings: multiply a one-hot matrix with the table (the
@@ -338,6 +370,7 @@ class EmbeddingLookup(keras.layers.Layer):
         self, config, use_one_hot_embeddings=False, name="embeddings", **kwargs
     ):
         super().__init__(name=name, **kwargs)
+        self.autocast = False
         self.config = config
         self.use_one_hot_embeddings = use_one_hot_embeddings
 
@@ -367,6 +400,8 @@ class EmbeddingLookup(keras.layers.Layer):
 class EmbeddingPostprocessor(keras.layers.Layer):
     """Adds token type and position embeddings, normalizes, drops out.
 
+    The sum is float32 whatever the precision, in which the result is.
+
     Call arguments:
         word_embeddings: float tensor [B, S, D].
         token_type_ids: int tensor [B, S]; ids outside the table add zero.
@@ -377,6 +412,7 @@ class EmbeddingPostprocessor(keras.layers.Layer):
 
     def __init__(self, config, name="embeddings", **kwargs):
         super().__init__(name=name, **kwargs)
+        self.autocast = False
         self.config = config
         self.layer_norm = layer_norm(self.dtype_policy)
         self.dropout = dropout(config.hidden_dropout_prob, self.dtype_policy)
@@ -499,7 +535,10 @@ class AttentionLayer(keras.layers.Layer):
         scores = query @ key * (1.0 / math.sqrt(self.head_size))  # [B, N, F, T]
         if adder is not None:
             scores = scores + adder
-        probs = self.dropout(ops.softmax(scores), training=training)
+        # Sums of 16 bits would lose what is small.
+        probs = ops.softmax(ops.cast(scores, "float32"))
+        probs = ops.cast(probs, self.compute_dtype)
+        probs = self.dropout(probs, training=training)
 
         attended = ops.transpose(probs @ value, (0, 2, 1, 3))  # [B, F, N, H]
         batch, length = ops.shape(attended)[:2]

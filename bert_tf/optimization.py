@@ -125,6 +125,8 @@ class _NamedOptimizer(keras.optimizers.Optimizer):
         self.clip_norm = clip_norm
         self.layerwise_lr_decay = layerwise_lr_decay
         self.num_hidden_layers = num_hidden_layers
+        # A variable that counts steps that changed nothing, if there are any.
+        self.skipped_steps = None
 
     def build(self, variables):
         if self.built:
@@ -255,7 +257,10 @@ class AdamWeightDecayOptimizer(_NamedOptimizer):
     def _corrected(self, average, beta):
         if not self.bias_correction:
             return average
-        step = ops.cast(self.iterations + 1, average.dtype)
+        step = self.iterations + 1
+        if self.skipped_steps is not None:
+            step = step - self.skipped_steps
+        step = ops.cast(step, average.dtype)
         return average / (1.0 - ops.power(ops.cast(beta, step.dtype), step))
 
     def get_config(self):
@@ -375,7 +380,7 @@ def clip_by_global_norm(gradients, clip_norm, norm=None):
     norm = global_norm(gradients) if norm is None else norm
     scale = clip_norm / ops.maximum(norm, clip_norm)
     scale = ops.where(ops.isfinite(norm), scale, float("nan"))
-    return [_scaled(gradient, scale) for gradient in gradients], norm
+    return [scaled(gradient, scale) for gradient in gradients], norm
 
 
 def _rows(gradient):
@@ -396,7 +401,8 @@ def dense_gradient(gradient):
     return ops.segment_sum(rows, gradient.indices, num_segments=size)
 
 
-def _scaled(gradient, scale):
+def scaled(gradient, scale):
+    """The gradient times a factor; None stays None."""
     if gradient is None:
         return None
     rows = _rows(gradient)

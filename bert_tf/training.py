@@ -205,13 +205,26 @@ def train(
             settings.optimizer,
         )
         optimizer.build(model.trainable_variables)
+        loss_scale = None
+        if model.compute_dtype == "float16":
+            loss_scale = training_step.LossScale()
+            optimizer.skipped_steps = loss_scale.skipped_steps
     if start.resumed:
         _restore_optimizer(optimizer, start)
+        if loss_scale is not None:
+            _restore(loss_scale.variables(), start)
     _set_dropout_step(model, start.step * settings.gradient_accumulation_steps)
 
     dataset = make_dataset(start.step)
     run_steps, names = training_step.compile_steps(
-        model, loss_fn, count, optimizer, dataset, strategy, settings
+        model,
+        loss_fn,
+        count,
+        optimizer,
+        dataset,
+        strategy,
+        settings,
+        loss_scale,
     )
     batches = iter(strategy.experimental_distribute_dataset(dataset))
     writer = tf.summary.create_file_writer(settings.output_dir)
@@ -222,6 +235,8 @@ def train(
         weights = checkpoints.named_weights(model)
         _require_finite(weights, step)
         values = {**weights, **optimizer.slots()}
+        if loss_scale is not None:
+            values |= loss_scale.variables()
         return checkpoints.save(
             settings.output_dir, step, values, settings.keep_checkpoints
         )
@@ -235,13 +250,10 @@ def train(
             began = time.perf_counter()
             rows, batch = run_steps(batches, tf.constant(num_steps))
             scalars = dict(zip(names, rows.numpy().T))
-            losses, norms = scalars["loss"], scalars["gradient_norm"]
             seconds = time.perf_counter() - began
-            if not np.isfinite([losses[-1], norms[-1]]).all():
-                bad = step + len(losses) - 1
-                _raise_not_finite(
-                    bad, losses[-1], norms[-1], batch, settings.output_dir
-                )
+            _require_fine(scalars, step, batch, settings.output_dir)
+            for note in _notes_on_skipped(scalars, step):
+                progress.note(note)
             step += num_steps
             progress.update(step, scalars)
             is_ending = bool(caught)
@@ -258,23 +270,32 @@ def train(
             steps_per_call = _steps_for_next_call(
                 seconds / num_steps, steps_per_call, settings.steps_per_call
             )
+    if loss_scale is not None:
+        skipped = int(loss_scale.skipped_steps)
+        logging.info("%d of %d steps were skipped.", skipped, step)
     return step
 
 
 def _restore_optimizer(optimizer, start):
     optimizer.iterations.assign(start.step)
     slots = optimizer.slots()
-    reader = checkpoints.CheckpointReader(start.prefix)
-    saved = {name: slot for name, slot in slots.items() if name in reader}
-    if saved:
-        checkpoints.load(saved, start.prefix)
-    if len(saved) < len(slots):
+    lacking = len(slots) - _restore(slots, start)
+    if lacking:
         logging.warning(
             "%s has no optimizer state for %d of %d slots: they start at 0.",
             start.prefix,
-            len(slots) - len(saved),
+            lacking,
             len(slots),
         )
+
+
+def _restore(variables, start):
+    """Reads those of the variables that the checkpoint has; how many."""
+    reader = checkpoints.CheckpointReader(start.prefix)
+    saved = {name: v for name, v in variables.items() if name in reader}
+    if saved:
+        checkpoints.load(saved, start.prefix)
+    return len(saved)
 
 
 def _set_dropout_step(model, draws):
@@ -298,7 +319,20 @@ def _steps_for_next_call(seconds_per_step, now, most):
     return max(1, min(2 * now, fits, most))
 
 
-def _raise_not_finite(step, loss, norm, batch, output_dir):
+def _require_fine(scalars, step, batch, output_dir):
+    """Raises `InputError` if the last of some steps went wrong.
+
+    Args:
+        scalars: of the steps, arrays by name.
+        step: the first of them.
+        batch: of the last one.
+        output_dir: where to put it.
+    """
+    loss, norm = scalars["loss"][-1], scalars["gradient_norm"][-1]
+    is_skipped = "skipped" in scalars and scalars["skipped"][-1] > 0
+    if np.isfinite(loss) and (np.isfinite(norm) or is_skipped):
+        return
+    step += len(scalars["loss"]) - 1
     where = "it ran on several devices and was not kept"
     if batch:
         path = os.path.join(output_dir, f"not_finite_at_step_{step}.npz")
@@ -308,6 +342,18 @@ def _raise_not_finite(step, loss, norm, batch, output_dir):
         f"Training stopped at step {step}: the loss is {loss}, the norm of "
         f"the gradients {norm}. The batch: {where}. {_NOT_FINITE_ADVICE}"
     )
+
+
+def _notes_on_skipped(scalars, step):
+    """A line for each step that `training_step.LossScale` skipped."""
+    if "skipped" not in scalars:
+        return
+    for offset in np.flatnonzero(scalars["skipped"]):
+        yield (
+            f"Step {step + offset} is skipped: its gradients are too large for "
+            "float16 with a loss scale of "
+            f"{scalars['loss_scale'][offset]:g}. It is halved."
+        )
 
 
 def _require_finite(weights, step):
@@ -409,10 +455,13 @@ class _Progress:
     def _means(self):
         """The mean of each scalar over the steps since the last line."""
         unlogged, self.unlogged = self.unlogged, []
-        return {
-            name: np.concatenate([call[name] for call in unlogged]).mean()
-            for name in unlogged[0]
-        }
+        means = {}
+        for name in unlogged[0]:
+            values = np.concatenate([call[name] for call in unlogged])
+            # A step that was skipped has no norm.
+            values = values[np.isfinite(values)]
+            means[name] = values.mean() if values.size else np.nan
+        return means
 
     def note(self, text):
         self._clear()

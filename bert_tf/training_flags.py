@@ -9,7 +9,7 @@ import contextlib
 
 from absl import flags, logging
 
-from bert_tf import command_line, models, optimization, training
+from bert_tf import command_line, modeling, models, optimization, training
 from bert_tf.errors import InputError
 
 
@@ -29,6 +29,7 @@ def define(values):
         "as little memory as one part takes. --train_batch_size is still the "
         "whole batch, and weights change as after the whole batch.",
     )
+    define_precision(values)
     flags.DEFINE_enum(
         "optimizer",
         "adamw",
@@ -56,6 +57,20 @@ def define(values):
         None,
         "Parts of the encoder that are not trained: embeddings, pooler, "
         "layers from 0; embeddings,0-5 say. They have no optimizer state.",
+    )
+
+
+def define_precision(values):
+    """Defines --precision, for whatever builds a model."""
+    flags.DEFINE_enum(
+        "precision",
+        "float32",
+        list(modeling.PRECISIONS),
+        "What the model computes in: mixed_bfloat16 and mixed_float16 do most "
+        "of the work in 16 bits, where the device is quicker with those. "
+        "Weights and checkpoints are float32 in all. With mixed_float16 the "
+        "loss is scaled, and steps whose gradients are too large are skipped.",
+        flag_values=values,
     )
 
 
@@ -107,9 +122,10 @@ def build_model(values, build, config, start, strategy):
         values: parsed `FlagValues`.
         build, config, start, strategy: of `training.build_model`.
     """
-    model = training.build_model(
-        build, config, start, strategy, values.bert_config_file
-    )
+    with modeling.precision(values.precision):
+        model = training.build_model(
+            build, config, start, strategy, values.bert_config_file
+        )
     if values.freeze is not None:
         parts = models.parse_parts(values.freeze, config.num_hidden_layers)
         models.freeze(model, parts)

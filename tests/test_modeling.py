@@ -9,7 +9,7 @@ import tensorflow as tf
 from golden import DATA, TINY, assign, read_arrays, read_config, read_variables
 from keras import ops
 
-from bert_tf import modeling
+from bert_tf import modeling, models
 from bert_tf.errors import InputError
 from bert_tf.heads import PretrainingHeads
 from bert_tf.modeling import (
@@ -574,3 +574,58 @@ def test_bfloat16_keeps_variables_in_float32_and_results_near(config, rng):
     assert keras.backend.standardize_dtype(got.dtype) == "bfloat16"
     want = model(ids)["sequence_output"]
     np.testing.assert_allclose(ops.cast(got, "float32"), want, atol=0.05)
+
+
+# Precision.
+
+
+def operations(model):
+    """{(kind of operation, dtype)} in the graph of a model."""
+    inputs = {n: tf.TensorSpec((2, 12), tf.int32) for n in model.input}
+    graph = tf.function(lambda x: model(x)).get_concrete_function(inputs).graph
+    return {
+        (operation.type, operation.outputs[0].dtype.name)
+        for operation in graph.get_operations()
+        if operation.outputs
+    }
+
+
+@pytest.mark.parametrize("name", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_multiplies_in_16_bits_and_sums_in_32(
+    name, config, rng
+):
+    short = name.removeprefix("mixed_")
+    config.num_hidden_layers, config.initializer_range = 1, 0.3
+    plain = models.classifier(config, 3)
+    with modeling.precision(name):
+        mixed = models.classifier(config, 3)
+    assert keras.config.dtype_policy().name == "float32"
+    mixed.set_weights(plain.get_weights())
+
+    assert {weight.dtype for weight in mixed.weights} == {"float32"}
+    kinds = operations(mixed)
+    for kind in ("MatMul", "BatchMatMulV2", "Tanh"):
+        assert (kind, short) in kinds
+    for kind in ("Softmax", "Rsqrt"):  # Attention, LayerNorm.
+        assert (kind, "float32") in kinds and (kind, short) not in kinds
+    # Rows of the table are gathered, and not a rounded table made.
+    assert ("ResourceGather", "float32") in kinds or (
+        ("GatherV2", "float32") in kinds and ("GatherV2", short) not in kinds
+    )
+
+    ids = rng.integers(0, 50, (2, 12))
+    inputs = dict.fromkeys(models.ENCODER_INPUTS, np.ones_like(ids))
+    inputs["input_ids"] = ids
+    want, got = plain(inputs)["logits"], mixed(inputs)["logits"]
+    assert got.dtype == tf.float32
+    error = np.abs(got - want).max()
+    # 16 bits keep 2 or 3 digits of numbers around 1.
+    assert 0 < error < (0.1 if short == "bfloat16" else 0.01)
+
+
+def test_an_unknown_precision_is_told():
+    with (
+        pytest.raises(InputError, match=r"mixed_bfloat16.*Received: 'bf16'"),
+        modeling.precision("bf16"),
+    ):
+        pass

@@ -16,7 +16,14 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from bert_tf import checkpoints, heads, models, training
+from bert_tf import (
+    checkpoints,
+    heads,
+    modeling,
+    models,
+    training,
+    training_step,
+)
 from bert_tf.errors import InputError, Interrupted
 from bert_tf.modeling import BertConfig
 
@@ -32,7 +39,8 @@ def small_model(dropout=0.5):
 
 
 def squared_error(outputs, batch, totals=None):
-    return ops.mean(ops.square(outputs["y"][:, 0] - batch["target"]))
+    y = ops.cast(outputs["y"][:, 0], "float32")
+    return ops.mean(ops.square(y - batch["target"]))
 
 
 def batches_from(step, poison=lambda number, batch: batch):
@@ -54,12 +62,14 @@ def train(
     learning_rate=INIT_LR,
     dropout=0.5,
     seed=1,
+    precision="float32",
     **settings,
 ):
     """What an entry point does: seed, starting point, model, training."""
     training.set_seed(seed)
     start = training.find_starting_point(str(folder))
-    model = small_model(dropout)
+    with modeling.precision(precision):
+        model = small_model(dropout)
     if start.prefix:
         checkpoints.load(checkpoints.named_weights(model), start.prefix)
     training.train(
@@ -425,6 +435,106 @@ def test_the_loop_follows_the_original_from_step_0(tmp_path, data):
     train_on_golden_batches(data, tmp_path, model, start)
 
     assert_on_the_original_trajectory(data, tmp_path, first_step=0)
+
+
+# ----------------------------------------------------------------- in 16 bits
+
+
+def far_away(step):
+    """Targets so large that gradients times 2 ** 15 leave float16's range."""
+
+    def move(number, batch):
+        return {**batch, "target": 100.0 + batch["target"]}
+
+    return batches_from(step, move)
+
+
+def test_steps_too_large_for_float16_are_skipped_told_and_counted(
+    tmp_path, log
+):
+    final = train(
+        tmp_path,
+        12,
+        make_dataset=far_away,
+        precision="mixed_float16",
+        dropout=0.0,
+        save_checkpoints_steps=1,
+        keep_checkpoints=20,
+    )
+
+    skipped = int(final["skipped_steps"])
+    assert 3 < skipped < 10
+    assert final["loss_scale"] == 2.0**15 / 2**skipped
+    assert final["good_steps"] == 12 - skipped
+    assert f"Step {skipped - 1} is skipped" in log.text
+    assert f"Step {skipped} is skipped" not in log.text
+    assert f"{skipped} of 12 steps were skipped" in log.text
+    before = contents(tmp_path / "model.ckpt-0")
+    still = contents(tmp_path / f"model.ckpt-{skipped}")
+    after = contents(tmp_path / f"model.ckpt-{skipped + 1}")
+    counters = {"global_step", "loss_scale", "good_steps", "skipped_steps"}
+    names = before.keys() - counters
+    assert_same({n: still[n] for n in names}, {n: before[n] for n in names})
+    assert {array.dtype for name, array in final.items() if name in names} == {
+        np.dtype("float32")
+    }
+    # The first good gradient is scaled down, clipped to a norm of 1, and then
+    # a tenth of it is in m.
+    m = [after[name] for name in names if name.endswith("/adam_m")]
+    norm = np.sqrt(sum(np.square(x).sum() for x in m))
+    assert norm == pytest.approx(0.1, rel=1e-3)
+    assert all((after[n] != before[n]).any() for n in names if "adam" in n)
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_resumes_and_its_checkpoints_fit_float32(
+    tmp_path, precision
+):
+    settings = {"make_dataset": far_away, "save_checkpoints_steps": 6}
+    whole = train(tmp_path / "whole", 12, precision=precision, **settings)
+    shutil.copytree(tmp_path / "whole", tmp_path / "half")
+    for path in (tmp_path / "half").glob("model.ckpt-12*"):
+        path.unlink()
+    shutil.copytree(tmp_path / "half", tmp_path / "float32")
+
+    half = train(tmp_path / "half", 12, precision=precision, **settings)
+    float32 = train(tmp_path / "float32", 12, **settings)
+
+    assert_same(half, whole)
+    assert float32.keys() == whole.keys() - {
+        "loss_scale",
+        "good_steps",
+        "skipped_steps",
+    }
+
+
+def test_a_loss_that_is_nan_is_not_skipped(tmp_path):
+    def poison(number, batch):
+        return {**batch, "target": batch["target"] + np.nan}
+
+    with pytest.raises(InputError, match="step 0: the loss is nan"):
+        train(
+            tmp_path,
+            3,
+            make_dataset=lambda step: batches_from(step, poison),
+            precision="mixed_float16",
+        )
+
+
+def test_the_loss_scale_grows_and_falls_as_keras_lets_it():
+    ours = training_step.LossScale()
+    theirs = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.0))
+    variable = keras.Variable([1.0])
+    theirs.build([variable])
+    update = tf.function(ours.update)
+    apply = tf.function(lambda gradient: theirs.apply([gradient], [variable]))
+    for steps, is_good in ((2001, True), (3, False), (2000, True), (40, False)):
+        for _ in range(steps):
+            update(tf.constant(is_good))
+            apply(tf.constant([0.0 if is_good else np.inf]))
+        # Ours stays at 1 at least.
+        assert ours.scale.numpy() == max(float(theirs.dynamic_scale), 1.0)
+    assert ours.skipped_steps.numpy() == 43
 
 
 # ------------------------------------------------------------- what goes wrong
