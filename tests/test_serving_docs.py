@@ -71,7 +71,7 @@ def test_the_client_asks_a_server_that_speaks_its_language():
     )
 
     class Server(prediction_service_pb2_grpc.PredictionServiceServicer):
-        def Predict(self, request, context):  # noqa: N802
+        def Predict(self, request, context):
             assert request.model_spec.name == "mrpc"
             signature = loaded("classifier").signatures[
                 request.model_spec.signature_name
