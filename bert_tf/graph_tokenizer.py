@@ -10,13 +10,14 @@ The rules are not written down a second time: Python is asked what it does with
 each character (`character_rules.py`), and the graph looks that up. What is left
 to do here is what depends on more than one character:
 
-    text -> chunks       at spaces; most are in the vocabulary as they are
-    chunk -> characters  each other chunk once, all of them in one flat row
+    text -> chunks       at spaces; nine of ten are known in advance, each other
+                         one is looked at once
+    chunk -> characters  those of all chunks lie in one row
     character -> what it becomes, from the tables; the form of a sigma and the
-                 order of marks from its neighbours
-    -> tokens            at word ends, CJK and punctuation
-    -> pieces            whole from the vocabulary, or else letter by letter
-                         down the tree of its pieces
+                         order of marks from its neighbours
+    characters -> tokens around spaces, CJK characters and punctuation
+    token -> pieces      whole from the vocabulary, or else letter by letter
+                         down the tree of all pieces
 """
 
 import re
@@ -51,11 +52,15 @@ from bert_tf.tokenization import BasicTokenizer, WordpieceTokenizer
 
 # No UTF-8 text has a surrogate: it marks what could not be decoded.
 _NOT_UTF8 = 0xD800
-# What is not in the vocabulary.
-_NONE = -1
+
+# The chunks known in advance are tokens, alone or with one of these behind
+# them. Each has its pieces at places: the token's id, two bits below it.
+_ENDINGS = (",", ".")
+_PLACE_BITS = 2
+
 # In the tree of pieces, so many bits hold a letter, or 1 + the id of a piece;
 # those above hold a node. Two nodes are roots: at a token's begin, and further
-# on in it. The last is no letter, and stands behind each token.
+# on in it. The last letter is none, and stands behind each token.
 _ID_BITS = 21
 _ID_MASK = (1 << _ID_BITS) - 1
 _BEGIN, _CONTINUE = 1, 2
@@ -83,9 +88,7 @@ class GraphTokens(NamedTuple):
 
 
 class _Characters(NamedTuple):
-    """The characters of all chunks in a row, as the tables leave them.
-
-    N characters came in, M go out.
+    """What the N characters of all chunks became: M characters, T tokens.
 
     Attributes:
         codes: int32 [M], code points.
@@ -106,7 +109,8 @@ class _Pieces(NamedTuple):
     Attributes:
         ids: int32 [P].
         splits: int64 [chunks + 1], where the pieces of each chunk begin.
-        spans: int32 [4, P], in the chunk: the two bytes, the two characters.
+        spans: int32 [P, 4], the bytes and the characters of the chunk: start,
+            end, start, end. None without offsets.
     """
 
     ids: tf.Tensor
@@ -119,7 +123,7 @@ class GraphTokenizer(tf.Module):
 
     Args:
         vocab: the tokens in the order of their ids, or what `load_vocab`
-            returns. It must have [UNK].
+            returns.
         do_lower_case: lower-case the text and strip accents.
 
     Attributes:
@@ -135,39 +139,56 @@ class GraphTokenizer(tf.Module):
         super().__init__()
         if not isinstance(vocab, Mapping):
             vocab = {token.strip(): index for index, token in enumerate(vocab)}
-        self.vocab = dict(vocab)
-        self.do_lower_case = do_lower_case
-        self.unicode_version = unicodedata.unidata_version
-        wordpiece = WordpieceTokenizer(self.vocab)
+        wordpiece = WordpieceTokenizer(vocab)
         if wordpiece.unk_token not in vocab:
             raise InputError(
                 f"The vocabulary must have {wordpiece.unk_token}, for words "
                 f"that it has no pieces for. Received: {len(vocab)} tokens "
                 "without it."
             )
-        self._unknown = np.int64(self.vocab[wordpiece.unk_token])
+        self.vocab = dict(vocab)
+        self.do_lower_case = do_lower_case
+        self.unicode_version = unicodedata.unidata_version
         self._longest_word = wordpiece.max_input_chars_per_word
+        self._unknown = np.int64(vocab[wordpiece.unk_token])
+        self._space = np.int64(max(vocab.values()) + 1)  # No token's id.
         with tf.device("CPU"):
             self._make_tables()
 
     def _make_tables(self):
         rules = character_rules.character_rules(self.do_lower_case)
         self._rules = type(rules)(*map(tf.constant, rules))
-        size = max(self.vocab.values()) + 1
-        self._space = np.int64(size)  # An id that no token has.
-        # For the tokens that are a piece wherever they are a chunk, the table
-        # has the id, for others (##s, [UNK]) one below `_NONE`.
-        basic = BasicTokenizer(self.do_lower_case)
-        values, spans = {}, np.zeros((4, size), np.int32)
+        self._chunks = _hash_table(*self._known_chunks(), default=-1)
+        self._tree = _hash_table(*_tree_of_pieces(self.vocab), default=0)
+        lengths = np.zeros((self._space, 2), np.int32)
         for token, index in self.vocab.items():
-            is_chunk = len(token) <= self._longest_word and (
-                basic.tokenize(token) == [token]
-            )
-            values[token] = index if is_chunk else _NONE - 1 - index
-            spans[:, index] = 0, len(token.encode()), 0, len(token)
-        self._ids = _hash_table(list(values), list(values.values()), _NONE)
-        self._spans = tf.constant(spans)
-        self._tree = _hash_table(*_tree_of_pieces(self.vocab), 0)
+            lengths[index] = len(token.encode()), len(token)
+        self._lengths = tf.constant(lengths)
+        endings = [self.vocab.get(ending, 0) for ending in _ENDINGS]
+        self._endings = tf.constant(endings, tf.int32)
+
+    def _known_chunks(self):
+        """Chunks that are a token, or a token and an ending.
+
+        Returns:
+            The chunks. And for each of them 2 * the place of its first piece +
+            the number of those that follow, of which there is one at most.
+            `_look_at` tells what is at a place.
+        """
+        basic = BasicTokenizer(self.do_lower_case)
+        chunks = {}
+        for token, index in self.vocab.items():
+            if len(token) > self._longest_word:
+                continue
+            if basic.tokenize(token) != [token]:  # ##s, [UNK]
+                continue
+            place = index << _PLACE_BITS
+            chunks[token] = 2 * place
+            for number, ending in enumerate(_ENDINGS):
+                parts = basic.tokenize(token + ending)
+                if ending in self.vocab and parts == [token, ending]:
+                    chunks[token + ending] = 2 * (place + 2 * number) + 1
+        return list(chunks), list(chunks.values())
 
     def tokenize(
         self,
@@ -181,99 +202,107 @@ class GraphTokenizer(tf.Module):
             texts: string [B], UTF-8.
             with_offsets: also find where each piece comes from.
             literal: a token, such as [MASK], that stands for itself wherever
-                the text has it, as in `masked_text.tokenize`. It has neither
-                space nor upper-case letters that are not its own.
+                a text has it, as in `masked_text.tokenize`.
 
         Returns:
             The pieces of each text.
 
         Raises:
-            InputError: `literal` is not in the vocabulary.
+            InputError: `literal` is not in the vocabulary, or has a space.
             tf.errors.InvalidArgumentError: a text is not UTF-8.
         """
+        if literal is not None and (
+            literal not in self.vocab or not literal or " " in literal
+        ):
+            raise InputError(
+                "`literal` must be a token of the vocabulary without a space. "
+                f"Received: literal={literal!r}"
+            )
         with tf.device("CPU"):
             texts = tf.convert_to_tensor(texts, tf.string)
             chunks, is_literal = self._split(texts, literal)
-            splits, words = chunks.row_splits, chunks.flat_values
-            ids = self._ids.lookup(words)
-            known = ids >= 0
+            found = self._chunks.lookup(chunks.flat_values)
             if literal is not None:
-                ids = tf.where(is_literal, np.int64(self.vocab[literal]), ids)
-                known |= is_literal
-            others = tf.where(~known)
-            rest, rows = tf.unique(tf.gather_nd(words, others), tf.int64)
-            pieces = self._split_chunks(rest, with_offsets)
-            # Each chunk's pieces lie in a row of all of them: the tokens of
-            # the vocabulary first.
-            splits_of_rest = pieces.splits + self._space
-            first = tf.tensor_scatter_nd_update(
-                ids, others, tf.gather(splits_of_rest, rows)
+                place = self.vocab[literal] << _PLACE_BITS
+                found = tf.where(is_literal, np.int64(2 * place), found)
+            places, rest = self._place_pieces(
+                chunks.flat_values, found, with_offsets
             )
-            last = tf.tensor_scatter_nd_update(
-                ids + 1, others, tf.gather(splits_of_rest, rows + 1)
-            )
-            places = tf.ragged.range(first, last, row_splits_dtype=tf.int64)
-            row_splits = tf.gather(places.row_splits, splits)
-
-            def rag(values):
-                return tf.RaggedTensor.from_row_splits(
-                    values, row_splits, validate=False
+            ids, spans = self._look_at(places.flat_values, rest)
+            tensors = [ids]
+            if with_offsets:
+                spans += tf.gather(
+                    _find_bases(chunks, is_literal),
+                    _rows_of(places.row_splits, tf.size(ids)),
                 )
-
-            own = tf.range(tf.constant(self._space, tf.int32))
-            every_id = tf.concat([own, pieces.ids], 0)
-            found = rag(tf.gather(every_id, places.flat_values))
-            if not with_offsets:
-                return GraphTokens(found)
-            spans = tf.concat([self._spans, pieces.spans], 1)
-            spans = tf.gather(spans, places.flat_values, axis=1)
-            bases = self._find_bases(words, splits, literal and is_literal)
-            row = _rows_of(places.row_splits, tf.size(places.flat_values))
-            spans += tf.gather(bases, row, axis=1)
-            return GraphTokens(found, *map(rag, tf.unstack(spans, 4)))
+                tensors += tf.unstack(spans, axis=1)
+            splits = tf.gather(places.row_splits, chunks.row_splits)
+            return GraphTokens(
+                *(
+                    tf.RaggedTensor.from_row_splits(t, splits, validate=False)
+                    for t in tensors
+                )
+            )
 
     def _split(self, texts, literal):
         """Returns ragged chunks without spaces, and which are the literal."""
         # Letters of ASCII can be lower-cased before all else, which changes
-        # nothing for others: more chunks are in the vocabulary then.
+        # nothing for others: more chunks are known then.
         lower = tf.strings.lower if self.do_lower_case else tf.identity
         if literal is None:
             return tf.strings.split(lower(texts), " "), None
-        if literal not in self.vocab:
-            raise InputError(
-                "`literal` must be a token of the vocabulary. Received: "
-                f"literal={literal!r}"
-            )
-        texts = tf.strings.regex_replace(
-            texts, re.escape(literal), f" {literal} "
-        )
+        spaced = f" {literal} ".replace("\\", r"\\")
+        texts = tf.strings.regex_replace(texts, re.escape(literal), spaced)
         chunks = tf.strings.split(texts, " ")
         words = chunks.flat_values
         return chunks.with_flat_values(lower(words)), words == literal
 
-    def _find_bases(self, words, splits, is_literal):
-        """Where each chunk begins in its text: bytes twice, characters twice.
+    def _place_pieces(self, chunks, found, with_offsets):
+        """Finds the pieces of chunks.
+
+        Args:
+            chunks: string [chunks].
+            found: int64 [chunks], what `_known_chunks` has for them, or -1.
 
         Returns:
-            int32 [4, chunks].
+            Ragged int32 [chunks, (pieces)], the place of each piece; and the
+            `_Pieces` of the chunks that were not found, whose places come
+            after all others.
         """
-        lengths = tf.stack(
-            [
-                tf.strings.length(words),
-                tf.strings.length(words, unit="UTF8_CHAR"),
-            ]
+        others = tf.squeeze(tf.where(found < 0), 1)
+        rest, rows = tf.unique(tf.gather(chunks, others), tf.int64)
+        rest = self._split_chunks(rest, with_offsets)
+        begins = tf.gather(rest.splits, rows)
+        counts = tf.gather(rest.splits, rows + 1) - begins
+        begins += self._space << _PLACE_BITS
+        is_known, size = found >= 0, tf.size(chunks)
+        first = tf.where(is_known, _shift(found, 1), 0)
+        first += _spread(begins, others, size)
+        count = tf.where(is_known, (found & 1) + 1, 0)
+        count += _spread(counts, others, size)
+        places = tf.ragged.range(
+            tf.cast(first, tf.int32),
+            tf.cast(first + count, tf.int32),
+            row_splits_dtype=tf.int64,
         )
-        starts = tf.cumsum(lengths + 1, axis=1, exclusive=True)
-        if is_literal is not None:
-            # There are two spaces around each that the text does not have.
-            added = tf.cast(is_literal, tf.int32)
-            starts -= 2 * tf.cumsum(added, exclusive=True) + added
-        row = _rows_of(splits, tf.size(words))
-        starts = tf.concat([starts, [[0], [0]]], 1)  # For texts at the end.
-        starts = starts[:, :-1] - tf.gather(
-            tf.gather(starts, splits, axis=1), row, axis=1
-        )
-        return tf.repeat(starts, 2, axis=0)
+        return places, rest
+
+    def _look_at(self, places, rest):
+        """Returns the ids and the spans of the pieces at places."""
+        size = tf.constant(self._space << _PLACE_BITS, tf.int32)
+        is_rest, in_rest = places >= size, tf.maximum(places - size, -1) + 1
+        token = tf.where(is_rest, 0, _shift(places, _PLACE_BITS))
+        is_ending, ending = places & 1, _shift(places & 2, 1)
+        ids = tf.where(is_ending == 1, tf.gather(self._endings, ending), token)
+        more = tf.concat([[0], rest.ids], 0)
+        ids = tf.where(is_rest, tf.gather(more, in_rest), ids)
+        if rest.spans is None:
+            return ids, None
+        lengths, is_ending = tf.gather(self._lengths, token), is_ending[:, None]
+        spans = tf.stack([lengths * is_ending, lengths + is_ending], 2)
+        spans = tf.reshape(spans, [-1, 4])
+        more = tf.concat([[[0] * 4], rest.spans], 0)
+        return ids, tf.where(is_rest[:, None], tf.gather(more, in_rest), spans)
 
     def _split_chunks(self, chunks, with_offsets):
         """Returns the `_Pieces` of chunks that have no space in them."""
@@ -291,32 +320,29 @@ class GraphTokenizer(tf.Module):
             characters = self._normalize(codes)
         ids, lasts = self._find_pieces(characters)
         firsts = tf.concat([[0], lasts + 1], 0)[:-1]
-        real = tf.squeeze(tf.where(ids != self._space), 1)
-        ids = tf.cast(tf.gather(ids, real), tf.int32)
-        firsts, lasts = tf.gather(firsts, real), tf.gather(lasts, real)
-        starts = tf.gather(characters.sources, firsts)
+        pieces = tf.squeeze(tf.where(ids != self._space), 1)
+        ids = tf.cast(tf.gather(ids, pieces), tf.int32)
+        starts = tf.gather(characters.sources, tf.gather(firsts, pieces))
         spaces = tf.squeeze(tf.where(codes == SPACE), 1)
         splits = tf.searchsorted(starts, spaces, out_type=tf.int64)
         splits = tf.concat([[0], splits, [tf.size(ids, tf.int64)]], 0)
         if not with_offsets:
             return _Pieces(ids, splits, None)
-        ends = tf.gather(characters.ends, lasts)
+        ends = tf.gather(characters.ends, tf.gather(lasts, pieces))
         widths = 1 + sum(
             tf.cast(codes >= bound, tf.int64) for bound in (0x80, 0x800, 65536)
         )
-        bases = tf.concat([[0], spaces + 1], 0)
         row = _rows_of(splits, tf.size(ids))
         byte_bases = tf.concat([[0], tf.gather(byte_starts, spaces) + 1], 0)
-        base, byte_base = tf.gather(bases, row), tf.gather(byte_bases, row)
-        spans = tf.stack(
-            [
-                tf.gather(byte_starts, starts) - byte_base,
-                tf.gather(byte_starts + widths, ends - 1) - byte_base,
-                starts - base,
-                ends - base,
-            ]
-        )
-        return _Pieces(ids, splits, tf.cast(spans, tf.int32))
+        byte_base = tf.gather(byte_bases, row)
+        base = tf.gather(tf.concat([[0], spaces + 1], 0), row)
+        spans = [
+            tf.gather(byte_starts, starts) - byte_base,
+            tf.gather(byte_starts + widths, ends - 1) - byte_base,
+            starts - base,
+            ends - base,
+        ]
+        return _Pieces(ids, splits, tf.cast(tf.stack(spans, 1), tf.int32))
 
     def _normalize(self, codes):
         """Does what `BasicTokenizer` does.
@@ -408,9 +434,9 @@ class GraphTokenizer(tf.Module):
         splits = tf.concat([starts, [size]], 0)
         ends = splits[1:]
         tokens = tf.RaggedTensor.from_row_splits(codes, splits, validate=False)
-        ids = self._ids.lookup(tf.strings.unicode_encode(tokens, "UTF-8"))
-        # Found, but no chunk: see `_make_tables`.
-        ids = tf.where(ids < _NONE, _NONE - 1 - ids, ids)
+        # No token has an ending: what is found is one.
+        ids = self._chunks.lookup(tf.strings.unicode_encode(tokens, "UTF-8"))
+        ids = _shift(ids, 1 + _PLACE_BITS)
         ids = tf.where(ends - starts > self._longest_word, self._unknown, ids)
         ids = tf.where(tf.gather(codes, starts) == SPACE, self._space, ids)
         missing = tf.squeeze(tf.where(ids < 0), 1)
@@ -424,12 +450,12 @@ class GraphTokenizer(tf.Module):
         whole = tf.squeeze(tf.where(ids >= 0), 1)
         ids = tf.concat([tf.gather(ids, whole), more], 0)
         lasts = tf.concat([tf.gather(ends, whole) - 1, lasts], 0)
-        ids = tf.scatter_nd(lasts[:, None], ids + 1, size[None])
+        ids = _spread(ids + 1, lasts, size)
         lasts = tf.squeeze(tf.where(ids > 0), 1)
         return tf.gather(ids, lasts) - 1, lasts
 
     def _walk(self, codes, starts, ends):
-        """Finds the longest pieces of tokens, a letter of each at a time.
+        """Finds the longest pieces of tokens, letter by letter.
 
         Returns:
             Of all tokens that can be put together, the ids of the pieces and
@@ -478,12 +504,8 @@ class GraphTokenizer(tf.Module):
         found = tf.boolean_mask(found, found > 0)
         ends = _shift(found, _ID_BITS)
         row = tf.searchsorted(splits, ends, out_type=tf.int64) - 1
-        good = tf.tensor_scatter_nd_update(
-            tf.ones_like(starts, tf.bool),
-            failed[:, None],
-            tf.zeros_like(failed, tf.bool),
-        )
-        good = tf.gather(good, row)
+        bad = _spread(tf.ones_like(failed), failed, tf.size(starts))
+        good = tf.gather(bad, row) == 0
         ids = tf.boolean_mask(found & _ID_MASK, good) - 1
         return ids, tf.gather(places, tf.boolean_mask(ends, good) - 1), failed
 
@@ -494,11 +516,6 @@ def _hash_table(keys, values, default):
         tf.constant(keys), tf.constant(values, tf.int64)
     )
     return tf.lookup.StaticHashTable(initializer, default)
-
-
-def _shift(numbers, bits):
-    """`numbers >> bits`."""
-    return tf.bitwise.right_shift(numbers, tf.constant(bits, numbers.dtype))
 
 
 def _tree_of_pieces(vocab):
@@ -516,18 +533,49 @@ def _tree_of_pieces(vocab):
             node, letters = _CONTINUE, token[2:]
         for letter in letters:
             key = node << _ID_BITS | ord(letter)
-            node = nodes.setdefault(key, len(nodes) + 3)
+            node = nodes.setdefault(key, len(nodes) + _CONTINUE + 1)
         ids[node] = index
     values = [n << _ID_BITS | ids.get(n, -1) + 1 for n in nodes.values()]
     return np.array(list(nodes), np.int64), np.array(values, np.int64)
 
 
+def _shift(numbers, bits):
+    """`numbers >> bits`."""
+    return tf.bitwise.right_shift(numbers, tf.constant(bits, numbers.dtype))
+
+
+def _spread(values, places, size):
+    """Puts values at places that differ, and 0 elsewhere: [size]."""
+    return tf.math.unsorted_segment_sum(values, places, size)
+
+
 def _rows_of(splits, size):
     """Returns the row of each of `size` values: int64 [size]."""
-    starts = tf.math.bincount(
-        tf.cast(splits[1:-1], tf.int32), minlength=size, dtype=tf.int64
+    begins = tf.math.unsorted_segment_sum(
+        tf.ones_like(splits[1:-1]), splits[1:-1], size + 1
     )
-    return tf.cumsum(starts[:size])
+    return tf.cumsum(begins[:-1])
+
+
+def _find_bases(chunks, is_literal):
+    """Where each chunk begins in its text: bytes twice, characters twice.
+
+    Returns:
+        int32 [chunks, 4].
+    """
+    words = chunks.flat_values
+    characters = tf.strings.length(words, unit="UTF8_CHAR")
+    lengths = tf.stack([tf.strings.length(words), characters], 1)
+    starts = tf.cumsum(lengths + 1, exclusive=True)
+    if is_literal is not None:
+        # There are two spaces around each that the text does not have.
+        added = tf.cast(is_literal, tf.int32)
+        added += 2 * tf.cumsum(added, exclusive=True)
+        starts -= added[:, None]
+    # A text has a chunk, although it may be empty.
+    texts = tf.gather(starts, chunks.row_splits[:-1])
+    starts -= tf.gather(texts, chunks.value_rowids())
+    return tf.repeat(starts, 2, axis=1)
 
 
 def _form_final_sigmas(codes, rules):
@@ -537,14 +585,11 @@ def _form_final_sigmas(codes, rules):
     what is skipped: the rule of Unicode, as `str.lower` has it. Nothing that
     ends a word has a case or is skipped.
     """
-    counted = tf.where((rules & SKIPPED) == 0)
-    cased = tf.gather_nd((rules & CASED) != 0, counted)
+    counted = tf.squeeze(tf.where((rules & SKIPPED) == 0), 1)
+    cased = (tf.gather(rules, counted) & CASED) != 0
     cased = tf.concat([[False], cased, [False]], 0)
-    final = tf.scatter_nd(
-        counted,
-        tf.cast(cased[:-2] & ~cased[2:], tf.int32),
-        tf.shape(codes, tf.int64),
-    )
+    final = tf.cast(cased[:-2] & ~cased[2:], tf.int32)
+    final = _spread(final, counted, tf.size(codes))
     final *= tf.cast(codes == SIGMA, tf.int32)
     return rules + final * (FINAL_SIGMA - ord("σ") << FLAG_BITS)
 
@@ -556,9 +601,9 @@ def _include_accents(ends, sources, rules):
     accents = tf.boolean_mask(accents, before >= 0)
     before = tf.boolean_mask(before, before >= 0)
     rule = tf.gather(rules, tf.gather(sources, before))
-    ends_word = (rule & ENDS_WORD) != 0
+    same_word = (rule & ENDS_WORD) == 0
     return tf.tensor_scatter_nd_max(
         ends,
-        tf.boolean_mask(before, ~ends_word)[:, None],
-        tf.boolean_mask(accents, ~ends_word) + 1,
+        tf.boolean_mask(before, same_word)[:, None],
+        tf.boolean_mask(accents, same_word) + 1,
     )
