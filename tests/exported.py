@@ -20,8 +20,20 @@ CHECKPOINTS = {
     "pretraining": str(TINY),
     "features": str(TINY),
     "tokens": str(TINY),
+    "classifier_windows": str(DATA / "run_classifier" / "tiny_classifier3"),
+    "features_windows": str(TINY),
+    "tokens_windows": str(TINY),
 }
-LENGTHS = {"classifier": 40, "pretraining": 24, "features": 40, "tokens": 24}
+LENGTHS = {
+    "classifier": 40,
+    "pretraining": 24,
+    "features": 40,
+    "tokens": 24,
+    "classifier_windows": 24,
+    "features_windows": 24,
+    "tokens_windows": 24,
+}
+STRIDE = 9
 LABELS = ("good", "bad, or worse", "très")
 SPANS = {"doc_stride": 48, "max_query_length": 24, "max_answer_length": 5}
 THRESHOLD = -0.5
@@ -48,6 +60,18 @@ EXPORT = {
     "tokens": (
         serving.export_features,
         {"pooling": "none", "layers": TOKEN_LAYERS},
+    ),
+    "classifier_windows": (
+        serving.export_classifier,
+        {"labels": LABELS, "doc_stride": STRIDE, "rows_at_once": 4},
+    ),
+    "features_windows": (
+        serving.export_features,
+        {"layers": LAYERS, "doc_stride": STRIDE, "rows_at_once": 4},
+    ),
+    "tokens_windows": (
+        serving.export_features,
+        {"pooling": "none", "layers": TOKEN_LAYERS, "doc_stride": STRIDE},
     ),
 }
 # For as long as the process runs.

@@ -102,6 +102,36 @@ def test_windows_and_their_owners_are_those_of_squad(room, doc_stride, rng):
     assert owned.to_list() == want_owned
 
 
+@pytest.mark.parametrize("max_seq_length", [5, 6, 9, 16])
+@pytest.mark.parametrize("doc_stride", [1, 2, 3, 50])
+def test_rows_of_windows_are_those_of_pack_windows(
+    max_seq_length, doc_stride, rng
+):
+    pairs = [(pieces(rng, 30), pieces(rng, 30)) for _ in range(40)]
+    pairs += [(a, []) for a, _ in pairs[:20]] + [([], b) for _, b in pairs[:9]]
+    pairs += [([], []), ([10], [11]), ([10] * 20, [11] * 20)]
+    texts = [ragged(list(side)) for side in zip(*pairs)]
+
+    got = graph_features.pack_windows(
+        *texts, max_seq_length, doc_stride, CLS, SEP
+    )
+
+    special = {"[CLS]": CLS, "[SEP]": SEP}
+    rows, num_cut = [], []
+    for number, (a, b) in enumerate(pairs):
+        a, b = (list(map(str, side)) for side in (a, b))
+        windows, cut = features.pack_windows(a, b, max_seq_length, doc_stride)
+        num_cut.append(cut)
+        for window in windows:
+            ids = [special.get(x) or int(x) for x in window.tokens]
+            owned = np.zeros(len(ids), bool)
+            owned[window.owned] = True
+            rows.append((number, ids, window.segment_ids, owned.tolist()))
+    found = (got.texts.numpy().tolist(), *(x.to_list() for x in got.packed))
+    assert list(zip(*found, got.is_owned.to_list())) == rows
+    assert got.num_cut.numpy().tolist() == num_cut
+
+
 @pytest.mark.parametrize("max_seq_length", [3, 4, 7, 12])
 def test_masks_are_asked_for_in_the_windows_of_fill_mask(max_seq_length, rng):
     texts = [pieces(rng, 25) for _ in range(30)] + [[], [MASK], [MASK] * 9]

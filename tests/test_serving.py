@@ -65,13 +65,12 @@ def tokenizer():
 def python_model(name):
     """A forward pass in Python, with the same weights."""
     config = read_config(TINY.parent)
-    mean = feature_extraction.POOLINGS["mean"]
     every = feature_extraction.POOLINGS["none"]
     build = {
         "classifier": lambda: models.classifier(config, len(LABELS)),
         "span": lambda: models.span(config),
         "pretraining": lambda: models.pretraining(config),
-        "features": lambda: models.encoder(config, exported.LAYERS, mean),
+        "features": lambda: models.encoder(config, exported.LAYERS, every),
         "tokens": lambda: models.encoder(config, exported.TOKEN_LAYERS, every),
     }[name]
     model, _ = loading.load_model(
@@ -134,8 +133,10 @@ def test_numbers_and_examples_give_what_the_python_model_gives(name, rng):
         chances = softmax(want["next_sentence_logits"])
         want["next_sentence_probabilities"] = chances
     if name == "features":
-        values = want.pop("values")
-        want["embedding"] = values.reshape(4, -1)
+        values, lengths = want.pop("values"), rows["input_mask"].sum(1)
+        want["embedding"] = [
+            one[:length].mean(0).ravel() for one, length in zip(values, lengths)
+        ]
 
     default = call(name, "serving_default", **rows)
     examples = [
@@ -199,6 +200,40 @@ def test_a_classifier_gives_pairs_what_python_gives_them():
     first, second = zip(*PAIRS)
     got = call("classifier", "serve_text_pair", text_a=first, text_b=second)
     assert_classified(got, PAIRS)
+
+
+def test_a_classifier_reads_long_texts_in_windows():
+    name = "classifier_windows"
+    first, second = zip(*PAIRS)
+    got = call(name, "serve_text_pair", text_a=first, text_b=second)
+    most = 0
+    for row, (text_a, text_b) in enumerate(PAIRS):
+        windows, num_cut = windows_of(text_a, text_b)
+        most = max(most, len(windows))
+        logits = np.mean(
+            [
+                python_model("classifier")(inputs)["logits"][0]
+                for inputs in map(window_inputs, windows)
+            ],
+            axis=0,
+        )
+        assert_close(got["probabilities"][row], softmax(logits))
+        assert got["num_cut"][row] == num_cut
+    assert most > 4  # More than are computed at once.
+
+
+def windows_of(text_a, text_b):
+    return features.pack_windows(
+        tokenizer().tokenize(text_a),
+        tokenizer().tokenize(text_b),
+        24,
+        exported.STRIDE,
+    )
+
+
+def window_inputs(window):
+    ids = tokenizer().convert_tokens_to_ids(window.tokens)
+    return loading.encoder_inputs([(ids, window.segment_ids)], len(ids))
 
 
 def assert_classified(got, pairs):
@@ -398,7 +433,8 @@ def test_embeddings_are_those_of_python():
     got = call("features", "serve_text_pair", text_a=first, text_b=second)
     for row, inputs in enumerate(rows_of(PAIRS, 40)):
         (values,) = python_model("features")(inputs)["values"]
-        assert_close(got["embedding"][row], values.ravel(), VECTOR_NOISE)
+        want = values.mean(0).ravel()
+        assert_close(got["embedding"][row], want, VECTOR_NOISE)
 
 
 def test_vectors_of_tokens_come_with_their_tokens():
@@ -412,6 +448,42 @@ def test_vectors_of_tokens_come_with_their_tokens():
         tokens = [token.decode() for token in got["tokens"][row]]
         assert tokens[:used] == tokenizer().convert_ids_to_tokens(ids)
         assert not any(tokens[used:])
+
+
+@pytest.mark.parametrize(
+    ("name", "over_tokens"), [("features", "mean"), ("tokens", None)]
+)
+def test_features_read_long_texts_in_windows(name, over_tokens):
+    first, second = zip(*PAIRS)
+    got = call(
+        f"{name}_windows", "serve_text_pair", text_a=first, text_b=second
+    )
+    parts, cut = [], []
+    for line, pair in enumerate(PAIRS):
+        windows, num_cut = windows_of(*pair)
+        cut.append(num_cut)
+        for window in windows:
+            out = python_model("tokens" if name == "tokens" else "features")(
+                window_inputs(window)
+            )
+            vectors = feature_extraction.Vectors(
+                line,
+                window.tokens[window.owned],
+                out["values"][0, window.owned],
+            )
+            parts.append(feature_extraction.pool_window(vectors, over_tokens))
+    want = feature_extraction.join_windows(parts, over_tokens)
+    for row, vectors in enumerate(want):
+        embedding = got["embedding"][row]
+        if over_tokens is None:
+            used = len(vectors.tokens)
+            tokens = [token.decode() for token in got["tokens"][row]]
+            assert tokens[:used] == vectors.tokens
+            assert not any(tokens[used:]) and not embedding[used:].any()
+            embedding = embedding[:used]
+        values = vectors.values.reshape(embedding.shape)
+        assert_close(embedding, values, VECTOR_NOISE)
+    assert got["num_cut"].tolist() == cut
 
 
 # ------------------------------------------------------------------- the folder
@@ -442,29 +514,31 @@ def test_settings_say_how_the_model_was_exported(name):
     settings = json.loads(path.read_text())
     kept = (settings.pop("bert_tf_version"), settings.pop("unicode_version"))
     assert all(kept)
-    head = {"span_v2": "span", "tokens": "features"}.get(name, name)
     span = {**SPANS, "version_2_with_negative": name == "span_v2"}
     span["null_score_diff_threshold"] = THRESHOLD if name == "span_v2" else None
+    has_windows = name.endswith("_windows")
+    stride = {"doc_stride": exported.STRIDE if has_windows else None}
+    of_head = {
+        "classifier": {"window_pooling": "mean" if has_windows else None}
+        | stride,
+        "span": span,
+        "pretraining": {
+            "num_predictions": exported.TOP_K,
+            "next_sentence": True,
+        },
+        "features": {"pooling": "mean", "layers": list(exported.LAYERS)}
+        | stride,
+        "tokens": {"pooling": "none", "layers": list(exported.TOKEN_LAYERS)}
+        | stride,
+    }
+    kind = name.split("_")[0]
     assert settings == {
         "format": 1,
-        "head": head,
-        "labels": list(LABELS) if name == "classifier" else None,
+        "head": "features" if kind == "tokens" else kind,
+        "labels": list(LABELS) if kind == "classifier" else None,
         "do_lower_case": True,
         "max_seq_length": exported.LENGTHS.get(name, 128),
-        **{
-            "classifier": {},
-            "span": span,
-            "span_v2": span,
-            "pretraining": {
-                "num_predictions": exported.TOP_K,
-                "next_sentence": True,
-            },
-            "features": {"pooling": "mean", "layers": list(exported.LAYERS)},
-            "tokens": {
-                "pooling": "none",
-                "layers": list(exported.TOKEN_LAYERS),
-            },
-        }[name],
+        **of_head[kind],
     }
 
 
