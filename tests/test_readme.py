@@ -1,5 +1,6 @@
 """The README's commands, run on tiny data."""
 
+import json
 import os
 import pathlib
 import re
@@ -11,22 +12,30 @@ import pytest
 from absl import flags
 
 from bert_tf import (
+    answer,
     create_pretraining_data,
+    extend_positions,
+    extract_features,
+    fill_mask,
     records,
     run_classifier,
     run_pretraining,
+    run_squad,
+    score,
 )
+from bert_tf.modeling import BertConfig
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BUILTIN = ROOT / "checkpoints" / "builtin"
 SAMPLES = ROOT / "run_scripts" / "sample_data"
+DATA = ROOT / "tests" / "data"
 
 
 def command(module, **replaced):
     """The arguments of the README's first command of this module."""
     text = re.search(
-        rf"^    python -m {module} \\\n(?:.*\\\n)*.*", README, re.MULTILINE
+        rf"^    python -m {module} (?:.*\\\n)*.*", README, re.MULTILINE
     )[0]
     for written, real in replaced.items():
         text = text.replace(written, str(real))
@@ -71,6 +80,104 @@ def test_the_mrpc_command_trains_and_evaluates(tmp_path):
         "loss",
         "eval_f1",
     ]
+
+
+@pytest.fixture(scope="module")
+def long_bert(tmp_path_factory):
+    """What the README's extend_positions makes of a small model."""
+    folder = tmp_path_factory.mktemp("readme") / "bert_1024"
+    replaced = {
+        "$BERT_BASE_DIR": DATA / "checkpoints" / "tiny",
+        "/tmp/bert_1024": folder,
+    }
+    run(extend_positions, command("bert_tf.extend_positions", **replaced))
+    return folder
+
+
+def test_the_positions_command_writes_a_model_of_1024(long_bert):
+    config = BertConfig.from_json_file(str(long_bert / "bert_config.json"))
+    assert config.max_position_embeddings == 1024
+    assert (long_bert / "vocab.txt").exists()
+
+
+def test_the_squad_command_trains_and_predicts_and_then_answers(
+    long_bert, tmp_path, monkeypatch, capsys
+):
+    replaced = {
+        "$SQUAD_DIR": DATA / "squad",
+        "$BERT_BASE_DIR": long_bert,
+        "/tmp/squad_base": tmp_path / "out",
+    }
+    arguments = command("bert_tf.run_squad", **replaced)
+
+    run(run_squad, [*arguments, "--num_train_epochs=0.2"])
+
+    out = tmp_path / "out"
+    files = {"train.tf_record", "eval.tf_record", "nbest_predictions.json"}
+    assert files <= {path.name for path in out.iterdir()}
+    dev = json.loads((DATA / "squad" / "dev-v1.1.json").read_text())
+    asked = {
+        question["id"]
+        for article in dev["data"]
+        for paragraph in article["paragraphs"]
+        for question in paragraph["qas"]
+    }
+    assert json.loads((out / "predictions.json").read_text()).keys() == asked
+    results = (out / "eval_results.txt").read_text().splitlines()
+    assert [line.split(" = ")[0] for line in results] == [
+        "exact_match",
+        "f1",
+        "global_step",
+    ]
+
+    text = "The museum was founded by Ann Lee in 1895. It is in New York."
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "museum.txt").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+
+    run(answer, command("bert_tf.answer", **replaced))
+
+    question, found = capsys.readouterr().out.splitlines()
+    assert question == "Who founded the museum?"
+    said, start, end = re.fullmatch(
+        r"  +0\.\d+  (.*)  \[texts/museum.txt, characters (\d+) to (\d+)\]",
+        found,
+    ).groups()
+    assert text[int(start) : int(end)] == said
+
+
+def test_the_features_command_writes_the_layers_of_each_line(
+    tmp_path, monkeypatch
+):
+    replaced = {"$BERT_BASE_DIR": DATA / "checkpoints" / "tiny"}
+    lines = ["who was jim ? ||| a man", "new york", "the old city"]
+    (tmp_path / "input.txt").write_text("\n".join(lines))
+    monkeypatch.chdir(tmp_path)
+    arguments = command("bert_tf.extract_features", **replaced)
+
+    # The small model has two layers.
+    run(extract_features, [*arguments, "--layers=-1,-2"])
+
+    rows = (tmp_path / "output.jsonl").read_text().splitlines()
+    assert len(rows) == len(lines)
+    for index, row in enumerate(map(json.loads, rows)):
+        assert row["linex_index"] == index
+        assert row["features"][0]["token"] == "[CLS]"
+        for feature in row["features"]:
+            layers = [layer["index"] for layer in feature["layers"]]
+            assert layers == [-1, -2]
+
+
+@pytest.mark.parametrize("script", [fill_mask, score])
+def test_the_commands_about_texts_answer(script, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    arguments = command(script.__name__)
+    run(script, arguments)
+    answered = capsys.readouterr().out.splitlines()
+    texts = [a.partition("=")[2] for a in arguments if a.startswith("--text=")]
+    assert texts and [x for x in answered if not x.startswith(" ")] == texts
+    assert len(answered) > len(texts)
 
 
 def test_the_pretraining_data_command_writes_whole_records(
