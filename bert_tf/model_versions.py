@@ -94,10 +94,10 @@ class ModelVersions(Generic[Model]):
                 for s in self.statuses()
             )
             raise InputError(f"No version can be loaded.\n{errors}")
-        self._watcher = threading.Thread(
-            target=self._watch, args=(poll_seconds,), name="versions",
-            daemon=True,
-        )  # fmt: skip
+        arguments = (poll_seconds,)
+        self._watcher: threading.Thread = threading.Thread(
+            target=self._watch, args=arguments, name="versions", daemon=True
+        )
         self._watcher.start()
 
     @property
@@ -178,6 +178,7 @@ class ModelVersions(Generic[Model]):
                     version: fingerprint
                     for version, fingerprint in found.items()
                     if self._seen.get(version) == fingerprint
+                    or version == self.version
                 }
                 self._seen = found
                 if found:

@@ -318,7 +318,7 @@ def _read_rows(
         }
         shown = {name: f".{name}" for name in columns}
     else:
-        wanted = any(has_names) or len(_required(inputs)) != 1
+        wanted = has_names[0] or len(_required(inputs)) != 1
         odd = has_names.index(not wanted)
         names = ", ".join(inputs)
         raise RequestError(
@@ -669,8 +669,12 @@ def _rows_as_json(name: str, array: NDArray) -> list[str]:
     rows = array if array.ndim else array[np.newaxis]
     as_bytes = name.endswith(BYTES_SUFFIX)
     return [
-        json.dumps(_to_json(np.asarray(row), as_bytes), ensure_ascii=False)
-        for row in rows
+        # A slice stays an array where an element of texts would be `bytes`.
+        json.dumps(
+            _to_json(rows[index : index + 1].reshape(rows.shape[1:]), as_bytes),
+            ensure_ascii=False,
+        )
+        for index in range(len(rows))
     ]
 
 
