@@ -84,7 +84,7 @@ class Application:
 
     Attributes:
         draining: set when the server is to end: new requests are refused.
-        under_way: how many requests are being worked on.
+        under_way: how many requests to predict or tokenize are being worked on.
     """
 
     def __init__(self, versions, batcher, metrics, settings):
@@ -97,7 +97,11 @@ class Application:
         self._files = _read_page()
         metrics.watch("waiting_rows", "In the queue.", lambda: batcher.waiting)
         metrics.watch("version", "That is served.", lambda: versions.version)
-        metrics.watch("requests_under_way", "Now.", lambda: self.under_way)
+        metrics.watch(
+            "requests_under_way",
+            "To predict or tokenize, that are being worked on.",
+            lambda: self.under_way,
+        )
         self._routes = Starlette(
             routes=[
                 Route("/v1/{rest:path}", _Protocol(self)),
@@ -131,15 +135,17 @@ class Application:
                     headers.append((b"connection", b"close"))
             await send(message)
 
-        self.under_way += 1
         try:
             await self._routes(scope, receive, send_on)
         except ClientDisconnect:
             self.metrics.abandoned()
+        except asyncio.CancelledError:  # The end does not wait any longer.
+            if not sent["status"]:
+                response = _error("The server stopped before the answer.", 503)
+                await response(scope, receive, send_on)
         except Exception:
             logging.exception("%s %s", scope["method"], scope["path"])
         finally:
-            self.under_way -= 1
             if sent["status"]:
                 seconds = time.monotonic() - began
                 verb, status = scope["verb"], sent["status"]
@@ -183,9 +189,14 @@ class Application:
             return Response(body, media_type=JSON)
         if self.draining:
             raise RequestError("The server is stopping.", 503, Retry_After=1)
-        body = await self._read(request)
-        work = self._predict if target.verb == "predict" else self._tokenize
-        return await work(target, body, request)
+        self.under_way += 1
+        try:
+            body = await self._read(request)
+            if target.verb == "predict":
+                return await self._predict(target, body, request)
+            return await self._tokenize(target, body)
+        finally:
+            self.under_way -= 1
 
     async def _read(self, request):
         """The body of a request.
@@ -242,7 +253,7 @@ class Application:
         )
         return Response(answer, media_type=JSON)
 
-    async def _tokenize(self, target, body, request):
+    async def _tokenize(self, target, body):
         texts = rest_protocol.read_texts(body, self.settings.limits)
         lent = self.versions.take(target.version)
         try:
