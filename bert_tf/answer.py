@@ -23,7 +23,6 @@ line ends included. Models of SQuAD 2.0: --version_2_with_negative. In Python:
 
 import collections
 import itertools
-import math
 import os
 
 from absl import flags, logging
@@ -41,12 +40,7 @@ from bert_tf.errors import InputError
 from bert_tf.feature_extraction import LENGTH_STEP
 from bert_tf.progress import counted
 from bert_tf.reading import Query
-from bert_tf.squad_answers import (
-    AUTO,
-    THRESHOLD_FILE,
-    Logits,
-    read_threshold,
-)
+from bert_tf.squad_answers import AUTO, Logits, check_threshold, find_threshold
 
 SQUAD = "cls/squad/"
 POOLER = "bert/pooler/"
@@ -96,8 +90,8 @@ class Reader:
         null_score_diff_threshold=0.0,
         batch_size=32,
     ):
-        _require_positive("max_answer_length", max_answer_length)
-        _require_positive("batch_size", batch_size)
+        loading.require_positive("max_answer_length", max_answer_length)
+        loading.require_positive("batch_size", batch_size)
         check_threshold(version_2_with_negative, null_score_diff_threshold)
         opened = loading.open_checkpoint(
             checkpoint, vocab_file, bert_config_file, do_lower_case
@@ -174,7 +168,7 @@ class Reader:
         Yields:
             For each query its `reading.Reading`.
         """
-        _require_positive("num_answers", num_answers)
+        loading.require_positive("num_answers", num_answers)
         waiting = collections.deque()
 
         def windows():
@@ -251,44 +245,6 @@ class Reader:
         length = min(length, self._maker.max_seq_length)
         out = self._forward(loading.encoder_inputs(rows, length))
         return out["start_logits"], out["end_logits"]
-
-
-def _require_positive(name, value):
-    if value < 1:
-        raise InputError(f"`{name}` must be above 0. Received: {name}={value}")
-
-
-def check_threshold(version_2_with_negative, threshold):
-    """Raises `InputError` for one that is no number, or without effect."""
-    name = "null_score_diff_threshold"
-    if threshold != AUTO and math.isnan(threshold):
-        raise InputError(
-            f"`{name}` must be a number or {AUTO}. Received: {name}={threshold}"
-        )
-    if threshold and not version_2_with_negative:
-        raise InputError(
-            f"`{name}` has a meaning only with version_2_with_negative=True: "
-            "without it all questions are answered. Received: "
-            f"{name}={threshold}"
-        )
-
-
-def find_threshold(threshold, checkpoint):
-    """The threshold as a number, "auto" being what run_squad kept.
-
-    Raises:
-        InputError: it kept none beside the checkpoint, or no number.
-    """
-    if threshold != AUTO:
-        return threshold
-    path = os.path.join(os.path.dirname(checkpoint), THRESHOLD_FILE)
-    if not os.path.isfile(path):
-        raise InputError(
-            f"`null_score_diff_threshold={AUTO}` needs {path}, which "
-            "is not there: bert_tf.run_squad writes it when it predicts, with "
-            "the same flag, a file that has right answers. Or give a number."
-        )
-    return read_threshold(path)
 
 
 # ----------------------------------------------------------- the command line

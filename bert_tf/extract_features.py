@@ -41,10 +41,8 @@ import itertools
 import math
 import os
 
-import keras
 import tensorflow as tf
 from absl import flags, logging
-from keras import ops
 
 from bert_tf import (
     checkpoints,
@@ -63,10 +61,7 @@ from bert_tf import (
 )
 from bert_tf.errors import InputError
 from bert_tf.feature_extraction import PADDING_LINE, POOLINGS, Vectors
-from bert_tf.modeling import (
-    BertConfig,
-    BertModel,
-)
+from bert_tf.modeling import BertConfig
 from bert_tf.progress import counted
 
 EXAMPLES_TO_LOG = 5
@@ -172,7 +167,7 @@ def main(flags):
         of_each = pooling._replace(over_tokens=None)
     # No layer depends on the pooler; nothing else may be missing.
     model, _ = loading.load_model(
-        lambda: feature_extractor(
+        lambda: models.feature_extractor(
             config,
             layers,
             of_each,
@@ -372,52 +367,6 @@ def look_through(flags, config, tokenizer, ranges):
             survey.num_cut,
         )
     return survey
-
-
-def feature_extractor(config, layers, pooling, use_one_hot_embeddings=False):
-    """BERT that gives some of its layers.
-
-    Args:
-        config: a `BertConfig`.
-        layers: which of them, L numbers from 0, or from -1 downwards.
-        pooling: a `feature_extraction.Pooling`.
-        use_one_hot_embeddings: see `BertModel`.
-
-    Returns:
-        A model from `input_ids`, `input_mask`, `segment_ids` [B, S] to
-        `values` [B, S, L, D], or [B, L, D] where tokens are pooled.
-    """
-    inputs = models.integer_inputs(models.ENCODER_INPUTS)
-    bert = BertModel(config, use_one_hot_embeddings)(*inputs.values())
-    encoded = [bert["all_encoder_layers"][layer] for layer in layers]
-    if pooling.concatenated:
-        encoded = [ops.concatenate(encoded, axis=-1)]
-    if pooling.over_tokens is None:
-        return keras.Model(inputs, {"values": ops.stack(encoded, axis=2)})
-    values = ops.stack(encoded, axis=1)  # [B, L, S, D]
-    values = pool(values, inputs["input_mask"], pooling.over_tokens)
-    return keras.Model(inputs, {"values": values})
-
-
-def pool(values, input_mask, kind):
-    """One vector for all tokens.
-
-    Args:
-        values: float tensor [B, L, S, D].
-        input_mask: int tensor [B, S], 1 for tokens, 0 for padding.
-        kind: "first", "mean" or "max".
-
-    Returns:
-        float tensor [B, L, D].
-    """
-    if kind == "first":
-        return values[:, :, 0]
-    is_token = ops.cast(input_mask, values.dtype)[:, None, :, None]
-    if kind == "mean":
-        total = ops.sum(values * is_token, axis=2)
-        return total / ops.sum(is_token, axis=2)
-    lowest = ops.full_like(values, float("-inf"))
-    return ops.max(ops.where(is_token > 0, values, lowest), axis=2)
 
 
 def extract(model, batches, tokenizer, strategy, has_fixed_shape=False):

@@ -110,15 +110,24 @@ def parse_layers(text: str, num_hidden_layers: int) -> tuple[int, ...]:
     Raises:
         InputError: not whole numbers, or not layers of the model.
     """
+    layers = read_layers(text)
+    check_layers(layers, num_hidden_layers, f"--layers={text}")
+    return layers
+
+
+def read_layers(text: str) -> tuple[int, ...]:
+    """The numbers in `--layers`, for whatever model.
+
+    Raises:
+        InputError: not whole numbers.
+    """
     try:
-        layers = tuple(int(number) for number in text.split(","))
+        return tuple(int(number) for number in text.split(","))
     except ValueError:
         raise InputError(
             "`--layers` must be whole numbers, separated by commas. Received: "
             f"--layers={text}"
         ) from None
-    check_layers(layers, num_hidden_layers, f"--layers={text}")
-    return layers
 
 
 def check_layers(

@@ -122,13 +122,20 @@ def load_model(build, config, path, may_lack, strategy=None):
     return model, report.missing
 
 
-def compile_forward(model):
-    """A function of `model`'s inputs by name that returns NumPy arrays."""
+def trace_forward(model):
+    """A `tf.function` of `model`'s inputs by name, not training.
+
+    One trace serves rows of any number and length.
+    """
     spec = {name: tf.TensorSpec((None, None), tf.int32) for name in model.input}
-    # One trace for rows of any length.
-    forward = tf.function(
+    return tf.function(
         lambda inputs: model(inputs, training=False), input_signature=[spec]
     )
+
+
+def compile_forward(model):
+    """A function of `model`'s inputs by name that returns NumPy arrays."""
+    forward = trace_forward(model)
 
     def run(inputs):
         inputs = {name: tf.constant(x, tf.int32) for name, x in inputs.items()}
@@ -149,6 +156,12 @@ def encoder_inputs(rows, length):
     return dict(zip(models.ENCODER_INPUTS, arrays))
 
 
+def require_positive(name, value):
+    """Raises `InputError` for a number that is not above 0."""
+    if value < 1:
+        raise InputError(f"`{name}` must be above 0. Received: {name}={value}")
+
+
 def batched(things, size):
     """Lists of `size` things; the last one may be shorter."""
     things = iter(things)
@@ -159,9 +172,9 @@ def batched(things, size):
 # ------------------------------------------------- what commands have in common
 
 
-def define_flags(values):
-    """Defines the flags that say which model, and where answers go."""
-    string, integer, boolean, _ = command_line.definers(values)
+def define_model_flags(values):
+    """Defines the flags that say which model."""
+    string, _, boolean, _ = command_line.definers(values)
     string(
         "checkpoint",
         None,
@@ -175,21 +188,32 @@ def define_flags(values):
         True,
         "Lower-case the text: true for uncased models, false for cased ones.",
     )
+    flags.mark_flag_as_required("checkpoint", flag_values=values)
+
+
+def check_model_flags(flags):
+    """Raises `InputError` for a file of those that is not there."""
+    for name in ("vocab_file", "bert_config_file"):
+        if flags[name].value:
+            command_line.require_file(name, flags[name].value)
+
+
+def define_flags(values):
+    """Defines the flags that say which model, and where answers go."""
+    define_model_flags(values)
+    string, integer, _, _ = command_line.definers(values)
     integer("batch_size", 32, "Rows in a batch.")
     string(
         "output_file",
         None,
         "Write answers as lines of JSON. [they are printed for people]",
     )
-    flags.mark_flag_as_required("checkpoint", flag_values=values)
 
 
 def check_flags(flags):
     """Raises `InputError` for a bad value of those, before any work."""
     command_line.require_positive(flags, "batch_size")
-    for name in ("vocab_file", "bert_config_file"):
-        if flags[name].value:
-            command_line.require_file(name, flags[name].value)
+    check_model_flags(flags)
 
 
 @contextlib.contextmanager

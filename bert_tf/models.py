@@ -6,6 +6,7 @@ it is. Weights have the names of the original's checkpoints.
 """
 
 import keras
+from keras import ops
 
 from bert_tf.errors import InputError
 from bert_tf.heads import ClassifierHead, PretrainingHeads, SpanHead
@@ -94,3 +95,72 @@ def span(config, seq_length=None, use_one_hot_embeddings=False):
     bert.pooler.trainable = False
     logits = SpanHead(config)(bert(*inputs.values())["sequence_output"])
     return keras.Model(inputs, logits)
+
+
+def feature_extractor(config, layers, pooling, use_one_hot_embeddings=False):
+    """BERT that gives some of its layers.
+
+    Args:
+        config: a `BertConfig`.
+        layers: which of them, L numbers from 0, or from -1 downwards.
+        pooling: a `feature_extraction.Pooling`.
+        use_one_hot_embeddings: see `BertModel`.
+
+    Returns:
+        A model from `input_ids`, `input_mask`, `segment_ids` [B, S] to
+        `values` [B, S, L, D], or [B, L, D] where tokens are pooled.
+    """
+    inputs = integer_inputs(ENCODER_INPUTS)
+    bert = BertModel(config, use_one_hot_embeddings)(*inputs.values())
+    values = _layer_values(bert, inputs, layers, pooling)
+    return keras.Model(inputs, {"values": values})
+
+
+def encoder(config, layers, pooling):
+    """BERT without a head, for all that is made of its layers.
+
+    Returns:
+        A model as of `feature_extractor` that also gives `sequence_output`
+        [B, S, D] and `pooled_output` [B, D].
+    """
+    inputs = integer_inputs(ENCODER_INPUTS)
+    bert = BertModel(config)(*inputs.values())
+    return keras.Model(
+        inputs,
+        {
+            "values": _layer_values(bert, inputs, layers, pooling),
+            "sequence_output": bert["sequence_output"],
+            "pooled_output": bert["pooled_output"],
+        },
+    )
+
+
+def _layer_values(bert, inputs, layers, pooling):
+    encoded = [bert["all_encoder_layers"][layer] for layer in layers]
+    if pooling.concatenated:
+        encoded = [ops.concatenate(encoded, axis=-1)]
+    if pooling.over_tokens is None:
+        return ops.stack(encoded, axis=2)
+    values = ops.stack(encoded, axis=1)  # [B, L, S, D]
+    return pool(values, inputs["input_mask"], pooling.over_tokens)
+
+
+def pool(values, input_mask, kind):
+    """One vector for all tokens.
+
+    Args:
+        values: float tensor [B, L, S, D].
+        input_mask: int tensor [B, S], 1 for tokens, 0 for padding.
+        kind: "first", "mean" or "max".
+
+    Returns:
+        float tensor [B, L, D].
+    """
+    if kind == "first":
+        return values[:, :, 0]
+    is_token = ops.cast(input_mask, values.dtype)[:, None, :, None]
+    if kind == "mean":
+        total = ops.sum(values * is_token, axis=2)
+        return total / ops.sum(is_token, axis=2)
+    lowest = ops.full_like(values, float("-inf"))
+    return ops.max(ops.where(is_token > 0, values, lowest), axis=2)

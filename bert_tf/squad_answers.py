@@ -16,6 +16,7 @@ the characters that their pieces were made from, and the text is those.
 import json
 import logging
 import math
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -337,6 +338,41 @@ def write_json(path: str, items: Iterable[tuple[str, Any]]) -> None:
 def nbest_to_json(nbest: Iterable[NBestEntry]) -> list[dict[str, Any]]:
     """The n-best list of one question, as nbest_predictions.json has it."""
     return [entry._asdict() for entry in nbest]
+
+
+def check_threshold(
+    version_2_with_negative: bool, threshold: float | str
+) -> None:
+    """Raises `InputError` for one that is no number, or without effect."""
+    name = "null_score_diff_threshold"
+    if not isinstance(threshold, str) and math.isnan(threshold):
+        raise InputError(
+            f"`{name}` must be a number or {AUTO}. Received: {name}={threshold}"
+        )
+    if threshold and not version_2_with_negative:
+        raise InputError(
+            f"`{name}` has a meaning only with version_2_with_negative=True: "
+            "without it all questions are answered. Received: "
+            f"{name}={threshold}"
+        )
+
+
+def find_threshold(threshold: float | str, checkpoint: str) -> float:
+    """The threshold as a number, "auto" being what run_squad kept.
+
+    Raises:
+        InputError: it kept none beside the checkpoint, or no number.
+    """
+    if not isinstance(threshold, str):
+        return threshold
+    path = os.path.join(os.path.dirname(checkpoint), THRESHOLD_FILE)
+    if not os.path.isfile(path):
+        raise InputError(
+            f"`null_score_diff_threshold={AUTO}` needs {path}, which "
+            "is not there: bert_tf.run_squad writes it when it predicts, with "
+            "the same flag, a file that has right answers. Or give a number."
+        )
+    return read_threshold(path)
 
 
 def read_threshold(path: str) -> float:

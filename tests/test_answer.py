@@ -12,7 +12,7 @@ from golden import TINY, read_config, read_variables
 from numpy_bert import NumpyBert
 from squad_golden import SQUAD, archive, tokenizer
 
-from bert_tf import answer, command_line, squad
+from bert_tf import answer, command_line, squad, squad_answers
 from bert_tf.errors import InputError
 from bert_tf.reading import Query
 from bert_tf.squad_answers import THRESHOLD_FILE
@@ -240,8 +240,8 @@ def test_what_makes_no_sense_is_refused_before_the_weights_are_read(
 def test_auto_takes_the_threshold_that_run_squad_kept(tmp_path):
     (tmp_path / THRESHOLD_FILE).write_text("-1.5\n")
     prefix = str(tmp_path / "model.ckpt-7")
-    assert answer.find_threshold("auto", prefix) == -1.5
-    assert answer.find_threshold(2.0, prefix) == 2.0
+    assert squad_answers.find_threshold("auto", prefix) == -1.5
+    assert squad_answers.find_threshold(2.0, prefix) == 2.0
 
 
 # ----------------------------------------------------------------- command line

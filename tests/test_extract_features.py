@@ -19,6 +19,7 @@ from bert_tf import (
     extract_features,
     feature_extraction,
     loading,
+    models,
 )
 from bert_tf.errors import InputError
 from bert_tf.tokenization import FullTokenizer
@@ -207,7 +208,7 @@ def test_pooling_is_over_tokens_and_not_over_padding(kind, pooled, rng):
     lengths = np.array([2, 7, 1, 4])
     mask = (np.arange(7) < lengths[:, None]).astype(np.int32)
 
-    got = extract_features.pool(values, mask, kind)
+    got = models.pool(values, mask, kind)
 
     want = [
         [pooled(layer[:length]) for layer in line]
@@ -257,7 +258,7 @@ def test_concat_last_4_is_one_vector_of_the_last_four_layers(tmp_path):
     (tmp_path / "config.json").write_text(config.to_json_string())
     keras.utils.set_random_seed(1)
     pooling = feature_extraction.POOLINGS["none"]
-    model = extract_features.feature_extractor(config, (0,), pooling)
+    model = models.feature_extractor(config, (0,), pooling)
     weights = checkpoints.named_weights(model)
     checkpoints.write(tmp_path / "bert_model.ckpt", weights)
     (tmp_path / "in").write_text("a b c\nd e ||| f\n")

@@ -1,0 +1,246 @@
+r"""Writes a SavedModel that takes text and needs nothing but TensorFlow.
+
+  python -m bert_tf.export_saved_model --head=classifier \
+    --checkpoint=/tmp/mrpc_output --vocab_file=BERT/vocab.txt \
+    --bert_config_file=BERT/bert_config.json --task_name=MRPC \
+    --output_dir=/tmp/mrpc_model
+
+makes /tmp/mrpc_model/1; the next time /tmp/mrpc_model/2, and so on. The folder
+is what tensorflow_model_server takes as --model_base_path. Its signatures, what
+they take and return, are listed in bert_tf/serving.py. In Python:
+
+  predict = bert_tf.Predictor("/tmp/mrpc_model")
+  predict("He ate.", "He had a meal.").label
+
+Heads are what a checkpoint was trained for: classifier (run_classifier), span
+(run_squad), pretraining (run_pretraining; guesses for [MASK], next sentence),
+features (any: vectors of texts or tokens). The four scripts do the same with
+--do_export, for the checkpoint that they have just written or used.
+"""
+
+from absl import flags
+
+from bert_tf import (
+    classification,
+    command_line,
+    feature_extraction,
+    loading,
+    serving,
+)
+from bert_tf.errors import InputError
+from bert_tf.squad_answers import AUTO
+
+# Flags that only some heads have.
+FLAGS_OF_HEADS = {
+    "classifier": ("labels_file", "task_name"),
+    "span": (
+        "doc_stride",
+        "max_query_length",
+        "max_answer_length",
+        "version_2_with_negative",
+        "null_score_diff_threshold",
+        "batch_size",
+    ),
+    "pretraining": ("top_k", "next_sentence", "batch_size"),
+    "features": ("pooling", "layers"),
+}
+
+
+def define_flags(values):
+    """Defines this script's flags on a `FlagValues`."""
+    loading.define_model_flags(values)
+    string, integer, boolean, _ = command_line.definers(values)
+    flags.DEFINE_enum(
+        "head",
+        None,
+        list(FLAGS_OF_HEADS),
+        "What the checkpoint was trained for; features for any.",
+        flag_values=values,
+    )
+    string("output_dir", None, "The folder to make the next version in.")
+    integer(
+        "max_seq_length",
+        None,
+        "Word pieces of a row made of text; what is over is cut, or of a "
+        "context or around a [MASK] read in windows. [classifier and features "
+        "128, span 384, pretraining as many as there are positions]",
+    )
+    integer(
+        "batch_size",
+        serving.ROWS_AT_ONCE,
+        "span, pretraining: windows that are computed together.",
+    )
+    string(
+        "labels_file",
+        None,
+        "classifier: names of the labels, one on each line, in the order of "
+        "their ids. [labels.txt beside the checkpoint]",
+    )
+    string(
+        "task_name",
+        None,
+        "classifier: instead of --labels_file, the labels of cola, mnli, mrpc "
+        "or xnli.",
+    )
+    integer(
+        "doc_stride",
+        None,
+        "span: how far apart windows start, in word pieces. [a third of "
+        "--max_seq_length]",
+    )
+    integer(
+        "max_query_length",
+        64,
+        "span: word pieces of a question; the rest is cut.",
+    )
+    integer("max_answer_length", 30, "span: the most word pieces of an answer.")
+    boolean(
+        "version_2_with_negative",
+        False,
+        "span: questions may have no answer; for models of SQuAD 2.0.",
+    )
+    flags.DEFINE(
+        command_line.NumberOr(AUTO),
+        "null_score_diff_threshold",
+        0.0,
+        "span, with --version_2_with_negative: a question is left unanswered "
+        "if the score of no answer is above that of the best one by more than "
+        f"this. {AUTO}: what run_squad kept beside the checkpoint.",
+        flag_values=values,
+        serializer=flags.ArgumentSerializer(),
+    )
+    integer("top_k", 5, "pretraining: guesses for each [MASK].")
+    boolean(
+        "next_sentence",
+        None,
+        "pretraining: say whether a text follows another. [if the checkpoint "
+        "has weights for it]",
+    )
+    flags.DEFINE_enum(
+        "pooling",
+        "mean",
+        list(feature_extraction.POOLINGS),
+        "features: one vector for each text, or with none and concat_last_4 "
+        "for each of its tokens.",
+        flag_values=values,
+    )
+    string(
+        "layers",
+        "-1",
+        "features: layers to take: 0 is the lowest, -1 the highest one. "
+        "Several are put side by side.",
+    )
+    for name in ("head", "output_dir"):
+        flags.mark_flag_as_required(name, flag_values=values)
+
+
+def main(flags):
+    """Does what the parsed flags ask for."""
+    check_flags(flags)
+    source = serving.Source(
+        flags.checkpoint,
+        flags.vocab_file,
+        flags.bert_config_file,
+        flags.do_lower_case,
+        flags.max_seq_length,
+    )
+    print(EXPORTS[flags.head](flags, source))
+
+
+def check_flags(flags):
+    """Raises `InputError` for bad values, and flags without effect."""
+    loading.check_model_flags(flags)
+    command_line.require_positive(flags, "batch_size")
+    of_this = FLAGS_OF_HEADS[flags.head]
+    for head, names in FLAGS_OF_HEADS.items():
+        for name in names:
+            if name not in of_this and not flags[name].using_default_value:
+                raise InputError(
+                    f"`--{name}` is for --head={head}, and without effect "
+                    f"here. Received: --head={flags.head} "
+                    f"--{name}={flags[name].value}"
+                )
+    serving.check_output(flags.output_dir)
+
+
+def find_labels(flags):
+    """The labels that the flags name; None if they do not.
+
+    Raises:
+        InputError: there is no such task or file, or both are given.
+    """
+    if flags.task_name and flags.labels_file:
+        raise InputError(
+            "Either `--task_name` or `--labels_file` must be given, not both."
+        )
+    if flags.task_name:
+        task = classification.find_task(flags.task_name)
+        if isinstance(task, classification.TsvTask):
+            raise InputError(
+                "`--task_name` must be a task with labels of its own. The "
+                "labels of tsv are in labels.txt beside the checkpoint; "
+                "otherwise give --labels_file."
+            )
+        return task.get_labels()
+    if flags.labels_file:
+        return classification.read_labels(flags.labels_file)
+    return None
+
+
+def export_classifier(flags, source):
+    """Exports a classifier; returns the path of the version."""
+    return serving.export_classifier(
+        source, flags.output_dir, find_labels(flags)
+    )
+
+
+def export_span(flags, source):
+    """Exports a model for questions; returns the path of the version."""
+    return serving.export_span(
+        source,
+        flags.output_dir,
+        flags.doc_stride,
+        flags.max_query_length,
+        flags.max_answer_length,
+        flags.version_2_with_negative,
+        flags.null_score_diff_threshold,
+        flags.batch_size,
+    )
+
+
+def export_pretraining(flags, source):
+    """Exports a pretrained model; returns the path of the version."""
+    return serving.export_pretraining(
+        source,
+        flags.output_dir,
+        flags.top_k,
+        flags.next_sentence,
+        flags.batch_size,
+    )
+
+
+def export_features(flags, source):
+    """Exports an encoder; returns the path of the version."""
+    layers = None
+    if not flags["layers"].using_default_value:
+        layers = feature_extraction.read_layers(flags.layers)
+    return serving.export_features(
+        source, flags.output_dir, flags.pooling, layers
+    )
+
+
+EXPORTS = {
+    "classifier": export_classifier,
+    "span": export_span,
+    "pretraining": export_pretraining,
+    "features": export_features,
+}
+
+
+def cli():
+    """The console command."""
+    command_line.run(define_flags, main, __doc__)
+
+
+if __name__ == "__main__":
+    cli()
