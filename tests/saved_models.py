@@ -138,6 +138,57 @@ class Masks(tf.Module):
         }
 
 
+class Spans(tf.Module):
+    """Answers by bert_tf's contract: where the question stands in the context.
+
+    All rows of a batch are asked the question of the first one.
+    """
+
+    head = "span"
+
+    @tf.function(input_signature=[strings("question"), strings("context")])
+    def serve_text(self, question, context):
+        before = tf.strings.split(context, question[0])
+        before = before.to_tensor(shape=[None, 1])[:, 0]
+        is_there = before != context
+        start = tf.strings.length(before, "UTF8_CHAR")
+        length = tf.strings.length(question[0], "UTF8_CHAR")
+        return {
+            "answer": tf.where(is_there, question[0], ""),
+            "score": tf.where(is_there, 0.75, 0.25),
+            "start": tf.where(is_there, start, -1),
+            "end": tf.where(is_there, start + length, -1),
+            "null_probability": tf.where(is_there, 0.125, 0.75),
+        }
+
+    def signatures(self):
+        return {
+            "serving_default": self.serve_text,
+            "serve_text": self.serve_text,
+        }
+
+
+class Vectors(tf.Module):
+    """Vectors by bert_tf's contract: how often "good" and "bad" stand in it."""
+
+    head = "features"
+
+    @tf.function(input_signature=[strings("text_a")])
+    def serve_text(self, text_a):
+        words = tf.strings.split(text_a)
+        counts = [
+            tf.reduce_sum(tf.cast(words == label, tf.float32), 1)
+            for label in LABELS
+        ]
+        return {"embedding": tf.stack(counts, 1)}
+
+    def signatures(self):
+        return {
+            "serving_default": self.serve_text,
+            "serve_text": self.serve_text,
+        }
+
+
 class Odd(tf.Module):
     """What other people's SavedModels have."""
 
