@@ -19,7 +19,10 @@ setup(
     # `bert_tf.released_models` looks in both places.
     packages=["bert_tf", "bert_tf._checkpoints"],
     package_dir={"bert_tf": "bert_tf", "bert_tf._checkpoints": "checkpoints"},
-    package_data={"bert_tf._checkpoints": ["*.json", "builtin/*"]},
+    package_data={
+        "bert_tf": ["page/*"],
+        "bert_tf._checkpoints": ["*.json", "builtin/*"],
+    },
     install_requires=[
         "tensorflow>=2.21,<2.23",
         "keras>=3.12,<4",
@@ -41,7 +44,12 @@ setup(
         ],
         "docs": ["matplotlib>=3.9"],
         # For clients of tensorflow_model_server.
-        "serving": ["tensorflow-serving-api>=2.21,<2.23"],
+        "clients": ["tensorflow-serving-api>=2.21,<2.23"],
+        "serving": [
+            "prometheus-client>=0.20,<1",
+            "starlette>=1.0,<2",
+            "uvicorn>=0.54,<1",
+        ],
         "vocab": ["tensorflow-text>=2.21"],
     },
     entry_points={
@@ -62,6 +70,7 @@ setup(
             "bert-tf-run-pretraining = bert_tf.run_pretraining:cli",
             "bert-tf-run-squad = bert_tf.run_squad:cli",
             "bert-tf-score = bert_tf.score:cli",
+            "bert-tf-serve = bert_tf.serve:cli",
         ]
     },
 )

@@ -19,13 +19,15 @@ from absl import app, flags, logging
 from bert_tf.errors import InputError, Interrupted
 
 
-def run(define_flags, main, doc):
+def run(define_flags, main, doc, positional=None):
     """Parses the command line, runs `main(flag_values)`, reports mistakes.
 
     Args:
         define_flags: function of a `FlagValues` that defines the script's own.
         main: function of the parsed `FlagValues`.
         doc: the script's docstring, shown by `--help`.
+        positional: what the script calls the one argument that it needs beside
+            flags, and that `main` is given too; None if there is none.
     """
     sys.modules["__main__"].__doc__ = doc
     values, known = flags.FLAGS, set(flags.FLAGS)
@@ -37,7 +39,7 @@ def run(define_flags, main, doc):
     logging.get_absl_handler().setFormatter(_LogFormat())
 
     app.run(
-        lambda argv: finish(main, values, argv[1:]),
+        lambda argv: finish(main, values, argv[1:], positional),
         flags_parser=lambda argv: parse_or_exit(values, argv),
     )
 
@@ -96,18 +98,28 @@ def parse_or_exit(values, argv):
         _fail(f"{error}\nAll flags: {_program()} --help")
 
 
-def finish(main, values, arguments=()):
+def finish(main, values, arguments=(), positional=None):
     """Runs `main(values)`; a mistake ends it with a message and exit code 1.
 
     Args:
-        main: function of the parsed `FlagValues`.
+        main: function of the parsed `FlagValues`, and of the argument that is
+            no flag if there must be one.
         values: these.
         arguments: what the command line has besides flags.
+        positional: what the one that there must be is called, or None.
 
     Raises:
         SystemExit: after a mistake of the user's, or a signal.
     """
-    if arguments:
+    if positional:
+        if len(arguments) != 1:
+            received = " ".join(map(repr, arguments)) or "none"
+            _fail(
+                f"There must be one {positional}, beside flags. Received: "
+                f"{received}\nAll flags: {_program()} --help"
+            )
+        main = functools.partial(_call, main, arguments[0])
+    elif arguments:
         _fail(
             f"Unexpected argument {arguments[0]!r}: flags start with `--`, and "
             "the value of a boolean follows a `=`, as in --do_train=true."
@@ -133,6 +145,10 @@ def finish(main, values, arguments=()):
             f"There is not enough memory ({_allocation(error)}). "
             f"{_memory_advice(values)}"
         )
+
+
+def _call(main, argument, values):
+    return main(values, argument)
 
 
 # What XLA, its kernels and CUDA call it, beside "OOM". ResourceExhaustedError

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from bert_tf.classification import Tokenizer
 from bert_tf.features import pack_tokens
+from bert_tf.tokenization import FullTokenizer, Piece
 
 MASK = "[MASK]"
 
@@ -45,6 +46,18 @@ def tokenize(text: str, tokenizer: Tokenizer) -> list[str]:
     pieces = []
     for part in text.split(MASK):
         pieces += [*tokenizer.tokenize(part), MASK]
+    return pieces[:-1]
+
+
+def align(text: str, tokenizer: FullTokenizer) -> list[Piece]:
+    """The pieces of `tokenize`, and where in the text each comes from."""
+    pieces, start = [], 0
+    for part in text.split(MASK):
+        for token, first, last in tokenizer.tokenize_with_offsets(part):
+            pieces.append(Piece(token, start + first, start + last))
+        end = start + len(part) + len(MASK)
+        pieces.append(Piece(MASK, start + len(part), end))
+        start = end
     return pieces[:-1]
 
 

@@ -11,6 +11,10 @@ TensorFlow. A tensor is `bytes` here; on the wire that is the same as a message.
 
 import tensorflow as tf
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
+from tensorflow.core.framework.tensor_pb2 import TensorProto
+
+from bert_tf.errors import InputError
 
 FILE_NAME = "tf_serving_warmup_requests"
 
@@ -50,6 +54,35 @@ def encode(signature_name, inputs):
         proto = tf.make_tensor_proto(value)
         request.inputs[name] = proto.SerializeToString(deterministic=True)
     return log.SerializeToString(deterministic=True)
+
+
+def read(path):
+    """The requests of a file: pairs as `write` takes them, of NumPy arrays.
+
+    Args:
+        path: a file that `write` or TensorFlow Serving's own tools made.
+
+    Raises:
+        InputError: a record is not a `PredictionLog` of a predict request.
+    """
+    for number, record in enumerate(tf.data.TFRecordDataset(path)):
+        try:
+            log = prediction_log().FromString(record.numpy())
+            request = log.predict_log.request
+            inputs = {
+                name: tf.make_ndarray(TensorProto.FromString(value))
+                for name, value in request.inputs.items()
+            }
+        except (DecodeError, ValueError, TypeError) as error:
+            raise InputError(
+                f"{path}: record {number} is not a PredictionLog: {error}"
+            ) from error
+        if not inputs:
+            raise InputError(
+                f"{path}: record {number} must be a log of a predict request; "
+                "other kinds are not run."
+            )
+        yield request.model_spec.signature_name, inputs
 
 
 def prediction_log():

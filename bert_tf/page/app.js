@@ -1,0 +1,532 @@
+// The page to try a model: a form for its head, and what the model says.
+//
+// Comes in: /page/about.json, which tells of the model, and answers of the REST
+// protocol. Goes out: elements. Text of users and models is only ever set as
+// text, never as HTML. A head is an entry of HEADS: its fields, the request
+// that they make, and how to show the answer.
+
+const MASK = "[MASK]";
+const MOST_LABELS = 20;
+const MOST_PIECES = 512;
+
+const byId = (id) => document.getElementById(id);
+
+let about;
+
+// ------------------------------------------------------------------ elements
+
+/** An element with properties and children; strings become text. */
+function make(tag, properties = {}, ...children) {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+}
+
+function percent(share) {
+  const rounded = (100 * share).toFixed(1);
+  if (share > 0 && rounded === "0.0") return "< 0.1 %";
+  if (share < 1 && rounded === "100.0") return "> 99.9 %";
+  return `${rounded} %`;
+}
+
+/** A list of things with their probabilities as bars, the best one first. */
+function shares(pairs) {
+  const rows = [...pairs].sort((a, b) => b[1] - a[1]);
+  const list = make("ul", { className: "shares" });
+  for (const [index, [name, share]] of rows.slice(0, MOST_LABELS).entries()) {
+    const filled = make("span");
+    filled.style.width = `${Math.max(0, Math.min(1, share)) * 100}%`;
+    const track = make("span", { className: "track" }, filled);
+    track.setAttribute("aria-hidden", "true");
+    const best = index === 0 ? " best" : "";
+    list.append(
+      make(
+        "li",
+        {},
+        make("span", { className: `of${best}` }, name),
+        track,
+        make("span", { className: `number${best}` }, percent(share)),
+      ),
+    );
+  }
+  const more = rows.length - MOST_LABELS;
+  if (more <= 0) return [list];
+  return [list, make("p", { className: "note" }, `and ${more} more`)];
+}
+
+/** Text with marks around characters; JSON counts code points. */
+function marked(text, start, end) {
+  const points = Array.from(text);
+  return make(
+    "blockquote",
+    {},
+    points.slice(0, start).join(""),
+    make("mark", {}, points.slice(start, end).join("")),
+    points.slice(end).join(""),
+  );
+}
+
+function note(text) {
+  return make("p", { className: "note" }, text);
+}
+
+function cutNote(row) {
+  if (!row.num_cut) return [];
+  const length = about.about.max_seq_length;
+  return [
+    note(
+      `${row.num_cut} word pieces were not read: the model takes ` +
+        `${length} at once.`,
+    ),
+  ];
+}
+
+// --------------------------------------------------------------------- heads
+
+/** The signature for as many texts as are given, and its instance. */
+function textRequest(texts) {
+  const pair = about.signatures.serve_text_pair;
+  const isPair = texts.length > 1 && texts[1] !== "" && pair;
+  const name = isPair ? "serve_text_pair" : "serve_text";
+  const inputs = Object.keys(about.signatures[name].inputs);
+  // serve_text_pair has text (or text_a) and text_b, in this order by name.
+  const instance = Object.fromEntries(
+    inputs.sort().map((input, index) => [input, texts[index] ?? ""]),
+  );
+  return { signature_name: name, instances: [instance] };
+}
+
+function secondText(label) {
+  return about.signatures.serve_text_pair
+    ? [{ id: "second", label, optional: true }]
+    : [];
+}
+
+const HEADS = {
+  classifier: {
+    intro: "Which label fits a text, or a pair of texts.",
+    action: "Classify",
+    fields: () => [{ id: "first", label: "Text" }, ...secondText("Second text")],
+    examples: [
+      {
+        name: "Example",
+        first: "We stayed for three nights. The breakfast was wonderful.",
+      },
+    ],
+    request: (values) => textRequest([values.first, values.second ?? ""]),
+    texts: (values) => [values.first, values.second],
+    show: (row) => {
+      const pairs = row.labels.map((name, i) => [name, row.probabilities[i]]);
+      return {
+        spoken: `${row.label}, ${percent(Math.max(...row.probabilities))}`,
+        elements: [...shares(pairs), ...cutNote(row)],
+      };
+    },
+  },
+
+  span: {
+    intro: "Finds the answer to a question in a text of any length.",
+    action: "Answer",
+    fields: () => [
+      { id: "question", label: "Question", isLine: true },
+      { id: "context", label: "Text", tall: true },
+    ],
+    examples: [
+      {
+        name: "Example",
+        question: "Who designed the tower?",
+        context:
+          "The tower stands at the mouth of the river. It was designed by " +
+          "the engineer Maria Keller and finished in 1904, after nine years " +
+          "of work. Since 1961 it has been open to visitors.",
+      },
+    ],
+    request: (values) => ({
+      signature_name: "serve_text",
+      instances: [{ question: values.question, context: values.context }],
+    }),
+    texts: (values) => [values.question, values.context],
+    show: (row, values) => {
+      const elements = [];
+      if (row.start >= 0 && row.answer) {
+        elements.push(make("p", { className: "verdict" }, row.answer));
+        elements.push(marked(values.context, row.start, row.end));
+        elements.push(
+          note(`Probability among all spans: ${percent(row.score)}.`),
+        );
+      } else {
+        elements.push(
+          make("p", { className: "verdict" }, "The text has no answer."),
+        );
+      }
+      if (row.null_probability !== undefined) {
+        elements.push(
+          note(`That there is no answer: ${percent(row.null_probability)}.`),
+        );
+      }
+      return { spoken: row.answer || "The text has no answer.", elements };
+    },
+  },
+
+  pretraining: {
+    intro: `Guesses what stands behind each ${MASK} of a text.`,
+    action: "Guess",
+    fields: () => [
+      { id: "first", label: `Text with ${MASK}`, insert: MASK },
+      ...secondText("Text that may follow"),
+    ],
+    examples: [
+      {
+        name: "Example",
+        first: `He was the first ${MASK} of the United ${MASK}.`,
+      },
+    ],
+    request: (values) => textRequest([values.first, values.second ?? ""]),
+    texts: (values) => [values.first, values.second],
+    show: (row, values) => {
+      const whole = [values.first, values.second ?? ""].join(" ").trim();
+      const elements = [];
+      const best = [];
+      let place = -1;
+      for (const [index, guesses] of row.tokens.entries()) {
+        place = whole.indexOf(MASK, place + 1);
+        const pairs = guesses
+          .map((token, i) => [token, row.token_scores[index][i]])
+          .filter(([token]) => token !== "");
+        if (!pairs.length) continue;
+        best.push(pairs[0][0]);
+        const start = Array.from(whole.slice(0, place)).length;
+        elements.push(
+          make(
+            "div",
+            { className: "guesses" },
+            marked(whole, start, start + MASK.length),
+            ...shares(pairs),
+          ),
+        );
+      }
+      if (!elements.length) {
+        elements.push(note(`The text has no ${MASK} to guess.`));
+      }
+      if (values.second && row.next_sentence_probability !== undefined) {
+        elements.push(make("h3", {}, "Does the second text follow?"));
+        const yes = row.next_sentence_probability;
+        elements.push(...shares([["follows", yes], ["does not", 1 - yes]]));
+      }
+      return {
+        spoken: best.length ? `Best guesses: ${best.join(", ")}` : "No guesses",
+        elements: [...elements, ...cutNote(row)],
+      };
+    },
+  },
+
+  features: {
+    intro: "How much alike the vectors of two texts are.",
+    action: "Compare",
+    fields: () => [
+      { id: "first", label: "Text" },
+      { id: "second", label: "Another text" },
+    ],
+    examples: [
+      {
+        name: "Example",
+        first: "The old harbour was full of ships.",
+        second: "Many boats lay in the port.",
+      },
+    ],
+    request: (values) => {
+      const [input] = Object.keys(about.signatures.serve_text.inputs);
+      return {
+        signature_name: "serve_text",
+        instances: [{ [input]: values.first }, { [input]: values.second }],
+      };
+    },
+    texts: (values) => [values.first, values.second],
+    show: (_, __, rows) => {
+      const [one, other] = rows.map(vectorOf);
+      const alike = cosine(one, other);
+      const elements = [
+        ...shares([["similarity", alike]]),
+        note(
+          `Cosine of two vectors of ${one.length} numbers: ` +
+            `${alike.toFixed(4)}. What counts as alike differs from model ` +
+            "to model: compare pairs with each other.",
+        ),
+      ];
+      elements[0].querySelector(".number").textContent = alike.toFixed(3);
+      return { spoken: `Similarity ${alike.toFixed(3)}`, elements };
+    },
+  },
+
+  other: {
+    intro: "This model was not exported by bert_tf. Ask any of its signatures.",
+    action: "Predict",
+    fields: () => [
+      {
+        id: "signature",
+        label: "Signature",
+        choices: Object.keys(about.signatures),
+      },
+      { id: "instances", label: "Instances, as a list in JSON", code: true },
+    ],
+    examples: [],
+    request: (values) => {
+      let instances;
+      try {
+        instances = JSON.parse(values.instances);
+      } catch (error) {
+        throw new Error(`The instances are not JSON: ${error.message}`);
+      }
+      return { signature_name: values.signature, instances };
+    },
+    texts: () => [],
+    show: (_, __, rows) => ({
+      spoken: "Predicted",
+      elements: [
+        make("pre", {}, make("code", {}, JSON.stringify(rows, null, 2))),
+      ],
+    }),
+  },
+};
+
+/** The vector of a text; the mean of those of its pieces if it has several. */
+function vectorOf(row) {
+  const { embedding, tokens } = row.embedding ? row : { embedding: row };
+  if (!Array.isArray(embedding[0])) return embedding;
+  const real = embedding.filter((_, i) => !tokens || tokens[i] !== "");
+  return real[0].map(
+    (_, d) => real.reduce((sum, vector) => sum + vector[d], 0) / real.length,
+  );
+}
+
+function cosine(a, b) {
+  const dot = (x, y) => x.reduce((sum, value, i) => sum + value * y[i], 0);
+  return dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b));
+}
+
+// -------------------------------------------------------------------- asking
+
+/** The JSON of an answer; what the server calls an error becomes one. */
+async function ask(path, body) {
+  let response;
+  try {
+    response = await fetch(path, {
+      method: body ? "POST" : "GET",
+      body: body && JSON.stringify(body),
+    });
+  } catch {
+    throw new Error("The server cannot be reached.");
+  }
+  const text = await response.text();
+  let value;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new Error(
+      response.ok
+        ? "The answer has numbers that are not finite; ask with curl."
+        : `The server answered ${response.status}.`,
+    );
+  }
+  if (!response.ok) {
+    throw new Error(value.error ?? `The server answered ${response.status}.`);
+  }
+  return value;
+}
+
+const modelPath = () => `/v1/models/${encodeURIComponent(about.name)}`;
+
+function headOf() {
+  const { head } = about.about;
+  return head in HEADS && about.signatures.serve_text ? head : "other";
+}
+
+function showProblem(message) {
+  byId("problem").textContent = message;
+  byId("problem").hidden = !message;
+}
+
+/** What is in the fields, by id. */
+function readFields(fields) {
+  return Object.fromEntries(
+    fields.map(({ id }) => [id, byId(`field-${id}`).value]),
+  );
+}
+
+/** The first field that must be filled and is not, or is too long. */
+function checkFields(fields, values) {
+  for (const field of fields) {
+    const length = Array.from(values[field.id]).length;
+    const box = byId(`field-${field.id}`);
+    let message = "";
+    if (!field.optional && !values[field.id].trim()) {
+      message = `Please fill in: ${field.label}.`;
+    } else if (!field.code && length > about.max_text_chars) {
+      message =
+        `${field.label}: ${length} characters are too many; the server ` +
+        `takes ${about.max_text_chars}.`;
+    }
+    box.setAttribute("aria-invalid", String(Boolean(message)));
+    if (message) {
+      box.focus();
+      throw new Error(message);
+    }
+  }
+}
+
+let asked = 0;
+
+async function submit(head, fields) {
+  const button = byId("submit");
+  const number = ++asked;
+  showProblem("");
+  try {
+    const values = readFields(fields);
+    checkFields(fields, values);
+    const body = head.request(values);
+    button.setAttribute("aria-disabled", "true");
+    const texts = head.texts(values).filter(Boolean);
+    const began = performance.now();
+    const answer = ask(`${modelPath()}:predict`, body);
+    const pieces = texts.length
+      ? ask(`${modelPath()}:tokenize`, { instances: texts }).catch(() => null)
+      : null;
+    const { predictions } = await answer;
+    const took = performance.now() - began;
+    const found = await pieces;
+    if (number !== asked) return; // A newer question was asked meanwhile.
+    const shown = head.show(predictions[0], values, predictions);
+    byId("answer").replaceChildren(
+      ...shown.elements,
+      note(`Answered in ${took.toFixed(0)} ms.`),
+    );
+    byId("result").hidden = false;
+    byId("spoken").textContent = shown.spoken;
+    showPieces(found?.predictions);
+    showRequest(body);
+  } catch (error) {
+    if (number !== asked) return;
+    showProblem(error.message);
+    for (const id of ["result", "pieces", "request"]) byId(id).hidden = true;
+  } finally {
+    if (number === asked) button.removeAttribute("aria-disabled");
+  }
+}
+
+function showPieces(lists) {
+  byId("pieces").hidden = !lists;
+  if (!lists) return;
+  const elements = [];
+  for (const pieces of lists) {
+    const list = make("ol", { className: "pieces" });
+    for (const { token, id } of pieces.slice(0, MOST_PIECES)) {
+      const kind = token.startsWith("##") ? "goes-on" : "";
+      const unknown = token === "[UNK]" ? " unknown" : "";
+      const number = make("small", {}, String(id));
+      list.append(make("li", { className: kind + unknown }, token, number));
+    }
+    elements.push(list);
+    const more = pieces.length - MOST_PIECES;
+    if (more > 0) elements.push(note(`and ${more} more`));
+  }
+  byId("piece-lists").replaceChildren(
+    ...elements,
+    note("Each with its number in the vocabulary; ## goes on a word."),
+  );
+}
+
+function showRequest(body) {
+  const address = `${location.origin}${modelPath()}:predict`;
+  const json = JSON.stringify(body, null, 2).replaceAll("'", "'\\''");
+  byId("curl").textContent = `curl ${address} \\\n  -d '${json}'`;
+  byId("request").hidden = false;
+}
+
+// ------------------------------------------------------------------ the form
+
+function makeField(field) {
+  const id = `field-${field.id}`;
+  const label = make("label", { htmlFor: id }, field.label);
+  if (field.optional) {
+    label.append(make("span", { className: "optional" }, " (optional)"));
+  }
+  let box;
+  if (field.choices) {
+    box = make("select", { id });
+    box.append(...field.choices.map((name) => make("option", {}, name)));
+  } else if (field.isLine) {
+    box = make("input", { id, type: "text", autocomplete: "off" });
+  } else {
+    box = make("textarea", { id, rows: field.tall ? 8 : field.optional ? 2 : 3 });
+    box.className = [field.tall && "tall", field.code && "code"]
+      .filter(Boolean)
+      .join(" ");
+  }
+  box.setAttribute("aria-required", String(!field.optional));
+  const whole = make("div", { className: "field" }, label, box);
+  if (field.insert) {
+    const button = make(
+      "button",
+      { type: "button", className: "small" },
+      `Insert ${field.insert}`,
+    );
+    button.addEventListener("click", () => {
+      box.setRangeText(field.insert, box.selectionStart, box.selectionEnd, "end");
+      box.focus();
+    });
+    whole.append(button);
+  }
+  return whole;
+}
+
+function fill(example) {
+  for (const [id, text] of Object.entries(example)) {
+    const box = byId(`field-${id}`);
+    if (box) box.value = text;
+  }
+}
+
+async function start() {
+  try {
+    about = await ask("/page/about.json");
+  } catch (error) {
+    showProblem(error.message);
+    return;
+  }
+  const head = HEADS[headOf()];
+  const fields = head.fields();
+  document.title = `${about.name} · bert_tf`;
+  byId("name").textContent = about.name;
+  const kind = about.about.head ?? "SavedModel";
+  byId("facts").textContent = `${kind}, version ${about.version}`;
+  byId("status-link").href = modelPath();
+  byId("metadata-link").href = `${modelPath()}/metadata`;
+  byId("intro").textContent = head.intro;
+  byId("submit").textContent = head.action;
+  byId("fields").replaceChildren(...fields.map(makeField));
+  byId("examples").replaceChildren(
+    ...head.examples.map((example) => {
+      const { name, ...values } = example;
+      const button = make("button", { type: "button" }, name);
+      button.addEventListener("click", () => {
+        fill(values);
+        byId(`field-${fields[0].id}`).focus();
+      });
+      return button;
+    }),
+  );
+  const form = byId("form");
+  form.hidden = false;
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    submit(head, fields);
+  });
+  form.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+      event.preventDefault();
+      form.requestSubmit();
+    }
+  });
+}
+
+start();

@@ -1,0 +1,246 @@
+r"""Serves a SavedModel on one machine, in TensorFlow Serving's REST protocol.
+
+  python -m bert_tf.serve MODEL_FOLDER --port=8501
+
+MODEL_FOLDER has the subfolders 1, 2, ... that export_saved_model writes; other
+SavedModels with signatures of dense tensors are served as well. The highest
+version is served, and a new one takes its place as soon as it is there. Ask:
+
+  curl localhost:8501/v1/models/MODEL_FOLDER:predict -d '{
+    "signature_name": "serve_text", "instances": [{"text_a": "A fine film."}]}'
+
+or try the model in a browser at http://localhost:8501/. SIGTERM or Ctrl-C
+answers what was accepted and ends; a second one ends at once. docs/server.md
+lists paths, limits and metrics. Needs `pip install 'bert_tf[serving]'`.
+"""
+
+import asyncio
+import math
+import os
+import re
+import resource
+import socket
+
+from absl import logging
+
+from bert_tf import command_line
+from bert_tf.errors import InputError, Interrupted
+from bert_tf.rest_protocol import Limits
+
+MEGABYTE = 1024 * 1024
+
+# Files that a server has open beside its connections.
+OTHER_FILES = 128
+
+
+def define_flags(values):
+    """Defines the flags of this command."""
+    string, integer, boolean, number = command_line.definers(values)
+    string(
+        "host",
+        "127.0.0.1",
+        "Address to listen on; 0.0.0.0 for all of the machine's. There is no "
+        "password: leave it, or put something in front.",
+    )
+    integer("port", 8501, "Port to listen on; 0 for any that is free.")
+    string("model_name", None, "Name in paths. [that of the folder]")
+    number("poll_seconds", 2.0, "How often to look for a new version.")
+    integer("max_batch", 32, "Instances that are computed together.")
+    boolean("no_batching", False, "Compute each request alone.")
+    integer("workers", 1, "Batches that are computed at once.")
+    integer("max_waiting", 512, "Instances that may wait; above it, 503.")
+    number("timeout", 30.0, "Seconds to the answer; above it, 503.")
+    number("max_body_mb", 2.0, "Megabytes of a request; above it, 413.")
+    integer("max_instances", 128, "Instances of a request; above it, 413.")
+    integer("max_text_chars", 20_000, "Characters of a text; above it, 413.")
+    integer(
+        "max_answer_values",
+        4_000_000,
+        "Numbers and texts in an answer; above it, 413.",
+    )
+    integer("max_connections", 512, "Connections at once; above it, 503.")
+    number("request_seconds", 20.0, "For a request to arrive; after it, 408.")
+    number("answer_seconds", 30.0, "In which a client must read an answer on.")
+    number("idle_seconds", 15.0, "Between two requests on a connection.")
+    number("drain_seconds", 30.0, "At the end, for requests under way.")
+
+
+def check_flags(flags):
+    """Raises `InputError` for a bad value of a flag."""
+    command_line.require_positive(
+        flags,
+        "max_batch",
+        "workers",
+        "max_waiting",
+        "max_instances",
+        "max_text_chars",
+        "max_answer_values",
+        "max_connections",
+    )
+    for name in (
+        "poll_seconds",
+        "timeout",
+        "max_body_mb",
+        "request_seconds",
+        "answer_seconds",
+        "idle_seconds",
+    ):
+        command_line.require_between(flags, name, 0.001, math.inf)
+    command_line.require_between(flags, "drain_seconds", 0, math.inf)
+    command_line.require_between(flags, "port", 0, 65535)
+
+
+def main(flags, folder):
+    """Serves until a signal.
+
+    Args:
+        flags: parsed `FlagValues`.
+        folder: of the model.
+
+    Raises:
+        InputError: a flag is wrong, there is no version to serve, or the
+            address cannot be had.
+        Interrupted: requests were left unanswered at the end.
+    """
+    check_flags(flags)
+    name = find_name(flags.model_name, folder)
+    require_packages()
+    server, listening = make_server(flags, name, folder)
+    address, port = listening.getsockname()[:2]
+    shown = f"[{address}]" if ":" in address else address
+    print(
+        f"Serving {name}, version {server.application.versions.version}, at "
+        f"http://{shown}:{port}/v1/models/{name}. Try it at "
+        f"http://{shown}:{port}/",
+        flush=True,
+    )
+    try:
+        asyncio.run(server.serve([listening]))
+    finally:
+        server.application.versions.close()
+        server.application.batcher.close(seconds=1)
+    if server.unanswered or server.force_exit:
+        raise Interrupted(
+            f"ended with {server.unanswered} requests unanswered", server.signal
+        )
+    logging.info("All requests were answered.")
+
+
+def find_name(given, folder):
+    """The name of the model in paths.
+
+    Raises:
+        InputError: it cannot stand in a path.
+    """
+    name = given or os.path.basename(os.path.abspath(folder))
+    if not re.fullmatch(r"[^/:\s?#%]+", name):
+        raise InputError(
+            "`--model_name` must be a name without spaces and the characters "
+            f"/ : ? # %, for it stands in paths. Received: {name!r}"
+        )
+    return name
+
+
+def require_packages():
+    """Raises `InputError` unless what only a server needs is installed."""
+    try:
+        import prometheus_client  # noqa: F401
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            f"The server needs {error.name}: pip install 'bert_tf[serving]'"
+        ) from error
+
+
+def make_server(flags, name, folder):
+    """An `HttpServer` that is ready to serve, and the socket for it.
+
+    Args:
+        flags: parsed `FlagValues`.
+        name: of the model in paths.
+        folder: of the model.
+
+    Raises:
+        InputError: no version can be served, or the address cannot be had.
+    """
+    listening = listen(flags.host, flags.port, flags.max_connections)
+
+    # TensorFlow takes seconds to import; mistakes of the flags show before.
+    from bert_tf.batching import Batcher
+    from bert_tf.http_connections import HttpServer, Patience
+    from bert_tf.model_versions import ModelVersions
+    from bert_tf.served_model import ServedModel
+    from bert_tf.server import Application, Settings
+    from bert_tf.server_metrics import Metrics
+
+    metrics = Metrics()
+    try:
+        versions = ModelVersions(
+            folder, ServedModel, flags.poll_seconds, metrics.loaded
+        )
+    except BaseException:
+        listening.close()
+        raise
+    batcher = Batcher(
+        flags.max_batch, flags.max_waiting, flags.workers, metrics
+    )
+    limits = Limits(
+        body_bytes=int(flags.max_body_mb * MEGABYTE),
+        instances=flags.max_instances,
+        text_chars=flags.max_text_chars,
+        answer_values=flags.max_answer_values,
+    )
+    settings = Settings(name, limits, flags.timeout, not flags.no_batching)
+    patience = Patience(
+        connections=flags.max_connections,
+        request_seconds=flags.request_seconds,
+        answer_seconds=flags.answer_seconds,
+        idle_seconds=flags.idle_seconds,
+        drain_seconds=flags.drain_seconds,
+    )
+    application = Application(versions, batcher, metrics, settings)
+    server = HttpServer(application, patience, metrics.cut)
+    metrics.watch("connections", "Open now.", lambda: server.connections)
+    return server, listening
+
+
+def listen(host, port, connections):
+    """A socket that takes connections, once somebody serves it.
+
+    Raises:
+        InputError: the address cannot be had, or the process may not have
+            that many files open.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + OTHER_FILES
+    if most != resource.RLIM_INFINITY and wanted > most:
+        raise InputError(
+            "`--max_connections` must be below what the process may have "
+            f"open, {most} files (`ulimit -Hn`). Received: "
+            f"--max_connections={connections}"
+        )
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+    try:
+        (family, kind, _, _, address), *_ = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        listening = socket.socket(family, kind)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"Cannot listen at --host={host} --port={port}: {error}"
+        ) from error
+    return listening
+
+
+def cli():
+    """The console command."""
+    command_line.run(define_flags, main, __doc__, positional="MODEL_FOLDER")
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,261 @@
+"""Small SavedModels to be served, whose answers a test can work out itself."""
+
+import json
+import pathlib
+
+import tensorflow as tf
+
+VOCAB = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    "good",
+    "bad",
+    "##ly",
+    ".",
+]
+LABELS = ["bad", "good"]
+IDS = ("input_ids", "input_mask", "segment_ids")
+
+
+def strings(name):
+    return tf.TensorSpec([None], tf.string, name)
+
+
+# Defaults of signatures must be tensors.
+AND_MORE = tf.constant([" and more"])
+
+
+class HalfPlusThree(tf.Module):
+    """The model of TensorFlow Serving's documentation: y = x / 2 + 3."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x")])
+    def __call__(self, x):
+        return {"y": x * 0.5 + 3.0}
+
+
+class Reviews(tf.Module):
+    """A classifier by bert_tf's contract, that counts instead of reading.
+
+    The logits of a row of ids are the sum of its ids, and that of its segments;
+    those of a text are how often it has "bad" and "good", of both texts of a
+    pair. `offset` is added to the second one.
+    """
+
+    head = "classifier"
+
+    def __init__(self, offset=0.0):
+        super().__init__()
+        self.offset = tf.Variable(float(offset))
+
+    def finish(self, logits):
+        logits += tf.stack([0.0, self.offset])
+        return logits, tf.nn.softmax(logits)
+
+    def from_rows(self, input_ids, input_mask, segment_ids):
+        sums = [
+            tf.reduce_sum(values * input_mask, 1)
+            for values in (input_ids, segment_ids)
+        ]
+        logits, shares = self.finish(tf.cast(tf.stack(sums, 1), tf.float32))
+        return {"logits": logits, "probabilities": shares}
+
+    def from_examples(self, examples):
+        spec = tf.io.RaggedFeature(tf.int64)
+        rows = tf.io.parse_example(examples, dict.fromkeys(IDS, spec))
+        lengths = rows["input_ids"].row_lengths()
+        tf.debugging.assert_equal(
+            lengths, lengths[:1], "examples must be equally long"
+        )
+        return self.from_rows(
+            *(tf.cast(rows[name].to_tensor(), tf.int32) for name in IDS)
+        )
+
+    def from_text(self, text_a):
+        return self.from_pair(text_a, tf.zeros_like(text_a))
+
+    def from_pair(self, text_a, text_b):
+        tf.debugging.assert_equal(
+            tf.reduce_all(tf.strings.unicode_transcode(
+                text_a, "UTF-8", "UTF-8", errors="replace"
+            ) == text_a),
+            True,
+            "Text must be UTF-8.",
+        )  # fmt: skip
+        words = tf.strings.split(tf.strings.join([text_a, text_b], " "))
+        counts = [
+            tf.reduce_sum(tf.cast(words == label, tf.float32), 1)
+            for label in LABELS
+        ]
+        _, shares = self.finish(tf.stack(counts, 1))
+        labels = tf.tile(tf.constant([LABELS]), [tf.shape(shares)[0], 1])
+        return {
+            "probabilities": shares,
+            "labels": labels,
+            "label": tf.gather(LABELS, tf.argmax(shares, 1)),
+        }
+
+    def signatures(self):
+        rows = [tf.TensorSpec([None, None], tf.int32, name) for name in IDS]
+        specs = {
+            "serving_default": (self.from_rows, rows),
+            "serve_examples": (self.from_examples, [strings("examples")]),
+            "serve_text": (self.from_text, [strings("text_a")]),
+            "serve_text_pair": (
+                self.from_pair,
+                [strings("text_a"), strings("text_b")],
+            ),
+        }
+        return {
+            name: tf.function(function, input_signature=spec)
+            for name, (function, spec) in specs.items()
+        }
+
+
+class Masks(tf.Module):
+    """Guesses for [MASK]s by bert_tf's contract: always "good", then "bad"."""
+
+    head = "pretraining"
+
+    @tf.function(input_signature=[strings("text")])
+    def serve_text(self, text):
+        parts = tf.strings.regex_replace(text, r"\[MASK\]", "\n")
+        parts = tf.strings.split(parts, "\n")
+        masks = tf.cast(parts.row_lengths(), tf.int32) - 1
+        shown = tf.sequence_mask(masks)[:, :, tf.newaxis]
+        return {
+            "tokens": tf.where(shown, tf.constant([[["good", "bad"]]]), ""),
+            "token_scores": tf.where(shown, tf.constant([[[0.7, 0.2]]]), 0.0),
+            "num_cut": tf.zeros_like(masks),
+        }
+
+    def signatures(self):
+        return {
+            "serving_default": self.serve_text,
+            "serve_text": self.serve_text,
+        }
+
+
+class Spans(tf.Module):
+    """Answers by bert_tf's contract: where the question stands in the context.
+
+    All rows of a batch are asked the question of the first one.
+    """
+
+    head = "span"
+
+    @tf.function(input_signature=[strings("question"), strings("context")])
+    def serve_text(self, question, context):
+        before = tf.strings.split(context, question[0])
+        before = before.to_tensor(shape=[None, 1])[:, 0]
+        is_there = before != context
+        start = tf.strings.length(before, "UTF8_CHAR")
+        length = tf.strings.length(question[0], "UTF8_CHAR")
+        return {
+            "answer": tf.where(is_there, question[0], ""),
+            "score": tf.where(is_there, 0.75, 0.25),
+            "start": tf.where(is_there, start, -1),
+            "end": tf.where(is_there, start + length, -1),
+            "null_probability": tf.where(is_there, 0.125, 0.75),
+        }
+
+    def signatures(self):
+        return {
+            "serving_default": self.serve_text,
+            "serve_text": self.serve_text,
+        }
+
+
+class Vectors(tf.Module):
+    """Vectors by bert_tf's contract: how often "good" and "bad" stand in it."""
+
+    head = "features"
+
+    @tf.function(input_signature=[strings("text_a")])
+    def serve_text(self, text_a):
+        words = tf.strings.split(text_a)
+        counts = [
+            tf.reduce_sum(tf.cast(words == label, tf.float32), 1)
+            for label in LABELS
+        ]
+        return {"embedding": tf.stack(counts, 1)}
+
+    def signatures(self):
+        return {
+            "serving_default": self.serve_text,
+            "serve_text": self.serve_text,
+        }
+
+
+class Odd(tf.Module):
+    """What other people's SavedModels have."""
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None], tf.float32, "x"),
+            tf.TensorSpec([], tf.float32, "seconds"),
+        ]
+    )
+    def wait(self, x, seconds):
+        """Keeps a processor busy."""
+        until = tf.timestamp() + tf.cast(seconds, tf.float64)
+        tf.while_loop(
+            lambda now: now < until,
+            lambda now: (tf.timestamp(),),
+            [tf.timestamp()],
+        )
+        return {"x": tf.identity(x)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x")])
+    def total(self, x):
+        """Has no rows."""
+        return {"total": tf.reduce_sum(x), "x": x}
+
+    @tf.function(input_signature=[strings("a"), strings("b")])
+    def join(self, a, b=AND_MORE):
+        """Has an input with a default."""
+        return {"joined": tf.strings.join([a, b])}
+
+    @tf.function(input_signature=[strings("text")])
+    def characters(self, text):
+        """How wide the output is depends on the texts."""
+        return {"characters": tf.strings.bytes_split(text).to_tensor()}
+
+    def signatures(self):
+        return {
+            "serving_default": self.join,
+            "wait": self.wait,
+            "total": self.total,
+            "characters": self.characters,
+        }
+
+
+def save(module, folder, signatures=None, **about):
+    """Writes a version of a model; with `head`, as bert_tf's export does.
+
+    Args:
+        module: a `tf.Module`.
+        folder: MODEL/1, say.
+        signatures: functions by name, if the module does not give them.
+        about: more for assets/bert_tf.json.
+    """
+    folder = pathlib.Path(folder)
+    tf.saved_model.save(module, str(folder), signatures or module.signatures())
+    if not hasattr(module, "head"):
+        return folder
+    about = {
+        "format": 1,
+        "bert_tf_version": "0.1.0",
+        "head": module.head,
+        "labels": LABELS if module.head == "classifier" else None,
+        "do_lower_case": True,
+        "max_seq_length": 64,
+        **about,
+    }
+    assets = folder / "assets"
+    assets.mkdir(exist_ok=True)
+    (assets / "bert_tf.json").write_text(json.dumps(about))
+    (assets / "vocab.txt").write_text("\n".join(VOCAB) + "\n")
+    return folder
