@@ -34,6 +34,7 @@ from bert_tf import (
     devices,
     features,
     files,
+    grouping,
     heads,
     metrics,
     models,
@@ -304,7 +305,12 @@ class Classification:
                 (totals or {}).get("examples"),
             )[0],
             lambda step: records.training_batches(
-                [file], self.schema, size, seed, step
+                [file],
+                self.schema,
+                size,
+                seed,
+                step,
+                bucket_by_length=flags.bucket_by_length,
             ),
             start,
             training_flags.settings(
@@ -371,9 +377,13 @@ class Classification:
             self.schema,
             batch_size,
             drop_remainder=flags.use_tpu,
+            # A TPU also needs them of one length.
+            group_by_length=not flags.use_tpu,
         )
         batches = training.predict(self.model, dataset, self.strategy)
         batches = counted(batches, sum(num_windows), label, batch_size)
+        if not flags.use_tpu:
+            batches = self._in_order(batches, batch_size)
         if flags.doc_stride is None:
             return batches
         pooled = classification.pool_windows(
@@ -383,6 +393,13 @@ class Classification:
             batch_size,
         )
         return ((batch, {"logits": logits}) for batch, logits in pooled)
+
+    def _in_order(self, batches, batch_size):
+        """Batches of the records in order, as the original computed them."""
+        names = ("label_ids", "is_real_example", "logits")
+        rows = grouping.rows_in_order(batches, names)
+        for batch in grouping.batched_rows(rows, batch_size):
+            yield batch, {"logits": batch.pop("logits")}
 
     def _write_records(self, name, examples, multiple_of=1):
         """Writes all windows; returns the path, and how many each example has.

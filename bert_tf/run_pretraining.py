@@ -307,6 +307,7 @@ class Pretraining:
                 step,
                 self.config.vocab_size,
                 FILES_AT_ONCE,
+                flags.bucket_by_length,
             )
             return masker.remask(found, seed, step) if masker else found
 

@@ -29,6 +29,12 @@ def define(values):
         "as little memory as one part takes. --train_batch_size is still the "
         "whole batch, and weights change as after the whole batch.",
     )
+    boolean(
+        "bucket_by_length",
+        False,
+        "Train on batches of examples of about one length, padded to what they "
+        "need and not to --max_seq_length. It changes the order of examples.",
+    )
     define_precision(values)
     flags.DEFINE_enum(
         "optimizer",
@@ -88,6 +94,11 @@ def check(values, config):
             "`--gradient_accumulation_steps` must divide --train_batch_size. "
             f"Received: --gradient_accumulation_steps={parts} "
             f"--train_batch_size={values.train_batch_size}"
+        )
+    if values.bucket_by_length and values.use_tpu:
+        raise InputError(
+            "`--bucket_by_length` makes batches of many lengths, and a TPU "
+            "needs them of one. Received: --bucket_by_length --use_tpu"
         )
     command_line.require_between(values, "layerwise_lr_decay", 0, 1)
     if values.layerwise_lr_decay == 0:
