@@ -148,6 +148,7 @@ def main(flags):
     step = start.step
     if flags.do_train:
         step = work.train(start, seed, masker)
+    step = training_flags.use_best(flags, model, step)
     if flags.do_eval:
         work.evaluate(step)
 
@@ -180,7 +181,9 @@ def check_flags(flags):
     command_line.require_between(flags, "masked_lm_prob", 0, 1)
     if flags.seed is not None:
         command_line.require_between(flags, "seed", 0, 2**32 - 1)
-    training_flags.check(flags, config)
+    training_flags.check(
+        flags, config, pretraining.result_names(flags.next_sentence)
+    )
     if flags.max_seq_length > config.max_position_embeddings:
         raise InputError(
             f"Cannot use sequence length {flags.max_seq_length} because the "
@@ -287,6 +290,9 @@ class Pretraining:
         self.schema = schema
         self.model = model
         self.strategy = strategy
+        self._predictor = training.Predictor(
+            model, strategy, pretraining.per_prediction
+        )
 
     def train(self, start, seed, masker=None):
         """Trains from a `StartingPoint` to the last step, and returns it.
@@ -327,10 +333,17 @@ class Pretraining:
                 ),
                 self.strategy,
                 pretraining.count,
+                training_flags.evaluation(flags, self.results),
             )
 
     def evaluate(self, step):
-        """Writes eval_results.txt.
+        """Writes eval_results.txt."""
+        training.write_eval_results(
+            self.flags.output_dir, {**self.results(), "global_step": step}
+        )
+
+    def results(self):
+        """How good the model is.
 
         As in the original, exactly --max_eval_steps batches count; files with
         fewer are gone over again.
@@ -348,17 +361,12 @@ class Pretraining:
             self.config.vocab_size,
             num_batches=num_batches,
         )
-        batches = training.predict(
-            self.model, dataset, self.strategy, pretraining.per_prediction
-        )
+        batches = self._predictor(dataset)
         with self._naming_bad_records():
-            results = pretraining.evaluate(
+            return pretraining.evaluate(
                 counted(batches, num_batches * size, "Evaluating", size),
                 self.flags.next_sentence,
             )
-        training.write_eval_results(
-            self.flags.output_dir, {**results, "global_step": step}
-        )
 
     def _naming_bad_records(self):
         return records.naming_bad_records(
