@@ -36,7 +36,7 @@ from bert_tf import (
     text_files,
 )
 from bert_tf.errors import InputError
-from bert_tf.feature_extraction import LENGTH_STEP
+from bert_tf.grouping import group_by_length, in_order, padded_length
 from bert_tf.progress import counted
 from bert_tf.reading import Query
 from bert_tf.squad_answers import AUTO, Logits, check_threshold, find_threshold
@@ -221,24 +221,24 @@ class Reader:
 
     def _logits(self, windows):
         """The `Logits` of each window, in order."""
-        ahead = BATCHES_AHEAD * self.batch_size
-        for some in loading.batched(windows, ahead):
-            rows = [(one.input_ids, one.segment_ids) for one in some]
-            by_length = sorted(
-                range(len(rows)), key=lambda row: -len(rows[row][0])
-            )
-            found = {}
-            for batch in loading.batched(by_length, self.batch_size):
-                out = self._run([rows[row] for row in batch])
-                for row, start, end in zip(batch, *out):
-                    count = len(rows[row][0])
-                    found[row] = Logits(start[:count], end[:count])
-            yield from (found[row] for row in range(len(rows)))
+
+        def placed():
+            for group in group_by_length(
+                enumerate(windows),
+                self.batch_size,
+                lambda numbered: len(numbered[1].input_ids),
+                batches_ahead=BATCHES_AHEAD,
+            ):
+                rows = [(one.input_ids, one.segment_ids) for _, one in group]
+                for (place, one), *both in zip(group, *self._run(rows)):
+                    count = len(one.input_ids)
+                    yield place, Logits(*(logits[:count] for logits in both))
+
+        return in_order(placed())
 
     def _run(self, rows):
         # The longest comes first.
-        length = -(-len(rows[0][0]) // LENGTH_STEP) * LENGTH_STEP
-        length = min(length, self._maker.max_seq_length)
+        length = padded_length(len(rows[0][0]), self._maker.max_seq_length)
         out = self._forward(loading.encoder_inputs(rows, length))
         return out["start_logits"], out["end_logits"]
 

@@ -53,6 +53,7 @@ from bert_tf import (
     feature_files,
     features,
     files,
+    grouping,
     loading,
     models,
     serving,
@@ -194,9 +195,10 @@ def main(flags):
         longest_token=max(map(len, tokenizer.vocab)),
         float16=flags.float16,
     )
-    batches = feature_extraction.group_by_length(
+    batches = grouping.group_by_length(
         read_examples(flags, tokenizer, ranges),
         flags.batch_size,
+        lambda example: len(example.tokens),
         lambda example: (
             math.prod(shape)
             * (len(example.tokens) if over_tokens is None else 1)
@@ -208,13 +210,13 @@ def main(flags):
     )
     placed = extract(model, padded, tokenizer, strategy, fixed_size is not None)
     if has_windows:
-        windows = feature_extraction.in_order(
+        windows = grouping.in_order(
             (place, feature_extraction.pool_window(one, over_tokens))
             for place, one in placed
         )
         vectors = feature_extraction.join_windows(windows, over_tokens)
     else:
-        vectors = feature_extraction.in_order(placed)
+        vectors = grouping.in_order(placed)
     files.remove_left_overs(flags.output_file)
     open_file = feature_files.FORMATS[flags.output_format]
     num_lines = num_tokens = 0

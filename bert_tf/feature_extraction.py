@@ -1,9 +1,9 @@
 """From lines of text to batches of ids, and from vectors to lines of JSON.
 
 Comes in: lines; later the vectors that the model made of them, as NumPy arrays.
-Goes out: batches of texts of about one length; vectors in the order of their
-lines; JSON as the original wrote it. The model and TensorFlow stay outside, in
-`extract_features.py`; binary files in `feature_files.py`.
+Goes out: padded batches; lines of pooled vectors; JSON as the original wrote
+it. The model and TensorFlow stay outside, in `extract_features.py`; binary
+files in `feature_files.py`; which rows are a batch, in `grouping.py`.
 
 A line is one `Example`, or several if it is read in windows: `read_examples`
 numbers them all, and `join_windows` makes one `Vectors` of each line again.
@@ -12,28 +12,18 @@ numbers them all, and `join_windows` makes one `Vectors` of each line again.
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from bert_tf.classification import Tokenizer
 from bert_tf.errors import InputError
 from bert_tf.features import PADDING_ID, pack_windows, pad_to_length
-
-T = TypeVar("T")
+from bert_tf.grouping import padded_length
 
 # The first part takes all it can: of several separators the last one counts.
 PAIR = re.compile(r"(.*) \|\|\| (.*)")
-
-# Batches are padded to a multiple of this. Fewer shapes are quicker, and the
-# library below TensorFlow remembers something for every shape it has seen.
-LENGTH_STEP = 16
-
-# How far ahead lines are read to find some of one length: so many batches, or
-# so many numbers to hold until their turn to be written comes.
-BATCHES_AHEAD = 64
-NUMBERS_AHEAD = 1 << 24
 
 PADDING_LINE = -1
 """Line of what only fills up a batch."""
@@ -261,45 +251,6 @@ def describe_example(example: Example) -> str:
 # --------------------------------------------------------------------- batches
 
 
-def group_by_length(
-    examples: Iterable[Example],
-    batch_size: int,
-    count_numbers: Callable[[Example], int],
-) -> Iterator[list[Example]]:
-    """Batches of examples of about one length.
-
-    Reads some batches ahead and sorts those: no further, so that neither the
-    text nor its vectors are ever held in memory as a whole.
-
-    Args:
-        examples: in the order of their lines.
-        batch_size: of all batches but the last one.
-        count_numbers: how many numbers an example becomes. They have to be
-            held until those of the lines before are written.
-    """
-    window: list[Example] = []
-    numbers = 0
-    for example in examples:
-        window.append(example)
-        numbers += count_numbers(example)
-        is_full = len(window) == BATCHES_AHEAD * batch_size
-        if not is_full and numbers < NUMBERS_AHEAD:
-            continue
-        if len(window) % batch_size == 0:
-            yield from _sorted_batches(window, batch_size)
-            window, numbers = [], 0
-    yield from _sorted_batches(window, batch_size)
-
-
-def _sorted_batches(
-    window: list[Example], batch_size: int
-) -> Iterator[list[Example]]:
-    # The longest first: if memory is short, that shows at once.
-    window = sorted(window, key=lambda example: -len(example.tokens))
-    for start in range(0, len(window), batch_size):
-        yield window[start : start + batch_size]
-
-
 def pad_batch(
     batch: Sequence[Example],
     max_seq_length: int,
@@ -317,7 +268,7 @@ def pad_batch(
             and S is `max_seq_length`.
     """
     longest = max(len(example.tokens) for example in batch)
-    length = min(-(-longest // LENGTH_STEP) * LENGTH_STEP, max_seq_length)
+    length = padded_length(longest, max_seq_length)
     rows = len(batch)
     if fixed_size is not None:
         rows, length = fixed_size, max_seq_length
@@ -343,17 +294,6 @@ def pad_batch(
     for name, values in numbers.items():
         arrays[name] = np.array(pad_to_length(values, rows), np.int32)
     return arrays
-
-
-def in_order(placed: Iterable[tuple[int, T]]) -> Iterator[T]:
-    """What comes with its place, from 0, by place; what is too early waits."""
-    waiting: dict[int, T] = {}
-    due = 0
-    for place, one in placed:
-        waiting[place] = one
-        while due in waiting:
-            yield waiting.pop(due)
-            due += 1
 
 
 # --------------------------------------------------------------------- windows

@@ -94,6 +94,13 @@ def _is_best(logits, labels):
     return ops.cast(best == ops.cast(labels, best.dtype), "float32")
 
 
+def result_names(next_sentence=True):
+    """Names of what `evaluate` returns."""
+    of_words = ["loss", "masked_lm_accuracy", "masked_lm_loss"]
+    of_pairs = ["next_sentence_accuracy", "next_sentence_loss"]
+    return of_words + of_pairs if next_sentence else of_words
+
+
 def evaluate(batches, next_sentence=True):
     """The original's results: means over predictions, and over batches.
 

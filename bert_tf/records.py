@@ -19,6 +19,7 @@ import tensorflow as tf
 from absl import logging
 from google.protobuf.message import DecodeError
 
+from bert_tf import grouping
 from bert_tf.errors import InputError
 from bert_tf.features import InputFeatures
 from bert_tf.files import is_running
@@ -358,6 +359,7 @@ def training_batches(
     start_step: int = 0,
     vocab_size: int | None = None,
     files_at_once: int = 1,
+    bucket_by_length: bool = False,
 ) -> tf.data.Dataset:
     """Batches without end: repeat, then shuffle, remainder dropped.
 
@@ -375,6 +377,9 @@ def training_batches(
         vocab_size: if given, a token id that is not below it is an error.
         files_at_once: with 1, files are read one after the other as given; with
             more, so many in turns, in an order drawn anew for each epoch.
+        bucket_by_length: batches of examples of about one length, padded to
+            what they need. So many batches as `grouping.BATCHES_AHEAD` are
+            read, sorted by length, and used in an order of their own.
 
     Returns:
         A dataset of {name: int32 or float32 [B, ...]}.
@@ -392,6 +397,10 @@ def training_batches(
     records = records.shuffle(
         SHUFFLE_BUFFER, seed=seed, reshuffle_each_iteration=False
     )
+    if bucket_by_length:
+        return _bucketed(
+            records, schema, batch_size, seed, start_step, vocab_size
+        )
     records = records.skip(start_step * batch_size)
     records = records.batch(batch_size, drop_remainder=True)
     return _parsed(records, schema, vocab_size)
@@ -404,6 +413,7 @@ def evaluation_batches(
     vocab_size: int | None = None,
     drop_remainder: bool = False,
     num_batches: int | None = None,
+    group_by_length: bool = False,
 ) -> tf.data.Dataset:
     """All records once and in order; the last batch may be smaller.
 
@@ -416,17 +426,103 @@ def evaluation_batches(
             should be filled up to a multiple then.
         num_batches: if given, exactly so many full batches, from the first
             record again when all are used up.
+        group_by_length: batches of records of about one length, padded to what
+            they need, as `grouping` has it. Each record then has a number,
+            `grouping.PLACE`, by which they can be put in order again.
 
     Returns:
         A dataset of {name: int32 or float32 [B, ...]}.
     """
     records = tf.data.TFRecordDataset(list(files))
+    if group_by_length:
+        return _grouped(records, schema, batch_size, vocab_size)
     if num_batches is None:
         batches = records.batch(batch_size, drop_remainder=drop_remainder)
     else:
         batches = records.repeat().batch(batch_size, drop_remainder=True)
         batches = batches.take(num_batches)
     return _parsed(batches, schema, vocab_size)
+
+
+def _grouped(
+    records: tf.data.Dataset,
+    schema: Schema,
+    batch_size: int,
+    vocab_size: int | None,
+) -> tf.data.Dataset:
+    """All records, some batches at a time, the longest of those first."""
+
+    def sort(places: tf.Tensor, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+        features = parse_batch(serialized, schema, vocab_size)
+        return _by_length({**features, grouping.PLACE: places})
+
+    windows = records.enumerate().batch(grouping.BATCHES_AHEAD * batch_size)
+    batches = (
+        windows.map(sort)
+        .prefetch(1)
+        .flat_map(
+            lambda features: tf.data.Dataset.from_tensor_slices(features).batch(
+                batch_size
+            )
+        )
+    )
+    trimmed = batches.map(lambda features: _trimmed(features, schema))
+    return _for_devices(trimmed)
+
+
+def _bucketed(
+    records: tf.data.Dataset,
+    schema: Schema,
+    batch_size: int,
+    seed: int,
+    start_step: int,
+    vocab_size: int | None,
+) -> tf.data.Dataset:
+    """Batches for training, without end, from endless records."""
+    ahead = grouping.BATCHES_AHEAD
+    first, used = divmod(start_step, ahead)
+    windows = records.skip(first * ahead * batch_size)
+    windows = windows.batch(ahead * batch_size, drop_remainder=True)
+
+    def sort(number: tf.Tensor, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+        features = _by_length(parse_batch(serialized, schema, vocab_size))
+        draws = tf.random.stateless_uniform((ahead,), tf.stack([seed, number]))
+        order = tf.argsort(draws)
+        return {
+            name: tf.gather(
+                tf.reshape(x, (ahead, batch_size, *x.shape[1:])), order
+            )
+            for name, x in features.items()
+        }
+
+    windows = windows.enumerate(first).map(sort).prefetch(1)
+    batches = windows.flat_map(tf.data.Dataset.from_tensor_slices).skip(used)
+    return _for_devices(batches.map(lambda x: _trimmed(x, schema)))
+
+
+def _by_length(features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Rows of a window, the longest first."""
+    lengths = tf.reduce_sum(features["input_mask"], axis=1)
+    order = tf.argsort(-lengths, stable=True)
+    return {name: tf.gather(x, order) for name, x in features.items()}
+
+
+def _trimmed(
+    features: dict[str, tf.Tensor], schema: Schema
+) -> dict[str, tf.Tensor]:
+    """A batch without the columns that are padding in all of its rows."""
+    of_tokens = schema["input_mask"]
+    longest = tf.reduce_max(tf.reduce_sum(features["input_mask"], axis=1))
+    step = grouping.LENGTH_STEP
+    # Of what only fills up a batch, a step is kept.
+    steps = tf.maximum((longest + step - 1) // step, 1)
+    length = tf.minimum(steps * step, of_tokens.length)
+    return {
+        name: x[:, :length]
+        if name in schema and schema[name].length_flag == of_tokens.length_flag
+        else x
+        for name, x in features.items()
+    }
 
 
 def _parsed(
@@ -437,13 +533,17 @@ def _parsed(
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )
+    return _for_devices(parsed)
+
+
+def _for_devices(batches: tf.data.Dataset) -> tf.data.Dataset:
     options = tf.data.Options()
     # Several workers each read everything and take their share of each batch:
     # shares by file would be other batches for each number of workers.
     options.experimental_distribute.auto_shard_policy = (
         tf.data.experimental.AutoShardPolicy.DATA
     )
-    return parsed.prefetch(tf.data.AUTOTUNE).with_options(options)
+    return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
 
 
 def parse_batch(

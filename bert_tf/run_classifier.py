@@ -34,6 +34,7 @@ from bert_tf import (
     devices,
     features,
     files,
+    grouping,
     heads,
     metrics,
     model_folders,
@@ -47,6 +48,9 @@ from bert_tf import (
 from bert_tf.errors import InputError
 from bert_tf.modeling import BertConfig
 from bert_tf.progress import counted
+
+# What the original writes into eval_results.txt, but for the step.
+RESULTS = ("eval_accuracy", "eval_loss", "loss")
 
 COLUMNS = ("text_a_col", "text_b_col", "label_col", "header")
 
@@ -165,7 +169,7 @@ def main(flags):
         train_examples = task.get_train_examples(flags.data_dir)
         if flags.doc_stride is None:
             command_line.count_steps(flags, len(train_examples))
-    if flags.do_eval:
+    if flags.do_eval or (flags.do_train and flags.eval_every_steps):
         dev_examples = task.get_dev_examples(flags.data_dir)
     if flags.do_predict:
         test_examples = task.get_test_examples(flags.data_dir)
@@ -182,7 +186,7 @@ def main(flags):
         flags.output_dir, flags.init_checkpoint
     )
     if flags.do_export and not flags.do_train:
-        serving.checkpoint_of_run(flags.output_dir, start)
+        serving.checkpoint_of_run(flags, start)
     model = training_flags.build_model(
         flags,
         lambda: models.classifier(
@@ -202,14 +206,15 @@ def main(flags):
     work = Classification(flags, config, labels, tokenizer, model, strategy)
     step = start.step
     if flags.do_train:
-        step = work.train(train_examples, start, seed)
+        step = work.train(train_examples, start, seed, dev_examples)
+    step = training_flags.use_best(flags, model, step)
     if flags.do_eval:
         work.evaluate(dev_examples, step)
     if flags.do_predict:
         work.predict(test_examples)
     if flags.do_export:
         source = serving.Source(
-            serving.checkpoint_of_run(flags.output_dir, start),
+            serving.checkpoint_of_run(flags, start),
             flags.vocab_file,
             flags.bert_config_file,
             flags.do_lower_case,
@@ -277,8 +282,14 @@ def check_flags(flags):
         command_line.require_between(flags, name, 0, high)
     if flags.seed is not None:
         command_line.require_between(flags, "seed", 0, 2**32 - 1)
-    training_flags.check(flags, config)
+    training_flags.check(flags, config, result_names(flags.task_name))
     return config
+
+
+def result_names(task_name):
+    """What `--keep_best` may name: lines of eval_results.txt."""
+    more = classification.task_metrics(task_name, [0], [0], 2)
+    return [*RESULTS, *more]
 
 
 def find_labels(task, flags):
@@ -311,11 +322,14 @@ class Classification:
         self.model = model
         self.strategy = strategy
         self.schema = records.classifier_schema(flags.max_seq_length)
+        self._predictor = training.Predictor(model, strategy)
+        self._written = {}
 
-    def train(self, examples, start, seed):
+    def train(self, examples, start, seed, dev_examples=None):
         """Trains from a `StartingPoint` to the last step, and returns it.
 
-        The seed decides the order of the examples.
+        The seed decides the order of the examples. Dev examples are for
+        evaluation on the way.
         """
         flags, size = self.flags, self.flags.train_batch_size
         file, num_windows = self._write_records("train.tf_record", examples)
@@ -330,7 +344,12 @@ class Classification:
                 (totals or {}).get("examples"),
             )[0],
             lambda step: records.training_batches(
-                [file], self.schema, size, seed, step
+                [file],
+                self.schema,
+                size,
+                seed,
+                step,
+                bucket_by_length=flags.bucket_by_length,
             ),
             start,
             training_flags.settings(
@@ -340,10 +359,21 @@ class Classification:
                 int(num_steps * flags.warmup_proportion),
             ),
             self.strategy,
+            evaluation=training_flags.evaluation(
+                flags, lambda: self.results(dev_examples)
+            ),
         )
 
     def evaluate(self, examples, step):
         """Writes eval.tf_record and eval_results.txt."""
+        results = self.results(examples)
+        original = {name: results.pop(name) for name in RESULTS}
+        training.write_eval_results(
+            self.flags.output_dir, {**original, "global_step": step}, results
+        )
+
+    def results(self, examples):
+        """How good the model is: `RESULTS`, and the task's own metrics."""
         size = self.flags.eval_batch_size
         outputs = self._run("eval.tf_record", examples, size, "Evaluating")
         results = classification.evaluate(
@@ -353,9 +383,7 @@ class Classification:
         more = classification.task_metrics(
             self.flags.task_name, labels, predictions, len(self.labels)
         )
-        training.write_eval_results(
-            self.flags.output_dir, {**results, "global_step": step}, more
-        )
+        return {**results, **more}
 
     def predict(self, examples):
         """Writes predict.tf_record and test_results.tsv."""
@@ -385,21 +413,28 @@ class Classification:
     def _run(self, name, examples, batch_size, label):
         """Pairs of features and outputs of every batch."""
         flags = self.flags
-        file, num_windows = self._write_records(
-            name,
-            examples,
-            # A TPU needs batches of one size.
-            multiple_of=batch_size if flags.use_tpu else 1,
-        )
+        if name not in self._written:
+            self._written[name] = self._write_records(
+                name,
+                examples,
+                # A TPU needs batches of one size.
+                multiple_of=batch_size if flags.use_tpu else 1,
+            )
+        file, num_windows = self._written[name]
         self._log(f"Running {label.lower()}", num_windows, batch_size)
         dataset = records.evaluation_batches(
             [file],
             self.schema,
             batch_size,
             drop_remainder=flags.use_tpu,
+            # A TPU also needs them of one length.
+            group_by_length=not flags.use_tpu,
         )
-        batches = training.predict(self.model, dataset, self.strategy)
-        batches = counted(batches, sum(num_windows), label, batch_size)
+        batches = counted(
+            self._predictor(dataset), sum(num_windows), label, batch_size
+        )
+        if not flags.use_tpu:
+            batches = self._in_order(batches, batch_size)
         if flags.doc_stride is None:
             return batches
         pooled = classification.pool_windows(
@@ -409,6 +444,13 @@ class Classification:
             batch_size,
         )
         return ((batch, {"logits": logits}) for batch, logits in pooled)
+
+    def _in_order(self, batches, batch_size):
+        """Batches of the records in order, as the original computed them."""
+        names = ("label_ids", "is_real_example", "logits")
+        rows = grouping.rows_in_order(batches, names)
+        for batch in grouping.batched_rows(rows, batch_size):
+            yield batch, {"logits": batch.pop("logits")}
 
     def _write_records(self, name, examples, multiple_of=1):
         """Writes all windows; returns the path, and how many each example has.

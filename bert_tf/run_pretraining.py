@@ -148,7 +148,7 @@ def main(flags):
     )
     tell_about_start(flags, start)
     if flags.do_export and not flags.do_train:
-        serving.checkpoint_of_run(flags.output_dir, start)
+        serving.checkpoint_of_run(flags, start)
     model = training_flags.build_model(
         flags,
         lambda: models.pretraining(
@@ -168,11 +168,12 @@ def main(flags):
     step = start.step
     if flags.do_train:
         step = work.train(start, seed, masker)
+    step = training_flags.use_best(flags, model, step)
     if flags.do_eval:
         work.evaluate(step)
     if flags.do_export:
         source = serving.Source(
-            serving.checkpoint_of_run(flags.output_dir, start),
+            serving.checkpoint_of_run(flags, start),
             flags.vocab_file,
             flags.bert_config_file,
             flags.do_lower_case,
@@ -214,7 +215,9 @@ def check_flags(flags):
     command_line.require_between(flags, "masked_lm_prob", 0, 1)
     if flags.seed is not None:
         command_line.require_between(flags, "seed", 0, 2**32 - 1)
-    training_flags.check(flags, config)
+    training_flags.check(
+        flags, config, pretraining.result_names(flags.next_sentence)
+    )
     if flags.max_seq_length > config.max_position_embeddings:
         raise InputError(
             f"Cannot use sequence length {flags.max_seq_length} because the "
@@ -349,6 +352,9 @@ class Pretraining:
         self.schema = schema
         self.model = model
         self.strategy = strategy
+        self._predictor = training.Predictor(
+            model, strategy, pretraining.per_prediction
+        )
 
     def train(self, start, seed, masker=None):
         """Trains from a `StartingPoint` to the last step, and returns it.
@@ -369,6 +375,7 @@ class Pretraining:
                 step,
                 self.config.vocab_size,
                 FILES_AT_ONCE,
+                flags.bucket_by_length,
             )
             return masker.remask(found, seed, step) if masker else found
 
@@ -388,10 +395,17 @@ class Pretraining:
                 ),
                 self.strategy,
                 pretraining.count,
+                training_flags.evaluation(flags, self.results),
             )
 
     def evaluate(self, step):
-        """Writes eval_results.txt.
+        """Writes eval_results.txt."""
+        training.write_eval_results(
+            self.flags.output_dir, {**self.results(), "global_step": step}
+        )
+
+    def results(self):
+        """How good the model is.
 
         As in the original, exactly --max_eval_steps batches count; files with
         fewer are gone over again.
@@ -409,17 +423,12 @@ class Pretraining:
             self.config.vocab_size,
             num_batches=num_batches,
         )
-        batches = training.predict(
-            self.model, dataset, self.strategy, pretraining.per_prediction
-        )
+        batches = self._predictor(dataset)
         with self._naming_bad_records():
-            results = pretraining.evaluate(
+            return pretraining.evaluate(
                 counted(batches, num_batches * size, "Evaluating", size),
                 self.flags.next_sentence,
             )
-        training.write_eval_results(
-            self.flags.output_dir, {**results, "global_step": step}
-        )
 
     def _naming_bad_records(self):
         return records.naming_bad_records(

@@ -27,6 +27,7 @@ from bert_tf import (
     command_line,
     devices,
     files,
+    grouping,
     heads,
     model_folders,
     models,
@@ -129,6 +130,15 @@ def define_flags(values):
         "words, where the tokenizer changes text: accents, Hangul, special "
         "spaces.",
     )
+    boolean(
+        "skip_padding",
+        False,
+        "Predict windows of about one length together, padded to what they "
+        "need: quicker by the padding that is saved. In the original padding "
+        "takes places among the --n_best_size starts and ends; without it "
+        "nbest_predictions.json may have more answers, and other "
+        "probabilities.",
+    )
     flags.DEFINE_enum(
         "on_bad_answer",
         squad.SKIP,
@@ -166,11 +176,20 @@ def main(flags):
             exact_answers=flags.exact_answers,
         )
         command_line.count_steps(flags, len(train_examples))
-    if flags.do_predict:
+    evaluates = flags.do_train and flags.eval_every_steps
+    if flags.do_predict or evaluates:
         predict_examples = squad.read_squad_examples(
             flags.predict_file, is_training=False
         )
         threshold = find_threshold(flags, predict_examples)
+    lacking = evaluates and why_no_metrics(
+        predict_examples, flags.version_2_with_negative
+    )
+    if lacking:
+        raise InputError(
+            "`--eval_every_steps` needs right answers in --predict_file. In "
+            f"{flags.predict_file} {lacking}."
+        )
     if flags.do_export and not (flags.do_predict and threshold is None):
         # It is there already, or is never going to be.
         threshold_to_export(flags)
@@ -184,7 +203,7 @@ def main(flags):
         flags.output_dir, flags.init_checkpoint
     )
     if flags.do_export and not flags.do_train:
-        serving.checkpoint_of_run(flags.output_dir, start)
+        serving.checkpoint_of_run(flags, start)
     model = training_flags.build_model(
         flags,
         lambda: models.span(config, use_one_hot_embeddings=flags.use_tpu),
@@ -199,7 +218,10 @@ def main(flags):
     work = QuestionAnswering(flags, config, tokenizer, model, strategy)
     step = start.step
     if flags.do_train:
-        step = work.train(train_examples, start, seed)
+        step = work.train(
+            train_examples, start, seed, predict_examples, threshold
+        )
+    step = training_flags.use_best(flags, model, step)
     if flags.do_predict:
         work.predict(predict_examples, threshold, step)
     if flags.do_export:
@@ -219,6 +241,7 @@ def check_flags(flags):
     for action, name in (
         ("do_train", "train_file"),
         ("do_predict", "predict_file"),
+        ("eval_every_steps", "predict_file"),
     ):
         if flags[action].value and not flags[name].value:
             raise InputError(
@@ -259,7 +282,14 @@ def check_flags(flags):
         command_line.require_between(flags, name, 0, high)
     if flags.seed is not None:
         command_line.require_between(flags, "seed", 0, 2**32 - 1)
-    training_flags.check(flags, config)
+    training_flags.check(
+        flags, config, result_names(flags.version_2_with_negative)
+    )
+    if flags.skip_padding and flags.use_tpu:
+        raise InputError(
+            "`--skip_padding` makes batches of many lengths, and a TPU needs "
+            "them of one. Received: --skip_padding --use_tpu"
+        )
     threshold = flags.null_score_diff_threshold
     if threshold == AUTO and not flags.version_2_with_negative:
         raise InputError(
@@ -273,6 +303,13 @@ def check_flags(flags):
             f"Received: --null_score_diff_threshold={threshold}"
         )
     return config
+
+
+def result_names(version_2_with_negative):
+    """What `--keep_best` may name: results that every file has."""
+    if version_2_with_negative:
+        return ["exact", "f1", "best_exact", "best_f1"]
+    return ["exact_match", "f1"]
 
 
 # ---------------------------------------------------------------- the threshold
@@ -356,7 +393,7 @@ def threshold_to_export(flags):
 def export(flags, start, export_dir):
     """Writes a SavedModel of the checkpoint that the run has made or used."""
     source = serving.Source(
-        serving.checkpoint_of_run(flags.output_dir, start),
+        serving.checkpoint_of_run(flags, start),
         flags.vocab_file,
         flags.bert_config_file,
         flags.do_lower_case,
@@ -388,11 +425,16 @@ class QuestionAnswering:
         self.tokenizer = tokenizer
         self.model = model
         self.strategy = strategy
+        self._predictor = training.Predictor(model, strategy)
+        self._written = None
 
-    def train(self, examples, start, seed):
+    def train(
+        self, examples, start, seed, predict_examples=None, threshold=None
+    ):
         """Trains from a `StartingPoint` to the last step, and returns it.
 
-        The seed decides the order of the windows.
+        The seed decides the order of the windows. Examples to predict, and a
+        threshold as `predict` takes it, are for evaluation on the way.
         """
         flags, size = self.flags, self.flags.train_batch_size
         num_steps = command_line.count_steps(flags, len(examples))
@@ -418,7 +460,12 @@ class QuestionAnswering:
                 (totals or {}).get("examples"),
             ),
             lambda step: records.training_batches(
-                [file], schema, size, seed, step
+                [file],
+                schema,
+                size,
+                seed,
+                step,
+                bucket_by_length=flags.bucket_by_length,
             ),
             start,
             training_flags.settings(
@@ -428,7 +475,34 @@ class QuestionAnswering:
                 int(num_steps * flags.warmup_proportion),
             ),
             self.strategy,
+            evaluation=training_flags.evaluation(
+                flags, lambda: self.results(predict_examples, threshold)
+            ),
         )
+
+    def results(self, examples, threshold):
+        """How good predictions are; writes none.
+
+        Args:
+            examples: the questions.
+            threshold: of null odds; None for what is best by right answers.
+        """
+        answers = {example.qas_id: example.answers for example in examples}
+        predictions = [
+            one._replace(nbest=[]) for one in self._predictions(examples)
+        ]
+        texts = {one.qas_id: one.text for one in predictions}
+        odds = {one.qas_id: one.null_odds for one in predictions}
+        if not self.flags.version_2_with_negative:
+            return squad_metrics.evaluate_v1(answers, texts)
+        if threshold is None:
+            chosen = squad_metrics.choose_threshold(answers, texts, odds)
+            threshold = chosen.threshold
+        final = {one.qas_id: one.answer(threshold) for one in predictions}
+        return {
+            **squad_metrics.evaluate_v2(answers, final),
+            **squad_metrics.evaluate_thresholds(answers, texts, odds),
+        }
 
     def predict(self, examples, threshold, step):
         """Writes eval.tf_record, predictions, and how good they are.
@@ -505,27 +579,37 @@ class QuestionAnswering:
         flags, size = self.flags, self.flags.predict_batch_size
         schema = records.squad_evaluation_schema(flags.max_seq_length)
         maker = self._window_maker(documents_kept=1)
-        file, num_windows = self._write_records(
-            "eval.tf_record",
-            maker,
-            examples,
-            schema,
-            # A TPU needs batches of one size.
-            multiple_of=size if flags.use_tpu else 1,
-        )
+        if self._written is None:
+            self._written = self._write_records(
+                "eval.tf_record",
+                maker,
+                examples,
+                schema,
+                # A TPU needs batches of one size.
+                multiple_of=size if flags.use_tpu else 1,
+            )
+        file, num_windows = self._written
         self._log("Running predictions", len(examples), num_windows, size)
         dataset = records.evaluation_batches(
-            [file], schema, size, drop_remainder=flags.use_tpu
+            [file],
+            schema,
+            size,
+            drop_remainder=flags.use_tpu,
+            group_by_length=flags.skip_padding,
         )
-        batches = training.predict(self.model, dataset, self.strategy)
+        batches = self._predictor(dataset)
         batches = counted(batches, num_windows, "Predicting", size)
         rows = (
-            (unique_id, squad_answers.Logits(start, end))
-            for batch, out in batches
-            for unique_id, start, end in zip(
-                batch["unique_ids"].tolist(),
-                out["start_logits"],
-                out["end_logits"],
+            self._logits_without_padding(batches)
+            if flags.skip_padding
+            else (
+                (unique_id, squad_answers.Logits(start, end))
+                for batch, out in batches
+                for unique_id, start, end in zip(
+                    batch["unique_ids"].tolist(),
+                    out["start_logits"],
+                    out["end_logits"],
+                )
             )
         )
         settings = squad_answers.AnswerSettings(
@@ -544,6 +628,14 @@ class QuestionAnswering:
                 settings,
                 self.tokenizer.basic_tokenizer,
             )
+
+    def _logits_without_padding(self, batches):
+        """Pairs of unique id and `Logits` of a window's tokens, in order."""
+        names = ("unique_ids", "input_mask", "start_logits", "end_logits")
+        for row in grouping.rows_in_order(batches, names):
+            count = int(row["input_mask"].sum())
+            both = (row[name][:count] for name in names[2:])
+            yield int(row["unique_ids"]), squad_answers.Logits(*both)
 
     def _window_maker(self, documents_kept):
         flags = self.flags

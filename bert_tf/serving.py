@@ -76,6 +76,7 @@ from bert_tf import (
     saved_models,
     signatures,
     squad,
+    training,
     warmup_requests,
 )
 from bert_tf.classification import LABELS_FILE
@@ -528,16 +529,22 @@ def find_export_dir(flags, folder):
     return path
 
 
-def checkpoint_of_run(output_dir, start):
-    """What a run has just written, or else what it has started from.
+def checkpoint_of_run(flags, start):
+    """What a run has written, or else what it has started from.
+
+    With --keep_best that is the best, as for its other results.
 
     Raises:
         InputError: all weights are random.
     """
-    prefix = checkpoints.latest(output_dir) or start.prefix
+    prefix = None
+    if flags.keep_best is not None:
+        best = os.path.join(flags.output_dir, training.BEST_FOLDER)
+        prefix = checkpoints.latest(best)
+    prefix = prefix or checkpoints.latest(flags.output_dir) or start.prefix
     if prefix is None:
         raise InputError(
             "`--do_export` needs a checkpoint: give --init_checkpoint, or "
-            f"--do_train. {output_dir} has none."
+            f"--do_train. {flags.output_dir} has none."
         )
     return prefix

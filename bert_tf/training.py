@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable, Mapping
 
 import keras
 import numpy as np
@@ -21,7 +22,10 @@ import tensorflow as tf
 from absl import logging
 
 from bert_tf import checkpoints, files, training_step
+from bert_tf.classification import LABELS_FILE
 from bert_tf.errors import InputError, Interrupted
+from bert_tf.evaluations import EVALUATIONS_FILE, Evaluations
+from bert_tf.model_folders import CONFIG, VOCAB
 from bert_tf.modeling import create_initializer, weights_to_come
 from bert_tf.optimization import (
     OptimizerSettings,
@@ -29,6 +33,8 @@ from bert_tf.optimization import (
     create_optimizer,
 )
 from bert_tf.progress import format_seconds, show_line
+
+BEST_FOLDER = "best"
 
 # A call of the compiled loop runs about this long, so that progress is seen and
 # signals are heard, unless one step alone takes longer.
@@ -72,6 +78,26 @@ class TrainingSettings:
         default_factory=OptimizerSettings
     )
     gradient_accumulation_steps: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationSettings:
+    """Evaluation while a training goes on.
+
+    Attributes:
+        evaluate: function of no arguments that returns results of the model as
+            it is, {name: float}.
+        every_steps: it is called every so many steps, and at the end.
+        metric: the result whose best checkpoint is kept in the folder `best` of
+            the output; None for none.
+        patience: training ends after so many evaluations in a row without a
+            new best one; None for never. Needs a metric.
+    """
+
+    evaluate: Callable[[], Mapping[str, float]]
+    every_steps: int
+    metric: str | None = None
+    patience: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,6 +183,7 @@ def train(
     settings,
     strategy=None,
     count=training_step.count_examples,
+    evaluation=None,
 ):
     """Trains to `settings.num_train_steps`, from wherever `start` is.
 
@@ -181,6 +208,8 @@ def train(
         strategy: the one that the model was built under.
         count: function of features that returns a dictionary of float32
             scalars, which add up over the parts of a batch.
+        evaluation: `EvaluationSettings`, or None for none. A checkpoint is
+            written before each evaluation.
 
     Returns:
         The step reached.
@@ -189,12 +218,19 @@ def train(
         InputError: a loss, a gradient or a weight is not finite.
         Interrupted: a signal came; a checkpoint has been written.
     """
+    milestones = _Milestones(model, start, settings, evaluation)
     if start.step >= settings.num_train_steps:
         logging.info(
             "Nothing to train: step %d of %d is already reached.",
             start.step,
             settings.num_train_steps,
         )
+        # A run that was killed while it evaluated its last step.
+        if evaluation and evaluation.metric and milestones.lacks(start.step):
+            milestones.pass_by(start.step)
+        return start.step
+    if milestones.is_over():
+        logging.info("Nothing to train: %s.", milestones.summary())
         return start.step
     strategy = strategy or tf.distribute.get_strategy()
     with strategy.scope():
@@ -244,8 +280,10 @@ def train(
     with _caught_signals() as caught, progress:
         if not start.resumed:
             save()
-        while step < settings.num_train_steps:
-            last = _next_stop(step, settings)
+        elif milestones.lacks(step):
+            milestones.pass_by(step)
+        while step < settings.num_train_steps and not milestones.is_over():
+            last = milestones.next_stop(step)
             num_steps = min(steps_per_call, last - step)
             began = time.perf_counter()
             rows, batch = run_steps(batches, tf.constant(num_steps))
@@ -267,9 +305,15 @@ def train(
                     "from there.",
                     caught[0],
                 )
+            if milestones.lacks(step):
+                progress.clear()
+                milestones.pass_by(step)
+                progress.restart(step)
             steps_per_call = _steps_for_next_call(
                 seconds / num_steps, steps_per_call, settings.steps_per_call
             )
+    if milestones.is_over():
+        logging.info("Stopped at step %d: %s.", step, milestones.summary())
     if loss_scale is not None:
         skipped = int(loss_scale.skipped_steps)
         logging.info("%d of %d steps were skipped.", skipped, step)
@@ -308,9 +352,90 @@ def _set_dropout_step(model, draws):
             variable.assign(np.array([seed, draws], dtype=variable.dtype))
 
 
-def _next_stop(step, settings):
-    every = settings.save_checkpoints_steps
-    return min((step // every + 1) * every, settings.num_train_steps)
+class _Milestones:
+    """Steps where a checkpoint is saved or the model evaluated."""
+
+    def __init__(self, model, start, settings, evaluation):
+        self.model = model
+        self.settings = settings
+        self.evaluation = evaluation
+        self.done = set()
+        self.evaluations = None
+        if evaluation is not None and evaluation.metric is not None:
+            self.evaluations = Evaluations(
+                os.path.join(settings.output_dir, EVALUATIONS_FILE),
+                evaluation.metric,
+                evaluation.patience,
+                start.step,
+            )
+
+    def next_stop(self, step):
+        """The next step at which something is to be done."""
+        intervals = [self.settings.save_checkpoints_steps]
+        if self.evaluation is not None:
+            intervals.append(self.evaluation.every_steps)
+        stops = [(step // every + 1) * every for every in intervals]
+        return min([*stops, self.settings.num_train_steps])
+
+    def lacks(self, step):
+        """Whether the model is still to be evaluated at this step."""
+        if self.evaluation is None or not step or step in self.done:
+            return False
+        if self.evaluations is not None and self.evaluations.knows(step):
+            return False
+        is_last = step == self.settings.num_train_steps
+        return is_last or step % self.evaluation.every_steps == 0
+
+    def pass_by(self, step):
+        """Evaluates; keeps the checkpoint if it is the best so far."""
+        folder = self.settings.output_dir
+        results = dict(self.evaluation.evaluate())
+        self.done.add(step)
+        _write_eval_events(folder, step, results)
+        text = "  ".join(
+            f"{name} {value:.6g}" for name, value in results.items()
+        )
+        logging.info("Evaluated step %d: %s", step, text)
+        if self.evaluations is not None:
+            if self.evaluations.is_new_best(step, results):
+                _save_best(folder, step, checkpoints.named_weights(self.model))
+            self.evaluations.add(step, results)
+            logging.info("So far %s.", self.evaluations.summary())
+
+    def is_over(self):
+        """Whether evaluations say that it is time to stop."""
+        return self.evaluations is not None and self.evaluations.is_over()
+
+    def summary(self):
+        return self.evaluations.summary()
+
+
+def _save_best(folder, step, weights):
+    """A folder to start or predict from: weights, and what belongs to them."""
+    best = os.path.join(folder, BEST_FOLDER)
+    checkpoints.save(best, step, weights, keep=1)
+    for name in (CONFIG, VOCAB, LABELS_FILE):
+        source = os.path.join(folder, name)
+        if os.path.exists(source):
+            with open(source, encoding="utf-8") as file:
+                files.write_text(os.path.join(best, name), file.read())
+
+
+def load_best(model, output_dir):
+    """Gives a model the best weights that `train` kept in a folder.
+
+    Returns:
+        The step that they are of; None if there are none.
+    """
+    folder = os.path.join(output_dir, BEST_FOLDER)
+    prefix = checkpoints.latest(folder) if os.path.isdir(folder) else None
+    if prefix is None:
+        return None
+    weights = checkpoints.named_weights(model)
+    checkpoints.load(weights, prefix, expect=weights)
+    step = checkpoints.global_step(prefix)
+    logging.info("Using the best checkpoint, %s (step %d).", prefix, step)
+    return step
 
 
 def _steps_for_next_call(seconds_per_step, now, most):
@@ -425,7 +550,7 @@ class _Progress:
         return self
 
     def __exit__(self, *exception):
-        self._clear()
+        self.clear()
         self.writer.close()
 
     def update(self, step, scalars):
@@ -464,8 +589,13 @@ class _Progress:
         return means
 
     def note(self, text):
-        self._clear()
+        self.clear()
         logging.info("%s", text)
+
+    def restart(self, step):
+        """Forgets the time that was spent on something else than steps."""
+        self.calls.clear()
+        self.calls.append((time.perf_counter(), step))
 
     def _line(self, step, loss, steps_per_second):
         left = (self.last_step - step) / max(steps_per_second, 1e-9)
@@ -480,43 +610,69 @@ class _Progress:
         # The rate that the latest step used.
         return float(self.schedule(step - 1))
 
-    def _clear(self):
+    def clear(self):
+        """Takes the line off the terminal."""
         if self.is_terminal:
             show_line("")
 
 
-def predict(model, dataset, strategy=None, summarize=None):
-    """Runs the model over every batch.
+class Predictor:
+    """Runs a model over datasets, and compiles it once.
 
     Args:
         model: a `keras.Model` that takes a dictionary of features.
-        dataset: a finite `tf.data.Dataset` of feature dictionaries. Batches of
-            any size; a multiple of the number of replicas where there are
-            several.
         strategy: the one that the model was built under.
         summarize: function of outputs and features, part of the graph, that
             returns what is wanted of the outputs where they are large.
-
-    Yields:
-        Pairs of features and outputs, dictionaries of NumPy arrays, in order.
     """
-    strategy = strategy or tf.distribute.get_strategy()
-    names = list(model.input)
 
-    def call(features):
-        inputs = {name: features[name] for name in names}
-        outputs = model(inputs, training=False)
-        return summarize(outputs, features) if summarize else outputs
+    def __init__(self, model, strategy=None, summarize=None):
+        self.model = model
+        self.strategy = strategy or tf.distribute.get_strategy()
+        self.summarize = summarize
+        self._compiled = {}
 
-    if strategy.num_replicas_in_sync == 1:
-        # One trace for full batches and for the smaller last one.
-        signature = [dataset.element_spec]
-        forward = tf.function(call, input_signature=signature)
-    else:
-        forward = tf.function(lambda x: strategy.run(call, args=(x,)))
-    for features in strategy.experimental_distribute_dataset(dataset):
-        outputs = forward(features)
-        yield _gathered((features, outputs), strategy)
+    def __call__(self, dataset):
+        """Runs the model over every batch.
+
+        Args:
+            dataset: a finite `tf.data.Dataset` of feature dictionaries. Batches
+                of any size; a multiple of the number of replicas where there
+                are several.
+
+        Yields:
+            Pairs of features and outputs, dictionaries of NumPy arrays, in
+            order.
+        """
+        forward = self._compile(dataset.element_spec)
+        for features in self.strategy.experimental_distribute_dataset(dataset):
+            outputs = forward(features)
+            yield _gathered((features, outputs), self.strategy)
+
+    def _compile(self, spec):
+        if self.strategy.num_replicas_in_sync > 1:
+            spec = None
+        key = str(spec)
+        if key not in self._compiled:
+            self._compiled[key] = (
+                tf.function(lambda x: self.strategy.run(self._call, args=(x,)))
+                if spec is None
+                # One trace for full batches and for the smaller last one.
+                else tf.function(self._call, input_signature=[spec])
+            )
+        return self._compiled[key]
+
+    def _call(self, features):
+        inputs = {name: features[name] for name in self.model.input}
+        outputs = self.model(inputs, training=False)
+        if self.summarize is None:
+            return outputs
+        return self.summarize(outputs, features)
+
+
+def predict(model, dataset, strategy=None, summarize=None):
+    """Runs a model over one dataset: see `Predictor`."""
+    return Predictor(model, strategy, summarize)(dataset)
 
 
 def _gathered(values, strategy):
@@ -545,8 +701,12 @@ def write_eval_results(output_dir, results, more=()):
         logging.info("  %s = %s", key, text)
         lines.append(f"{key} = {text}\n")
     files.write_text(path, "".join(lines))
+    _write_eval_events(output_dir, results["global_step"], {**results, **more})
+
+
+def _write_eval_events(output_dir, step, scalars):
     writer = tf.summary.create_file_writer(os.path.join(output_dir, "eval"))
-    _write_scalars(writer, results["global_step"], {**results, **more})
+    _write_scalars(writer, step, scalars)
     writer.close()
 
 

@@ -29,7 +29,32 @@ def define(values):
         "as little memory as one part takes. --train_batch_size is still the "
         "whole batch, and weights change as after the whole batch.",
     )
+    boolean(
+        "bucket_by_length",
+        False,
+        "Train on batches of examples of about one length, padded to what they "
+        "need and not to --max_seq_length. It changes the order of examples.",
+    )
     define_precision(values)
+    integer(
+        "eval_every_steps",
+        None,
+        "Evaluate every so many steps of training, and at its end. A "
+        "checkpoint is saved before each time.",
+    )
+    string(
+        "keep_best",
+        None,
+        "With --eval_every_steps: the result, as eval_results.txt names it, "
+        "whose best checkpoint is kept in OUTPUT_DIR/best. Evaluation and "
+        "prediction at the end use that one.",
+    )
+    integer(
+        "early_stopping_patience",
+        None,
+        "With --keep_best: stop after so many evaluations in a row that were "
+        "not better than the best.",
+    )
     flags.DEFINE_enum(
         "optimizer",
         "adamw",
@@ -74,13 +99,15 @@ def define_precision(values):
     )
 
 
-def check(values, config):
+def check(values, config, results):
     """Raises `InputError` for a bad value of those, before any work.
 
     Args:
         values: parsed `FlagValues`.
         config: the model's `BertConfig`.
+        results: names of those that the script evaluates.
     """
+    _check_evaluation(values, results)
     command_line.require_positive(values, "gradient_accumulation_steps")
     parts = values.gradient_accumulation_steps
     if values.train_batch_size % parts:
@@ -88,6 +115,11 @@ def check(values, config):
             "`--gradient_accumulation_steps` must divide --train_batch_size. "
             f"Received: --gradient_accumulation_steps={parts} "
             f"--train_batch_size={values.train_batch_size}"
+        )
+    if values.bucket_by_length and values.use_tpu:
+        raise InputError(
+            "`--bucket_by_length` makes batches of many lengths, and a TPU "
+            "needs them of one. Received: --bucket_by_length --use_tpu"
         )
     command_line.require_between(values, "layerwise_lr_decay", 0, 1)
     if values.layerwise_lr_decay == 0:
@@ -105,6 +137,26 @@ def check(values, config):
     if values.freeze is not None:
         with _named("freeze"):
             models.parse_parts(values.freeze, config.num_hidden_layers)
+
+
+def _check_evaluation(values, results):
+    for name, other in (
+        ("keep_best", "eval_every_steps"),
+        ("early_stopping_patience", "keep_best"),
+    ):
+        if values[name].value is not None and values[other].value is None:
+            raise InputError(
+                f"`--{name}` needs --{other}. Received: "
+                f"--{name}={values[name].value}"
+            )
+    for name in ("eval_every_steps", "early_stopping_patience"):
+        if values[name].value is not None:
+            command_line.require_positive(values, name)
+    if values.keep_best is not None and values.keep_best not in results:
+        raise InputError(
+            f"`--keep_best` must be one of {', '.join(results)}. Received: "
+            f"--keep_best={values.keep_best}"
+        )
 
 
 @contextlib.contextmanager
@@ -163,3 +215,37 @@ def settings(values, config, num_train_steps, num_warmup_steps):
         ),
         gradient_accumulation_steps=values.gradient_accumulation_steps,
     )
+
+
+def evaluation(values, evaluate):
+    """The `EvaluationSettings` that the flags ask for, or None.
+
+    Args:
+        values: parsed `FlagValues`.
+        evaluate: function of no arguments that returns results by name.
+    """
+    if values.eval_every_steps is None:
+        return None
+    return training.EvaluationSettings(
+        evaluate,
+        values.eval_every_steps,
+        values.keep_best,
+        values.early_stopping_patience,
+    )
+
+
+def use_best(values, model, step):
+    """Gives the model the best weights, if they are kept.
+
+    Args:
+        values: parsed `FlagValues`.
+        model: a `keras.Model`.
+        step: that its weights are of.
+
+    Returns:
+        The step that its weights are of now.
+    """
+    if values.keep_best is None:
+        return step
+    best = training.load_best(model, values.output_dir)
+    return step if best is None else best

@@ -138,11 +138,12 @@ def compile_steps(
 
     # The batch that goes wrong is shown to the user; on several replicas it is
     # in several pieces, and left out.
+    specs = dataset.element_spec if replicas == 1 else {}
     nothing = {
-        name: tf.zeros(spec.shape, spec.dtype)
-        for name, spec in dataset.element_spec.items()
-        if replicas == 1
+        name: tf.zeros([size or 0 for size in spec.shape], spec.dtype)
+        for name, spec in specs.items()
     }
+    shapes = {name: spec.shape for name, spec in specs.items()}
 
     def run_one(features):
         if loss_scale is None or replicas == 1:
@@ -179,6 +180,10 @@ def compile_steps(
         scalars = tf.TensorArray(tf.float32, num_steps)
         batch, done = nothing, 0
         for _ in tf.range(num_steps):
+            # The length of sequences may change from batch to batch.
+            tf.autograph.experimental.set_loop_options(
+                shape_invariants=[(batch, shapes)]
+            )
             features = next(batches)
             row = run_one(features)
             scalars = scalars.write(done, row)

@@ -18,6 +18,7 @@ from bert_tf import (
     command_line,
     extract_features,
     feature_extraction,
+    grouping,
     loading,
     models,
 )
@@ -121,7 +122,7 @@ def test_has_the_13_flags_of_the_original_with_type_and_default():
 
 def test_output_does_not_depend_on_the_batches(tmp_path, monkeypatch):
     # Three windows: of 6 lines, of 6, of 1.
-    monkeypatch.setattr(feature_extraction, "BATCHES_AHEAD", 2)
+    monkeypatch.setattr(grouping, "BATCHES_AHEAD", 2)
     run(
         tmp_path / "out",
         "--layers=-1,-2,-3",
@@ -343,7 +344,7 @@ def test_tokens_of_long_lines_come_from_the_window_with_most_around_them(
     tmp_path, monkeypatch, numpy_bert, log
 ):
     # The windows of a line are in several batches, and not in order.
-    monkeypatch.setattr(feature_extraction, "BATCHES_AHEAD", 2)
+    monkeypatch.setattr(grouping, "BATCHES_AHEAD", 2)
     (tmp_path / "in").write_text(WINDOWED)
 
     run(

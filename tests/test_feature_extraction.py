@@ -1,7 +1,6 @@
 """Lines to batches, vectors to JSON: with lists and arrays, without a model."""
 
 import gzip
-import itertools
 import json
 
 import numpy as np
@@ -135,58 +134,6 @@ def test_layers_that_are_not_there_are_refused(text, message):
 
 
 # ---------------------------------------------------------------------- batches
-
-
-def test_every_line_is_in_one_batch_and_all_but_the_last_are_full(rng):
-    lengths = rng.integers(2, 100, size=1000)
-    examples = [example(i, n) for i, n in enumerate(lengths)]
-
-    batches = list(feature_extraction.group_by_length(examples, 7, count))
-
-    assert {len(batch) for batch in batches[:-1]} == {7}
-    lines = [one.line for batch in batches for one in batch]
-    assert sorted(lines) == list(range(1000))
-    # Within a batch lengths are alike: 7 of 448 neighbours in order.
-    spread = [len(b[0].tokens) - len(b[-1].tokens) for b in batches[:63]]
-    assert max(spread) <= 6
-
-
-def count(example):
-    return len(example.tokens)
-
-
-@pytest.mark.parametrize("batch_size", [1, 4, 64])
-def test_reads_ahead_64_batches_at_most(batch_size):
-    taken = itertools.count()
-    endless = (example(line, 2) for line in taken)
-
-    next(feature_extraction.group_by_length(endless, batch_size, count))
-
-    assert next(taken) == 64 * batch_size
-
-
-def test_reads_ahead_no_more_numbers_than_are_to_be_held(monkeypatch):
-    monkeypatch.setattr(feature_extraction, "NUMBERS_AHEAD", 1000)
-    taken = itertools.count()
-    endless = (example(line, 10) for line in taken)
-
-    batches = feature_extraction.group_by_length(
-        endless, 4, lambda one: 10 * len(one.tokens)
-    )
-    next(batches)
-
-    # 10 lines have 1000 numbers; the third batch is full with the 12th.
-    assert next(taken) == 12
-
-
-def test_vectors_come_in_the_order_of_lines_and_wait_no_longer_than_needed():
-    late = iter([2, 1, 0, 4, 3])
-    vectors = ((line, Vectors(line, [], None)) for line in late)
-
-    ordered = feature_extraction.in_order(vectors)
-
-    assert [next(ordered).line for _ in range(3)] == [0, 1, 2]
-    assert list(late) == [4, 3]
 
 
 def test_batches_are_padded_to_a_multiple_of_16_below_the_longest():

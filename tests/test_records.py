@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from bert_tf import grouping
 from bert_tf.classification import convert_examples, find_task
 from bert_tf.errors import InputError
 from bert_tf.features import PaddingInputExample
@@ -22,6 +23,7 @@ from bert_tf.records import (
     encode,
     evaluation_batches,
     naming_bad_records,
+    pretraining_schema,
     training_batches,
     write_records,
 )
@@ -593,3 +595,123 @@ def test_workers_take_shares_of_the_same_batches(tmp_path):
     ):
         policy = batches.options().experimental_distribute.auto_shard_policy
         assert policy == tf.data.experimental.AutoShardPolicy.DATA
+
+
+# --------------------------------------------------------- of about one length
+
+
+@pytest.fixture
+def lengths(rng):
+    return rng.integers(2, 41, size=150).tolist()
+
+
+@pytest.fixture
+def long_and_short(tmp_path, lengths, monkeypatch):
+    """A file of records of those lengths, told apart by their label."""
+    monkeypatch.setattr(grouping, "BATCHES_AHEAD", 4)
+    path = str(tmp_path / "mixed.tf_record")
+    rows = (
+        classifier_record(
+            length=40,
+            input_ids=[7] * n + [0] * (40 - n),
+            input_mask=[1] * n + [0] * (40 - n),
+            label_ids=[number],
+        )
+        for number, n in enumerate(lengths)
+    )
+    write_records(path, rows, classifier_schema(40))
+    return path
+
+
+def assert_fits(batch, lengths):
+    """Each row has all of its tokens, and no batch has more than it needs."""
+    of_rows = [lengths[label] for label in batch["label_ids"]]
+    padded = grouping.padded_length(max(of_rows), 40)
+    for name in ("input_ids", "input_mask", "segment_ids"):
+        assert batch[name].shape == (len(of_rows), padded)
+    assert batch["input_mask"].sum(axis=1).tolist() == of_rows
+    assert (batch["input_ids"] == 7 * batch["input_mask"]).all()
+
+
+def test_evaluation_by_length_reads_everything_once_with_its_place(
+    long_and_short, lengths
+):
+    batches = list(
+        evaluation_batches(
+            [long_and_short], classifier_schema(40), 8, group_by_length=True
+        ).as_numpy_iterator()
+    )
+
+    assert [len(batch["place"]) for batch in batches] == [8] * 18 + [6]
+    for batch in batches:
+        assert_fits(batch, lengths)
+        np.testing.assert_array_equal(batch["place"], batch["label_ids"])
+    places = np.concatenate([batch["place"] for batch in batches])
+    assert sorted(places) == list(range(150))
+    # Four batches at a time, the longest rows first.
+    first = [lengths[place] for place in places[:32]]
+    assert first == sorted(lengths[:32], reverse=True)
+    assert len({batch["input_ids"].shape[1] for batch in batches}) == 3
+
+
+def test_what_only_fills_up_keeps_some_columns(tmp_path):
+    path = str(tmp_path / "empty.tf_record")
+    nothing = classifier_record(
+        length=40, input_ids=[0] * 40, input_mask=[0] * 40
+    )
+    write_records(path, [nothing], classifier_schema(40))
+    (batch,) = evaluation_batches(
+        [path], classifier_schema(40), 1, group_by_length=True
+    ).as_numpy_iterator()
+    assert batch["input_ids"].shape == (1, 16)
+
+
+def bucketed(path, seed=3, start_step=0):
+    return training_batches(
+        [path],
+        classifier_schema(40),
+        8,
+        seed,
+        start_step,
+        bucket_by_length=True,
+    )
+
+
+def test_buckets_have_the_records_of_the_plain_stream_by_length(
+    long_and_short, lengths
+):
+    plain = training_batches([long_and_short], classifier_schema(40), 8, 3)
+    batches = list(bucketed(long_and_short).take(20).as_numpy_iterator())
+
+    for batch in batches:
+        assert_fits(batch, lengths)
+    labels = np.array([batch["label_ids"] for batch in batches])
+    want = [batch["label_ids"] for batch in plain.take(20).as_numpy_iterator()]
+    np.testing.assert_array_equal(
+        np.sort(labels.reshape(5, 32)), np.sort(np.reshape(want, (5, 32)))
+    )
+    longest = [max(lengths[label] for label in batch) for batch in labels]
+    assert any(longest[i] < longest[i + 1] for i in range(3))  # Not sorted.
+
+
+@pytest.mark.parametrize("start_step", [1, 3, 4, 9])
+def test_buckets_resume_where_they_would_have_been(long_and_short, start_step):
+    def stream(step, count, seed=3):
+        batches = bucketed(long_and_short, seed, step).take(count)
+        return [b["label_ids"].tolist() for b in batches.as_numpy_iterator()]
+
+    whole = stream(0, 14)
+    assert stream(start_step, 14 - start_step) == whole[start_step:]
+    assert stream(0, 14, seed=4) != whole
+
+
+def test_buckets_work_with_other_features_of_the_same_length_flag(tmp_path):
+    schema = pretraining_schema(40, 3)
+    values = {name: [1] * schema[name].length for name in schema}
+    values["input_mask"] = [1] * 5 + [0] * 35
+    path = str(tmp_path / "pretraining.tf_record")
+    write_records(path, [values] * 4, schema)
+    batches = training_batches([path], schema, 2, 3, bucket_by_length=True)
+    (batch,) = batches.take(1).as_numpy_iterator()
+    assert batch["segment_ids"].shape == (2, 16)
+    assert batch["masked_lm_positions"].shape == (2, 3)

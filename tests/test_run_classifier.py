@@ -1,6 +1,7 @@
 """run_classifier as its users see it: flags in, files and messages out."""
 
 import collections
+import dataclasses
 import gzip
 import json
 import logging
@@ -24,6 +25,7 @@ from numpy_bert import NumpyBert, log_softmax
 from bert_tf import (
     classification,
     command_line,
+    grouping,
     models,
     records,
     run_classifier,
@@ -243,6 +245,48 @@ def test_evaluation_is_exact_for_any_batch_size(tmp_path):
         assert abs(results["loss"] - loss) < 2 * LOSS_NOISE
         assert abs(results["eval_loss"] - 0.6912954) < 2 * LOSS_NOISE
         assert np.float32(results["eval_accuracy"]) == np.float32(24 / 45)
+
+
+def test_batches_by_length_give_the_logits_of_padded_ones_in_order(
+    small_bert, tmp_path, monkeypatch
+):
+    # Windows of 4 batches, and lengths of 16, 32 and 40.
+    monkeypatch.setattr(grouping, "BATCHES_AHEAD", 4)
+    flags = parse(
+        *common_flags(
+            "mrpc", tmp_path, bert_config_file=small_bert, do_predict=True
+        )
+    )
+    config = run_classifier.check_flags(flags)
+    model = models.classifier(config, 2)
+    tokenizer = tokenization.FullTokenizer(flags.vocab_file)
+    work = run_classifier.Classification(
+        flags, config, ["0", "1"], tokenizer, model, None
+    )
+    task = classification.find_task("mrpc")
+    examples = []
+    # Of all lengths from 3 to 40.
+    for number, one in enumerate(task.get_test_examples(flags.data_dir)):
+        words = one.text_a.split()
+        text = " ".join(words[: 1 + number % len(words)])
+        examples.append(dataclasses.replace(one, text_a=text, text_b=None))
+
+    got = list(work._run("predict.tf_record", examples, 8, "Predicting"))
+
+    path = str(tmp_path / "predict.tf_record")
+    padded = records.evaluation_batches([path], work.schema, 8)
+    want = list(training.predict(model, padded))
+    assert len(got) == len(want) == 7
+    lengths = [batch["input_mask"].sum(1).max() for batch, _ in want]
+    assert min(lengths) <= 16 and max(lengths) > 32
+    for (features, outputs), (padded_features, padded_outputs) in zip(
+        got, want
+    ):
+        for name in ("label_ids", "is_real_example"):
+            np.testing.assert_array_equal(features[name], padded_features[name])
+        np.testing.assert_allclose(
+            outputs["logits"], padded_outputs["logits"], atol=1e-6
+        )
 
 
 # ------------------------------------------------------------------------ flags

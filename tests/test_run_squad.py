@@ -2,6 +2,7 @@
 
 import functools
 import gzip
+import itertools
 import json
 import logging
 import random
@@ -18,12 +19,14 @@ from squad_golden import DATA, SQUAD, TINY, archive
 
 from bert_tf import (
     command_line,
+    models,
     records,
     run_squad,
     squad,
     squad_answers,
     squad_metrics,
     tokenization,
+    training,
 )
 from bert_tf.answer import Reader
 from bert_tf.errors import InputError
@@ -193,6 +196,51 @@ def test_predicts_version_2_where_the_original_crashes(predicted):
     for qas_id in without_span:
         assert nbest[qas_id][0]["text"] == predictions[qas_id] == ""
         assert odds[qas_id] == 1000000.0
+
+
+def test_without_padding_answers_are_those_of_the_windows_tokens(
+    predicted, tmp_path
+):
+    """As if the padding's logits of the padded batches were cut off."""
+    flags = RUNS["runs"]["v1.1"]["flags"]
+    given = [*predict_flags(tmp_path, "1.1"), *flags]
+    run(*given, "--skip_padding")
+
+    values = parse(*given)
+    config = BertConfig.from_json_file(values.bert_config_file)
+    model = training.build_model(
+        lambda: models.span(config),
+        config,
+        training.find_starting_point("", values.init_checkpoint),
+    )
+    schema = records.squad_evaluation_schema(128)
+    file = str(predicted("v1.1") / "eval.tf_record")
+    batches = records.evaluation_batches([file], schema, 8)
+    rows = iter(
+        [
+            squad_answers.Logits(start[:count], end[:count])
+            for batch, out in training.predict(model, batches)
+            for start, end, count in zip(
+                out["start_logits"],
+                out["end_logits"],
+                batch["input_mask"].sum(axis=1),
+            )
+        ]
+    )
+    tokenizer = tokenization.FullTokenizer(values.vocab_file)
+    maker = squad.WindowMaker(tokenizer, 128, 48, 24, False, None)
+    examples = squad.read_squad_examples(values.predict_file, False)
+    settings = squad_answers.AnswerSettings(
+        values.n_best_size, values.max_answer_length
+    )
+    want = {}
+    for example, windows in maker.windows_by_example(examples):
+        logits = list(itertools.islice(rows, len(windows)))
+        one = squad_answers.predict(
+            example, windows, logits, settings, tokenizer.basic_tokenizer
+        )
+        want[one.qas_id] = squad_answers.nbest_to_json(one.nbest)
+    assert_same(read_json(tmp_path, "nbest_predictions"), want)
 
 
 @pytest.mark.parametrize(

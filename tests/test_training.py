@@ -1,6 +1,8 @@
 """The loop, on a model small enough to train a hundred times."""
 
+import dataclasses
 import io
+import json
 import logging
 import os
 import shutil
@@ -63,6 +65,7 @@ def train(
     dropout=0.5,
     seed=1,
     precision="float32",
+    evaluation=None,
     **settings,
 ):
     """What an entry point does: seed, starting point, model, training."""
@@ -85,6 +88,7 @@ def train(
             batch_size=8,
             **settings,
         ),
+        evaluation=evaluation and evaluation(model),
     )
     return contents(training.find_starting_point(str(folder)).prefix)
 
@@ -435,6 +439,130 @@ def test_the_loop_follows_the_original_from_step_0(tmp_path, data):
     train_on_golden_batches(data, tmp_path, model, start)
 
     assert_on_the_original_trajectory(data, tmp_path, first_step=0)
+
+
+# ------------------------------------------------------------------ evaluation
+
+
+class Scores:
+    """Evaluates with scores that are known beforehand, by the model's step."""
+
+    def __init__(self, scores, every_steps=2, **settings):
+        self.scores = scores
+        self.settings = {"every_steps": every_steps, **settings}
+        self.looked_at = []
+
+    def __call__(self, model):
+        def evaluate():
+            self.looked_at.append(model.get_weights())
+            return {"score": self.scores[len(self.looked_at) - 1], "loss": 0.5}
+
+        return training.EvaluationSettings(evaluate, **self.settings)
+
+
+def test_evaluates_every_so_many_steps_and_at_the_end(tmp_path, log):
+    scores = Scores([0.25, 0.5, 0.125])
+
+    train(tmp_path, 5, evaluation=scores, save_checkpoints_steps=3)
+
+    # Each is saved first.
+    assert saved_steps(tmp_path) == [0, 2, 3, 4, 5]
+    for weights, step in zip(scores.looked_at, (2, 4, 5), strict=True):
+        saved = contents(tmp_path / f"model.ckpt-{step}")
+        assert np.array_equal(weights[0], saved["hidden/kernel"])
+    assert scalars(tmp_path / "eval")["score"] == {2: 0.25, 4: 0.5, 5: 0.125}
+    assert "Evaluated step 4: score 0.5  loss 0.5" in log.text
+    assert not (tmp_path / "best").exists()
+
+
+def test_evaluation_does_not_change_the_numbers(tmp_path, undisturbed):
+    model = train(tmp_path, 12, evaluation=Scores([0.0] * 4, every_steps=3))
+    assert_same(model, undisturbed)
+
+
+def test_the_best_checkpoint_is_kept_with_what_belongs_to_it(tmp_path, log):
+    (tmp_path / "labels.txt").write_text("yes\nno\n")
+
+    train(tmp_path, 6, evaluation=Scores([0.5, 0.75, 0.25], metric="score"))
+
+    best = tmp_path / "best"
+    assert saved_steps(best) == [4]
+    saved, kept = contents(tmp_path / "model.ckpt-4"), contents(best)
+    assert kept.keys() == {n for n in saved if "adam" not in n}
+    assert_same(kept, {name: saved[name] for name in kept})
+    assert (best / "labels.txt").read_text() == "yes\nno\n"
+    assert "So far the best score is 0.75, of step 4; 1 evaluation" in log.text
+
+    model = small_model()
+    assert training.load_best(model, str(tmp_path)) == 4
+    np.testing.assert_array_equal(
+        model.get_weights()[0], saved["hidden/kernel"]
+    )
+    assert training.load_best(model, str(tmp_path / "eval")) is None
+
+
+def test_training_stops_when_it_gets_no_better_and_stays_so(tmp_path, log):
+    scores = [0.5, 0.75, 0.5, 0.75, 0.9]
+    settings = {"metric": "score", "patience": 2}
+
+    train(tmp_path, 12, evaluation=Scores(scores, **settings))
+
+    assert saved_steps(tmp_path)[-1] == 8
+    want = "Stopped at step 8: the best score is 0.75, of step 4; 2 evaluations"
+    assert want in log.text
+    again = Scores([], **settings)
+    train(tmp_path, 12, evaluation=again)
+    assert "Nothing to train: the best score is 0.75" in log.text
+    assert not again.looked_at and saved_steps(tmp_path)[-1] == 8
+
+
+@pytest.mark.parametrize("killed_at", [4, 6])
+def test_a_run_killed_while_it_evaluates_goes_on_with_that(
+    tmp_path, undisturbed, killed_at
+):
+    class Killed(Exception):
+        pass
+
+    class Dying(Scores):
+        def __call__(self, model):
+            settings = super().__call__(model)
+
+            def evaluate():
+                results = settings.evaluate()
+                if len(self.looked_at) == killed_at // 2:
+                    raise Killed
+                return results
+
+            return dataclasses.replace(settings, evaluate=evaluate)
+
+    values = [0.5, 0.75, 0.6, 0.7, 0.65, 0.1]
+    with pytest.raises(Killed):
+        train(tmp_path, 12, evaluation=Dying(values, metric="score"))
+    assert saved_steps(tmp_path)[-1] == killed_at
+
+    after = Scores(values[killed_at // 2 - 1 :], metric="score")
+    final = train(tmp_path, 12, evaluation=after)
+
+    assert_same(final, undisturbed)
+    assert len(after.looked_at) == 7 - killed_at // 2
+    assert saved_steps(tmp_path / "best") == [4]
+    kept = json.loads((tmp_path / "evaluations.json").read_text())
+    assert kept["values"] == dict(zip(("2", "4", "6", "8", "10", "12"), values))
+
+
+def test_a_run_killed_at_its_last_evaluation_makes_up_for_it(tmp_path):
+    train(tmp_path, 4, evaluation=Scores([0.5, 0.75], metric="score"))
+    path = tmp_path / "evaluations.json"
+    kept = json.loads(path.read_text())
+    del kept["values"]["4"]
+    kept["best"] = {"step": 2, "value": 0.5}
+    path.write_text(json.dumps(kept))
+    shutil.rmtree(tmp_path / "best")
+
+    train(tmp_path, 4, evaluation=Scores([0.75], metric="score"))
+
+    assert saved_steps(tmp_path / "best") == [4]
+    assert json.loads(path.read_text())["best"] == {"step": 4, "value": 0.75}
 
 
 # ----------------------------------------------------------------- in 16 bits

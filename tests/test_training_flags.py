@@ -12,6 +12,7 @@ from golden import CHECKPOINTS, read_config, read_variables
 
 from bert_tf import (
     command_line,
+    devices,
     models,
     run_classifier,
     run_pretraining,
@@ -115,6 +116,7 @@ def parsed(*arguments):
     values = absl_flags.FlagValues()
     _, integer, _, _ = command_line.definers(values)
     integer("train_batch_size", 32, "As the scripts define it.")
+    devices.define_tpu_flags(absl_flags, values)
     training_flags.define(values)
     command_line.parse(values, ["program", *arguments])
     return values
@@ -128,6 +130,17 @@ def parsed(*arguments):
             ["--gradient_accumulation_steps=3"],
             "divide --train_batch_size.*steps=3 --train_batch_size=32",
         ),
+        (["--keep_best=f1"], "--keep_best. needs --eval_every_steps"),
+        (
+            ["--eval_every_steps=5", "--early_stopping_patience=2"],
+            "--early_stopping_patience. needs --keep_best",
+        ),
+        (["--eval_every_steps=0"], "eval_every_steps.*above 0"),
+        (
+            ["--eval_every_steps=5", "--keep_best=accuracy"],
+            "one of loss, f1. Received: --keep_best=accuracy",
+        ),
+        (["--bucket_by_length", "--use_tpu"], "TPU needs them of one"),
         (["--layerwise_lr_decay=0"], "above 0.*--freeze.*decay=0"),
         (["--layerwise_lr_decay=1.5"], "layerwise_lr_decay.*at most 1.*1.5"),
         (["--layerwise_lr_decay=nan"], "layerwise_lr_decay.*finite.*nan"),
@@ -144,11 +157,11 @@ def parsed(*arguments):
 )
 def test_a_bad_value_is_told(arguments, message, config):
     with pytest.raises(InputError, match=message):
-        training_flags.check(parsed(*arguments), config)
+        training_flags.check(parsed(*arguments), config, ["loss", "f1"])
 
 
 def test_flags_left_out_are_right(config):
-    training_flags.check(parsed(), config)
+    training_flags.check(parsed(), config, [])
 
 
 # ------------------------------------------------------------------ freezing
@@ -199,7 +212,7 @@ def test_what_was_frozen_can_be_trained_later_with_new_slots(
     "flags",
     [
         {"optimizer": "lamb"},
-        {"gradient_accumulation_steps": 2},
+        {"gradient_accumulation_steps": 2, "bucket_by_length": True},
         {
             "bias_correction": True,
             "layerwise_lr_decay": 0.5,
