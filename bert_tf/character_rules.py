@@ -20,7 +20,6 @@ from bert_tf.tokenization import (
     CJK_RANGES,
     SEPARATORS,
     BasicTokenizer,
-    is_accent,
     is_dropped,
     is_punctuation,
 )
@@ -127,9 +126,10 @@ def _flags(char, became, do_lower_case):
         flags |= CASED
     elif ("A" + char + "Σ").lower().endswith("ς"):
         flags |= SKIPPED
+    decomposed = unicodedata.normalize("NFD", char)
     if any(map(unicodedata.combining, became)):
         flags |= MOVES
-    if is_accent(char) and not unicodedata.combining(char):
+    if flags & ACCENT and not all(map(unicodedata.combining, decomposed)):
         flags |= STOPS
     return flags
 

@@ -139,7 +139,7 @@ class GraphTokenizer(tf.Module):
         super().__init__()
         if not isinstance(vocab, Mapping):
             vocab = {token.strip(): index for index, token in enumerate(vocab)}
-        wordpiece = WordpieceTokenizer(vocab)
+        wordpiece = WordpieceTokenizer(dict(vocab))
         if wordpiece.unk_token not in vocab:
             raise InputError(
                 f"The vocabulary must have {wordpiece.unk_token}, for words "
@@ -162,8 +162,9 @@ class GraphTokenizer(tf.Module):
     def _make_tables(self):
         rules = character_rules.character_rules(self.do_lower_case)
         self._rules = type(rules)(*map(tf.constant, rules))
-        self._chunks = _hash_table(*self._known_chunks(), default=-1)
-        self._tree = _hash_table(*_tree_of_pieces(self._vocab), default=0)
+        chunks, found = self._known_chunks()
+        self._chunks = _hash_table(tf.constant(chunks, tf.string), found, -1)
+        self._tree = _hash_table(*_tree_of_pieces(self._vocab), 0)
         lengths = np.zeros((self._space, 2), np.int32)
         for token, index in self._vocab.items():
             lengths[index] = len(token.encode()), len(token)
@@ -178,7 +179,7 @@ class GraphTokenizer(tf.Module):
             `_look_at` tells what is at a place.
         """
         basic = BasicTokenizer(self.do_lower_case)
-        chunks = {}
+        chunks = {"no chunk": 0}  # It has a space. A table cannot be empty.
         for token, index in self._vocab.items():
             if len(token) > self._wordpiece.max_input_chars_per_word:
                 continue
@@ -526,7 +527,7 @@ class GraphTokenizer(tf.Module):
 def _hash_table(keys, values, default):
     """A table of int64 values, and `default` for what is not in it."""
     initializer = tf.lookup.KeyValueTensorInitializer(
-        tf.constant(keys), tf.constant(values, tf.int64)
+        keys, tf.constant(values, tf.int64)
     )
     return tf.lookup.StaticHashTable(initializer, default)
 
