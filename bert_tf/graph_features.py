@@ -384,7 +384,7 @@ def pack_windows(
         sep_id,
     )
     # What is in every window goes with the end of the text next to it.
-    before = tf.where(of_a, 1, kept_here + 2)
+    before = tf.where(of_a, zero + 1, kept_here + 2)
     behind = packed.input_ids.row_lengths() - before - lengths
     is_last = starts + lengths == tf.gather(longer, texts)
     is_owned = tf.concat(
