@@ -404,6 +404,14 @@ def test_a_client_that_does_not_read_is_cut_off(start):
     server.stop()
 
 
+def test_the_body_of_an_answer_does_not_wait_for_its_head(reviews):
+    with reviews.raw():
+        wait_until(lambda: reviews.server.connections)
+        for connection in reviews.server.server_state.connections:
+            sock = connection.transport.get_extra_info("socket")
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_pipelined_requests_are_answered_in_order(reviews):
     def request(*words):
         body = json.dumps(text(*words)).encode()
