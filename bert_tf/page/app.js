@@ -259,7 +259,7 @@ const HEADS = {
   },
 
   other: {
-    intro: "This model was not exported by bert_tf. Ask any of its signatures.",
+    intro: "Asks any signature of this SavedModel.",
     action: "Predict",
     fields: () => [
       {
