@@ -13,7 +13,7 @@ import threading
 
 import numpy as np
 import pytest
-import saved_models
+import small_models
 import tensorflow as tf
 from absl import flags
 from running_server import WAIT, Running, read_all, wait_until
@@ -28,11 +28,11 @@ ODD = "/v1/models/odd:predict"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
-    saved_models.save(saved_models.Reviews(), folder / "reviews" / "1")
-    saved_models.save(saved_models.Reviews(1.0), folder / "later" / "2")
-    saved_models.save(saved_models.Odd(), folder / "odd" / "7")
-    half = saved_models.HalfPlusThree()
-    saved_models.save(
+    small_models.save(small_models.Reviews(), folder / "reviews" / "1")
+    small_models.save(small_models.Reviews(1.0), folder / "later" / "2")
+    small_models.save(small_models.Odd(), folder / "odd" / "7")
+    half = small_models.HalfPlusThree()
+    small_models.save(
         half,
         folder / "half_plus_three" / "123",
         {"serving_default": half.__call__},
@@ -150,7 +150,7 @@ def test_texts_come_with_and_without_their_name(reviews):
 
 def test_examples_come_as_base64(reviews):
     example = tf.train.Example()
-    for name, values in zip(saved_models.IDS, ([3, 4], [1, 1], [0, 1])):
+    for name, values in zip(small_models.IDS, ([3, 4], [1, 1], [0, 1])):
         example.features.feature[name].int64_list.value.extend(values)
     coded = base64.b64encode(example.SerializeToString()).decode()
     body = {
