@@ -48,6 +48,8 @@ setup(
             "starlette>=1.0,<2",
             "uvicorn>=0.54,<1",
         ],
+        # For clients of tensorflow_model_server.
+        "client": ["tensorflow-serving-api>=2.21,<2.23"],
         "vocab": ["tensorflow-text>=2.21"],
     },
     entry_points={
@@ -58,6 +60,7 @@ setup(
             "bert_tf.create_pretraining_data:cli",
             "bert-tf-beam-pretraining-data = bert_tf.beam_pretraining_data:cli",
             "bert-tf-convert-checkpoint = bert_tf.convert_checkpoint:cli",
+            "bert-tf-export-saved-model = bert_tf.export_saved_model:cli",
             "bert-tf-extend-positions = bert_tf.extend_positions:cli",
             "bert-tf-extend-vocab = bert_tf.extend_vocab:cli",
             "bert-tf-extract-features = bert_tf.extract_features:cli",

@@ -1,10 +1,10 @@
 """What the tokenizer does with each character, as tables of numbers.
 
-Comes in: the rules of `tokenization.BasicTokenizer`. Goes out: `CharacterRules`,
-for programs that cannot call Python: the graph of `graph_tokenizer.py` does
-with them what `BasicTokenizer` does with a `str`. TensorFlow stays outside.
+Comes in: the rules of `tokenization.BasicTokenizer`. Goes out: one table of
+them, for programs that cannot call Python: the graph of `graph_tokenizer.py`
+does with it what `BasicTokenizer` does with a `str`. TensorFlow stays outside.
 
-The tables are made by asking Python about every code point, so they are of the
+The table is made by asking Python about every code point, so it is of the
 Unicode version of the Python that runs (`unicodedata.unidata_version`).
 """
 
@@ -25,21 +25,23 @@ from bert_tf.tokenization import (
     is_punctuation,
 )
 
-# A rule is an int32: a number in the upper bits, and these flags.
-PUNCTUATION = 1 << 0  # What it becomes is a token of its own.
-MANY = 1 << 1  # It becomes other than one character: see `CharacterRules`.
-GONE = 1 << 2  # It becomes nothing.
-ACCENT = 1 << 3  # It is gone, but belongs to the character before it.
-SEPARATES = 1 << 4  # It is gone, and ends a word.
-ALONE = 1 << 5  # It is a word of its own.
-CASED = 1 << 6  # For the final sigma: a letter that has a case,
-SKIPPED = 1 << 7  # and what may stand between such a letter and the sigma.
-MOVES = 1 << 8  # It becomes a mark that has its place among others.
-STOPS = 1 << 9  # It is gone, but marks do not move across it.
-FLAG_BITS = 10
+# A rule is an int32: these flags, and a number in the bits above them.
+SINGLE = 1 << 0  # What it becomes is a token of its own.
+ENDS_WORD = 1 << 1  # Neither neighbour belongs to its word.
+MANY = 1 << 2  # It becomes more than one character.
+GONE = 1 << 3  # It becomes nothing.
+ACCENT = 1 << 4  # It is gone, but belongs to the character before it.
+CASED = 1 << 5  # For the final sigma: a letter that has a case,
+SKIPPED = 1 << 6  # and what may stand between such a letter and the sigma.
+MOVES = 1 << 7  # A mark that it becomes has its place among others.
+STOPS = 1 << 8  # It is gone, but no mark moves across it.
+FLAG_BITS = 9
 LENGTH_BITS = 5  # The lower bits of the number, if `MANY`.
 BLOCK_BITS = 7
+# In `many`, where there are no flags, so much is added for `SINGLE`.
+SINGLE_CODE = 1 << 21
 
+SPACE = ord(" ")
 SIGMA = ord("Σ")
 FINAL_SIGMA = ord("ς")
 
@@ -52,18 +54,18 @@ class CharacterRules(NamedTuple):
     """What becomes of each code point, in blocks of 128 that may be shared.
 
     The rule of `code` is `rules[blocks[code >> 7] + (code & 127)]`. With
-    `number = rule >> 10`, a code point becomes
+    `number = rule >> 9`, a code point becomes
 
     - nothing, if the rule has the flag `GONE`;
     - `many[number >> 5:][:number & 31]`, if it has the flag `MANY`;
-    - the code point `code + number` otherwise.
+    - the code point `code + number` otherwise; whatever separates words
+      becomes a space.
 
     Attributes:
         blocks: int32 [8704], where the block of 128 code points starts.
         rules: int32 [128 times the number of different blocks].
-        many: int32, code points in a row; those that are punctuation have
-            1 << 21 added.
-        marks: int32 [number of marks that move], sorted code points.
+        many: int32, code points, plus `SINGLE_CODE` if they are tokens.
+        marks: int32, the marks that move, as sorted code points.
         mark_classes: int32, their canonical combining classes.
     """
 
@@ -72,9 +74,6 @@ class CharacterRules(NamedTuple):
     many: np.ndarray
     marks: np.ndarray
     mark_classes: np.ndarray
-
-
-PUNCTUATION_IN_MANY = 1 << 21
 
 
 @functools.cache
@@ -87,49 +86,41 @@ def character_rules(do_lower_case: bool) -> CharacterRules:
     for code, char in enumerate(map(chr, range(len(rules)))):
         if unicodedata.category(char) in _UNTOUCHED:
             continue
-        became = "" if _SEPARATOR.match(char) else normalize(char)
-        flags = _flags(char, became, do_lower_case)
+        became = " " if _SEPARATOR.match(char) else normalize(char)
+        number = 0
         if len(became) == 1:
             number = ord(became) - code
         elif became:
             number = len(many) << LENGTH_BITS | len(became)
-            many += [
-                ord(c) + PUNCTUATION_IN_MANY * is_punctuation(c) for c in became
-            ]
-        else:
-            number = 0
-        rules[code] = number << FLAG_BITS | flags
+            many += [ord(c) + SINGLE_CODE * is_punctuation(c) for c in became]
+        rules[code] = number << FLAG_BITS | _flags(char, became, do_lower_case)
         if do_lower_case:
-            classes = {ord(c): unicodedata.combining(c) for c in became}
-            marks.update({c: n for c, n in classes.items() if n})
+            marks.update((c, unicodedata.combining(c)) for c in became)
     for first, last in CJK_RANGES:
-        rules[first : last + 1] |= ALONE
-    blocks, rules = _share_blocks(rules)
+        rules[first : last + 1] |= SINGLE | ENDS_WORD
+    moving = sorted(mark for mark in marks if marks[mark])
     return CharacterRules(
-        blocks,
-        rules,
+        *_share_blocks(rules),
         np.array(many, np.int32),
-        np.array(sorted(marks), np.int32),
-        np.array([marks[code] for code in sorted(marks)], np.int32),
+        np.array(list(map(ord, moving)), np.int32),
+        np.array([marks[mark] for mark in moving], np.int32),
     )
 
 
 def _flags(char, became, do_lower_case):
-    """The flags of a character's rule, but for `ALONE`."""
+    """The flags of a character's rule, CJK not counted."""
+    if became == " ":
+        return SINGLE | ENDS_WORD
     flags = 0
-    if _SEPARATOR.match(char):
-        return GONE | SEPARATES
     if not became:
-        flags |= GONE
-        if not is_dropped(char):
-            flags |= ACCENT
+        flags |= GONE if is_dropped(char) else GONE | ACCENT
     elif len(became) > 1:
         flags |= MANY
     elif is_punctuation(became):
-        flags |= PUNCTUATION
+        flags |= SINGLE
     if not do_lower_case:
         return flags
-    # What `str.lower` makes of a sigma shows what it thinks of its neighbour.
+    # What `str.lower` makes of a sigma tells what its neighbour is.
     if is_dropped(char):
         flags |= SKIPPED
     elif (char + "Σ").lower().endswith("ς"):

@@ -32,7 +32,13 @@ from bert_tf.squad_answers import AUTO
 
 # Flags that only some heads have.
 FLAGS_OF_HEADS = {
-    "classifier": ("labels_file", "task_name"),
+    "classifier": (
+        "labels_file",
+        "task_name",
+        "doc_stride",
+        "window_pooling",
+        "batch_size",
+    ),
     "span": (
         "doc_stride",
         "max_query_length",
@@ -42,7 +48,7 @@ FLAGS_OF_HEADS = {
         "batch_size",
     ),
     "pretraining": ("top_k", "next_sentence", "batch_size"),
-    "features": ("pooling", "layers"),
+    "features": ("pooling", "layers", "doc_stride", "batch_size"),
 }
 
 
@@ -68,7 +74,7 @@ def define_flags(values):
     integer(
         "batch_size",
         serving.ROWS_AT_ONCE,
-        "span, pretraining: windows that are computed together.",
+        "Windows of long texts that are computed together.",
     )
     string(
         "labels_file",
@@ -85,8 +91,17 @@ def define_flags(values):
     integer(
         "doc_stride",
         None,
-        "span: how far apart windows start, in word pieces. [a third of "
-        "--max_seq_length]",
+        "Read long texts in windows that start so many word pieces apart. "
+        "[span: a third of --max_seq_length; classifier and features: what is "
+        "over is cut off]",
+    )
+    flags.DEFINE_enum(
+        "window_pooling",
+        "mean",
+        list(classification.WINDOW_POOLINGS),
+        "classifier, with --doc_stride: how the logits of a text's windows "
+        "become one.",
+        flag_values=values,
     )
     integer(
         "max_query_length",
@@ -151,15 +166,24 @@ def check_flags(flags):
     """Raises `InputError` for bad values, and flags without effect."""
     loading.check_model_flags(flags)
     command_line.require_positive(flags, "batch_size")
-    of_this = FLAGS_OF_HEADS[flags.head]
+    heads_of = {}
     for head, names in FLAGS_OF_HEADS.items():
         for name in names:
-            if name not in of_this and not flags[name].using_default_value:
-                raise InputError(
-                    f"`--{name}` is for --head={head}, and without effect "
-                    f"here. Received: --head={flags.head} "
-                    f"--{name}={flags[name].value}"
-                )
+            heads_of.setdefault(name, []).append(head)
+    for name, heads in heads_of.items():
+        if flags.head not in heads and not flags[name].using_default_value:
+            raise InputError(
+                f"`--{name}` is for --head={' or '.join(heads)}, and without "
+                f"effect on others. Received: --head={flags.head} "
+                f"--{name}={flags[name].value}"
+            )
+    if flags.doc_stride is None and not (
+        flags["window_pooling"].using_default_value
+    ):
+        raise InputError(
+            "`--window_pooling` needs --doc_stride, without which there are no "
+            f"windows. Received: --window_pooling={flags.window_pooling}"
+        )
     serving.check_output(flags.output_dir)
 
 
@@ -190,7 +214,12 @@ def find_labels(flags):
 def export_classifier(flags, source):
     """Exports a classifier; returns the path of the version."""
     return serving.export_classifier(
-        source, flags.output_dir, find_labels(flags)
+        source,
+        flags.output_dir,
+        find_labels(flags),
+        flags.doc_stride,
+        flags.window_pooling,
+        flags.batch_size,
     )
 
 
@@ -225,7 +254,12 @@ def export_features(flags, source):
     if not flags["layers"].using_default_value:
         layers = feature_extraction.read_layers(flags.layers)
     return serving.export_features(
-        source, flags.output_dir, flags.pooling, layers
+        source,
+        flags.output_dir,
+        flags.pooling,
+        layers,
+        flags.doc_stride,
+        flags.batch_size,
     )
 
 

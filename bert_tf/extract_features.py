@@ -55,6 +55,7 @@ from bert_tf import (
     files,
     loading,
     models,
+    serving,
     text_files,
     tokenization,
     training,
@@ -129,6 +130,7 @@ def define_flags(values):
         flag_values=values,
     )
     boolean("float16", False, "With npz and tfrecord: numbers of 16 bits.")
+    serving.define_flags(values, beside="output_file")
     for name in (
         "input_file",
         "output_file",
@@ -154,6 +156,9 @@ def main(flags):
     )
     ranges = find_input(flags)
     survey = look_through(flags, config, tokenizer, ranges)
+    export_dir = serving.find_export_dir(
+        flags, os.path.dirname(flags.output_file)
+    )
 
     strategy = devices.find_strategy(flags)
     devices.log_devices(strategy)
@@ -229,6 +234,21 @@ def main(flags):
         survey.num_lines,
         flags.output_file,
     )
+    if flags.do_export:
+        source = serving.Source(
+            flags.init_checkpoint,
+            flags.vocab_file,
+            flags.bert_config_file,
+            flags.do_lower_case,
+            flags.max_seq_length,
+        )
+        serving.export_features(
+            source,
+            export_dir,
+            flags.pooling,
+            None if pooling.layers else layers,
+            flags.doc_stride,
+        )
 
 
 def check_flags(flags):

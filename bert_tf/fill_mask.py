@@ -16,20 +16,13 @@ Python:
 
 import itertools
 import reprlib
-from typing import NamedTuple
 
 import numpy as np
 from absl import flags
 
 from bert_tf import command_line, language_model, loading, masked_text
 from bert_tf.errors import InputError
-
-
-class Candidate(NamedTuple):
-    """A piece of the vocabulary; one with ## goes on with the word before."""
-
-    piece: str
-    probability: float
+from bert_tf.masked_text import Candidate
 
 
 def fill_mask(model, text, top_k=5):

@@ -269,13 +269,14 @@ class Windows(NamedTuple):
     lengths: tf.Tensor
 
 
-def split_documents(num_pieces, room, doc_stride):
+def split_documents(num_pieces, room, doc_stride, least=0):
     """Does `features.split_document` for a batch.
 
     Args:
-        num_pieces: int64 [B], pieces of each text. One of 0 has no window.
+        num_pieces: int64 [B], pieces of each text.
         room: int64 [B], how many a window of it holds; above 0.
         doc_stride: how far apart windows start.
+        least: how many windows a text without pieces has, 0 or 1.
 
     Returns:
         `Windows`.
@@ -283,7 +284,7 @@ def split_documents(num_pieces, room, doc_stride):
     # A window that holds less than the stride leaves no gap behind it.
     step = tf.minimum(room, tf.cast(doc_stride, tf.int64))
     more = tf.maximum(num_pieces - room, 0)
-    count = -(-more // step) + tf.cast(num_pieces > 0, tf.int64)
+    count = -(-more // step) + tf.cast(num_pieces > -least, tf.int64)
     numbers = tf.ragged.range(count)
     rows = numbers.value_rowids()
     starts = numbers.values * tf.gather(step, rows)
@@ -321,6 +322,89 @@ def find_max_context(windows, num_pieces):
         tf.where(is_best, number, none), place + left, total
     )
     return offsets.with_values(tf.gather(owner, place + left) == number)
+
+
+class PackedWindows(NamedTuple):
+    """Rows for all windows of a batch of texts or pairs.
+
+    Attributes:
+        packed: the rows, `Packed`.
+        texts: int64 [W], the text that a row is of; each has at least one.
+        is_owned: bool [W, (S)], whether no other window has more around a
+            token. Those of all windows of a text are the whole of it, in order.
+        num_cut: int32 [B], pieces that are in no window.
+    """
+
+    packed: Packed
+    texts: tf.Tensor
+    is_owned: tf.RaggedTensor
+    num_cut: tf.Tensor
+
+
+def pack_windows(
+    pieces_a, pieces_b, max_seq_length, doc_stride, cls_id, sep_id
+):
+    """Does `features.pack_windows` for a batch: nothing long is cut off.
+
+    Args:
+        pieces_a, pieces_b: int32 [B, (n)], ids.
+        max_seq_length: the most tokens of a row, at least 5.
+        doc_stride: how far apart windows start.
+        cls_id, sep_id: ids of the two special tokens.
+
+    Returns:
+        `PackedWindows`.
+    """
+    lengths_a, lengths_b = pieces_a.row_lengths(), pieces_b.row_lengths()
+    room = max_seq_length - 2 - tf.cast(lengths_b > 0, tf.int64)
+    cuts_a = lengths_a > lengths_b
+    longer = tf.maximum(lengths_a, lengths_b)
+    other = tf.minimum(lengths_a, lengths_b)
+    fits = longer + other <= room
+    kept = tf.where(fits, other, tf.minimum(other, room // 2))
+    windows = split_documents(longer, room - kept, doc_stride, least=1)
+
+    texts, starts, lengths = windows
+    of_a, kept_here = tf.gather(cuts_a, texts), tf.gather(kept, texts)
+    zero = tf.zeros_like(starts)
+    packed = pack(
+        parts(
+            pieces_a,
+            texts,
+            tf.where(of_a, starts, zero),
+            tf.where(of_a, lengths, kept_here),
+        ),
+        parts(
+            pieces_b,
+            texts,
+            tf.where(of_a, zero, starts),
+            tf.where(of_a, kept_here, lengths),
+        ),
+        cls_id,
+        sep_id,
+    )
+    # What is in every window goes with the end of the text next to it.
+    before = tf.where(of_a, zero + 1, kept_here + 2)
+    behind = packed.input_ids.row_lengths() - before - lengths
+    is_last = starts + lengths == tf.gather(longer, texts)
+    is_owned = tf.concat(
+        [
+            _repeated_each(starts == 0, before),
+            find_max_context(windows, longer),
+            _repeated_each(is_last, behind),
+        ],
+        axis=1,
+    )
+    return PackedWindows(
+        packed, texts, is_owned, tf.cast(other - kept, tf.int32)
+    )
+
+
+def _repeated_each(values, lengths):
+    """A value for each row, so often in it."""
+    return tf.RaggedTensor.from_row_lengths(
+        tf.repeat(values, lengths), lengths, validate=False
+    )
 
 
 # ----------------------------------------------------------------------- masks

@@ -10,13 +10,14 @@ The rules are not written down a second time: Python is asked what it does with
 each character (`character_rules.py`), and the graph looks that up. What is left
 to do here is what depends on more than one character:
 
-    text -> chunks       at spaces; most are in the vocabulary as they are
-    chunk -> characters  each other chunk once, all of them in one flat row
+    text -> chunks       at spaces; nine of ten are known in advance, each other
+                         one is looked at once
+    chunk -> characters  those of all chunks lie in one row
     character -> what it becomes, from the tables; the form of a sigma and the
-                 order of marks from its neighbours
-    -> tokens            at word ends, CJK and punctuation
-    -> pieces            whole from the vocabulary, or else letter by letter
-                         down the tree of its pieces
+                         order of marks from its neighbours
+    characters -> tokens around spaces, CJK characters and punctuation
+    token -> pieces      whole from the vocabulary, or else letter by letter
+                         down the tree of all pieces
 """
 
 import re
@@ -30,20 +31,20 @@ import tensorflow as tf
 from bert_tf import character_rules
 from bert_tf.character_rules import (
     ACCENT,
-    ALONE,
     BLOCK_BITS,
     CASED,
+    ENDS_WORD,
     FINAL_SIGMA,
     FLAG_BITS,
     GONE,
     LENGTH_BITS,
     MANY,
     MOVES,
-    PUNCTUATION,
-    PUNCTUATION_IN_MANY,
-    SEPARATES,
     SIGMA,
+    SINGLE,
+    SINGLE_CODE,
     SKIPPED,
+    SPACE,
     STOPS,
 )
 from bert_tf.errors import InputError
@@ -51,9 +52,21 @@ from bert_tf.tokenization import BasicTokenizer, WordpieceTokenizer
 
 # No UTF-8 text has a surrogate: it marks what could not be decoded.
 _NOT_UTF8 = 0xD800
-_CODE_BITS = 21
-# Roots of the tree of pieces: where a token begins, and where it goes on.
-_BEGIN, _CONTINUE = 0, 1
+
+# The chunks known in advance are tokens, alone or with one of these behind
+# them. Each has its pieces at places: the token's id, two bits below it.
+_ENDINGS = (",", ".")
+_PLACE_BITS = 2
+
+# In the tree of pieces, so many bits hold a letter, or 1 + the id of a piece;
+# those above hold a node. Two nodes are roots: at a token's begin, and further
+# on in it. The last letter is none, and stands behind each token.
+_ID_BITS = 21
+_ID_MASK = (1 << _ID_BITS) - 1
+_BEGIN, _CONTINUE = 1, 2
+_STOP = np.int64(_ID_MASK)
+# So many letters are taken before it is looked which pieces have ended.
+_STRIDE = 4
 
 
 class GraphTokens(NamedTuple):
@@ -75,9 +88,7 @@ class GraphTokens(NamedTuple):
 
 
 class _Characters(NamedTuple):
-    """The characters of all chunks in a row, as the tables leave them.
-
-    N characters came in, M go out.
+    """What the N characters of all chunks became: M characters, T tokens.
 
     Attributes:
         codes: int32 [M], code points.
@@ -98,7 +109,8 @@ class _Pieces(NamedTuple):
     Attributes:
         ids: int32 [P].
         splits: int64 [chunks + 1], where the pieces of each chunk begin.
-        spans: int32 [4, P], in the chunk: the two bytes, the two characters.
+        spans: int32 [P, 4], the bytes and the characters of the chunk: start,
+            end, start, end. None without offsets.
     """
 
     ids: tf.Tensor
@@ -111,7 +123,7 @@ class GraphTokenizer(tf.Module):
 
     Args:
         vocab: the tokens in the order of their ids, or what `load_vocab`
-            returns. It must have [UNK].
+            returns.
         do_lower_case: lower-case the text and strip accents.
 
     Attributes:
@@ -127,38 +139,56 @@ class GraphTokenizer(tf.Module):
         super().__init__()
         if not isinstance(vocab, Mapping):
             vocab = {token.strip(): index for index, token in enumerate(vocab)}
-        self.vocab = dict(vocab)
-        self.do_lower_case = do_lower_case
-        self.unicode_version = unicodedata.unidata_version
-        wordpiece = WordpieceTokenizer(self.vocab)
+        wordpiece = WordpieceTokenizer(vocab)
         if wordpiece.unk_token not in vocab:
             raise InputError(
                 f"The vocabulary must have {wordpiece.unk_token}, for words "
                 f"that it has no pieces for. Received: {len(vocab)} tokens "
                 "without it."
             )
-        self._unknown = np.int64(self.vocab[wordpiece.unk_token])
+        self.vocab = dict(vocab)
+        self.do_lower_case = do_lower_case
+        self.unicode_version = unicodedata.unidata_version
         self._longest_word = wordpiece.max_input_chars_per_word
+        self._unknown = np.int64(vocab[wordpiece.unk_token])
+        self._space = np.int64(max(vocab.values()) + 1)  # No token's id.
         with tf.device("CPU"):
             self._make_tables()
 
     def _make_tables(self):
         rules = character_rules.character_rules(self.do_lower_case)
         self._rules = type(rules)(*map(tf.constant, rules))
-        tokens = list(self.vocab)
-        ids = np.array(list(self.vocab.values()), np.int64)
-        self._ids = _hash_table(tf.constant(tokens, tf.string), ids)
-        # Chunks that are their own and only piece, and how long they are.
-        basic = BasicTokenizer(self.do_lower_case)
-        size = int(ids.max()) + 1
-        lasting, spans = np.zeros(size, bool), np.zeros((4, size), np.int32)
+        self._chunks = _hash_table(*self._known_chunks(), default=-1)
+        self._tree = _hash_table(*_tree_of_pieces(self.vocab), default=0)
+        lengths = np.zeros((self._space, 2), np.int32)
         for token, index in self.vocab.items():
-            lasting[index] = len(token) <= self._longest_word and (
-                basic.tokenize(token) == [token]
-            )
-            spans[:, index] = 0, len(token.encode()), 0, len(token)
-        self._lasting, self._spans = tf.constant(lasting), tf.constant(spans)
-        self._tree = _hash_table(*_tree_of_pieces(self.vocab))
+            lengths[index] = len(token.encode()), len(token)
+        self._lengths = tf.constant(lengths)
+        endings = [self.vocab.get(ending, 0) for ending in _ENDINGS]
+        self._endings = tf.constant(endings, tf.int32)
+
+    def _known_chunks(self):
+        """Chunks that are a token, or a token and an ending.
+
+        Returns:
+            The chunks. And for each of them 2 * the place of its first piece +
+            the number of those that follow, of which there is one at most.
+            `_look_at` tells what is at a place.
+        """
+        basic = BasicTokenizer(self.do_lower_case)
+        chunks = {}
+        for token, index in self.vocab.items():
+            if len(token) > self._longest_word:
+                continue
+            if basic.tokenize(token) != [token]:  # ##s, [UNK]
+                continue
+            place = index << _PLACE_BITS
+            chunks[token] = 2 * place
+            for number, ending in enumerate(_ENDINGS):
+                parts = basic.tokenize(token + ending)
+                if ending in self.vocab and parts == [token, ending]:
+                    chunks[token + ending] = 2 * (place + 2 * number) + 1
+        return list(chunks), list(chunks.values())
 
     def tokenize(
         self,
@@ -172,154 +202,153 @@ class GraphTokenizer(tf.Module):
             texts: string [B], UTF-8.
             with_offsets: also find where each piece comes from.
             literal: a token, such as [MASK], that stands for itself wherever
-                the text has it, as in `masked_text.tokenize`. It has neither
-                space nor upper-case letters that are not its own.
+                a text has it, as in `masked_text.tokenize`.
 
         Returns:
             The pieces of each text.
 
         Raises:
-            InputError: `literal` is not in the vocabulary.
+            InputError: `literal` is not in the vocabulary, or has a space.
             tf.errors.InvalidArgumentError: a text is not UTF-8.
         """
+        if literal is not None and (
+            literal not in self.vocab or not literal or " " in literal
+        ):
+            raise InputError(
+                "`literal` must be a token of the vocabulary without a space. "
+                f"Received: literal={literal!r}"
+            )
         with tf.device("CPU"):
             texts = tf.convert_to_tensor(texts, tf.string)
             chunks, is_literal = self._split(texts, literal)
-            splits, words = chunks.row_splits, chunks.flat_values
-            ids = self._ids.lookup(words)
-            known = tf.gather(self._lasting, tf.maximum(ids, 0)) & (ids >= 0)
+            found = self._chunks.lookup(chunks.flat_values)
             if literal is not None:
-                known |= is_literal
-            rest, rows = tf.unique(
-                tf.boolean_mask(words, ~known), out_idx=tf.int64
+                place = self.vocab[literal] << _PLACE_BITS
+                found = tf.where(is_literal, np.int64(2 * place), found)
+            places, rest = self._place_pieces(
+                chunks.flat_values, found, with_offsets
             )
-            pieces = self._split_chunks(rest, with_offsets)
-            # Each chunk's pieces lie in a row of all of them: the tokens of
-            # the vocabulary first.
-            size = tf.size(self._lasting, tf.int64)
-            first = tf.tensor_scatter_nd_update(
-                ids, tf.where(~known), size + tf.gather(pieces.splits, rows)
-            )
-            last = tf.tensor_scatter_nd_update(
-                ids + 1,
-                tf.where(~known),
-                size + tf.gather(pieces.splits, rows + 1),
-            )
-            places = tf.ragged.range(first, last, row_splits_dtype=tf.int64)
-            row_splits = tf.gather(places.row_splits, splits)
-
-            def rag(values):
-                return tf.RaggedTensor.from_row_splits(
-                    values, row_splits, validate=False
+            ids, spans = self._look_at(places.flat_values, rest)
+            tensors = [ids]
+            if with_offsets:
+                spans += tf.gather(
+                    _find_bases(chunks, is_literal),
+                    _rows_of(places.row_splits, tf.size(ids)),
                 )
-
-            own = tf.range(tf.size(self._lasting))
-            every_id = tf.concat([own, pieces.ids], 0)
-            found = rag(tf.gather(every_id, places.flat_values))
-            if not with_offsets:
-                return GraphTokens(found)
-            spans = tf.concat([self._spans, pieces.spans], 1)
-            spans = tf.gather(spans, places.flat_values, axis=1)
-            bases = self._find_bases(words, splits, literal and is_literal)
-            row = _rows_of(places.row_splits, tf.size(places.flat_values))
-            spans += tf.gather(bases, row, axis=1)
-            return GraphTokens(found, *map(rag, tf.unstack(spans, 4)))
+                tensors += tf.unstack(spans, axis=1)
+            splits = tf.gather(places.row_splits, chunks.row_splits)
+            return GraphTokens(
+                *(
+                    tf.RaggedTensor.from_row_splits(t, splits, validate=False)
+                    for t in tensors
+                )
+            )
 
     def _split(self, texts, literal):
         """Returns ragged chunks without spaces, and which are the literal."""
-        if literal is not None:
-            if literal not in self.vocab:
-                raise InputError(
-                    "`literal` must be a token of the vocabulary. Received: "
-                    f"literal={literal!r}"
-                )
-            texts = tf.strings.regex_replace(
-                texts, re.escape(literal), f" {literal} "
-            )
+        # Letters of ASCII can be lower-cased before all else, which changes
+        # nothing for others: more chunks are known then.
+        lower = tf.strings.lower if self.do_lower_case else tf.identity
+        if literal is None:
+            return tf.strings.split(lower(texts), " "), None
+        spaced = f" {literal} ".replace("\\", r"\\")
+        texts = tf.strings.regex_replace(texts, re.escape(literal), spaced)
         chunks = tf.strings.split(texts, " ")
-        is_literal = None
-        if literal is not None:
-            is_literal = chunks.flat_values == literal
-        if self.do_lower_case:
-            # Letters of ASCII can be lower-cased before anything else: that
-            # changes nothing for others. More chunks are in the vocabulary.
-            lower = tf.strings.lower(chunks.flat_values)
-            if literal is not None:
-                lower = tf.where(is_literal, chunks.flat_values, lower)
-            chunks = chunks.with_flat_values(lower)
-        return chunks, is_literal
+        words = chunks.flat_values
+        return chunks.with_flat_values(lower(words)), words == literal
 
-    def _find_bases(self, words, splits, is_literal):
-        """Where each chunk begins in its text: bytes twice, characters twice.
+    def _place_pieces(self, chunks, found, with_offsets):
+        """Finds the pieces of chunks.
+
+        Args:
+            chunks: string [chunks].
+            found: int64 [chunks], what `_known_chunks` has for them, or -1.
 
         Returns:
-            int32 [4, chunks].
+            Ragged int32 [chunks, (pieces)], the place of each piece; and the
+            `_Pieces` of the chunks that were not found, whose places come
+            after all others.
         """
-        lengths = tf.stack(
-            [
-                tf.strings.length(words),
-                tf.strings.length(words, unit="UTF8_CHAR"),
-            ]
+        others = tf.squeeze(tf.where(found < 0), 1)
+        rest, rows = tf.unique(tf.gather(chunks, others), tf.int64)
+        rest = self._split_chunks(rest, with_offsets)
+        begins = tf.gather(rest.splits, rows)
+        counts = tf.gather(rest.splits, rows + 1) - begins
+        begins += self._space << _PLACE_BITS
+        is_known, size = found >= 0, tf.size(chunks)
+        first = tf.where(is_known, _shift(found, 1), 0)
+        first += _spread(begins, others, size)
+        count = tf.where(is_known, (found & 1) + 1, 0)
+        count += _spread(counts, others, size)
+        places = tf.ragged.range(
+            tf.cast(first, tf.int32),
+            tf.cast(first + count, tf.int32),
+            row_splits_dtype=tf.int64,
         )
-        starts = tf.cumsum(lengths + 1, axis=1, exclusive=True)
-        if is_literal is not None:
-            # There are two spaces around each that the text does not have.
-            added = tf.cast(is_literal, tf.int32)
-            starts -= 2 * tf.cumsum(added, exclusive=True) + added
-        row = _rows_of(splits, tf.size(words))
-        starts = tf.concat([starts, [[0], [0]]], 1)  # For texts at the end.
-        starts = starts[:, :-1] - tf.gather(
-            tf.gather(starts, splits, axis=1), row, axis=1
-        )
-        return tf.repeat(starts, 2, axis=0)
+        return places, rest
+
+    def _look_at(self, places, rest):
+        """Returns the ids and the spans of the pieces at places."""
+        size = tf.constant(self._space << _PLACE_BITS, tf.int32)
+        is_rest, in_rest = places >= size, tf.maximum(places - size, -1) + 1
+        token = tf.where(is_rest, 0, _shift(places, _PLACE_BITS))
+        is_ending, ending = places & 1, _shift(places & 2, 1)
+        ids = tf.where(is_ending == 1, tf.gather(self._endings, ending), token)
+        more = tf.concat([[0], rest.ids], 0)
+        ids = tf.where(is_rest, tf.gather(more, in_rest), ids)
+        if rest.spans is None:
+            return ids, None
+        lengths, is_ending = tf.gather(self._lengths, token), is_ending[:, None]
+        spans = tf.stack([lengths * is_ending, lengths + is_ending], 2)
+        spans = tf.reshape(spans, [-1, 4])
+        more = tf.concat([[[0] * 4], rest.spans], 0)
+        return ids, tf.where(is_rest[:, None], tf.gather(more, in_rest), spans)
 
     def _split_chunks(self, chunks, with_offsets):
         """Returns the `_Pieces` of chunks that have no space in them."""
-        decoded, byte_starts = tf.strings.unicode_decode_with_offsets(
-            chunks,
+        codes, byte_starts = tf.strings.unicode_decode_with_offsets(
+            tf.strings.reduce_join(chunks, separator=" "),
             "UTF-8",
             errors="replace",
             replacement_char=_NOT_UTF8,
         )
-        codes, splits = decoded.flat_values, decoded.row_splits
-        wrong = tf.reduce_any(codes == _NOT_UTF8)
         check = tf.debugging.Assert(
-            ~wrong,
+            tf.reduce_all(codes != _NOT_UTF8),
             ["Texts must be UTF-8. Received one with other bytes in it."],
         )
         with tf.control_dependencies([check]):
-            characters = self._normalize(codes, splits)
-        ids, places = self._find_pieces(characters)
-        sources = tf.gather(characters.sources, places)
-        piece_splits = tf.searchsorted(sources, splits, out_type=tf.int64)
-        ids = tf.cast(ids, tf.int32)
+            characters = self._normalize(codes)
+        ids, lasts = self._find_pieces(characters)
+        firsts = tf.concat([[0], lasts + 1], 0)[:-1]
+        pieces = tf.squeeze(tf.where(ids != self._space), 1)
+        ids = tf.cast(tf.gather(ids, pieces), tf.int32)
+        starts = tf.gather(characters.sources, tf.gather(firsts, pieces))
+        spaces = tf.squeeze(tf.where(codes == SPACE), 1)
+        splits = tf.searchsorted(starts, spaces, out_type=tf.int64)
+        splits = tf.concat([[0], splits, [tf.size(ids, tf.int64)]], 0)
         if not with_offsets:
-            return _Pieces(ids, piece_splits, None)
-        size = tf.size(characters.codes, tf.int64)
-        last = tf.concat([places[1:], [size]], 0)[: tf.size(places)] - 1
-        until = tf.gather(characters.ends, last)
-        byte_starts = byte_starts.flat_values
+            return _Pieces(ids, splits, None)
+        ends = tf.gather(characters.ends, tf.gather(lasts, pieces))
         widths = 1 + sum(
             tf.cast(codes >= bound, tf.int64) for bound in (0x80, 0x800, 65536)
         )
-        row = _rows_of(piece_splits, tf.size(places))
-        base = tf.gather(splits, row)
-        spans = tf.stack(
-            [
-                tf.gather(byte_starts, sources),
-                tf.gather(byte_starts + widths, until - 1),
-                sources - base,
-                until - base,
-            ]
-        )
-        return _Pieces(ids, piece_splits, tf.cast(spans, tf.int32))
+        row = _rows_of(splits, tf.size(ids))
+        byte_bases = tf.concat([[0], tf.gather(byte_starts, spaces) + 1], 0)
+        byte_base = tf.gather(byte_bases, row)
+        base = tf.gather(tf.concat([[0], spaces + 1], 0), row)
+        spans = [
+            tf.gather(byte_starts, starts) - byte_base,
+            tf.gather(byte_starts + widths, ends - 1) - byte_base,
+            starts - base,
+            ends - base,
+        ]
+        return _Pieces(ids, splits, tf.cast(tf.stack(spans, 1), tf.int32))
 
-    def _normalize(self, codes, splits):
+    def _normalize(self, codes):
         """Does what `BasicTokenizer` does.
 
         Args:
-            codes: int32 [N], the code points of all chunks.
-            splits: int64 [chunks + 1], where the chunks begin among them.
+            codes: int32 [N], code points.
 
         Returns:
             `_Characters`.
@@ -328,63 +357,49 @@ class GraphTokenizer(tf.Module):
         rules = tf.gather(
             self._rules.rules, block + (codes & (1 << BLOCK_BITS) - 1)
         )
-        size = tf.size(codes, tf.int64)
-        begins = (rules & (ALONE | SEPARATES)) != 0
-        begins |= tf.concat([[True], begins[:-1]], 0)[:size]
-        begins = tf.cast(begins, tf.int32)
-        begins = tf.concat([begins, [0]], 0)  # Chunks at the end may be empty.
-        begins = tf.tensor_scatter_nd_max(
-            begins, splits[:, None], tf.ones_like(splits, tf.int32)
-        )[:-1]
-        words = tf.cumsum(begins)
         if self.do_lower_case:
             rules = tf.cond(
                 tf.reduce_any(codes == SIGMA),
-                lambda: _form_final_sigmas(codes, rules, words),
+                lambda: _form_final_sigmas(codes, rules),
                 lambda: rules,
             )
         sources = tf.squeeze(tf.where((rules & GONE) == 0), 1)
-        kept = tf.gather(rules, sources)
-        became = tf.gather(codes, sources) + _shift(kept, FLAG_BITS)
-        became += (kept & PUNCTUATION) * PUNCTUATION_IN_MANY
+        became = codes + _shift(rules, FLAG_BITS)
+        became = tf.gather(became + (rules & SINGLE) * SINGLE_CODE, sources)
         became, sources = tf.cond(
-            tf.reduce_any((kept & MANY) != 0),
-            lambda: self._multiply(became, kept, sources),
+            tf.reduce_any((rules & MANY) != 0),
+            lambda: self._multiply(became, sources, rules),
             lambda: (became, sources),
         )
-        out_words = tf.gather(words, sources)
+        ends = sources + 1
         if self.do_lower_case:
             became = tf.cond(
                 tf.reduce_any((rules & MOVES) != 0),
-                lambda: self._order_marks(became, out_words, rules, sources),
+                lambda: self._order_marks(became, sources, rules),
                 lambda: became,
             )
-        is_punctuation = became >= PUNCTUATION_IN_MANY
-        begins = out_words[1:] != out_words[:-1]
-        begins |= is_punctuation[1:] | is_punctuation[:-1]
-        begins = tf.concat([[True], begins], 0)[: tf.size(became)]
-        ends = sources + 1
-        if self.do_lower_case:
             ends = tf.cond(
                 tf.reduce_any((rules & ACCENT) != 0),
-                lambda: _include_accents(ends, words, rules, sources),
+                lambda: _include_accents(ends, sources, rules),
                 lambda: ends,
             )
+        single = became >= SINGLE_CODE
+        begins = tf.concat([[True], single[1:] | single[:-1]], 0)
+        begins = begins[: tf.size(became)]
         return _Characters(
-            became & (PUNCTUATION_IN_MANY - 1),
+            became & (SINGLE_CODE - 1),
             tf.squeeze(tf.where(begins), 1),
             sources,
             ends,
         )
 
-    def _multiply(self, became, kept, sources):
+    def _multiply(self, became, sources, rules):
         """Puts all that a character becomes where it is `MANY`."""
         size = tf.size(became)
-        number = _shift(kept, FLAG_BITS)
-        is_many = (kept & MANY) != 0
-        first = tf.where(
-            is_many, size + _shift(number, LENGTH_BITS), tf.range(size)
-        )
+        kept = tf.gather(rules, sources)
+        number, is_many = _shift(kept, FLAG_BITS), (kept & MANY) != 0
+        first = size + _shift(number, LENGTH_BITS)
+        first = tf.where(is_many, first, tf.range(size))
         count = tf.where(is_many, number & (1 << LENGTH_BITS) - 1, 1)
         every = tf.concat([became, self._rules.many], 0)
         places = tf.ragged.range(
@@ -393,127 +408,122 @@ class GraphTokenizer(tf.Module):
         row = _rows_of(places.row_splits, tf.size(places.flat_values))
         return tf.gather(every, places.flat_values), tf.gather(sources, row)
 
-    def _order_marks(self, became, out_words, rules, sources):
+    def _order_marks(self, became, sources, rules):
         """Sorts the marks that follow a letter, as NFD does.
 
         Only those that are no accents are left. An accent that stands still
         keeps those before and behind it apart, although it is gone.
         """
         is_mark = became[:, None] == self._rules.marks
-        classes = tf.reduce_sum(
-            tf.where(is_mark, self._rules.mark_classes, 0), 1
-        )
+        classes = tf.where(is_mark, self._rules.mark_classes, 0)
+        classes = tf.reduce_sum(classes, 1)
         stops = tf.cumsum(tf.cast((rules & STOPS) != 0, tf.int32))
-        group = tf.cumsum(tf.cast(classes == 0, tf.int32)) + out_words
+        group = tf.cumsum(tf.cast(classes == 0, tf.int32))
         group += tf.gather(stops, sources)
         key = tf.cast(group, tf.int64) * 256 + tf.cast(classes, tf.int64)
         return tf.gather(became, tf.argsort(key, stable=True))
 
     def _find_pieces(self, characters):
-        """Returns the ids of all pieces, and where they begin: int64 [P]."""
+        """Returns the ids of all pieces, and their last characters: int64 [P].
+
+        Spaces are pieces here, with the id `_space`, so that each piece begins
+        where the one before it ends.
+        """
         codes, starts = characters.codes, characters.token_starts
-        ends = tf.concat([starts[1:], [tf.size(codes, tf.int64)]], 0)
-        ends = ends[: tf.size(starts)]
-        splits = tf.concat([[0], ends], 0)
+        size = tf.size(codes, tf.int64)
+        splits = tf.concat([starts, [size]], 0)
+        ends = splits[1:]
         tokens = tf.RaggedTensor.from_row_splits(codes, splits, validate=False)
-        ids = self._ids.lookup(tf.strings.unicode_encode(tokens, "UTF-8"))
+        # No token has an ending: what is found is one.
+        ids = self._chunks.lookup(tf.strings.unicode_encode(tokens, "UTF-8"))
+        ids = _shift(ids, 1 + _PLACE_BITS)
         ids = tf.where(ends - starts > self._longest_word, self._unknown, ids)
+        ids = tf.where(tf.gather(codes, starts) == SPACE, self._space, ids)
         missing = tf.squeeze(tf.where(ids < 0), 1)
-        places, more, failed = self._walk(
+        more, lasts, failed = self._walk(
             codes, tf.gather(starts, missing), tf.gather(ends, missing)
         )
+        failed = tf.gather(missing, failed)
         ids = tf.tensor_scatter_nd_update(
-            ids,
-            tf.gather(missing, failed)[:, None],
-            tf.fill(tf.shape(failed), self._unknown),
+            ids, failed[:, None], tf.fill(tf.shape(failed), self._unknown)
         )
         whole = tf.squeeze(tf.where(ids >= 0), 1)
-        places = tf.concat([tf.gather(starts, whole), places], 0)
         ids = tf.concat([tf.gather(ids, whole), more], 0)
-        order = tf.argsort(places)
-        return tf.gather(ids, order), tf.gather(places, order)
+        lasts = tf.concat([tf.gather(ends, whole) - 1, lasts], 0)
+        ids = _spread(ids + 1, lasts, size)
+        lasts = tf.squeeze(tf.where(ids > 0), 1)
+        return tf.gather(ids, lasts) - 1, lasts
 
     def _walk(self, codes, starts, ends):
-        """Finds the longest pieces of tokens, a letter of each at a time.
+        """Finds the longest pieces of tokens, letter by letter.
 
         Returns:
-            For all tokens that can be put together, where the pieces begin and
-            their ids; and the numbers of the other tokens. int64 each.
+            Of all tokens that can be put together, the ids of the pieces and
+            their last characters; and the numbers of the other tokens. int64.
         """
-        codes = tf.concat([tf.cast(codes, tf.int64), [0]], 0)
-        none = tf.zeros([0], tf.int64)
-        token = tf.range(tf.size(starts, tf.int64))
-        root = tf.fill(tf.shape(starts), tf.constant(_BEGIN, tf.int64))
-        # Active: the token, where the piece begins, where we are, the node,
-        # the longest piece up to here and where it ends, the token's end.
-        active = tf.stack([token, starts, starts, root, root - 1, starts, ends])
-        found = tf.stack([none, none, none])  # Token, place, id.
+        places = tf.ragged.range(starts, ends + 1, row_splits_dtype=tf.int64)
+        splits, places = places.row_splits, places.flat_values
+        codes = tf.concat([tf.cast(codes, tf.int64), [_STOP]], 0)
+        letters = tf.tensor_scatter_nd_update(
+            tf.gather(codes, places),
+            splits[1:, None] - 1,
+            tf.fill(tf.shape(starts), _STOP),
+        )
+        letters = tf.concat([letters, [_STOP] * _STRIDE], 0)
 
-        def step(active, found, failed):
-            token, begin, here, node, best, best_end, end = tf.unstack(active)
-            key = node * (1 << _CODE_BITS) + tf.gather(codes, here)
-            value = self._tree.lookup(tf.where(here < end, key, -1))
-            goes_on = value >= 0
-            id_ = (value & (1 << 32) - 1) - 1
-            is_piece = goes_on & (id_ >= 0)
-            here += 1
-            best = tf.where(is_piece, id_, best)
-            best_end = tf.where(is_piece, here, best_end)
-            stuck = ~goes_on & (best < 0)
-            cut = ~goes_on & (best >= 0)
-            new = tf.boolean_mask(tf.stack([token, begin, best]), cut, axis=1)
-            found = tf.concat([found, new], 1)
-            failed = tf.concat([failed, tf.boolean_mask(token, stuck)], 0)
-            begin = tf.where(cut, best_end, begin)
-            here = tf.where(cut, best_end, here)
-            node = tf.where(
-                cut, tf.constant(_CONTINUE, tf.int64), _shift(value, 32)
-            )
-            best = tf.where(cut, tf.constant(-1, tf.int64), best)
-            active = tf.stack([token, begin, here, node, best, best_end, end])
-            stays = goes_on | (cut & (best_end < end))
-            return tf.boolean_mask(active, stays, axis=1), found, failed
+        def step(here, node, best, found):
+            # `best` has the place above and 1 + the id below; if there is no
+            # piece yet, where the search began, as a negative number.
+            for _ in range(_STRIDE):
+                value = self._tree.lookup(node + tf.gather(letters, here))
+                piece = value & _ID_MASK
+                here += 1
+                longer = here * (_ID_MASK + 1) + piece
+                best = tf.where(piece > 0, longer, best)
+                node = value - piece  # 0, where nothing follows, stays 0.
+            goes, ends = node > 0, tf.boolean_mask(best, node <= 0)
+            found = tf.concat([found, ends], 0)
+            rest = tf.boolean_mask(_shift(ends, _ID_BITS), ends > 0)
+            rest = tf.boolean_mask(rest, tf.gather(letters, rest) != _STOP)
+            root = tf.zeros_like(rest) + (_CONTINUE << _ID_BITS)
+            here = tf.concat([tf.boolean_mask(here, goes), rest], 0)
+            node = tf.concat([tf.boolean_mask(node, goes), root], 0)
+            best = tf.concat([tf.boolean_mask(best, goes), -1 - rest], 0)
+            return here, node, best, found
 
-        _, found, failed = tf.while_loop(
-            lambda active, *_: tf.shape(active)[1] > 0,
+        here = splits[:-1]
+        root = tf.zeros_like(here) + (_BEGIN << _ID_BITS)
+        *_, found = tf.while_loop(
+            lambda here, *_: tf.size(here) > 0,
             step,
-            (active, found, none),
-            shape_invariants=(
-                tf.TensorShape([7, None]),
-                tf.TensorShape([3, None]),
-                tf.TensorShape([None]),
-            ),
+            (here, root, -1 - here, tf.zeros([0], tf.int64)),
+            shape_invariants=(tf.TensorShape([None]),) * 4,
         )
-        good = tf.tensor_scatter_nd_update(
-            tf.ones_like(starts, tf.bool),
-            failed[:, None],
-            tf.zeros_like(failed, tf.bool),
-        )
-        found = tf.boolean_mask(found, tf.gather(good, found[0]), axis=1)
-        return found[1], found[2], failed
+        failed = -1 - tf.boolean_mask(found, found < 0)
+        failed = tf.searchsorted(splits, failed, "right", tf.int64) - 1
+        found = tf.boolean_mask(found, found > 0)
+        ends = _shift(found, _ID_BITS)
+        row = tf.searchsorted(splits, ends, out_type=tf.int64) - 1
+        bad = _spread(tf.ones_like(failed), failed, tf.size(starts))
+        good = tf.gather(bad, row) == 0
+        ids = tf.boolean_mask(found & _ID_MASK, good) - 1
+        return ids, tf.gather(places, tf.boolean_mask(ends, good) - 1), failed
 
 
-def _hash_table(keys, values):
-    """A table of int64 values; -1 for what is not in it."""
-    return tf.lookup.StaticHashTable(
-        tf.lookup.KeyValueTensorInitializer(
-            keys, tf.constant(values, tf.int64)
-        ),
-        default_value=-1,
+def _hash_table(keys, values, default):
+    """A table of int64 values, and `default` for what is not in it."""
+    initializer = tf.lookup.KeyValueTensorInitializer(
+        tf.constant(keys), tf.constant(values, tf.int64)
     )
-
-
-def _shift(numbers, bits):
-    """`numbers >> bits`."""
-    return tf.bitwise.right_shift(numbers, tf.constant(bits, numbers.dtype))
+    return tf.lookup.StaticHashTable(initializer, default)
 
 
 def _tree_of_pieces(vocab):
     """The letters of all pieces as a tree.
 
     Returns:
-        Keys, int64: node << 21 | code point. Values, int64: the node that
-        follows << 32 | 1 + the id of the piece that ends there, or 0.
+        Keys, int64: a node, and a letter that follows. Values, int64: the next
+        node, and 1 + the id of the piece that ends there, or 0.
     """
     nodes: dict[int, int] = {}
     ids: dict[int, int] = {}
@@ -522,54 +532,78 @@ def _tree_of_pieces(vocab):
         if token.startswith("##"):  # No word but "#" begins like that.
             node, letters = _CONTINUE, token[2:]
         for letter in letters:
-            key = node << _CODE_BITS | ord(letter)
-            node = nodes.setdefault(key, len(nodes) + 2)
+            key = node << _ID_BITS | ord(letter)
+            node = nodes.setdefault(key, len(nodes) + _CONTINUE + 1)
         ids[node] = index
-    keys = np.array(list(nodes), np.int64)
-    values = [node << 32 | ids.get(node, -1) + 1 for node in nodes.values()]
-    return keys, np.array(values, np.int64)
+    values = [n << _ID_BITS | ids.get(n, -1) + 1 for n in nodes.values()]
+    return np.array(list(nodes), np.int64), np.array(values, np.int64)
+
+
+def _shift(numbers, bits):
+    """`numbers >> bits`."""
+    return tf.bitwise.right_shift(numbers, tf.constant(bits, numbers.dtype))
+
+
+def _spread(values, places, size):
+    """Puts values at places that differ, and 0 elsewhere: [size]."""
+    return tf.math.unsorted_segment_sum(values, places, size)
 
 
 def _rows_of(splits, size):
     """Returns the row of each of `size` values: int64 [size]."""
-    starts = tf.math.bincount(
-        tf.cast(splits[1:-1], tf.int32), minlength=size, dtype=tf.int64
+    begins = tf.math.unsorted_segment_sum(
+        tf.ones_like(splits[1:-1]), splits[1:-1], size + 1
     )
-    return tf.cumsum(starts[:size])
+    return tf.cumsum(begins[:-1])
 
 
-def _form_final_sigmas(codes, rules, words):
+def _find_bases(chunks, is_literal):
+    """Where each chunk begins in its text: bytes twice, characters twice.
+
+    Returns:
+        int32 [chunks, 4].
+    """
+    words = chunks.flat_values
+    characters = tf.strings.length(words, unit="UTF8_CHAR")
+    lengths = tf.stack([tf.strings.length(words), characters], 1)
+    starts = tf.cumsum(lengths + 1, exclusive=True)
+    if is_literal is not None:
+        # There are two spaces around each that the text does not have.
+        added = tf.cast(is_literal, tf.int32)
+        added += 2 * tf.cumsum(added, exclusive=True)
+        starts -= added[:, None]
+    # A text has a chunk, although it may be empty.
+    texts = tf.gather(starts, chunks.row_splits[:-1])
+    starts -= tf.gather(texts, chunks.value_rowids())
+    return tf.repeat(starts, 2, axis=1)
+
+
+def _form_final_sigmas(codes, rules):
     """Lets a capital sigma at the end of a word become the final form.
 
     It stands behind a letter with a case and not before one, not counting
-    what is skipped: the rule of Unicode, as `str.lower` has it.
+    what is skipped: the rule of Unicode, as `str.lower` has it. Nothing that
+    ends a word has a case or is skipped.
     """
-    counted = tf.where((rules & SKIPPED) == 0)
-    word = tf.gather_nd(words, counted)
-    word = tf.concat([[-1], word, [-1]], 0)
-    cased = tf.gather_nd((rules & CASED) != 0, counted)
+    counted = tf.squeeze(tf.where((rules & SKIPPED) == 0), 1)
+    cased = (tf.gather(rules, counted) & CASED) != 0
     cased = tf.concat([[False], cased, [False]], 0)
-    behind = cased[:-2] & (word[:-2] == word[1:-1])
-    before = cased[2:] & (word[2:] == word[1:-1])
-    final = tf.scatter_nd(
-        counted,
-        tf.cast(behind & ~before, tf.int32),
-        tf.shape(codes, tf.int64),
-    )
+    final = tf.cast(cased[:-2] & ~cased[2:], tf.int32)
+    final = _spread(final, counted, tf.size(codes))
     final *= tf.cast(codes == SIGMA, tf.int32)
-    change = FINAL_SIGMA - ord("σ")
-    return rules + final * (change << FLAG_BITS)
+    return rules + final * (FINAL_SIGMA - ord("σ") << FLAG_BITS)
 
 
-def _include_accents(ends, words, rules, sources):
+def _include_accents(ends, sources, rules):
     """Moves the end of what stands before an accent in its word behind it."""
     accents = tf.squeeze(tf.where((rules & ACCENT) != 0), 1)
     before = tf.searchsorted(sources, accents, out_type=tf.int64) - 1
-    same = before >= 0
-    accents, before = accents[same], before[same]
-    same = tf.gather(words, accents) == tf.gather(
-        words, tf.gather(sources, before)
-    )
+    accents = tf.boolean_mask(accents, before >= 0)
+    before = tf.boolean_mask(before, before >= 0)
+    rule = tf.gather(rules, tf.gather(sources, before))
+    same_word = (rule & ENDS_WORD) == 0
     return tf.tensor_scatter_nd_max(
-        ends, before[same][:, None], accents[same] + 1
+        ends,
+        tf.boolean_mask(before, same_word)[:, None],
+        tf.boolean_mask(accents, same_word) + 1,
     )

@@ -18,6 +18,13 @@ from bert_tf.tokenization import FullTokenizer, Piece
 MASK = "[MASK]"
 
 
+class Candidate(NamedTuple):
+    """A piece of the vocabulary; one with ## goes on with the word before."""
+
+    piece: str
+    probability: float
+
+
 class Query(NamedTuple):
     """A row for BERT, and the place in it that is asked for.
 

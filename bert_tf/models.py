@@ -117,14 +117,19 @@ def feature_extractor(config, layers, pooling, use_one_hot_embeddings=False):
 
 
 def encoder(config, layers, pooling):
-    """BERT without a head, for all that is made of its layers.
+    """BERT without a head, for all that can be made of it.
+
+    Args:
+        config, layers, pooling: as for `feature_extractor`, but tokens are not
+            pooled.
 
     Returns:
-        A model as of `feature_extractor` that also gives `sequence_output`
-        [B, S, D] and `pooled_output` [B, D].
+        A model to `values` as there, `sequence_output` [B, S, D] and
+        `pooled_output` [B, D].
     """
     inputs = integer_inputs(ENCODER_INPUTS)
     bert = BertModel(config)(*inputs.values())
+    pooling = pooling._replace(over_tokens=None)
     return keras.Model(
         inputs,
         {

@@ -38,6 +38,7 @@ from bert_tf import (
     metrics,
     models,
     records,
+    serving,
     tokenization,
     training,
 )
@@ -132,6 +133,7 @@ def define_flags(values):
         "steps are faster depends on model and machine.",
     )
     integer("seed", None, "Makes a run repeatable; drawn when not given.")
+    serving.define_flags(values)
     for name in (
         "data_dir",
         "bert_config_file",
@@ -156,6 +158,7 @@ def main(flags):
         flags.task_name, **{name: flags[name].value for name in COLUMNS}
     )
     command_line.make_folder("output_dir", flags.output_dir)
+    export_dir = serving.find_export_dir(flags, flags.output_dir)
     if isinstance(task, classification.TsvTask):
         task = find_labels(task, flags)
     # All rows are read before any work starts: a bad one in the last file
@@ -177,6 +180,8 @@ def main(flags):
     start = training.find_starting_point(
         flags.output_dir, flags.init_checkpoint
     )
+    if flags.do_export and not flags.do_train:
+        serving.checkpoint_of_run(flags.output_dir, start)
     model = training.build_model(
         lambda: models.classifier(
             config,
@@ -198,6 +203,17 @@ def main(flags):
         work.evaluate(dev_examples, step)
     if flags.do_predict:
         work.predict(test_examples)
+    if flags.do_export:
+        source = serving.Source(
+            serving.checkpoint_of_run(flags.output_dir, start),
+            flags.vocab_file,
+            flags.bert_config_file,
+            flags.do_lower_case,
+            flags.max_seq_length,
+        )
+        serving.export_classifier(
+            source, export_dir, labels, flags.doc_stride, flags.window_pooling
+        )
 
 
 def check_flags(flags):
@@ -206,7 +222,9 @@ def check_flags(flags):
     Raises:
         InputError: names the flag.
     """
-    if not (flags.do_train or flags.do_eval or flags.do_predict):
+    if not (
+        flags.do_train or flags.do_eval or flags.do_predict or flags.do_export
+    ):
         raise InputError(
             "At least one of `do_train`, `do_eval` or `do_predict` must be "
             "True."

@@ -27,6 +27,7 @@ from bert_tf import (
     models,
     pretraining,
     records,
+    serving,
     text_files,
     tokenization,
     training,
@@ -99,7 +100,11 @@ def define_flags(values):
         "(which create_pretraining_data makes --dupe_factor times). Needs "
         "--vocab_file. Evaluation keeps the masks in the records.",
     )
-    string("vocab_file", None, "With --mask_on_the_fly: the vocabulary.")
+    string(
+        "vocab_file",
+        None,
+        "With --mask_on_the_fly or --do_export: the vocabulary.",
+    )
     number("masked_lm_prob", 0.15, "With --mask_on_the_fly: the share to mask.")
     boolean(
         "do_whole_word_mask",
@@ -114,6 +119,13 @@ def define_flags(values):
         "steps are faster depends on model and machine.",
     )
     integer("seed", None, "Makes a run repeatable; drawn when not given.")
+    serving.define_flags(values)
+    boolean(
+        "do_lower_case",
+        True,
+        "With --do_export: lower-case the text, as it was when records were "
+        "made of it.",
+    )
     for name in ("bert_config_file", "input_file", "output_dir"):
         flags.mark_flag_as_required(name, flag_values=values)
 
@@ -129,6 +141,7 @@ def main(flags):
     records.check_records(files, schema, config.vocab_size)
     masker = make_masker(flags, config) if flags.mask_on_the_fly else None
     command_line.make_folder("output_dir", flags.output_dir)
+    export_dir = serving.find_export_dir(flags, flags.output_dir)
 
     seed = training.set_seed(flags.seed)
     strategy = devices.find_strategy(flags)
@@ -137,6 +150,8 @@ def main(flags):
         flags.output_dir, flags.init_checkpoint
     )
     tell_about_start(flags, start)
+    if flags.do_export and not flags.do_train:
+        serving.checkpoint_of_run(flags.output_dir, start)
     model = training.build_model(
         lambda: models.pretraining(
             config,
@@ -154,6 +169,20 @@ def main(flags):
         step = work.train(start, seed, masker)
     if flags.do_eval:
         work.evaluate(step)
+    if flags.do_export:
+        source = serving.Source(
+            serving.checkpoint_of_run(flags.output_dir, start),
+            flags.vocab_file,
+            flags.bert_config_file,
+            flags.do_lower_case,
+            flags.max_seq_length,
+        )
+        serving.export_pretraining(
+            source,
+            export_dir,
+            # What was not trained has nothing to say.
+            next_sentence=None if flags.next_sentence else False,
+        )
 
 
 def check_flags(flags):
@@ -162,7 +191,7 @@ def check_flags(flags):
     Raises:
         InputError: names the flag.
     """
-    if not (flags.do_train or flags.do_eval):
+    if not (flags.do_train or flags.do_eval or flags.do_export):
         raise InputError(
             "At least one of `do_train` or `do_eval` must be True."
         )
@@ -197,13 +226,41 @@ def check_flags(flags):
             "[CLS] sees nothing but itself, and cannot tell what follows. "
             "Give --next_sentence=false."
         )
-    for name in ("vocab_file", "masked_lm_prob", "do_whole_word_mask"):
+    for name in ("masked_lm_prob", "do_whole_word_mask"):
         if flags[name].present and not flags.mask_on_the_fly:
             raise InputError(
                 f"`--{name}` has a meaning only with --mask_on_the_fly: masks "
                 "are otherwise those that create_pretraining_data made."
             )
+    if flags["vocab_file"].present and not (
+        flags.mask_on_the_fly or flags.do_export
+    ):
+        raise InputError(
+            "`--vocab_file` has a meaning only with --mask_on_the_fly or "
+            "--do_export: masks are otherwise those that "
+            "create_pretraining_data made."
+        )
+    if flags["do_lower_case"].present and not flags.do_export:
+        raise InputError(
+            "`--do_lower_case` has a meaning only with --do_export: the text "
+            "in the records is what create_pretraining_data made of it."
+        )
+    if flags.do_export:
+        check_export(flags, config)
     return config
+
+
+def check_export(flags, config):
+    """Raises `InputError` where the vocabulary for an export does not fit."""
+    if not flags.vocab_file:
+        raise InputError(
+            "`--do_export` needs `--vocab_file`: the model is going to take "
+            "text."
+        )
+    command_line.require_file("vocab_file", flags.vocab_file)
+    checkpoints.check_vocab(
+        config.vocab_size, flags.vocab_file, flags.bert_config_file
+    )
 
 
 def make_masker(flags, config):

@@ -30,6 +30,7 @@ from bert_tf import (
     heads,
     models,
     records,
+    serving,
     squad,
     squad_answers,
     squad_metrics,
@@ -135,6 +136,7 @@ def define_flags(values):
         flag_values=values,
     )
     integer("seed", None, "Makes a run repeatable; drawn when not given.")
+    serving.define_flags(values)
     for name in ("bert_config_file", "vocab_file", "output_dir"):
         flags.mark_flag_as_required(name, flag_values=values)
 
@@ -166,7 +168,11 @@ def main(flags):
             flags.predict_file, is_training=False
         )
         threshold = find_threshold(flags, predict_examples)
+    if flags.do_export and not (flags.do_predict and threshold is None):
+        # It is there already, or is never going to be.
+        threshold_to_export(flags)
     command_line.make_folder("output_dir", flags.output_dir)
+    export_dir = serving.find_export_dir(flags, flags.output_dir)
 
     seed = training.set_seed(flags.seed)
     strategy = devices.find_strategy(flags)
@@ -174,6 +180,8 @@ def main(flags):
     start = training.find_starting_point(
         flags.output_dir, flags.init_checkpoint
     )
+    if flags.do_export and not flags.do_train:
+        serving.checkpoint_of_run(flags.output_dir, start)
     model = training.build_model(
         lambda: models.span(config, use_one_hot_embeddings=flags.use_tpu),
         config,
@@ -187,6 +195,8 @@ def main(flags):
         step = work.train(train_examples, start, seed)
     if flags.do_predict:
         work.predict(predict_examples, threshold, step)
+    if flags.do_export:
+        export(flags, start, export_dir)
 
 
 def check_flags(flags):
@@ -195,7 +205,7 @@ def check_flags(flags):
     Raises:
         InputError: names the flag.
     """
-    if not (flags.do_train or flags.do_predict):
+    if not (flags.do_train or flags.do_predict or flags.do_export):
         raise InputError(
             "At least one of `do_train` or `do_predict` must be True."
         )
@@ -270,6 +280,20 @@ def find_threshold(flags, examples):
         return flags.null_score_diff_threshold
     if why_no_metrics(examples, version_2_with_negative=True) is None:
         return None
+    kept = find_kept_threshold(flags)
+    if kept is None:
+        raise InputError(
+            f"`--null_score_diff_threshold={AUTO}` needs right answers to "
+            f"choose by, and {flags.predict_file} has none. First predict a "
+            "file that has, such as dev-v2.0.json, with the same --output_dir: "
+            "the threshold is then kept in "
+            f"{os.path.join(flags.output_dir, THRESHOLD_FILE)}"
+        )
+    return kept
+
+
+def find_kept_threshold(flags):
+    """What an earlier prediction chose; None if there was none."""
     folders = [flags.output_dir]
     if flags.init_checkpoint:
         is_folder = os.path.isdir(flags.init_checkpoint)
@@ -279,12 +303,7 @@ def find_threshold(flags, examples):
         path = os.path.join(folder, THRESHOLD_FILE)
         if os.path.exists(path):
             return squad_answers.read_threshold(path)
-    raise InputError(
-        f"`--null_score_diff_threshold={AUTO}` needs right answers to choose "
-        f"by, and {flags.predict_file} has none. First predict a file that "
-        "has, such as dev-v2.0.json, with the same --output_dir: the "
-        f"threshold is then kept in {os.path.join(folders[0], THRESHOLD_FILE)}"
-    )
+    return None
 
 
 def why_no_metrics(examples, version_2_with_negative):
@@ -302,6 +321,50 @@ def why_no_metrics(examples, version_2_with_negative):
             "--version_2_with_negative=true"
         )
     return None
+
+
+# ------------------------------------------------------------------- the export
+
+
+def threshold_to_export(flags):
+    """The threshold as a number.
+
+    Raises:
+        InputError: it is to be one that was chosen, and none was.
+    """
+    if flags.null_score_diff_threshold != AUTO:
+        return flags.null_score_diff_threshold
+    kept = find_kept_threshold(flags)
+    if kept is None:
+        raise InputError(
+            f"`--null_score_diff_threshold={AUTO}` needs, for --do_export, a "
+            "prediction of a file that has right answers, such as "
+            "dev-v2.0.json: in this run, or earlier with the same --output_dir."
+        )
+    return kept
+
+
+def export(flags, start, export_dir):
+    """Writes a SavedModel of the checkpoint that the run has made or used."""
+    source = serving.Source(
+        serving.checkpoint_of_run(flags.output_dir, start),
+        flags.vocab_file,
+        flags.bert_config_file,
+        flags.do_lower_case,
+        flags.max_seq_length,
+    )
+    threshold = 0.0
+    if flags.version_2_with_negative:
+        threshold = threshold_to_export(flags)
+    serving.export_span(
+        source,
+        export_dir,
+        flags.doc_stride,
+        flags.max_query_length,
+        flags.max_answer_length,
+        flags.version_2_with_negative,
+        threshold,
+    )
 
 
 # --------------------------------------------------------------------- the work

@@ -47,10 +47,11 @@ a text, K how many guesses there are for each, L labels, D the hidden size:
                   [B, S]; num_cut
 
 num_cut, int32 [B], is how many word pieces did not fit and were not read.
+Classifiers and features that were exported with a doc_stride read long texts in
+windows.
 """
 
 import dataclasses
-import errno
 import json
 import os
 import shutil
@@ -66,24 +67,21 @@ from bert_tf import (
     classification,
     command_line,
     feature_extraction,
+    features,
     files,
     loading,
     masked_text,
     model_folders,
     models,
+    saved_models,
     signatures,
     squad,
     warmup_requests,
 )
 from bert_tf.classification import LABELS_FILE
 from bert_tf.errors import InputError
-from bert_tf.signatures import ROWS_AT_ONCE, SpanRules, TextRules
+from bert_tf.signatures import ROWS_AT_ONCE, SpanRules, TextRules, WindowRules
 from bert_tf.squad_answers import check_threshold, find_threshold
-
-FORMAT = 1
-"""Of assets/bert_tf.json."""
-
-SETTINGS_FILE = "bert_tf.json"
 
 POOLER = "bert/pooler/"
 NEXT_SENTENCE = "cls/seq_relationship/"
@@ -113,7 +111,14 @@ class Source:
 # ------------------------------------------------------------ one for each head
 
 
-def export_classifier(source, output_dir, labels=None):
+def export_classifier(
+    source,
+    output_dir,
+    labels=None,
+    doc_stride=None,
+    window_pooling="mean",
+    rows_at_once=ROWS_AT_ONCE,
+):
     """Exports a model that run_classifier trained.
 
     Args:
@@ -121,6 +126,10 @@ def export_classifier(source, output_dir, labels=None):
         output_dir: the folder MODEL.
         labels: names of the labels, in the order of their ids. None for those
             in labels.txt beside the checkpoint.
+        doc_stride: reads long texts in windows that start so many word pieces
+            apart; None cuts off what is over. As it was in training.
+        window_pooling: one of `classification.WINDOW_POOLINGS`.
+        rows_at_once: windows that are computed together.
 
     Returns:
         The path of the new version.
@@ -130,6 +139,7 @@ def export_classifier(source, output_dir, labels=None):
             such head, or the folder cannot be written.
     """
     opened, rules = _open(source, default_length=128)
+    window_rules = _window_rules(rules, doc_stride, rows_at_once)
     shape = _shapes(opened).get("output_weights")
     if shape is None:
         raise InputError(
@@ -150,9 +160,10 @@ def export_classifier(source, output_dir, labels=None):
         opened.path,
         (),
     )
-    return _save(
-        signatures.Classifier(rules, model, labels), opened, output_dir
+    served = signatures.Classifier(
+        rules, model, labels, window_rules, window_pooling
     )
+    return _save(served, opened, output_dir)
 
 
 def export_span(
@@ -262,7 +273,14 @@ def export_pretraining(
     return _save(served, opened, output_dir)
 
 
-def export_features(source, output_dir, pooling="mean", layers=None):
+def export_features(
+    source,
+    output_dir,
+    pooling="mean",
+    layers=None,
+    doc_stride=None,
+    rows_at_once=ROWS_AT_ONCE,
+):
     """Exports the encoder, for vectors of texts or of their tokens.
 
     Args:
@@ -271,6 +289,9 @@ def export_features(source, output_dir, pooling="mean", layers=None):
         pooling: one of `feature_extraction.POOLINGS`.
         layers: numbers from 0, or from -1 downwards; None for the highest one,
             or those of the pooling.
+        doc_stride: reads long texts in windows that start so many word pieces
+            apart; None cuts off what is over.
+        rows_at_once: windows that are computed together.
 
     Returns:
         The path of the new version.
@@ -279,6 +300,7 @@ def export_features(source, output_dir, pooling="mean", layers=None):
         InputError: as from `export_classifier`; or there is no such layer.
     """
     opened, rules = _open(source, default_length=128)
+    window_rules = _window_rules(rules, doc_stride, rows_at_once)
     kind = feature_extraction.POOLINGS[pooling]
     received = f"pooling={pooling}, layers={layers}"
     if kind.layers and layers is not None:
@@ -301,8 +323,23 @@ def export_features(source, output_dir, pooling="mean", layers=None):
         opened.path,
         () if has_pooler else (POOLER,),
     )
-    served = signatures.Features(rules, model, pooling, layers, has_pooler)
+    served = signatures.Features(
+        rules, model, pooling, layers, has_pooler, window_rules
+    )
     return _save(served, opened, output_dir)
+
+
+def _window_rules(rules, doc_stride, rows_at_once):
+    """`WindowRules`, if they leave room for the texts."""
+    loading.require_positive("rows_at_once", rows_at_once)
+    features.require_stride(doc_stride, rules.max_seq_length)
+    if doc_stride is not None and rules.max_seq_length < 5:
+        raise InputError(
+            "`max_seq_length` must be at least 5 with `doc_stride`: [CLS], two "
+            "[SEP] and one token of each text of a pair take that much. "
+            f"Received: max_seq_length={rules.max_seq_length}"
+        )
+    return WindowRules(doc_stride, rows_at_once)
 
 
 def _labels_beside(checkpoint):
@@ -381,7 +418,7 @@ def _save(served, opened, output_dir):
     unfinished = os.path.join(output_dir, f"{os.getpid()}.incomplete")
     try:
         _write(served, opened, unfinished)
-        path = _give_number(unfinished, output_dir)
+        path = saved_models.give_number(unfinished, output_dir)
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(
@@ -396,7 +433,7 @@ def _save(served, opened, output_dir):
 def _write(served, opened, folder):
     rules = served.rules
     settings = {
-        "format": FORMAT,
+        "format": saved_models.FORMAT,
         "bert_tf_version": bert_tf.__version__,
         "head": served.head,
         "labels": None,
@@ -407,7 +444,7 @@ def _write(served, opened, folder):
     }
     texts = {
         model_folders.CONFIG: opened.config.to_json_string(),
-        SETTINGS_FILE: json.dumps(settings, indent=2) + "\n",
+        saved_models.SETTINGS_FILE: json.dumps(settings, indent=2) + "\n",
         **served.files(),
     }
     functions = served.signatures()
@@ -445,23 +482,62 @@ def _warmup(served, names):
     return [(name, samples[name]) for name in names]
 
 
-def _give_number(unfinished, output_dir):
-    """Renames a folder to the next number; returns its new path."""
-    while True:
-        numbers = [
-            int(name) for name in os.listdir(output_dir) if is_version(name)
-        ]
-        path = os.path.join(output_dir, str(max(numbers, default=0) + 1))
-        try:
-            os.rename(unfinished, path)
-        except OSError as error:
-            # Somebody else has just taken that number.
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                raise
-        else:
-            return path
+# ------------------------------------------------------------------ --do_export
 
 
-def is_version(name):
-    """Whether a folder of SavedModels has a version of that name."""
-    return name.isascii() and name.isdigit()
+def define_flags(values, beside="output_dir"):
+    """Defines the flags of scripts that export what they have just used.
+
+    Args:
+        values: a `FlagValues`.
+        beside: the flag that says where the script writes.
+    """
+    string, _, boolean, _ = command_line.definers(values)
+    boolean(
+        "do_export",
+        False,
+        "In the end, export the checkpoint as a SavedModel that takes text.",
+    )
+    string(
+        "export_dir",
+        None,
+        "With --do_export: the folder to make the next version in. [export, in "
+        f"the folder of --{beside}]",
+    )
+
+
+def find_export_dir(flags, folder):
+    """The folder to export to, once it is there; None without --do_export.
+
+    Args:
+        flags: what `define_flags` has defined.
+        folder: the script's own.
+
+    Raises:
+        InputError: it cannot be made, or the flags do not go together.
+    """
+    if not flags.do_export:
+        if flags.export_dir:
+            raise InputError(
+                "`--export_dir` has a meaning only with --do_export. Received: "
+                f"--export_dir={flags.export_dir}"
+            )
+        return None
+    path = flags.export_dir or os.path.join(folder, "export")
+    check_output(path, "export_dir")
+    return path
+
+
+def checkpoint_of_run(output_dir, start):
+    """What a run has just written, or else what it has started from.
+
+    Raises:
+        InputError: all weights are random.
+    """
+    prefix = checkpoints.latest(output_dir) or start.prefix
+    if prefix is None:
+        raise InputError(
+            "`--do_export` needs a checkpoint: give --init_checkpoint, or "
+            f"--do_train. {output_dir} has none."
+        )
+    return prefix

@@ -140,7 +140,7 @@ class Served(tf.Module):
             "serve_text_pair": {first: ["A text."], second: ["Another one."]},
         }
 
-    def row_outputs(self, outputs):
+    def row_outputs(self, rows, outputs):
         """What serving_default and serve_examples return of the model's."""
         raise NotImplementedError
 
@@ -188,7 +188,7 @@ class Served(tf.Module):
     def from_rows(self, rows):
         """Outputs for int32 tensors by name, [B, S] and whatever else."""
         rows = graph_features.checked(rows, self.rules.config)
-        return self.row_outputs(self.forward(rows))
+        return self.row_outputs(rows, self.forward(rows))
 
     def from_examples(self, examples):
         """Outputs for serialized `tf.train.Example`s, string [B]."""
@@ -230,6 +230,22 @@ class Served(tf.Module):
             )
             return self.pad(self.pack(*pieces)), num_cut
 
+    def windows_of_texts(self, text_a, text_b, doc_stride):
+        """`graph_features.PackedWindows` of texts or pairs."""
+        with tf.device(_DEVICE):
+            return graph_features.pack_windows(
+                *self.tokenize_pair(text_a, text_b),
+                self.rules.max_seq_length,
+                doc_stride,
+                self.rules.id_of("[CLS]"),
+                self.rules.id_of("[SEP]"),
+            )
+
+    def some_rows(self, packed, first, last):
+        """The model's inputs for some of many rows."""
+        with tf.device(_DEVICE):
+            return self.pad(Packed(*(each[first:last] for each in packed)))
+
 
 def as_many(texts, *names):
     """Texts by name, once there are as many of each.
@@ -260,6 +276,20 @@ def _trace(function, specs):
     return traced.get_concrete_function(**specs)
 
 
+@dataclasses.dataclass(frozen=True)
+class WindowRules:
+    """How texts that are too long for one row are read.
+
+    Attributes:
+        doc_stride: how far apart windows start, in word pieces. None reads one
+            row of each text, and cuts off what is over.
+        rows_at_once: windows that are computed together.
+    """
+
+    doc_stride: int | None = None
+    rows_at_once: int = ROWS_AT_ONCE
+
+
 class Classifier(Served):
     """Says which label a text has.
 
@@ -267,27 +297,41 @@ class Classifier(Served):
         rules: `TextRules`.
         model: what `models.classifier` returns.
         labels: their names, in the order of their ids.
+        window_rules: `WindowRules`.
+        window_pooling: how the logits of a text's windows become one, as in
+            `classification.WINDOW_POOLINGS`.
     """
 
     head = "classifier"
 
-    def __init__(self, rules, model, labels):
+    def __init__(self, rules, model, labels, window_rules, window_pooling):
         super().__init__(rules, model)
         self.plain.labels = list(labels)
+        self.plain.window_rules = window_rules
+        self.window_pooling = window_pooling
 
     def settings(self):
-        return {"labels": self.plain.labels}
+        doc_stride = self.plain.window_rules.doc_stride
+        return {
+            "labels": self.plain.labels,
+            "doc_stride": doc_stride,
+            "window_pooling": doc_stride and self.window_pooling,
+        }
 
     def files(self):
         return {LABELS_FILE: "".join(f"{x}\n" for x in self.plain.labels)}
 
-    def row_outputs(self, outputs):
+    def row_outputs(self, rows, outputs):
         logits = outputs["logits"]
         return {"logits": logits, "probabilities": tf.nn.softmax(logits)}
 
     def text_outputs(self, text_a, text_b):
-        rows, num_cut = self.rows_of_texts(text_a, text_b)
-        probabilities = tf.nn.softmax(self.forward(rows)["logits"])
+        if self.plain.window_rules.doc_stride is None:
+            rows, num_cut = self.rows_of_texts(text_a, text_b)
+            logits = self.forward(rows)["logits"]
+        else:
+            logits, num_cut = self._logits_of_windows(text_a, text_b)
+        probabilities = tf.nn.softmax(logits)
         labels = tf.constant(self.plain.labels, tf.string)
         return {
             "probabilities": probabilities,
@@ -295,6 +339,26 @@ class Classifier(Served):
             "label": tf.gather(labels, tf.argmax(probabilities, axis=-1)),
             "num_cut": num_cut,
         }
+
+    def _logits_of_windows(self, text_a, text_b):
+        rules = self.plain.window_rules
+        windows = self.windows_of_texts(text_a, text_b, rules.doc_stride)
+        (logits,) = graph_features.in_chunks(
+            lambda first, last: [
+                self.forward(self.some_rows(windows.packed, first, last))[
+                    "logits"
+                ]
+            ],
+            tf.size(windows.texts, tf.int64),
+            rules.rows_at_once,
+            [tf.TensorSpec([None, len(self.plain.labels)], tf.float32)],
+        )
+        pool = {
+            "mean": tf.math.unsorted_segment_mean,
+            "max": tf.math.unsorted_segment_max,
+        }[self.window_pooling]
+        count = tf.size(text_a, tf.int64)
+        return pool(logits, windows.texts, count), windows.num_cut
 
 
 @dataclasses.dataclass(frozen=True)
@@ -354,7 +418,7 @@ class Span(Served):
             }
         }
 
-    def row_outputs(self, outputs):
+    def row_outputs(self, rows, outputs):
         return dict(outputs)
 
     def text_signatures(self):
@@ -484,7 +548,7 @@ class Pretraining(Served):
             "serve_text_pair": {"text": text, "text_b": ["Another one."]},
         }
 
-    def row_outputs(self, outputs):
+    def row_outputs(self, rows, outputs):
         found = {"masked_lm_logits": outputs["masked_lm_logits"]}
         if self.next_sentence:
             logits = outputs["next_sentence_logits"]
@@ -530,10 +594,8 @@ class Pretraining(Served):
             )
 
         def guess(first, last):
+            inputs = self.some_rows(asked.packed, first, last)
             with tf.device(_DEVICE):
-                inputs = self.pad(
-                    Packed(*(each[first:last] for each in asked.packed))
-                )
                 positions = asked.positions[first:last]
                 is_asked = tf.sequence_mask(positions.row_lengths())
                 inputs["masked_lm_positions"] = positions.to_tensor(0)
@@ -586,39 +648,115 @@ class Features(Served):
 
     Args:
         rules: `TextRules`.
-        model: what `models.encoder` returns.
+        model: what `models.encoder` returns, tokens not pooled.
         pooling: one of `feature_extraction.POOLINGS`.
         layers: what the model was made with.
         has_pooler: whether `pooled_output` means anything.
+        window_rules: `WindowRules`.
     """
 
     head = "features"
 
-    def __init__(self, rules, model, pooling, layers, has_pooler):
+    def __init__(self, rules, model, pooling, layers, has_pooler, window_rules):
         super().__init__(rules, model)
         self.pooling = pooling
-        self.plain.layers = list(layers)
+        self.over_tokens = feature_extraction.POOLINGS[pooling].over_tokens
         self.has_pooler = has_pooler
+        self.plain.layers = list(layers)
+        self.plain.window_rules = window_rules
+        _, _, *self.plain.shape = model.output["values"].shape
 
     def settings(self):
-        return {"pooling": self.pooling, "layers": self.plain.layers}
+        return {
+            "pooling": self.pooling,
+            "layers": self.plain.layers,
+            "doc_stride": self.plain.window_rules.doc_stride,
+        }
 
-    def row_outputs(self, outputs):
+    def row_outputs(self, rows, outputs):
         found = {"sequence_output": outputs["sequence_output"]}
         if self.has_pooler:
             found["pooled_output"] = outputs["pooled_output"]
-        return {**found, "embedding": _side_by_side(outputs["values"])}
+        return {**found, "embedding": self._embedding(rows, outputs)}
+
+    def _embedding(self, rows, outputs):
+        """What there is of one row for each text."""
+        values = outputs["values"]  # [B, S, L, D]
+        if self.over_tokens is not None:
+            values = tf.transpose(values, [0, 2, 1, 3])
+            values = models.pool(values, rows["input_mask"], self.over_tokens)
+        return _side_by_side(values)
 
     def text_outputs(self, text_a, text_b):
+        if self.plain.window_rules.doc_stride is not None:
+            return self._outputs_of_windows(text_a, text_b)
         rows, num_cut = self.rows_of_texts(text_a, text_b)
-        embedding = _side_by_side(self.forward(rows)["values"])
+        embedding = self._embedding(rows, self.forward(rows))
         found = {"embedding": embedding, "num_cut": num_cut}
-        if feature_extraction.POOLINGS[self.pooling].over_tokens is None:
-            with tf.device(_DEVICE):
-                pieces = tf.constant(self.rules.pieces(), tf.string)
-                tokens = tf.gather(pieces, rows["input_ids"])
-                found["tokens"] = tf.where(rows["input_mask"] > 0, tokens, "")
+        if self.over_tokens is None:
+            is_token = rows["input_mask"] > 0
+            found["tokens"] = self._names(rows["input_ids"], is_token)
         return found
+
+    def _names(self, ids, is_token):
+        with tf.device(_DEVICE):
+            pieces = tf.constant(self.rules.pieces(), tf.string)
+            return tf.where(is_token, tf.gather(pieces, ids), "")
+
+    def _outputs_of_windows(self, text_a, text_b):
+        # As `feature_extraction.join_windows` puts windows together.
+        rules = self.plain.window_rules
+        windows = self.windows_of_texts(text_a, text_b, rules.doc_stride)
+        kind = tf.float64 if self.over_tokens == "mean" else tf.float32
+
+        def pool_each(first, last):
+            rows = self.some_rows(windows.packed, first, last)
+            values = self.forward(rows)["values"]
+            length = tf.shape(rows["input_ids"])[1]
+            is_owned = windows.is_owned[first:last].to_tensor(
+                False, shape=tf.stack([-1, tf.cast(length, tf.int64)])
+            )
+            if self.over_tokens is None:
+                return [tf.boolean_mask(values, is_owned)]
+            if self.over_tokens == "first":
+                return [values[:, 0]]
+            is_owned = is_owned[:, :, None, None]
+            values = tf.cast(values, kind)
+            if self.over_tokens == "mean":
+                values = tf.where(is_owned, values, 0.0)
+                return [tf.reduce_sum(values, axis=1)]
+            values = tf.where(is_owned, values, values.dtype.min)
+            return [tf.reduce_max(values, axis=1)]
+
+        (values,) = graph_features.in_chunks(
+            pool_each,
+            tf.size(windows.texts, tf.int64),
+            rules.rows_at_once,
+            [tf.TensorSpec([None, *self.plain.shape], kind)],
+        )
+        count = tf.size(text_a, tf.int64)
+        owned = tf.reduce_sum(tf.cast(windows.is_owned, tf.int64), axis=1)
+        lengths = tf.math.unsorted_segment_sum(owned, windows.texts, count)
+        found = {"num_cut": windows.num_cut}
+        if self.over_tokens is None:
+            ids = tf.ragged.boolean_mask(
+                windows.packed.input_ids, windows.is_owned
+            )
+            ids = tf.RaggedTensor.from_row_lengths(ids.values, lengths)
+            found["tokens"] = self._names(
+                ids.to_tensor(), tf.sequence_mask(lengths)
+            )
+            values = tf.RaggedTensor.from_row_lengths(values, lengths)
+            values = values.to_tensor(shape=[None, None, *self.plain.shape])
+        elif self.over_tokens == "mean":
+            values = tf.math.unsorted_segment_sum(values, windows.texts, count)
+            values /= tf.cast(lengths, kind)[:, None, None]
+            values = tf.cast(values, tf.float32)
+        elif self.over_tokens == "max":
+            values = tf.math.unsorted_segment_max(values, windows.texts, count)
+        else:
+            values = tf.math.unsorted_segment_mean(values, windows.texts, count)
+        return {**found, "embedding": _side_by_side(values)}
 
 
 def _side_by_side(values):

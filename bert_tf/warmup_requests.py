@@ -47,7 +47,7 @@ def write(path, requests):
 
 def encode(signature_name, inputs):
     """One request as a serialized `PredictionLog`."""
-    log = _prediction_log()()
+    log = prediction_log()()
     request = log.predict_log.request
     request.model_spec.signature_name = signature_name
     for name, value in sorted(inputs.items()):
@@ -67,7 +67,7 @@ def read(path):
     """
     for number, record in enumerate(tf.data.TFRecordDataset(path)):
         try:
-            log = _prediction_log().FromString(record.numpy())
+            log = prediction_log().FromString(record.numpy())
             request = log.predict_log.request
             inputs = {
                 name: tf.make_ndarray(TensorProto.FromString(value))
@@ -85,7 +85,8 @@ def read(path):
         yield request.model_spec.signature_name, inputs
 
 
-def _prediction_log():
+def prediction_log():
+    """The class of `PredictionLog`s, with the fields that are used here."""
     # A pool of their own: the real ones may be in the default pool.
     file = descriptor_pb2.FileDescriptorProto(
         name="warmup.proto", package="tensorflow.serving", syntax="proto3"

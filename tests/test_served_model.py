@@ -240,11 +240,13 @@ def test_a_warm_up_file_of_something_else_is_an_error(copy):
         ),
         (
             lambda path: (path / "assets" / "bert_tf.json").write_text("{"),
-            "is not JSON",
+            "must be what bert_tf.export_saved_model writes",
         ),
         (
-            lambda path: (path / "assets" / "bert_tf.json").write_text("{}"),
-            '"format": 1',
+            lambda path: (path / "assets" / "bert_tf.json").write_text(
+                '{"format": 2, "head": "span"}'
+            ),
+            "is of format 2, for the head span",
         ),
     ],
 )
