@@ -43,13 +43,13 @@ setup(
             "tensorflow-text>=2.21",
         ],
         "docs": ["matplotlib>=3.9"],
-        # For clients of tensorflow_model_server.
-        "clients": ["tensorflow-serving-api>=2.21,<2.23"],
         "serving": [
             "prometheus-client>=0.20,<1",
             "starlette>=1.0,<2",
             "uvicorn>=0.54,<1",
         ],
+        # For clients of tensorflow_model_server.
+        "client": ["tensorflow-serving-api>=2.21,<2.23"],
         "vocab": ["tensorflow-text>=2.21"],
     },
     entry_points={

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from bert_tf import saved_models
 from bert_tf.errors import InputError
 from bert_tf.rest_protocol import RequestError
 from bert_tf.tables import list_folder
@@ -189,17 +190,18 @@ class ModelVersions(Generic[Model]):
     def _find(self) -> dict[int, Fingerprint]:
         """The versions that the folder has, and what would change with them."""
         try:
-            names = os.listdir(self.folder)
+            numbers = saved_models.versions(self.folder)
         except FileNotFoundError:
             return {}
         except NotADirectoryError as error:
             raise InputError(_no_version(self.folder)) from error
+        folders = {
+            number: os.path.join(self.folder, str(number)) for number in numbers
+        }
         return {
-            int(name): _fingerprint(os.path.join(self.folder, name))
-            for name in names
-            if name.isdecimal()
-            and str(int(name)) == name
-            and os.path.isdir(os.path.join(self.folder, name))
+            number: _fingerprint(folder)
+            for number, folder in folders.items()
+            if os.path.isdir(folder)
         }
 
     def _update(self, versions: dict[int, Fingerprint]) -> None:
@@ -282,14 +284,14 @@ def _no_version(folder: str) -> str:
     if not os.path.isdir(folder):
         kind = "is a file" if os.path.exists(folder) else "does not exist"
         return f"The folder {folder} {kind}."
-    if os.path.exists(os.path.join(folder, "saved_model.pb")):
+    if os.path.exists(os.path.join(folder, saved_models.MODEL_FILE)):
         return (
             f"{folder} is one version of a model. Name the folder above it, "
             "whose subfolders 1, 2, ... are versions."
         )
     return (
         f"{folder} must have a subfolder for each version of the model, named "
-        "1, 2, ..., with a saved_model.pb. `python -m "
+        f"1, 2, ..., with a {saved_models.MODEL_FILE}. `python -m "
         "bert_tf.export_saved_model` makes one. There is: "
         f"{list_folder(folder)}"
     )

@@ -7,7 +7,6 @@ needed; which version is served, who asks and in which words, stays outside.
 """
 
 import functools
-import json
 import os
 import re
 import threading
@@ -20,7 +19,7 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import saved_model_pb2
 
-from bert_tf import masked_text, tokenization, warmup_requests
+from bert_tf import masked_text, saved_models, tokenization, warmup_requests
 from bert_tf.errors import InputError
 from bert_tf.rest_protocol import (
     DEFAULT_SIGNATURE,
@@ -288,9 +287,11 @@ def _scalar(value):
 
 def _read_meta_graph(path):
     """The graph for serving, with its signatures, as a `MetaGraphDef`."""
-    file = os.path.join(path, "saved_model.pb")
+    file = os.path.join(path, saved_models.MODEL_FILE)
     if not os.path.isfile(file):
-        raise InputError(f"{path} must have a saved_model.pb; it has none.")
+        raise InputError(
+            f"{path} must have a {saved_models.MODEL_FILE}; it has none."
+        )
     with open(file, "rb") as opened:
         content = opened.read()
     try:
@@ -304,20 +305,8 @@ def _read_meta_graph(path):
 
 
 def _read_about(path):
-    file = os.path.join(path, "assets", "bert_tf.json")
-    if not os.path.isfile(file):
-        return {}
-    try:
-        with open(file, encoding="utf-8") as opened:
-            about = json.load(opened)
-    except ValueError as error:
-        raise InputError(f"{file} is not JSON: {error}") from error
-    if not isinstance(about, dict) or about.get("format") != 1:
-        raise InputError(
-            f'{file} must be an object with "format": 1, which this bert_tf '
-            "can read."
-        )
-    return about
+    file = os.path.join(path, "assets", saved_models.SETTINGS_FILE)
+    return saved_models.read_settings(path) if os.path.isfile(file) else {}
 
 
 def _load(path):

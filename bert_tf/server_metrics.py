@@ -21,6 +21,8 @@ class Metrics:
     """Counters of one server; see `docs/server.md` for what each means."""
 
     def __init__(self) -> None:
+        # When a counter began is the same for all: when the server did.
+        prometheus.disable_created_metrics()
         self.registry = prometheus.CollectorRegistry()
         prometheus.ProcessCollector(registry=self.registry)
         prometheus.PlatformCollector(registry=self.registry)

@@ -91,14 +91,23 @@ class Running:
         """A connected socket."""
         return socket.create_connection(self.address[:2], timeout=WAIT)
 
+    def metric_of_runs(self):
+        """How often the model ran, also once the server has ended."""
+        text = self.application.metrics.text().decode()
+        return _value(text, "bert_tf_run_seconds_count")
+
     def metric(self, line):
         """The value of a line of /metrics, 0 if there is none."""
         _, _, text = self.ask("GET", "/metrics")
-        for found in text.decode().splitlines():
-            name, _, value = found.rpartition(" ")
-            if name == line:
-                return float(value)
-        return 0.0
+        return _value(text.decode(), line)
+
+
+def _value(text, line):
+    for found in text.splitlines():
+        name, _, value = found.rpartition(" ")
+        if name == line:
+            return float(value)
+    return 0.0
 
 
 def read_all(sock):

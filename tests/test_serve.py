@@ -2,17 +2,23 @@
 
 import base64
 import concurrent.futures
+import contextlib
 import json
+import pathlib
+import re
+import shlex
 import shutil
 import socket
 import threading
 
 import numpy as np
 import pytest
-import saved_models
+import small_models
 import tensorflow as tf
+from absl import flags
 from running_server import WAIT, Running, read_all, wait_until
 
+from bert_tf import serve
 from bert_tf.served_model import ServedModel
 
 PREDICT = "/v1/models/reviews:predict"
@@ -22,11 +28,11 @@ ODD = "/v1/models/odd:predict"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
-    saved_models.save(saved_models.Reviews(), folder / "reviews" / "1")
-    saved_models.save(saved_models.Reviews(1.0), folder / "later" / "2")
-    saved_models.save(saved_models.Odd(), folder / "odd" / "7")
-    half = saved_models.HalfPlusThree()
-    saved_models.save(
+    small_models.save(small_models.Reviews(), folder / "reviews" / "1")
+    small_models.save(small_models.Reviews(1.0), folder / "later" / "2")
+    small_models.save(small_models.Odd(), folder / "odd" / "7")
+    half = small_models.HalfPlusThree()
+    small_models.save(
         half,
         folder / "half_plus_three" / "123",
         {"serving_default": half.__call__},
@@ -144,7 +150,7 @@ def test_texts_come_with_and_without_their_name(reviews):
 
 def test_examples_come_as_base64(reviews):
     example = tf.train.Example()
-    for name, values in zip(saved_models.IDS, ([3, 4], [1, 1], [0, 1])):
+    for name, values in zip(small_models.IDS, ([3, 4], [1, 1], [0, 1])):
         example.features.feature[name].int64_list.value.extend(values)
     coded = base64.b64encode(example.SerializeToString()).decode()
     body = {
@@ -404,6 +410,14 @@ def test_a_client_that_does_not_read_is_cut_off(start):
     server.stop()
 
 
+def test_the_body_of_an_answer_does_not_wait_for_its_head(reviews):
+    with reviews.raw():
+        wait_until(lambda: reviews.server.connections)
+        for connection in reviews.server.server_state.connections:
+            sock = connection.transport.get_extra_info("socket")
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_pipelined_requests_are_answered_in_order(reviews):
     def request(*words):
         body = json.dumps(text(*words)).encode()
@@ -424,58 +438,91 @@ def test_pipelined_requests_are_answered_in_order(reviews):
 # ------------------------------------------------------------ load and limits
 
 
-def wait(seconds, *values):
-    return {
-        "signature_name": "wait",
-        "inputs": {"x": list(values), "seconds": seconds},
-    }
+class Gate:
+    """Holds up the model when it is asked for "wait", until it is opened."""
+
+    def __init__(self, monkeypatch):
+        self.open = threading.Event()
+        self.entered = threading.Semaphore(0)
+        run = ServedModel.run
+
+        def run_later(model, name, inputs):
+            if b"wait" in inputs.get("a", ()):
+                self.entered.release()
+                assert self.open.wait(WAIT)
+            return run(model, name, inputs)
+
+        monkeypatch.setattr(ServedModel, "run", run_later)
 
 
-def test_a_full_queue_is_503_and_says_when_to_try_again(odd):
-    with concurrent.futures.ThreadPoolExecutor(3) as pool:
-        busy = pool.submit(odd.predict, wait(1.0, 1))
-        wait_until(lambda: odd.metric("bert_tf_requests_under_way") == 1)
-        wait_until(lambda: odd.application.batcher.waiting == 0)
-        waiting = pool.submit(odd.predict, wait(0.0, 1, 2))
-        wait_until(lambda: odd.application.batcher.waiting == 2)
-        status, headers, content = odd.ask("POST", ODD, wait(0.0, 3))
+@pytest.fixture
+def gate(monkeypatch):
+    gate = Gate(monkeypatch)
+    yield gate
+    gate.open.set()
+
+
+@contextlib.contextmanager
+def kept_busy(server, gate):
+    """A future of the answer to a request that the model is at."""
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        future = pool.submit(server.ask, "POST", ODD, join("wait"))
+        assert gate.entered.acquire(timeout=WAIT)
+        try:
+            yield pool, future
+        finally:
+            gate.open.set()
+
+
+def join(*texts):
+    return {"instances": list(texts)}
+
+
+def joined(*texts):
+    return {"predictions": [f"{text} and more" for text in texts]}
+
+
+def test_a_full_queue_is_503_and_says_when_to_try_again(odd, gate):
+    with kept_busy(odd, gate) as (pool, busy):
+        waiting = pool.submit(odd.predict, join("a", "b"))
+        wait_until(lambda: odd.metric("bert_tf_waiting_rows") == 2)
+        status, headers, content = odd.ask("POST", ODD, join("c"))
         assert status == 503
         assert "Too many requests wait" in content["error"]
         assert int(headers["retry-after"]) >= 1
-        assert busy.result()["outputs"] == [1.0]
-        assert waiting.result()["outputs"] == [1.0, 2.0]
+        gate.open.set()
+        assert busy.result()[2] == joined("wait")
+        assert waiting.result() == joined("a", "b")
 
 
-def test_an_answer_that_takes_too_long_is_503_and_leaves_the_queue(start):
-    server = start("odd", timeout=0.2)
-    status, headers, content = server.ask("POST", ODD, wait(1.0, 1))
-    assert status == 503 and int(headers["retry-after"]) >= 1
-    assert "within 0.2 seconds" in content["error"]
-    assert server.ask("POST", ODD, wait(0.0, 2))[0] == 503  # It still waited.
+def test_an_answer_that_takes_too_long_is_503_and_leaves_the_queue(start, gate):
+    server = start("odd", timeout=0.3)
+    with kept_busy(server, gate) as (_, busy):
+        status, headers, content = server.ask("POST", ODD, join("late"))
+        for each in (content, busy.result()[2]):
+            assert "within 0.3 seconds" in each["error"]
+        assert status == 503 and int(headers["retry-after"]) >= 1
     server.stop()
-    assert server.application.batcher.waiting == 0
+    assert server.metric_of_runs() == 1
 
 
-def test_who_hangs_up_is_not_waited_for(start):
+def test_who_hangs_up_is_not_waited_for(start, gate):
     server = start("odd")
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        busy = pool.submit(server.predict, wait(1.0, 1))
-        wait_until(lambda: server.metric("bert_tf_requests_under_way") == 1)
-        wait_until(lambda: server.application.batcher.waiting == 0)
-        body = json.dumps(wait(5.0, 1, 2, 3)).encode()
+    with kept_busy(server, gate) as (_, busy):
+        body = json.dumps(join("a", "b", "c")).encode()
         with server.raw() as sock:
             sock.sendall(
                 b"POST %s HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n%s"
                 % (ODD.encode(), len(body), body)
             )
-            wait_until(lambda: server.application.batcher.waiting == 3)
-        wait_until(
-            lambda: server.metric("bert_tf_requests_abandoned_total") == 1
-        )
-        busy.result()
-        assert server.predict(wait(0.0, 5))["outputs"] == [5.0]
-    assert server.metric("bert_tf_run_seconds_count") == 2
+            wait_until(lambda: server.metric("bert_tf_waiting_rows") == 3)
+        line = "bert_tf_requests_abandoned_total"
+        wait_until(lambda: server.metric(line) == 1)
+        gate.open.set()
+        assert busy.result()[0] == 200
+        assert server.predict(join("d")) == joined("d")
     server.stop()
+    assert server.metric_of_runs() == 2
 
 
 def test_connections_above_the_limit_are_503(start):
@@ -587,31 +634,65 @@ def test_a_new_version_takes_over_without_a_failed_request(
     server.stop()
 
 
-def test_at_the_end_what_was_accepted_is_answered_and_the_rest_refused(start):
+def test_at_the_end_what_was_accepted_is_answered_and_the_rest_refused(
+    start, gate
+):
     server = start("odd")
     idle = server.connect()
     assert server.ask("GET", "/readyz", connection=idle)[0] == 200
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        busy = pool.submit(server.ask, "POST", ODD, wait(2.0, 1))
-        wait_until(lambda: server.metric("bert_tf_requests_under_way") == 1)
-        waiting = pool.submit(server.ask, "POST", ODD, wait(0.0, 2))
-        wait_until(lambda: server.application.batcher.waiting == 1)
+    with kept_busy(server, gate) as (pool, busy):
+        waiting = pool.submit(server.ask, "POST", ODD, join("a"))
+        wait_until(lambda: server.metric("bert_tf_waiting_rows") == 1)
         server.server.should_exit = True
         wait_until(lambda: server.application.draining)
         status, headers, content = server.ask(
-            "POST", ODD, wait(0.0, 3), connection=idle
+            "POST", ODD, join("b"), connection=idle
         )
         assert status == 503 and "stopping" in content["error"]
         assert headers["connection"] == "close" and headers["retry-after"]
         assert server.ask("GET", "/readyz")[0] == 503
         assert server.ask("GET", "/healthz")[0] == 200
-        for future in (busy, waiting):
-            status, headers, _ = future.result()
-            assert status == 200
+        gate.open.set()
+        for future, word in ((busy, "wait"), (waiting, "a")):
+            status, headers, content = future.result()
+            assert (status, content) == (200, joined(word))
             assert headers["connection"] == "close"
     server.stop()
     with pytest.raises(ConnectionError):
         server.raw()
+
+
+# ----------------------------------------------------------- the documentation
+
+DOCS = (pathlib.Path(__file__).parent.parent / "docs" / "server.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "command", re.findall(r"^    (curl (?:.|\n    (?!curl))*)", DOCS, re.M)
+)
+def test_the_documented_commands_are_answered(start, reviews, command):
+    _, address, *data = shlex.split(command.replace("\n    ", "\n"))
+    path = address.removeprefix("localhost:8501")
+    if data:
+        flag, body = data
+        assert flag == "-d"
+        status, _, content = reviews.ask("POST", path, body)
+    else:
+        status, _, content = reviews.ask("GET", path)
+    assert status == 200, content
+    assert "error" not in content
+
+
+def test_the_documented_limits_are_the_defaults():
+    values = flags.FlagValues()
+    serve.define_flags(values)
+    values(["serve"])
+    rows = re.findall(r"^\| `--(\w+)` \| (\d+)", DOCS, re.M)
+    assert len(rows) == 10
+    for name, default in rows:
+        assert values[name].value == float(default), name
+    for name in re.findall(r"--([a-z]\w+)", DOCS.partition("## What diff")[0]):
+        assert name in values or name == "pooling", name
 
 
 # -------------------------------------------------------------- about the rest

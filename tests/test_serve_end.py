@@ -14,7 +14,7 @@ import threading
 import urllib.request
 
 import pytest
-import saved_models
+import small_models
 
 ROOT = pathlib.Path(__file__).parent.parent
 WAIT = 60
@@ -23,7 +23,7 @@ WAIT = 60
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("served") / "odd"
-    saved_models.save(saved_models.Odd(), folder / "1")
+    small_models.save(small_models.Odd(), folder / "1")
     return folder
 
 

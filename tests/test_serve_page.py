@@ -4,7 +4,7 @@ What needs Chromium and its driver is skipped where they are not on the PATH.
 """
 
 import pytest
-import saved_models
+import small_models
 from browser import CONTROL, ENTER, TAB, Browser, find_chromium
 from running_server import Running
 
@@ -17,11 +17,11 @@ def needs_browser(test):
 
 
 MODELS = {
-    "reviews": saved_models.Reviews,
-    "spans": saved_models.Spans,
-    "masks": saved_models.Masks,
-    "vectors": saved_models.Vectors,
-    "odd": saved_models.Odd,
+    "reviews": small_models.Reviews,
+    "spans": small_models.Spans,
+    "masks": small_models.Masks,
+    "vectors": small_models.Vectors,
+    "odd": small_models.Odd,
 }
 
 
@@ -33,7 +33,7 @@ def open_page(tmp_path_factory):
 
     def make(name):
         if name not in servers:
-            saved_models.save(MODELS[name](), folder / name / "1")
+            small_models.save(MODELS[name](), folder / name / "1")
             servers[name] = Running(folder / name, name, max_text_chars=500)
         if window:
             host, port = servers[name].address[:2]

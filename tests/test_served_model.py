@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-import saved_models
+import small_models
 import tensorflow as tf
 
 from bert_tf import warmup_requests
@@ -21,7 +21,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def reviews(folder):
     return ServedModel(
-        saved_models.save(saved_models.Reviews(), folder / "1"), 1
+        small_models.save(small_models.Reviews(), folder / "1"), 1
     )
 
 
@@ -33,12 +33,12 @@ def copy(reviews, tmp_path):
 
 @pytest.fixture(scope="module")
 def odd(folder):
-    return ServedModel(saved_models.save(saved_models.Odd(), folder / "2"), 2)
+    return ServedModel(small_models.save(small_models.Odd(), folder / "2"), 2)
 
 
 @pytest.fixture(scope="module")
 def masks(folder):
-    return ServedModel(saved_models.save(saved_models.Masks(), folder / "3"), 3)
+    return ServedModel(small_models.save(small_models.Masks(), folder / "3"), 3)
 
 
 def texts(*values):
@@ -53,7 +53,7 @@ def softmax(rows):
 def test_signatures_tell_types_shapes_and_defaults(reviews, odd):
     numbers = Tensor("int32", (None, None))
     inputs = reviews.signatures["serving_default"].inputs
-    assert inputs == dict.fromkeys(sorted(saved_models.IDS), numbers)
+    assert inputs == dict.fromkeys(sorted(small_models.IDS), numbers)
     outputs = reviews.signatures["serve_text"].outputs
     assert outputs["probabilities"] == Tensor("float32", (None, 2))
     join = odd.signatures["serving_default"].inputs
@@ -95,7 +95,7 @@ def test_requests_of_one_kind_have_equal_shapes(reviews):
     def kind(length, rows=1):
         row = np.zeros((rows, length), np.int32)
         return reviews.kind(
-            "serving_default", dict.fromkeys(saved_models.IDS, row)
+            "serving_default", dict.fromkeys(small_models.IDS, row)
         )
 
     assert kind(8) == kind(8, 3)
@@ -186,7 +186,7 @@ def test_warm_up_requests_are_run(copy, monkeypatch):
         copy,
         [
             ("serve_text", {"text_a": [b"one"]}),
-            ("", dict.fromkeys(saved_models.IDS, np.int32([[1, 1]]))),
+            ("", dict.fromkeys(small_models.IDS, np.int32([[1, 1]]))),
         ],
     )
     seen = []
@@ -240,11 +240,13 @@ def test_a_warm_up_file_of_something_else_is_an_error(copy):
         ),
         (
             lambda path: (path / "assets" / "bert_tf.json").write_text("{"),
-            "is not JSON",
+            "must be what bert_tf.export_saved_model writes",
         ),
         (
-            lambda path: (path / "assets" / "bert_tf.json").write_text("{}"),
-            '"format": 1',
+            lambda path: (path / "assets" / "bert_tf.json").write_text(
+                '{"format": 2, "head": "span"}'
+            ),
+            "is of format 2, for the head span",
         ),
     ],
 )

@@ -259,7 +259,7 @@ const HEADS = {
   },
 
   other: {
-    intro: "This model was not exported by bert_tf. Ask any of its signatures.",
+    intro: "Asks any signature of this SavedModel.",
     action: "Predict",
     fields: () => [
       {
@@ -458,8 +458,9 @@ function makeField(field) {
     box = make("input", { id, type: "text", autocomplete: "off" });
   } else {
     box = make("textarea", { id, rows: field.tall ? 8 : field.optional ? 2 : 3 });
-    box.className = [field.tall && "tall", field.code && "code"]
-      .filter(Boolean)
+    const kinds = { tall: field.tall, code: field.code, short: field.optional };
+    box.className = Object.keys(kinds)
+      .filter((kind) => kinds[kind])
       .join(" ");
   }
   box.setAttribute("aria-required", String(!field.optional));
