@@ -342,9 +342,45 @@ def layer_norm(dtype):
     )
 
 
+class _DrawnSeed(keras.random.SeedGenerator):
+    """Gives a seed that was drawn before, again and again."""
+
+    def __init__(self, seed):
+        # Not Keras' own: no variable, no state.
+        self.drawn = seed
+
+    def next(self, ordered=True):
+        return self.drawn
+
+
+class Dropout(keras.layers.Dropout):
+    """Keras' dropout, which can also be given the seed that it drops by."""
+
+    given_seed = None
+
+    def draw(self):
+        """The next seed, which it would drop by if it was called."""
+        return self.seed_generator.next()
+
+    @contextlib.contextmanager
+    def dropping_by(self, seed):
+        """Calls in here drop by this seed, and draw none."""
+        self.given_seed = seed
+        try:
+            yield
+        finally:
+            self.given_seed = None
+
+    def call(self, inputs, training=False):
+        if self.given_seed is None or not training:
+            return super().call(inputs, training=training)
+        seed = _DrawnSeed(self.given_seed)
+        return keras.random.dropout(inputs, self.rate, seed=seed)
+
+
 def dropout(rate, dtype):
     """Dropout; a rate of None is 0."""
-    return keras.layers.Dropout(rate or 0.0, dtype=dtype)
+    return Dropout(rate or 0.0, dtype=dtype)
 
 
 class EmbeddingLookup(keras.layers.Layer):
@@ -615,10 +651,15 @@ class TransformerLayer(keras.layers.Layer):
 
     Returns:
         float tensor [B, S, D].
+
+    Attributes:
+        recompute: in training keep `hidden` only, and compute the rest of the
+            layer again when its gradient is due, with the same dropout.
     """
 
     def __init__(self, config, name, **kwargs):
         super().__init__(name=name, **kwargs)
+        self.recompute = False
         dtype, act = self.dtype_policy, get_activation(config.hidden_act)
         self.attention = Attention(config, dtype=dtype)
         self.intermediate = dense(config, config.intermediate_size, dtype, act)
@@ -632,6 +673,31 @@ class TransformerLayer(keras.layers.Layer):
         self.residual_output.build(wide, hidden_shape)
 
     def call(self, hidden, adder=None, training=None):
+        if not (self.recompute and training):
+            return self._transform(hidden, adder, training)
+        dropouts = [
+            layer
+            for layer in (
+                self.attention.self_attention.dropout,
+                self.attention.residual_output.dropout,
+                self.residual_output.dropout,
+            )
+            if layer.rate
+        ]
+
+        # Drawn here, since what is done in `transform` is done twice.
+        seeds = [layer.draw() for layer in dropouts]
+
+        @keras.remat
+        def transform(hidden):
+            with contextlib.ExitStack() as stack:
+                for layer, seed in zip(dropouts, seeds):
+                    stack.enter_context(layer.dropping_by(seed))
+                return self._transform(hidden, adder, training)
+
+        return transform(hidden)
+
+    def _transform(self, hidden, adder, training):
         attended = self.attention(hidden, adder, training=training)
         x = self.intermediate(attended)  # [B, S, intermediate size]
         return self.residual_output(x, attended, training=training)

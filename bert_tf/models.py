@@ -173,7 +173,7 @@ def pool(values, input_mask, kind):
     return ops.max(ops.where(is_token > 0, values, lowest), axis=2)
 
 
-# ------------------------------------------------------------- what stays as is
+# ------------------------------------------------------------ how it is trained
 
 
 def parse_parts(text, num_hidden_layers):
@@ -223,7 +223,7 @@ def freeze(model, parts):
         model: what a function of this module returns.
         parts: of `parse_parts`.
     """
-    (bert,) = (x for x in model.layers if isinstance(x, BertModel))
+    bert = _encoder_of(model)
     for part in parts:
         if part == EMBEDDINGS:
             bert.embedding_lookup.trainable = False
@@ -232,3 +232,21 @@ def freeze(model, parts):
             bert.pooler.trainable = False
         else:
             bert.encoder.layers[part].trainable = False
+
+
+def recompute(model):
+    """Trains a model in less memory, for about a third more computation.
+
+    Of each encoder layer only the input is kept, and the rest is computed again
+    when gradients are due. The numbers are the same.
+
+    Args:
+        model: what a function of this module returns.
+    """
+    for layer in _encoder_of(model).encoder.layers:
+        layer.recompute = True
+
+
+def _encoder_of(model):
+    (bert,) = (x for x in model.layers if isinstance(x, BertModel))
+    return bert

@@ -35,6 +35,12 @@ def define(values):
         "Train on batches of examples of about one length, padded to what they "
         "need and not to --max_seq_length. It changes the order of examples.",
     )
+    boolean(
+        "recompute",
+        False,
+        "Keep only the input of each encoder layer in memory, and compute the "
+        "rest again when gradients are due. The numbers are the same.",
+    )
     define_precision(values)
     integer(
         "eval_every_steps",
@@ -178,6 +184,8 @@ def build_model(values, build, config, start, strategy):
         model = training.build_model(
             build, config, start, strategy, values.bert_config_file
         )
+    if values.recompute:
+        models.recompute(model)
     if values.freeze is not None:
         parts = models.parse_parts(values.freeze, config.num_hidden_layers)
         models.freeze(model, parts)

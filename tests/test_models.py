@@ -5,6 +5,7 @@ import math
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from golden import (
     DATA,
     MICRO,
@@ -15,7 +16,7 @@ from golden import (
     read_variables,
 )
 
-from bert_tf import heads, models
+from bert_tf import heads, modeling, models
 from bert_tf.errors import InputError
 from bert_tf.modeling import BertConfig, weights_to_come
 from bert_tf.optimization import create_optimizer
@@ -244,3 +245,53 @@ def test_fit_trains_the_classifier_and_its_file_keeps_the_optimizer(
         loaded.optimizer.variables, model.optimizer.variables, strict=True
     ):
         np.testing.assert_array_equal(got, want)
+
+
+# Memory.
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_layers_computed_again_give_the_same_gradients_and_dropout(
+    precision, config, rng
+):
+    ids = rng.integers(0, config.vocab_size, (2, 12))
+    features = {"input_ids": ids, "input_mask": np.ones_like(ids)}
+    features["segment_ids"] = np.zeros_like(ids)
+    features = {k: tf.constant(v, tf.int32) for k, v in features.items()}
+
+    def two_steps(recompute):
+        keras.utils.set_random_seed(1)
+        with modeling.precision(precision):
+            model = models.classifier(config, 3)
+        if recompute:
+            models.recompute(model)
+        variables = [v.value for v in model.trainable_variables]
+
+        @tf.function
+        def step(features):
+            with tf.GradientTape() as tape:
+                logits = model(features, training=True)["logits"]
+                loss = tf.reduce_sum(logits**2)
+            return loss, tape.gradient(loss, variables)
+
+        results = [step(features), step(features)]
+        graph = step.get_concrete_function(features).graph
+        kinds = [operation.type for operation in graph.get_operations()]
+        seeds = [v.numpy() for v in model.non_trainable_variables]
+        return results, kinds.count("Softmax"), seeds
+
+    want, softmaxes, seeds = two_steps(recompute=False)
+    got, softmaxes_again, seeds_again = two_steps(recompute=True)
+
+    assert softmaxes == 2 and softmaxes_again == 4  # Of two layers.
+    np.testing.assert_array_equal(seeds, seeds_again)
+    assert float(want[0][0]) != float(want[1][0])  # Dropout is at work.
+    for (loss, gradients), (other, others) in zip(want, got):
+        assert float(loss) == float(other)
+        for one, another in zip(gradients, others, strict=True):
+            np.testing.assert_allclose(
+                tf.convert_to_tensor(one),
+                tf.convert_to_tensor(another),
+                rtol=1e-6,
+                atol=1e-8,
+            )
