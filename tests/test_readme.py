@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import urllib.request
 
 import pytest
 from absl import flags
@@ -14,6 +15,7 @@ from absl import flags
 from bert_tf import (
     answer,
     create_pretraining_data,
+    export_saved_model,
     extend_positions,
     extract_features,
     fill_mask,
@@ -49,8 +51,13 @@ def run(script, arguments):
     script.main(values)
 
 
+EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.S)
+# The one that needs what the quickstart made.
+PREDICTOR = next(code for code in EXAMPLES if "Predictor" in code)
+
+
 @pytest.mark.parametrize(
-    "code", re.findall(r"```python\n(.*?)```", README, re.S)
+    "code", [code for code in EXAMPLES if code != PREDICTOR]
 )
 def test_python_examples_run(code, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
@@ -221,22 +228,70 @@ def test_the_pretraining_command_trains_and_evaluates(tmp_path, monkeypatch):
     ]
 
 
-@pytest.mark.slow
-def test_quickstart_learns_the_sample_reviews(tmp_path):
+@pytest.fixture(scope="module")
+def quickstart(tmp_path_factory):
+    """What the quickstart printed, and its output folder."""
     if not os.path.exists(os.path.join(sys.prefix, "installed.lock")):
         pytest.skip("this environment was not made by run_scripts/setup.sh")
+    out = tmp_path_factory.mktemp("quickstart") / "out"
     done = subprocess.run(
-        [ROOT / "run_scripts" / "quickstart.sh", tmp_path / "out"],
+        [ROOT / "run_scripts" / "quickstart.sh", out],
         env={**os.environ, "BERT_TF_VENV": sys.prefix},
         capture_output=True,
         text=True,
         check=True,
     )
-    (accuracy,) = re.findall(r" eval_accuracy = (\S+)", done.stdout)
+    return done.stdout, out
+
+
+@pytest.mark.slow
+def test_quickstart_learns_the_sample_reviews(quickstart):
+    printed, out = quickstart
+    (accuracy,) = re.findall(r" eval_accuracy = (\S+)", printed)
     assert float(accuracy) > 0.9
-    results = (tmp_path / "out/pretraining/eval_results.txt").read_text()
+    results = (out / "pretraining" / "eval_results.txt").read_text()
     assert "masked_lm_accuracy" in results
-    reviews = tmp_path / "out" / "reviews"
+    reviews = out / "reviews"
     predicted = (reviews / "test_predictions.txt").read_text().split()
     assert len(predicted) == 20
     assert set(predicted) <= {"positive", "negative"}
+
+
+@pytest.mark.slow
+def test_the_classifier_is_exported_asked_and_served(
+    quickstart, tmp_path, capsys
+):
+    _, out = quickstart
+    arguments = command(
+        "bert_tf.export_saved_model",
+        **{
+            "outputs/quickstart": out,
+            "outputs/reviews": tmp_path / "reviews",
+        },
+    )
+    run(export_saved_model, arguments)
+
+    code = PREDICTOR.replace("outputs/", f"{tmp_path}/")
+    exec(compile(code, "README.md", "exec"), {})
+
+    label, dirty, place = capsys.readouterr().out.splitlines()[-3:]
+    assert label == "positive"
+    assert dirty.startswith("negative 0.")
+    assert place.startswith("positive 0.")
+
+    serve = [sys.executable, "-m", "bert_tf.serve", tmp_path / "reviews"]
+    curl = re.search(r"^    (curl (?:.*\n)*?.*\}')$", README, re.M)[1]
+    with subprocess.Popen(
+        [*serve, "--port=0"], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as server:
+        port = re.search(r":(\d+)/v1", server.stdout.readline())[1]
+        words = shlex.split(curl.replace("8501", port))
+        request = urllib.request.Request(
+            f"http://{words[1]}", words[3].encode()
+        )
+        with urllib.request.urlopen(request, timeout=60) as response:
+            (got,) = json.load(response)["predictions"]
+        server.terminate()
+    assert words[2] == "-d"
+    assert got["label"] == "negative"
+    assert server.returncode == 0
