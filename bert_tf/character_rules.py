@@ -81,7 +81,7 @@ def character_rules(do_lower_case: bool) -> CharacterRules:
     normalize = BasicTokenizer(do_lower_case).normalize
     rules = np.zeros(sys.maxunicode + 1, np.int32)
     many: list[int] = []
-    marks = {}
+    marks: dict[str, int] = {}
     for code, char in enumerate(map(chr, range(len(rules)))):
         if unicodedata.category(char) in _UNTOUCHED:
             continue
@@ -98,8 +98,10 @@ def character_rules(do_lower_case: bool) -> CharacterRules:
     for first, last in CJK_RANGES:
         rules[first : last + 1] |= SINGLE | ENDS_WORD
     moving = sorted(mark for mark in marks if marks[mark])
+    blocks, rules = _share_blocks(rules)
     return CharacterRules(
-        *_share_blocks(rules),
+        blocks,
+        rules,
         np.array(many, np.int32),
         np.array(list(map(ord, moving)), np.int32),
         np.array([marks[mark] for mark in moving], np.int32),
