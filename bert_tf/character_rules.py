@@ -98,10 +98,10 @@ def character_rules(do_lower_case: bool) -> CharacterRules:
     for first, last in CJK_RANGES:
         rules[first : last + 1] |= SINGLE | ENDS_WORD
     moving = sorted(mark for mark in marks if marks[mark])
-    blocks, shared = _share_blocks(rules)
+    blocks, rules = _share_blocks(rules)
     return CharacterRules(
         blocks,
-        shared,
+        rules,
         np.array(many, np.int32),
         np.array(list(map(ord, moving)), np.int32),
         np.array([marks[mark] for mark in moving], np.int32),

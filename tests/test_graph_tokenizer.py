@@ -283,23 +283,24 @@ def test_pieces_of_random_vocabularies(seed, make):
     assert 50 < known < 450
 
 
-def test_odd_vocabularies(make):
-    odd = ["", "#", "##", "###", "##a", "a", "[UNK]", "a", "a,", ",", "##,"]
-    for tokens in (
-        odd,
-        [*odd, "."],
+@pytest.mark.parametrize(
+    "tokens",
+    [
         ["[UNK]"],
-        ["x" * 201, "[UNK]", "x" * 200],
-    ):
-        both = make(tokens)
-        both.check(["", "a aa # ## ##a a, aa,. a.", "[UNK]", "x" * 201 + ","])
+        ["", "#", "##", "###", "##a", "a", "[UNK]", "a", "a,", ",", "##,"],
+        ["x" * 201, "[UNK]", ".", "x" * 200],
+    ],
+)
+def test_odd_vocabularies(tokens, make):
+    both = make(tokens)
+    both.check(["", "a aa # ## ##a a, aa,. a.", "[UNK]", "x" * 201 + "."])
 
 
 def test_vocabulary_may_be_a_list_of_lines(vocab_files):
     text = (vocab_files / "tiny").read_text(encoding="utf-8")
     found = GraphTokenizer(text.splitlines(keepends=True), True)
     want = GraphTokenizer(load_vocab(vocab_files / "tiny"), True)
-    lines = [encodable(row["text"]) for row in texts()]
+    lines = [encodable(row["text"]) for row in texts()[::20]]
     got = found.tokenize(lines).ids.to_list()
     assert got == want.tokenize(lines).ids.to_list()
 
