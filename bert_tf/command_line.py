@@ -206,6 +206,14 @@ def _memory_advice(values):
         f"--{name}={size // 2}" for name, size in used.items() if size > 1
     ]
     if used:
+        if (
+            "train_batch_size" in used
+            and "gradient_accumulation_steps" in values
+        ):
+            # The whole batch, in smaller parts: the training stays the same.
+            parts = 2 * values["gradient_accumulation_steps"].value
+            if used["train_batch_size"] % parts == 0:
+                advice.insert(0, f"--gradient_accumulation_steps={parts}")
         if "max_seq_length" in values:
             used["max_seq_length"] = values["max_seq_length"].value
             advice.append("a lower --max_seq_length")

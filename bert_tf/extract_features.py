@@ -46,7 +46,6 @@ from absl import flags, logging
 
 from bert_tf import (
     checkpoints,
-    classification,
     command_line,
     devices,
     feature_extraction,
@@ -57,13 +56,12 @@ from bert_tf import (
     loading,
     models,
     serving,
+    shared_flags,
     text_files,
-    tokenization,
     training,
 )
 from bert_tf.errors import InputError
 from bert_tf.feature_extraction import PADDING_LINE, POOLINGS, Vectors
-from bert_tf.modeling import BertConfig
 from bert_tf.progress import counted
 
 EXAMPLES_TO_LOG = 5
@@ -84,7 +82,6 @@ def define_flags(values):
         "-1,-2,-3,-4",
         "Layers to write: 0 is the lowest, -1 the highest one.",
     )
-    string("bert_config_file", None, "The model's bert_config.json.")
     integer(
         "max_seq_length", 128, "Word pieces of an input; what is over is cut."
     )
@@ -93,12 +90,7 @@ def define_flags(values):
         None,
         "The weights: a prefix such as BERT/bert_model.ckpt, or a folder.",
     )
-    string("vocab_file", None, "The vocabulary of the checkpoint.")
-    boolean(
-        "do_lower_case",
-        True,
-        "Lower-case the text: true for uncased models, false for cased ones.",
-    )
+    shared_flags.define_text(values)
     integer(
         "doc_stride",
         None,
@@ -135,9 +127,7 @@ def define_flags(values):
     for name in (
         "input_file",
         "output_file",
-        "bert_config_file",
         "init_checkpoint",
-        "vocab_file",
     ):
         flags.mark_flag_as_required(name, flag_values=values)
 
@@ -145,13 +135,7 @@ def define_flags(values):
 def main(flags):
     """Does what the parsed flags ask for."""
     config, layers = check_flags(flags)
-    tokenizer = tokenization.FullTokenizer(
-        flags.vocab_file, do_lower_case=flags.do_lower_case
-    )
-    checkpoints.check_vocab(
-        config.vocab_size, flags.vocab_file, flags.bert_config_file
-    )
-    classification.require_special_tokens(tokenizer, flags.vocab_file)
+    tokenizer = shared_flags.load_tokenizer(flags, config)
     checkpoints.check_config(
         config, flags.init_checkpoint, flags.bert_config_file
     )
@@ -259,13 +243,8 @@ def check_flags(flags):
     Raises:
         InputError: names the flag.
     """
-    tokenization.validate_case_matches_checkpoint(
-        flags.do_lower_case, flags.init_checkpoint
-    )
-    command_line.require_file("bert_config_file", flags.bert_config_file)
-    command_line.require_file("vocab_file", flags.vocab_file)
     command_line.require_positive(flags, "batch_size")
-    config = BertConfig.from_json_file(flags.bert_config_file)
+    config = shared_flags.check_text(flags)
     if not 3 <= flags.max_seq_length <= config.max_position_embeddings:
         raise InputError(
             "`--max_seq_length` must be at least 3 ([CLS] and two [SEP]) and "

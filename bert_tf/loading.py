@@ -23,6 +23,7 @@ from bert_tf import (
     files,
     model_folders,
     models,
+    shared_flags,
     tokenization,
 )
 from bert_tf.errors import InputError
@@ -174,7 +175,7 @@ def batched(things, size):
 
 def define_model_flags(values):
     """Defines the flags that say which model."""
-    string, _, boolean, _ = command_line.definers(values)
+    string, *_ = command_line.definers(values)
     string(
         "checkpoint",
         None,
@@ -183,11 +184,7 @@ def define_model_flags(values):
     )
     string("vocab_file", None, "[vocab.txt beside the checkpoint]")
     string("bert_config_file", None, "[bert_config.json beside the checkpoint]")
-    boolean(
-        "do_lower_case",
-        True,
-        "Lower-case the text: true for uncased models, false for cased ones.",
-    )
+    shared_flags.define_lower_case(values)
     flags.mark_flag_as_required("checkpoint", flag_values=values)
 
 

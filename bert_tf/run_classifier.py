@@ -21,14 +21,12 @@ text is cut into windows, and the other one is in all of them. Without
 --doc_stride what is over is cut off. The log says how much is lost.
 """
 
-import math
 import os
 
 import numpy as np
 from absl import flags, logging
 
 from bert_tf import (
-    checkpoints,
     classification,
     command_line,
     devices,
@@ -41,12 +39,11 @@ from bert_tf import (
     models,
     records,
     serving,
-    tokenization,
+    shared_flags,
     training,
     training_flags,
 )
 from bert_tf.errors import InputError
-from bert_tf.modeling import BertConfig
 from bert_tf.progress import counted
 
 # What the original writes into eval_results.txt, but for the step.
@@ -57,32 +54,13 @@ COLUMNS = ("text_a_col", "text_b_col", "label_col", "header")
 
 def define_flags(values):
     """Defines this script's flags on a `FlagValues`."""
-    string, integer, boolean, number = command_line.definers(values)
+    string, integer, boolean, _ = command_line.definers(values)
     string("data_dir", None, "Folder of the task's files.")
-    string("bert_config_file", None, "The model's bert_config.json.")
     string(
         "task_name",
         None,
         "cola, mnli, mrpc or xnli with the original's files; tsv for files of "
         "your own.",
-    )
-    string("vocab_file", None, "The vocabulary of the checkpoint.")
-    string(
-        "output_dir",
-        None,
-        "Folder for checkpoints and results. If it has a checkpoint, that one "
-        "is continued.",
-    )
-    string(
-        "init_checkpoint",
-        None,
-        "Weights to start from: a prefix such as BERT/bert_model.ckpt, or a "
-        "folder.",
-    )
-    boolean(
-        "do_lower_case",
-        True,
-        "Lower-case the text: true for uncased models, false for cased ones.",
     )
     integer(
         "max_seq_length", 128, "Word pieces of an input; what is over is cut."
@@ -93,16 +71,9 @@ def define_flags(values):
     integer("train_batch_size", 32, "Examples in a training step.")
     integer("eval_batch_size", 8, "Examples in a batch of evaluation.")
     integer("predict_batch_size", 8, "Examples in a batch of prediction.")
-    number("learning_rate", 5e-5, "Where the learning rate decays from.")
-    number("num_train_epochs", 3.0, "How often to go over the training set.")
-    number("warmup_proportion", 0.1, "Share of the steps that warm up.")
-    integer("save_checkpoints_steps", 1000, "Steps between checkpoints.")
-    integer(
-        "iterations_per_loop",
-        1000,
-        "The most steps in one call of the compiled loop.",
-    )
-    devices.define_tpu_flags(flags, values)
+    shared_flags.define_text(values)
+    shared_flags.define_training(values)
+    shared_flags.define_epochs(values, "the training set")
 
     string(
         "text_a_col",
@@ -133,28 +104,15 @@ def define_flags(values):
         flag_values=values,
     )
     training_flags.define(values)
-    integer("seed", None, "Makes a run repeatable; drawn when not given.")
     serving.define_flags(values)
-    for name in (
-        "data_dir",
-        "bert_config_file",
-        "task_name",
-        "vocab_file",
-        "output_dir",
-    ):
+    for name in ("data_dir", "task_name"):
         flags.mark_flag_as_required(name, flag_values=values)
 
 
 def main(flags):
     """Does what the parsed flags ask for."""
     config = check_flags(flags)
-    tokenizer = tokenization.FullTokenizer(
-        flags.vocab_file, do_lower_case=flags.do_lower_case
-    )
-    checkpoints.check_vocab(
-        config.vocab_size, flags.vocab_file, flags.bert_config_file
-    )
-    classification.require_special_tokens(tokenizer, flags.vocab_file)
+    tokenizer = shared_flags.load_tokenizer(flags, config)
     task = classification.find_task(
         flags.task_name, **{name: flags[name].value for name in COLUMNS}
     )
@@ -238,25 +196,18 @@ def check_flags(flags):
             "At least one of `do_train`, `do_eval` or `do_predict` must be "
             "True."
         )
-    tokenization.validate_case_matches_checkpoint(
-        flags.do_lower_case, flags.init_checkpoint
-    )
-    command_line.require_file("bert_config_file", flags.bert_config_file)
-    command_line.require_file("vocab_file", flags.vocab_file)
-    config = BertConfig.from_json_file(flags.bert_config_file)
+    config = shared_flags.check_text(flags)
     if flags.max_seq_length < 3:
         raise InputError(
             "`--max_seq_length` must be at least 3: [CLS], one token of the "
             f"text, [SEP]. Received: --max_seq_length={flags.max_seq_length}"
         )
-    if flags.max_seq_length > config.max_position_embeddings:
-        raise InputError(
-            f"Cannot use sequence length {flags.max_seq_length} because the "
-            "BERT model was only trained up to sequence length "
-            f"{config.max_position_embeddings}: lower --max_seq_length. "
-            "--doc_stride reads longer texts in windows, and extend_positions "
-            "makes a model with more positions."
-        )
+    shared_flags.require_positions(
+        flags,
+        config,
+        "--doc_stride reads longer texts in windows, and extend_positions "
+        "makes a model with more positions.",
+    )
     features.require_stride(flags.doc_stride, flags.max_seq_length)
     if (
         flags.doc_stride is None
@@ -267,21 +218,10 @@ def check_flags(flags):
             f"windows. Received: --window_pooling={flags.window_pooling}"
         )
     command_line.require_positive(
-        flags,
-        "train_batch_size",
-        "eval_batch_size",
-        "predict_batch_size",
-        "save_checkpoints_steps",
-        "iterations_per_loop",
+        flags, "eval_batch_size", "predict_batch_size"
     )
-    for name, high in (
-        ("learning_rate", math.inf),
-        ("num_train_epochs", math.inf),
-        ("warmup_proportion", 1),
-    ):
-        command_line.require_between(flags, name, 0, high)
-    if flags.seed is not None:
-        command_line.require_between(flags, "seed", 0, 2**32 - 1)
+    shared_flags.check_training(flags)
+    shared_flags.check_epochs(flags)
     training_flags.check(flags, config, result_names(flags.task_name))
     return config
 

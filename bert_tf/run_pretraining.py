@@ -29,13 +29,13 @@ from bert_tf import (
     pretraining,
     records,
     serving,
+    shared_flags,
     text_files,
     tokenization,
     training,
     training_flags,
 )
 from bert_tf.errors import InputError
-from bert_tf.modeling import BertConfig
 from bert_tf.progress import counted
 
 # As many files in turns as in the original.
@@ -45,24 +45,11 @@ FILES_AT_ONCE = 4
 def define_flags(values):
     """Defines this script's flags on a `FlagValues`."""
     string, integer, boolean, number = command_line.definers(values)
-    string("bert_config_file", None, "The model's bert_config.json.")
     string(
         "input_file",
         None,
         "TFRecord files of create_pretraining_data: names or patterns, "
         "separated by commas.",
-    )
-    string(
-        "output_dir",
-        None,
-        "Folder for checkpoints and results. If it has a checkpoint, that one "
-        "is continued.",
-    )
-    string(
-        "init_checkpoint",
-        None,
-        "Weights to start from: a prefix such as BERT/bert_model.ckpt, or a "
-        "folder.",
     )
     integer(
         "max_seq_length",
@@ -78,17 +65,11 @@ def define_flags(values):
     boolean("do_eval", False, "Evaluate on the same files.")
     integer("train_batch_size", 32, "Examples in a training step.")
     integer("eval_batch_size", 8, "Examples in a batch of evaluation.")
-    number("learning_rate", 5e-5, "Where the learning rate decays from.")
+    shared_flags.define_config(values)
+    shared_flags.define_training(values)
     integer("num_train_steps", 100000, "The step to train to.")
     integer("num_warmup_steps", 10000, "So many first steps warm up.")
-    integer("save_checkpoints_steps", 1000, "Steps between checkpoints.")
-    integer(
-        "iterations_per_loop",
-        1000,
-        "The most steps in one call of the compiled loop.",
-    )
     integer("max_eval_steps", 100, "Batches to evaluate.")
-    devices.define_tpu_flags(flags, values)
 
     boolean(
         "next_sentence",
@@ -115,7 +96,6 @@ def define_flags(values):
         "known by `##`: those of a --word_segmenter are not in the records.",
     )
     training_flags.define(values)
-    integer("seed", None, "Makes a run repeatable; drawn when not given.")
     serving.define_flags(values)
     boolean(
         "do_lower_case",
@@ -123,8 +103,7 @@ def define_flags(values):
         "With --do_export: lower-case the text, as it was when records were "
         "made of it.",
     )
-    for name in ("bert_config_file", "input_file", "output_dir"):
-        flags.mark_flag_as_required(name, flag_values=values)
+    flags.mark_flag_as_required("input_file", flag_values=values)
 
 
 def main(flags):
@@ -197,34 +176,24 @@ def check_flags(flags):
         raise InputError(
             "At least one of `do_train` or `do_eval` must be True."
         )
-    command_line.require_file("bert_config_file", flags.bert_config_file)
-    config = BertConfig.from_json_file(flags.bert_config_file)
+    config = shared_flags.read_config(flags)
     command_line.require_positive(
         flags,
         "max_seq_length",
         "max_predictions_per_seq",
-        "train_batch_size",
         "eval_batch_size",
         "num_train_steps",
-        "save_checkpoints_steps",
-        "iterations_per_loop",
         "max_eval_steps",
     )
-    command_line.require_between(flags, "learning_rate", 0, math.inf)
+    shared_flags.check_training(flags)
     command_line.require_between(flags, "num_warmup_steps", 0, math.inf)
     command_line.require_between(flags, "masked_lm_prob", 0, 1)
-    if flags.seed is not None:
-        command_line.require_between(flags, "seed", 0, 2**32 - 1)
     training_flags.check(
         flags, config, pretraining.result_names(flags.next_sentence)
     )
-    if flags.max_seq_length > config.max_position_embeddings:
-        raise InputError(
-            f"Cannot use sequence length {flags.max_seq_length} because the "
-            "BERT model has positions only up to "
-            f"{config.max_position_embeddings}: lower --max_seq_length, here "
-            "and in create_pretraining_data."
-        )
+    shared_flags.require_positions(
+        flags, config, "create_pretraining_data needs the same value."
+    )
     if config.attention_direction() == "left_to_right" and flags.next_sentence:
         raise InputError(
             f"{flags.bert_config_file} has directionality=left_to_right: "

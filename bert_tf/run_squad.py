@@ -22,8 +22,6 @@ import random
 from absl import flags, logging
 
 from bert_tf import (
-    checkpoints,
-    classification,
     command_line,
     devices,
     files,
@@ -33,15 +31,14 @@ from bert_tf import (
     models,
     records,
     serving,
+    shared_flags,
     squad,
     squad_answers,
     squad_metrics,
-    tokenization,
     training,
     training_flags,
 )
 from bert_tf.errors import InputError
-from bert_tf.modeling import BertConfig
 from bert_tf.progress import counted
 from bert_tf.squad_answers import AUTO, THRESHOLD_FILE
 
@@ -53,28 +50,9 @@ WINDOWS_LOGGED = 5
 
 def define_flags(values):
     """Defines this script's flags on a `FlagValues`."""
-    string, integer, boolean, number = command_line.definers(values)
-    string("bert_config_file", None, "The model's bert_config.json.")
-    string("vocab_file", None, "The vocabulary of the checkpoint.")
-    string(
-        "output_dir",
-        None,
-        "Folder for checkpoints and results. If it has a checkpoint, that one "
-        "is continued.",
-    )
+    string, integer, boolean, _ = command_line.definers(values)
     string("train_file", None, "SQuAD JSON to train on: train-v1.1.json.")
     string("predict_file", None, "SQuAD JSON to predict: dev-v1.1.json.")
-    string(
-        "init_checkpoint",
-        None,
-        "Weights to start from: a prefix such as BERT/bert_model.ckpt, or a "
-        "folder.",
-    )
-    boolean(
-        "do_lower_case",
-        True,
-        "Lower-case the text: true for uncased models, false for cased ones.",
-    )
     integer(
         "max_seq_length",
         384,
@@ -88,18 +66,11 @@ def define_flags(values):
     boolean("do_predict", False, "Predict the answers of --predict_file.")
     integer("train_batch_size", 32, "Windows in a training step.")
     integer("predict_batch_size", 8, "Windows in a batch of prediction.")
-    number("learning_rate", 5e-5, "Where the learning rate decays from.")
-    number("num_train_epochs", 3.0, "How often to go over the questions.")
-    number("warmup_proportion", 0.1, "Share of the steps that warm up.")
-    integer("save_checkpoints_steps", 1000, "Steps between checkpoints.")
-    integer(
-        "iterations_per_loop",
-        1000,
-        "The most steps in one call of the compiled loop.",
-    )
+    shared_flags.define_text(values)
+    shared_flags.define_training(values)
+    shared_flags.define_epochs(values, "the questions")
     integer("n_best_size", 20, "Answers in nbest_predictions.json.")
     integer("max_answer_length", 30, "The most word pieces of an answer.")
-    devices.define_tpu_flags(flags, values)
     boolean(
         "verbose_logging",
         False,
@@ -148,22 +119,13 @@ def define_flags(values):
         flag_values=values,
     )
     training_flags.define(values)
-    integer("seed", None, "Makes a run repeatable; drawn when not given.")
     serving.define_flags(values)
-    for name in ("bert_config_file", "vocab_file", "output_dir"):
-        flags.mark_flag_as_required(name, flag_values=values)
 
 
 def main(flags):
     """Does what the parsed flags ask for."""
     config = check_flags(flags)
-    tokenizer = tokenization.FullTokenizer(
-        flags.vocab_file, do_lower_case=flags.do_lower_case
-    )
-    checkpoints.check_vocab(
-        config.vocab_size, flags.vocab_file, flags.bert_config_file
-    )
-    classification.require_special_tokens(tokenizer, flags.vocab_file)
+    tokenizer = shared_flags.load_tokenizer(flags, config)
     # All files are read before any work starts: a bad one should not cost a
     # night of training.
     train_examples = predict_examples = threshold = None
@@ -249,39 +211,17 @@ def check_flags(flags):
             )
         if flags[action].value:
             command_line.require_file(name, flags[name].value)
-    tokenization.validate_case_matches_checkpoint(
-        flags.do_lower_case, flags.init_checkpoint
-    )
-    command_line.require_file("bert_config_file", flags.bert_config_file)
-    command_line.require_file("vocab_file", flags.vocab_file)
-    config = BertConfig.from_json_file(flags.bert_config_file)
-    if flags.max_seq_length > config.max_position_embeddings:
-        raise InputError(
-            f"Cannot use sequence length {flags.max_seq_length} because the "
-            "BERT model was only trained up to sequence length "
-            f"{config.max_position_embeddings}: lower --max_seq_length."
-        )
+    config = shared_flags.check_text(flags)
+    shared_flags.require_positions(flags, config)
     squad.require_token_types(config.type_vocab_size)
     squad.require_room(
         flags.max_seq_length, flags.doc_stride, flags.max_query_length
     )
     command_line.require_positive(
-        flags,
-        "train_batch_size",
-        "predict_batch_size",
-        "save_checkpoints_steps",
-        "iterations_per_loop",
-        "n_best_size",
-        "max_answer_length",
+        flags, "predict_batch_size", "n_best_size", "max_answer_length"
     )
-    for name, high in (
-        ("learning_rate", math.inf),
-        ("num_train_epochs", math.inf),
-        ("warmup_proportion", 1),
-    ):
-        command_line.require_between(flags, name, 0, high)
-    if flags.seed is not None:
-        command_line.require_between(flags, "seed", 0, 2**32 - 1)
+    shared_flags.check_training(flags)
+    shared_flags.check_epochs(flags)
     training_flags.check(
         flags, config, result_names(flags.version_2_with_negative)
     )

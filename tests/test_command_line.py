@@ -111,7 +111,8 @@ def test_too_little_memory_ends_with_what_to_try(kind, what, capsys):
     assert message.startswith(f"error: There is not enough memory ({what}")
     assert message.endswith(
         "). In use: --train_batch_size=48 --eval_batch_size=1 "
-        "--max_seq_length=128. Try --train_batch_size=24 or a lower "
+        "--max_seq_length=128. Try --gradient_accumulation_steps=2 or "
+        "--train_batch_size=24 or a lower "
         "--max_seq_length or a smaller model (--bert_config_file).\n"
     )
 

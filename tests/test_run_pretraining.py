@@ -402,7 +402,10 @@ def test_a_direction_in_which_cls_sees_nothing_needs_no_next_sentence(
     [
         ({"max_seq_length": 64}, "input_ids must have length 64"),
         ({"max_predictions_per_seq": 7}, "masked_lm_positions must have"),
-        ({"max_seq_length": 129}, "positions only up to 128"),
+        (
+            {"max_seq_length": 129},
+            "up to sequence length 128: .*create_pretraining_data",
+        ),
         ({"num_train_steps": 0}, "num_train_steps. must be above 0"),
         ({"learning_rate": -1}, "learning_rate"),
         ({"vocab_file": "x"}, "only with --mask_on_the_fly"),
