@@ -1,5 +1,6 @@
 """Fixtures that most tests need."""
 
+import logging
 import lzma
 import os
 import pathlib
@@ -10,6 +11,12 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 DATA = pathlib.Path(__file__).parent / "data"
+
+
+@pytest.fixture(autouse=True)
+def unchanged_log_level():
+    """Saving a SavedModel, TensorFlow sets absl's level to its default."""
+    logging.getLogger("absl").setLevel(logging.NOTSET)
 
 
 @pytest.fixture

@@ -383,7 +383,8 @@ def test_guesses_are_those_of_fill_mask():
             pieces = got["tokens"][row, number]
             assert [x.decode() for x in pieces] == [c.piece for c in candidates]
             scores = got["token_scores"][row, number]
-            assert_close(scores, [c.probability for c in candidates])
+            # Other rows in the batch, another order of the sums.
+            assert_close(scores, [c.probability for c in candidates], 5e-6)
         assert not any(got["tokens"][row, len(masks) :].ravel())
         assert not got["token_scores"][row, len(masks) :].any()
     assert got["tokens"].shape == (len(texts) + 2, most, exported.TOP_K)
