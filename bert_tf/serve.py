@@ -206,7 +206,7 @@ def make_server(flags, name, folder):
 
 
 def listen(host, port, connections):
-    """A socket that takes connections, once somebody serves it.
+    """A socket whose clients wait until somebody serves it.
 
     Raises:
         InputError: the address cannot be had, or the process may not have
@@ -232,6 +232,8 @@ def listen(host, port, connections):
         listening = socket.socket(family, kind, protocol)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
+        # From here on clients wait, and are not refused.
+        listening.listen(connections)
     except (OSError, OverflowError) as error:
         raise InputError(
             f"Cannot listen at --host={host} --port={port}: {error}"
