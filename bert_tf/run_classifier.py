@@ -145,6 +145,7 @@ def define_flags(values):
 def main(flags):
     """Does what the parsed flags ask for."""
     config = check_flags(flags)
+    strategy = devices.find_strategy(flags)
     tokenizer = tokenization.FullTokenizer(
         flags.vocab_file, do_lower_case=flags.do_lower_case
     )
@@ -170,8 +171,7 @@ def main(flags):
     if flags.do_predict:
         test_examples = task.get_test_examples(flags.data_dir)
 
-    seed = training.set_seed(flags.seed)
-    strategy = devices.find_strategy(flags)
+    seed = training.set_seed(flags.seed, strategy)
     devices.log_devices(strategy)
     labels = task.get_labels()
     start = training.find_starting_point(
@@ -194,11 +194,13 @@ def main(flags):
         if isinstance(task, classification.TsvTask):
             classification.write_labels(labels_file(flags), labels)
         step = work.train(train_examples, start, seed, dev_examples)
-    step = training_flags.use_best(flags, model, step)
-    if flags.do_eval:
-        work.evaluate(dev_examples, step)
-    if flags.do_predict:
-        work.predict(test_examples)
+    with devices.chief_alone(strategy) as is_chief:
+        if is_chief:
+            step = training_flags.use_best(flags, model, step)
+            if flags.do_eval:
+                work.evaluate(dev_examples, step)
+            if flags.do_predict:
+                work.predict(test_examples)
 
 
 def check_flags(flags):
@@ -297,6 +299,7 @@ class Classification:
         self.strategy = strategy
         self.schema = records.classifier_schema(flags.max_seq_length)
         self._predictor = training.Predictor(model, strategy)
+        self._folder = devices.work_folder(strategy, flags.output_dir)
         self._written = {}
 
     def train(self, examples, start, seed, dev_examples=None):
@@ -431,7 +434,7 @@ class Classification:
 
         Without --doc_stride the one window is the example.
         """
-        path = os.path.join(self.flags.output_dir, name)
+        path = os.path.join(self._folder, name)
         length, doc_stride = self.flags.max_seq_length, self.flags.doc_stride
         how = (self.labels, length, self.tokenizer, doc_stride)
         for example in examples[:5]:

@@ -117,6 +117,7 @@ def define_flags(values):
 def main(flags):
     """Does what the parsed flags ask for."""
     config = check_flags(flags)
+    strategy = devices.find_strategy(flags)
     files = text_files.find_files(flags.input_file)
     logging.info("*** Input Files ***\n%s", "\n".join(files))
     schema = records.pretraining_schema(
@@ -126,8 +127,7 @@ def main(flags):
     masker = make_masker(flags, config) if flags.mask_on_the_fly else None
     command_line.make_folder("output_dir", flags.output_dir)
 
-    seed = training.set_seed(flags.seed)
-    strategy = devices.find_strategy(flags)
+    seed = training.set_seed(flags.seed, strategy)
     devices.log_devices(strategy)
     start = training.find_starting_point(
         flags.output_dir, flags.init_checkpoint
@@ -148,9 +148,11 @@ def main(flags):
     step = start.step
     if flags.do_train:
         step = work.train(start, seed, masker)
-    step = training_flags.use_best(flags, model, step)
-    if flags.do_eval:
-        work.evaluate(step)
+    with devices.chief_alone(strategy) as is_chief:
+        if is_chief:
+            step = training_flags.use_best(flags, model, step)
+            if flags.do_eval:
+                work.evaluate(step)
 
 
 def check_flags(flags):
