@@ -9,6 +9,10 @@ class InputError(ValueError):
     """What the caller gave does not fit; says what, where, and what to do."""
 
 
+class WorkerLost(InputError):
+    """Another process of the same work has ended, or cannot be reached."""
+
+
 class Interrupted(Exception):
     """A signal ended the work after its state was saved."""
 

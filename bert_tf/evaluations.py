@@ -38,6 +38,7 @@ class Evaluations:
         step: that the training starts from. Evaluations of later steps are of a
             training that was killed before it saved a checkpoint; they are
             forgotten. The best one is not: its checkpoint is there.
+        writes: whether this process is the one that writes the file.
 
     Attributes:
         best: step and value of the best one, or None.
@@ -47,11 +48,17 @@ class Evaluations:
     """
 
     def __init__(
-        self, path: str, metric: str, patience: int | None, step: int
+        self,
+        path: str,
+        metric: str,
+        patience: int | None,
+        step: int,
+        writes: bool = True,
     ) -> None:
         self.path = path
         self.metric = metric
         self.patience = patience
+        self.writes = writes
         self.best: tuple[int, float] | None = None
         self.values: dict[int, float] = {}
         if step and os.path.exists(path):
@@ -102,6 +109,8 @@ class Evaluations:
         self.values[step] = value
         if self.best is None or self.is_new_best(step, results):
             self.best = step, value
+        if not self.writes:
+            return
         best_step, best_value = self.best
         kept = {
             "metric": self.metric,

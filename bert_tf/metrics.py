@@ -5,6 +5,7 @@ Plain NumPy; the model, and files, stay outside.
 """
 
 import math
+import statistics
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,6 +23,16 @@ def accuracy(labels: ArrayLike, predictions: ArrayLike) -> float:
     """The share of predictions that are right; NaN for none."""
     right = np.asarray(labels) == np.asarray(predictions)
     return float(right.mean()) if right.size else math.nan
+
+
+def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
+    """The mean, and a sample's standard deviation; NaN of a single value."""
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return mean, math.nan
+    # Not `statistics.stdev`, which fails for NaN.
+    squares = sum((value - mean) ** 2 for value in values)
+    return mean, math.sqrt(squares / (len(values) - 1))
 
 
 def confusion_matrix(

@@ -127,6 +127,8 @@ class _NamedOptimizer(keras.optimizers.Optimizer):
         self.num_hidden_layers = num_hidden_layers
         # A variable that counts steps that changed nothing, if there are any.
         self.skipped_steps = None
+        # Whether gradients come summed over the replicas of a strategy.
+        self.gradients_are_summed = False
 
     def build(self, variables):
         if self.built:
@@ -160,6 +162,12 @@ class _NamedOptimizer(keras.optimizers.Optimizer):
             grads, _ = clip_by_global_norm(grads, self.clip_norm)
         # As in the original every row moves at every step: m decays.
         super().apply([dense_gradient(g) for g in grads], trainable_variables)
+
+    def _all_reduce_sum_gradients(self, grads_and_vars):
+        # Of Keras' optimizers on TensorFlow. What was clipped is summed before.
+        if self.gradients_are_summed:
+            return grads_and_vars
+        return super()._all_reduce_sum_gradients(grads_and_vars)
 
     def _rate_of(self, variable, learning_rate):
         share = self.rates[self._get_variable_index(variable)]

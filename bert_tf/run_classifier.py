@@ -19,6 +19,8 @@ results have one line for each text, of the mean of its windows' logits
 (--window_pooling=max: of the highest for each label). Of a pair, the longer
 text is cut into windows, and the other one is in all of them. Without
 --doc_stride what is over is cut off. The log says how much is lost.
+
+How much is chance: --num_runs=5 trains five times and says mean and deviation.
 """
 
 import os
@@ -48,6 +50,8 @@ from bert_tf.progress import counted
 
 # What the original writes into eval_results.txt, but for the step.
 RESULTS = ("eval_accuracy", "eval_loss", "loss")
+
+RUNS_FILE = "runs.tsv"
 
 COLUMNS = ("text_a_col", "text_b_col", "label_col", "header")
 
@@ -104,6 +108,13 @@ def define_flags(values):
         flag_values=values,
     )
     training_flags.define(values)
+    integer(
+        "num_runs",
+        1,
+        "Train so many times, with seeds that follow each other, in the "
+        "folders run_1, run_2, ... of OUTPUT_DIR, and say mean and deviation "
+        f"of the results, in {RUNS_FILE} too. Needs --do_eval.",
+    )
     serving.define_flags(values)
     for name in ("data_dir", "task_name"):
         flags.mark_flag_as_required(name, flag_values=values)
@@ -111,6 +122,64 @@ def define_flags(values):
 
 def main(flags):
     """Does what the parsed flags ask for."""
+    check_flags(flags)
+    strategy = devices.find_strategy(flags)
+    if flags.num_runs == 1:
+        run(flags, strategy)
+    else:
+        run_several(flags, strategy)
+
+
+def run_several(flags, strategy):
+    """Does it --num_runs times, and writes what the results have in common."""
+    folder, seed = flags.output_dir, flags.seed
+    command_line.make_folder("output_dir", folder)
+    found = []
+    try:
+        for number in range(1, flags.num_runs + 1):
+            logging.info("***** Run %d of %d *****", number, flags.num_runs)
+            flags.output_dir = os.path.join(folder, f"run_{number}")
+            if seed is not None:
+                flags.seed = seed + number - 1
+            found.append(run(flags, strategy))
+    finally:
+        flags.output_dir, flags.seed = folder, seed
+    if devices.is_chief(strategy):
+        write_runs(os.path.join(folder, RUNS_FILE), found)
+
+
+def write_runs(path, found):
+    """Says mean and deviation of each result, and writes them.
+
+    Args:
+        path: of a file of columns with tabs between: the result, its mean, its
+            deviation (of a sample: by one less than the runs), and each run's.
+        found: the results of each run, by name.
+    """
+    columns = ["result", "mean", "deviation"]
+    lines = [[*columns, *(f"run_{n}" for n in range(1, len(found) + 1))]]
+    for name in found[0]:
+        values = [results[name] for results in found]
+        mean, deviation = metrics.mean_and_deviation(values)
+        logging.info(
+            "%s of %d runs: mean %.6g, deviation %.6g",
+            name,
+            len(values),
+            mean,
+            deviation,
+        )
+        numbers = (str(np.float32(x)) for x in (mean, deviation, *values))
+        lines.append([name, *numbers])
+    files.write_text(path, "".join("\t".join(row) + "\n" for row in lines))
+    logging.info("Wrote the results of all runs to %s.", path)
+
+
+def run(flags, strategy):
+    """Trains, evaluates, predicts, once.
+
+    Returns:
+        The results of evaluation by name; None without it.
+    """
     config = check_flags(flags)
     tokenizer = shared_flags.load_tokenizer(flags, config)
     task = classification.find_task(
@@ -136,8 +205,7 @@ def main(flags):
             config.type_vocab_size, examples or ()
         )
 
-    seed = training.set_seed(flags.seed)
-    strategy = devices.find_strategy(flags)
+    seed = training.set_seed(flags.seed, strategy)
     devices.log_devices(strategy)
     labels = task.get_labels()
     start = training.find_starting_point(
@@ -165,22 +233,30 @@ def main(flags):
     step = start.step
     if flags.do_train:
         step = work.train(train_examples, start, seed, dev_examples)
-    step = training_flags.use_best(flags, model, step)
-    if flags.do_eval:
-        work.evaluate(dev_examples, step)
-    if flags.do_predict:
-        work.predict(test_examples)
-    if flags.do_export:
-        source = serving.Source(
-            serving.checkpoint_of_run(flags, start),
-            flags.vocab_file,
-            flags.bert_config_file,
-            flags.do_lower_case,
-            flags.max_seq_length,
-        )
-        serving.export_classifier(
-            source, export_dir, labels, flags.doc_stride, flags.window_pooling
-        )
+    results = None
+    with devices.chief_alone(strategy) as is_chief:
+        if is_chief:
+            step = training_flags.use_best(flags, model, step)
+            if flags.do_eval:
+                results = work.evaluate(dev_examples, step)
+            if flags.do_predict:
+                work.predict(test_examples)
+            if flags.do_export:
+                source = serving.Source(
+                    serving.checkpoint_of_run(flags, start),
+                    flags.vocab_file,
+                    flags.bert_config_file,
+                    flags.do_lower_case,
+                    flags.max_seq_length,
+                )
+                serving.export_classifier(
+                    source,
+                    export_dir,
+                    labels,
+                    flags.doc_stride,
+                    flags.window_pooling,
+                )
+    return results
 
 
 def check_flags(flags):
@@ -222,6 +298,15 @@ def check_flags(flags):
     )
     shared_flags.check_training(flags)
     shared_flags.check_epochs(flags)
+    command_line.require_positive(flags, "num_runs")
+    if flags.num_runs > 1 and not flags.do_eval:
+        raise InputError(
+            "`--num_runs` needs --do_eval, whose results it compares. "
+            f"Received: --num_runs={flags.num_runs}"
+        )
+    if flags.seed is not None:
+        highest = 2**32 - flags.num_runs
+        command_line.require_between(flags, "seed", 0, highest)
     training_flags.check(flags, config, result_names(flags.task_name))
     return config
 
@@ -263,6 +348,7 @@ class Classification:
         self.strategy = strategy
         self.schema = records.classifier_schema(flags.max_seq_length)
         self._predictor = training.Predictor(model, strategy)
+        self._folder = devices.work_folder(strategy, flags.output_dir)
         self._written = {}
 
     def train(self, examples, start, seed, dev_examples=None):
@@ -305,12 +391,14 @@ class Classification:
         )
 
     def evaluate(self, examples, step):
-        """Writes eval.tf_record and eval_results.txt."""
+        """Writes eval.tf_record and eval_results.txt; returns the results."""
         results = self.results(examples)
-        original = {name: results.pop(name) for name in RESULTS}
+        more = {k: value for k, value in results.items() if k not in RESULTS}
+        original = {name: results[name] for name in RESULTS}
         training.write_eval_results(
-            self.flags.output_dir, {**original, "global_step": step}, results
+            self.flags.output_dir, {**original, "global_step": step}, more
         )
+        return results
 
     def results(self, examples):
         """How good the model is: `RESULTS`, and the task's own metrics."""
@@ -397,7 +485,7 @@ class Classification:
 
         Without --doc_stride the one window is the example.
         """
-        path = os.path.join(self.flags.output_dir, name)
+        path = os.path.join(self._folder, name)
         length, doc_stride = self.flags.max_seq_length, self.flags.doc_stride
         how = (self.labels, length, self.tokenizer, doc_stride)
         for example in examples[:5]:

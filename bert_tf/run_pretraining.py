@@ -109,6 +109,7 @@ def define_flags(values):
 def main(flags):
     """Does what the parsed flags ask for."""
     config = check_flags(flags)
+    strategy = devices.find_strategy(flags)
     files = text_files.find_files(flags.input_file)
     logging.info("*** Input Files ***\n%s", "\n".join(files))
     schema = records.pretraining_schema(
@@ -119,8 +120,7 @@ def main(flags):
     command_line.make_folder("output_dir", flags.output_dir)
     export_dir = serving.find_export_dir(flags, flags.output_dir)
 
-    seed = training.set_seed(flags.seed)
-    strategy = devices.find_strategy(flags)
+    seed = training.set_seed(flags.seed, strategy)
     devices.log_devices(strategy)
     start = training.find_starting_point(
         flags.output_dir, flags.init_checkpoint
@@ -147,23 +147,25 @@ def main(flags):
     step = start.step
     if flags.do_train:
         step = work.train(start, seed, masker)
-    step = training_flags.use_best(flags, model, step)
-    if flags.do_eval:
-        work.evaluate(step)
-    if flags.do_export:
-        source = serving.Source(
-            serving.checkpoint_of_run(flags, start),
-            flags.vocab_file,
-            flags.bert_config_file,
-            flags.do_lower_case,
-            flags.max_seq_length,
-        )
-        serving.export_pretraining(
-            source,
-            export_dir,
-            # What was not trained has nothing to say.
-            next_sentence=None if flags.next_sentence else False,
-        )
+    with devices.chief_alone(strategy) as is_chief:
+        if is_chief:
+            step = training_flags.use_best(flags, model, step)
+            if flags.do_eval:
+                work.evaluate(step)
+            if flags.do_export:
+                source = serving.Source(
+                    serving.checkpoint_of_run(flags, start),
+                    flags.vocab_file,
+                    flags.bert_config_file,
+                    flags.do_lower_case,
+                    flags.max_seq_length,
+                )
+                serving.export_pretraining(
+                    source,
+                    export_dir,
+                    # What was not trained has nothing to say.
+                    next_sentence=None if flags.next_sentence else False,
+                )
 
 
 def check_flags(flags):

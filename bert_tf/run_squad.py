@@ -125,6 +125,7 @@ def define_flags(values):
 def main(flags):
     """Does what the parsed flags ask for."""
     config = check_flags(flags)
+    strategy = devices.find_strategy(flags)
     tokenizer = shared_flags.load_tokenizer(flags, config)
     # All files are read before any work starts: a bad one should not cost a
     # night of training.
@@ -158,8 +159,7 @@ def main(flags):
     command_line.make_folder("output_dir", flags.output_dir)
     export_dir = serving.find_export_dir(flags, flags.output_dir)
 
-    seed = training.set_seed(flags.seed)
-    strategy = devices.find_strategy(flags)
+    seed = training.set_seed(flags.seed, strategy)
     devices.log_devices(strategy)
     start = training.find_starting_point(
         flags.output_dir, flags.init_checkpoint
@@ -183,11 +183,13 @@ def main(flags):
         step = work.train(
             train_examples, start, seed, predict_examples, threshold
         )
-    step = training_flags.use_best(flags, model, step)
-    if flags.do_predict:
-        work.predict(predict_examples, threshold, step)
-    if flags.do_export:
-        export(flags, start, export_dir)
+    with devices.chief_alone(strategy) as is_chief:
+        if is_chief:
+            step = training_flags.use_best(flags, model, step)
+            if flags.do_predict:
+                work.predict(predict_examples, threshold, step)
+            if flags.do_export:
+                export(flags, start, export_dir)
 
 
 def check_flags(flags):
@@ -366,6 +368,7 @@ class QuestionAnswering:
         self.model = model
         self.strategy = strategy
         self._predictor = training.Predictor(model, strategy)
+        self._folder = devices.work_folder(strategy, flags.output_dir)
         self._written = None
 
     def train(
@@ -590,7 +593,8 @@ class QuestionAnswering:
 
     def _write_records(self, name, maker, examples, schema, multiple_of=1):
         """Writes the windows of all examples; returns path and how many."""
-        path, length = self._path(name), self.flags.max_seq_length
+        path = os.path.join(self._folder, name)
+        length = self.flags.max_seq_length
         written = 0
 
         def rows():

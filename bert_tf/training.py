@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from bert_tf import checkpoints, files, training_step
+from bert_tf import checkpoints, devices, files, training_step
 from bert_tf.classification import LABELS_FILE
 from bert_tf.errors import InputError, Interrupted
 from bert_tf.evaluations import EVALUATIONS_FILE, Evaluations
@@ -35,6 +35,9 @@ from bert_tf.optimization import (
 from bert_tf.progress import format_seconds, show_line
 
 BEST_FOLDER = "best"
+
+# Far apart, so that the seeds of replicas are not those of other layers.
+_SEED_STEP, _LARGEST_SEED = 982_451_653, 2**31 - 1
 
 # A call of the compiled loop runs about this long, so that progress is seen and
 # signals are heard, unless one step alone takes longer.
@@ -218,7 +221,9 @@ def train(
         InputError: a loss, a gradient or a weight is not finite.
         Interrupted: a signal came; a checkpoint has been written.
     """
-    milestones = _Milestones(model, start, settings, evaluation)
+    strategy = strategy or tf.distribute.get_strategy()
+    _require_agreement(model, start, strategy)
+    milestones = _Milestones(model, start, settings, strategy, evaluation)
     if start.step >= settings.num_train_steps:
         logging.info(
             "Nothing to train: step %d of %d is already reached.",
@@ -232,7 +237,6 @@ def train(
     if milestones.is_over():
         logging.info("Nothing to train: %s.", milestones.summary())
         return start.step
-    strategy = strategy or tf.distribute.get_strategy()
     with strategy.scope():
         optimizer = create_optimizer(
             settings.learning_rate,
@@ -249,7 +253,9 @@ def train(
         _restore_optimizer(optimizer, start)
         if loss_scale is not None:
             _restore(loss_scale.variables(), start)
-    _set_dropout_step(model, start.step * settings.gradient_accumulation_steps)
+    _set_dropout_step(
+        model, start.step * settings.gradient_accumulation_steps, strategy
+    )
 
     dataset = make_dataset(start.step)
     run_steps, names = training_step.compile_steps(
@@ -263,7 +269,7 @@ def train(
         loss_scale,
     )
     batches = iter(strategy.experimental_distribute_dataset(dataset))
-    writer = tf.summary.create_file_writer(settings.output_dir)
+    writer = _create_writer(settings.output_dir, strategy)
     progress = _Progress(start.step, settings, writer)
     step, steps_per_call = start.step, 1
 
@@ -273,6 +279,8 @@ def train(
         values = {**weights, **optimizer.slots()}
         if loss_scale is not None:
             values |= loss_scale.variables()
+        if not devices.is_chief(strategy):
+            return "by the chief"
         return checkpoints.save(
             settings.output_dir, step, values, settings.keep_checkpoints
         )
@@ -286,7 +294,8 @@ def train(
             last = milestones.next_stop(step)
             num_steps = min(steps_per_call, last - step)
             began = time.perf_counter()
-            rows, batch = run_steps(batches, tf.constant(num_steps))
+            with devices.naming_lost_workers(strategy):
+                rows, batch = run_steps(batches, tf.constant(num_steps))
             scalars = dict(zip(names, rows.numpy().T))
             seconds = time.perf_counter() - began
             _require_fine(scalars, step, batch, settings.output_dir)
@@ -294,16 +303,16 @@ def train(
                 progress.note(note)
             step += num_steps
             progress.update(step, scalars)
-            is_ending = bool(caught)
-            if step == last or is_ending:
+            signal_number = _any_signal(caught, strategy)
+            if step == last or signal_number:
                 prefix = save()
                 progress.note(f"Saved {prefix}.")
-            if is_ending:
+            if signal_number:
                 raise Interrupted(
-                    f"stopped by {signal.Signals(caught[0]).name} at step "
+                    f"stopped by {signal.Signals(signal_number).name} at step "
                     f"{step}; saved {prefix}. The same command goes on "
                     "from there.",
-                    caught[0],
+                    signal_number,
                 )
             if milestones.lacks(step):
                 progress.clear()
@@ -312,10 +321,15 @@ def train(
             steps_per_call = _steps_for_next_call(
                 seconds / num_steps, steps_per_call, settings.steps_per_call
             )
+            # Workers end their calls together, to hear of signals together.
+            (steps_per_call,) = devices.as_chief_says(
+                strategy, [steps_per_call]
+            )
+            steps_per_call = int(steps_per_call)
     if milestones.is_over():
         logging.info("Stopped at step %d: %s.", step, milestones.summary())
     if loss_scale is not None:
-        skipped = int(loss_scale.skipped_steps)
+        skipped = int(tf.convert_to_tensor(loss_scale.skipped_steps))
         logging.info("%d of %d steps were skipped.", skipped, step)
     return step
 
@@ -342,22 +356,68 @@ def _restore(variables, start):
     return len(saved)
 
 
-def _set_dropout_step(model, draws):
+def _set_dropout_step(model, draws, strategy):
     # A dropout layer's seed is [seed, number of draws], and it draws once for
     # each part of a step: so a resumed run drops what an undisturbed one would
-    # have dropped.
-    for variable in model.non_trainable_variables:
-        if variable.name == "seed_generator_state":
-            seed = np.array(variable)[0]
-            variable.assign(np.array([seed, draws], dtype=variable.dtype))
+    # have dropped. Each replica has a seed of its own.
+    def assign(variable, seed):
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        own = (seed + _SEED_STEP * tf.cast(replica, tf.int64)) % _LARGEST_SEED
+        state = tf.stack([own, tf.constant(draws, tf.int64)])
+        variable.assign(tf.cast(state, variable.dtype))
+
+    @tf.function
+    def assign_all():
+        for variable, seed in seeds:
+            strategy.run(assign, args=(variable, tf.constant(seed, tf.int64)))
+
+    seeds = [
+        (variable.value, int(np.array(variable)[0]))
+        for variable in model.non_trainable_variables
+        if variable.name == "seed_generator_state"
+    ]
+    assign_all()
+
+
+def _any_signal(caught, strategy):
+    """The number of a signal that some worker caught, or 0."""
+    number = caught[0] if caught else 0
+    numbers, count = devices.sum_over_workers(strategy, [number, number > 0])
+    return round(numbers / count) if count else 0
+
+
+def _require_agreement(model, start, strategy):
+    """Raises `InputError` unless all workers start from the same weights."""
+    count = devices.num_workers(strategy)
+    if count == 1:
+        return
+    weights = checkpoints.named_weights(model).values()
+    total = sum(float(np.abs(np.array(weight)).sum()) for weight in weights)
+    ours = np.array([start.step, total])
+    chiefs = devices.as_chief_says(strategy, ours)
+    agrees = bool((ours == chiefs).all())
+    if devices.sum_over_workers(strategy, [agrees])[0] < count:
+        raise InputError(
+            f"The {count} workers must start from the same weights. This one "
+            f"starts at step {start.step}, the chief at step {chiefs[0]:.0f}. "
+            "--output_dir and --init_checkpoint must be the same files for all "
+            "workers: on a file system that they share."
+        )
+
+
+def _create_writer(folder, strategy):
+    if devices.is_chief(strategy):
+        return tf.summary.create_file_writer(folder)
+    return tf.summary.create_noop_writer()
 
 
 class _Milestones:
     """Steps where a checkpoint is saved or the model evaluated."""
 
-    def __init__(self, model, start, settings, evaluation):
+    def __init__(self, model, start, settings, strategy, evaluation):
         self.model = model
         self.settings = settings
+        self.strategy = strategy
         self.evaluation = evaluation
         self.done = set()
         self.evaluations = None
@@ -367,6 +427,7 @@ class _Milestones:
                 evaluation.metric,
                 evaluation.patience,
                 start.step,
+                writes=devices.is_chief(strategy),
             )
 
     def next_stop(self, step):
@@ -387,20 +448,33 @@ class _Milestones:
         return is_last or step % self.evaluation.every_steps == 0
 
     def pass_by(self, step):
-        """Evaluates; keeps the checkpoint if it is the best so far."""
-        folder = self.settings.output_dir
-        results = dict(self.evaluation.evaluate())
+        """Evaluates; keeps the checkpoint if it is the best so far.
+
+        The chief does; other workers wait for it if there is a metric, which
+        may end the training.
+        """
         self.done.add(step)
-        _write_eval_events(folder, step, results)
-        text = "  ".join(
-            f"{name} {value:.6g}" for name, value in results.items()
+        is_chief, results = devices.is_chief(self.strategy), {}
+        if is_chief:
+            results = dict(self.evaluation.evaluate())
+            _write_eval_events(self.settings.output_dir, step, results)
+            text = "  ".join(f"{k} {value:.6g}" for k, value in results.items())
+            logging.info("Evaluated step %d: %s", step, text)
+        if self.evaluations is None:
+            return
+        metric = self.evaluation.metric
+        (value,) = devices.as_chief_says(
+            self.strategy, [results.get(metric, 0.0)]
         )
-        logging.info("Evaluated step %d: %s", step, text)
-        if self.evaluations is not None:
-            if self.evaluations.is_new_best(step, results):
-                _save_best(folder, step, checkpoints.named_weights(self.model))
-            self.evaluations.add(step, results)
-            logging.info("So far %s.", self.evaluations.summary())
+        results[metric] = float(value)
+        if is_chief and self.evaluations.is_new_best(step, results):
+            _save_best(
+                self.settings.output_dir,
+                step,
+                checkpoints.named_weights(self.model),
+            )
+        self.evaluations.add(step, results)
+        logging.info("So far %s.", self.evaluations.summary())
 
     def is_over(self):
         """Whether evaluations say that it is time to stop."""
@@ -629,6 +703,9 @@ class Predictor:
     def __init__(self, model, strategy=None, summarize=None):
         self.model = model
         self.strategy = strategy or tf.distribute.get_strategy()
+        if devices.num_workers(self.strategy) > 1:
+            # Each for itself, on one device: the chief alone is to predict.
+            self.strategy = tf.distribute.get_strategy()
         self.summarize = summarize
         self._compiled = {}
 
@@ -721,14 +798,19 @@ def _write_scalars(writer, step, scalars):
     writer.flush()
 
 
-def set_seed(seed):
+def set_seed(seed, strategy=None):
     """Makes everything random repeatable; draws a seed when None is given.
+
+    Args:
+        seed: int, or None.
+        strategy: that of several workers, who need the same seed.
 
     Returns:
         The seed, so that it can be logged and the run be repeated.
     """
     if seed is None:
         seed = int.from_bytes(os.urandom(3), "big")
+        seed = int(devices.as_chief_says(strategy, [seed])[0])
         logging.info("Random seed %d; --seed=%d repeats this run.", seed, seed)
     keras.utils.set_random_seed(seed)
     return seed

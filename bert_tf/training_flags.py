@@ -9,13 +9,21 @@ import contextlib
 
 from absl import flags, logging
 
-from bert_tf import command_line, modeling, models, optimization, training
+from bert_tf import (
+    command_line,
+    devices,
+    modeling,
+    models,
+    optimization,
+    training,
+)
 from bert_tf.errors import InputError
 
 
 def define(values):
     """Defines the flags on a `FlagValues`; left out, none changes anything."""
     string, integer, boolean, number = command_line.definers(values)
+    devices.define_distribution_flag(flags, values)
     boolean(
         "jit_compile",
         False,
@@ -113,6 +121,7 @@ def check(values, config, results):
         config: the model's `BertConfig`.
         results: names of those that the script evaluates.
     """
+    devices.check_distribution(values)
     _check_evaluation(values, results)
     command_line.require_positive(values, "gradient_accumulation_steps")
     parts = values.gradient_accumulation_steps

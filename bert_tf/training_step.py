@@ -123,7 +123,7 @@ def compile_steps(
         loss_fn,
         count,
         optimizer,
-        settings.gradient_accumulation_steps,
+        settings,
         replicas,
         loss_scale,
     )
@@ -212,13 +212,14 @@ class _Step:
     """Changes the weights by one batch, or a replica's share of it."""
 
     def __init__(
-        self, model, loss_fn, count, optimizer, parts, replicas, loss_scale
+        self, model, loss_fn, count, optimizer, settings, replicas, loss_scale
     ):
         self.model = model
         self.loss_fn = loss_fn
         self.count = count
         self.optimizer = optimizer
-        self.parts = parts
+        self.parts = settings.gradient_accumulation_steps
+        self.part_size = settings.batch_size // (self.parts * replicas)
         self.replicas = replicas
         self.loss_scale = loss_scale
         self.variables = model.trainable_variables
@@ -226,6 +227,7 @@ class _Step:
         # The loop clips and the optimizer does not, which on several replicas
         # would see the gradients only after rows of the same id are summed.
         self.clip_norm, optimizer.clip_norm = optimizer.clip_norm, None
+        optimizer.gradients_are_summed = True
 
     def __call__(self, features):
         """Takes the step, if no loss scale speaks against it.
@@ -264,8 +266,7 @@ class _Step:
         norm = None if squares is None else self._norm(gradients, squares)
         gradients, norm = clip_by_global_norm(gradients, self.clip_norm, norm)
         if self.replicas > 1:
-            # Keras adds up what each replica applies.
-            gradients = [dense_gradient(g) / self.replicas for g in gradients]
+            gradients = [dense_gradient(g) for g in gradients]
             norm /= self.replicas
         return tf.stack([scalars[0], norm, *tf.unstack(scalars[1:])]), gradients
 
@@ -304,7 +305,7 @@ class _Step:
         not summed, is what is lost by that: the third that is returned is the
         sum of the squares of all such rows, `None` if there are none.
         """
-        parts = {name: _cut(x, self.parts) for name, x in features.items()}
+        parts = {name: self._cut(x) for name, x in features.items()}
         # Filled when the body is traced.
         self.is_rows = []
         has_gradient = []
@@ -342,6 +343,12 @@ class _Step:
         sums = [s if has else None for s, has in zip(sums, has_gradient)]
         return scalars, sums, squares
 
+    def _cut(self, x):
+        # Of a distributed dataset the batch size is not known; else at most
+        # one dimension is not, the length of sequences.
+        shape = [-1 if size is None else size for size in x.shape[1:]]
+        return tf.reshape(x, [self.parts, self.part_size, *shape])
+
     def _norm(self, gradients, squares):
         others = [g for g, r in zip(gradients, self.is_rows) if not r]
         return tf.sqrt(tf.square(global_norm(others)) + squares)
@@ -351,12 +358,6 @@ class _Step:
             return values
         context = tf.distribute.get_replica_context()
         return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
-
-
-def _cut(x, parts):
-    # At most one dimension, the length of sequences, is not known.
-    shape = [-1 if size is None else size for size in x.shape[1:]]
-    return tf.reshape(x, [parts, x.shape[0] // parts, *shape])
 
 
 def _with_shape(gradient, variable):

@@ -12,11 +12,16 @@ from bert_tf import devices
 from bert_tf.errors import InputError
 
 
-def find_strategy(*arguments):
+def parse(*arguments):
     values = flags.FlagValues()
     devices.define_tpu_flags(flags, values)
+    devices.define_distribution_flag(flags, values)
     values(["program", *arguments])
-    return devices.find_strategy(values)
+    return values
+
+
+def find_strategy(*arguments):
+    return devices.find_strategy(parse(*arguments))
 
 
 @pytest.fixture
@@ -101,3 +106,78 @@ def test_the_log_tells_devices_and_the_version(caplog):
     assert f"TensorFlow {tf.__version__}" in caplog.text
     has_gpu = bool(tf.config.list_logical_devices("GPU"))
     assert f"Running on {'GPU:0' if has_gpu else 'CPU'}" in caplog.text
+
+
+# ------------------------------------------------------------- several of them
+
+
+def test_a_tpu_can_be_asked_for_in_two_ways():
+    for arguments in (["--use_tpu"], ["--distribution=tpu"]):
+        values = parse(*arguments)
+        devices.check_distribution(values)
+        assert values.use_tpu
+    values = parse("--distribution=mirrored")
+    devices.check_distribution(values)
+    assert not values.use_tpu
+
+
+@pytest.mark.parametrize("other", ["mirrored", "multi_worker"])
+def test_a_tpu_and_another_distribution_contradict_each_other(other):
+    with pytest.raises(InputError, match=rf"--use_tpu --distribution={other}"):
+        devices.check_distribution(
+            parse("--use_tpu", f"--distribution={other}")
+        )
+
+
+@pytest.mark.skipif(
+    len(tf.config.list_logical_devices()) > 1, reason="there are several"
+)
+def test_one_device_is_not_mirrored_and_that_is_told(caplog):
+    strategy = find_strategy("--distribution=mirrored")
+    assert strategy is tf.distribute.get_strategy()
+    assert "one device only" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        "",
+        "{",
+        "[]",
+        '{"cluster": {"worker": ["a:1"]}}',
+        '{"cluster": {}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["a:1"]}, '
+        '"task": {"type": "worker", "index": 1}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "ps", "index": 0}}',
+        '{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}, '
+        '"task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["a:1"]}, '
+        '"task": {"type": "worker", "index": "x"}}',
+    ],
+)
+def test_several_workers_need_to_know_of_each_other(text, monkeypatch):
+    if text is None:
+        monkeypatch.delenv("TF_CONFIG", raising=False)
+    else:
+        monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(InputError, match=r"TF_CONFIG.*\"cluster\".*Received"):
+        find_strategy("--distribution=multi_worker")
+
+
+def test_one_process_is_its_own_chief(tmp_path):
+    strategy = tf.distribute.get_strategy()
+    assert devices.is_chief(strategy) and devices.num_workers(strategy) == 1
+    assert devices.work_folder(strategy, str(tmp_path)) == str(tmp_path)
+    for agree in (devices.sum_over_workers, devices.as_chief_says):
+        assert agree(strategy, [3, 0.5]).tolist() == [3, 0.5]
+    with devices.chief_alone(strategy) as is_chief:
+        assert is_chief
+
+
+def test_errors_of_one_process_are_not_blamed_on_workers():
+    with (
+        pytest.raises(tf.errors.UnavailableError),
+        devices.naming_lost_workers(tf.distribute.get_strategy()),
+    ):
+        raise tf.errors.UnavailableError(None, None, "gone")

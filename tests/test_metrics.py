@@ -80,3 +80,15 @@ def test_log_softmax_is_normalized_and_keeps_differences():
 def test_log_softmax_of_distant_logits_stays_finite():
     got = metrics.log_softmax(np.array([1000, 0, -1000], np.float32))
     assert got.tolist() == [0.0, -1000.0, -2000.0]
+
+
+def test_deviation_is_that_of_a_sample(rng):
+    values = rng.normal(size=7).tolist()
+    mean, deviation = metrics.mean_and_deviation(values)
+    assert mean == pytest.approx(np.mean(values))
+    assert deviation == pytest.approx(np.std(values, ddof=1))
+
+
+def test_a_single_value_has_no_deviation():
+    mean, deviation = metrics.mean_and_deviation([0.5])
+    assert mean == 0.5 and math.isnan(deviation)

@@ -436,6 +436,12 @@ def test_a_mistake_is_told(case, tmp_path):
         ({"doc_stride": 39}, "at most 38.*doc_stride=39"),
         ({"window_pooling": "max"}, "needs --doc_stride.*window_pooling=max"),
         ({"seed": -1}, "seed.*-1"),
+        ({"num_runs": 0}, "num_runs.*above 0"),
+        ({"num_runs": 2}, "num_runs. needs --do_eval.*num_runs=2"),
+        (
+            {"num_runs": 2, "do_eval": True, "seed": 2**32 - 1},
+            "seed.*4294967295",
+        ),
         ({"seed": 2**32}, "seed.*4294967296"),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
@@ -553,6 +559,59 @@ def test_a_batch_that_no_memory_holds_ends_with_what_to_try(
     assert f"--{action}_batch_size={size // 2} or a lower --max_seq" in message
     in_parts = "--gradient_accumulation_steps=2 or --train_batch_size=8"
     assert (in_parts in message) == (action == "train")
+
+
+def test_several_runs_have_seeds_in_a_row_and_a_common_summary(
+    small_bert, tmp_path, log
+):
+    def given(folder, **more):
+        return common_flags(
+            "mrpc",
+            tmp_path / folder,
+            bert_config_file=small_bert,
+            do_train=True,
+            do_eval=True,
+            train_batch_size=16,
+            num_train_epochs=1,
+            learning_rate=1e-2,
+            **more,
+        )
+
+    values = parse(*given("out", num_runs=2, seed=5))
+    run_classifier.main(values)
+    run(*given("alone", seed=6))
+
+    out = tmp_path / "out"
+    assert (values.output_dir, values.seed) == (str(out), 5)
+    alone = read_variables(tmp_path / "alone")
+    for name, value in read_variables(out / "run_2").items():
+        np.testing.assert_array_equal(value, alone[name], err_msg=name)
+    first = read_variables(out / "run_1")
+    assert (first["output_weights"] != alone["output_weights"]).any()
+
+    header, *rows = [
+        line.split("\t") for line in (out / "runs.tsv").read_text().splitlines()
+    ]
+    assert header == ["result", "mean", "deviation", "run_1", "run_2"]
+    wanted = ["eval_accuracy", "eval_loss", "loss", "eval_f1"]
+    assert [row[0] for row in rows] == wanted
+    for name, *numbers in rows:
+        of_runs = []
+        for number in (1, 2):
+            text = (out / f"run_{number}" / "eval_results.txt").read_text()
+            of_runs.append(float(re.search(rf"^{name} = (.*)", text, re.M)[1]))
+        mean, deviation, *each = map(float, numbers)
+        assert each == of_runs
+        assert mean == pytest.approx(np.mean(of_runs), rel=1e-6)
+        assert deviation == pytest.approx(np.std(of_runs, ddof=1), rel=1e-4)
+        assert f"{name} of 2 runs: mean {mean:.4f}"[:-2] in log.text
+
+    # Once more: nothing is trained, and the same is found.
+    log.clear()
+    before = (out / "runs.tsv").read_text()
+    run(*given("out", num_runs=2, seed=5))
+    assert log.text.count("Nothing to train") == 2
+    assert (out / "runs.tsv").read_text() == before
 
 
 def test_learns_labels_of_ones_own_and_predicts_them_by_name(

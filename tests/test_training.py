@@ -842,7 +842,7 @@ def test_two_devices_give_the_numbers_of_one_and_resume_too(tmp_path):
         import keras
         import numpy as np
         import tensorflow as tf
-        from bert_tf import checkpoints, training
+        from bert_tf import checkpoints, modeling, training
 
         cpu = tf.config.list_physical_devices("CPU")[0]
         half = tf.config.LogicalDeviceConfiguration()
@@ -859,7 +859,7 @@ def test_two_devices_give_the_numbers_of_one_and_resume_too(tmp_path):
             return keras.Model({"ids": ids}, {"y": y})
 
         def loss_fn(outputs, batch, totals):
-            error = outputs["y"][:, 0] - batch["target"]
+            error = tf.cast(outputs["y"][:, 0], "float32") - batch["target"]
             total = totals["examples"] if totals else 16.0
             return 50 * tf.reduce_sum(tf.square(error)) / total
 
@@ -873,10 +873,10 @@ def test_two_devices_give_the_numbers_of_one_and_resume_too(tmp_path):
             dataset = tf.data.Dataset.from_tensor_slices(rows)
             return dataset.repeat().batch(16, True).skip(step)
 
-        def run(folder, strategy, dropout=0.0):
+        def run(folder, strategy, dropout=0.0, precision="float32"):
             training.set_seed(1)
             start = training.find_starting_point(folder)
-            with strategy.scope():
+            with strategy.scope(), modeling.precision(precision):
                 model = build(dropout)
             if start.prefix:
                 checkpoints.load(checkpoints.named_weights(model), start.prefix)
@@ -898,6 +898,26 @@ def test_two_devices_give_the_numbers_of_one_and_resume_too(tmp_path):
         two = run(f"{folder}/2", both)
         for a, b in zip(one, two):
             np.testing.assert_allclose(a, b, atol=1e-5)
+
+        # Numbers of 16 bits, with steps that are skipped.
+        half = [
+            run(f"{folder}/{name}", strategy, precision="mixed_float16")
+            for name, strategy in (
+                ("half1", tf.distribute.get_strategy()), ("half2", both)
+            )
+        ]
+        # A share of a batch has smaller gradients than the whole, and may
+        # bear a scale that the whole does not: for one step, at most.
+        skipped = [
+            tf.train.load_variable(f"{folder}/{name}", "skipped_steps")
+            for name in ("half1", "half2")
+        ]
+        assert 0 < skipped[1] <= skipped[0] <= skipped[1] + 1, skipped
+        np.testing.assert_allclose(half[0][0], half[1][0], atol=0.15)
+        before = tf.train.load_variable(
+            f"{folder}/half2/model.ckpt-0", "out/kernel"
+        )
+        assert np.abs(half[1][-1] - before).max() > 0.01
 
         # The same with dropout, and again from the middle on.
         want = run(f"{folder}/3", both, dropout=0.5)

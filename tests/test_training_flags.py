@@ -213,6 +213,7 @@ def test_what_was_frozen_can_be_trained_later_with_new_slots(
     [
         {"optimizer": "lamb"},
         {"gradient_accumulation_steps": 2, "bucket_by_length": True},
+        {"recompute": True, "precision": "mixed_float16"},
         {
             "bias_correction": True,
             "layerwise_lr_decay": 0.5,
