@@ -54,7 +54,8 @@ from bert_tf.tokenization import BasicTokenizer, WordpieceTokenizer
 _NOT_UTF8 = 0xD800
 
 # The chunks known in advance are tokens, alone or with one of these behind
-# them. Each has its pieces at places: the token's id, two bits below it.
+# them. Their pieces have places: the token's id, and below it a bit for the
+# number of the ending, and a bit that is 1 for the ending itself.
 _ENDINGS = (",", ".")
 _PLACE_BITS = 2
 
@@ -174,9 +175,8 @@ class GraphTokenizer(tf.Module):
         """Chunks that are a token, or a token and an ending.
 
         Returns:
-            The chunks. And for each of them 2 * the place of its first piece +
-            the number of those that follow, of which there is one at most.
-            `_look_at` tells what is at a place.
+            The chunks; and for each of them 2 * the place of its first piece,
+            + 1 if there is a second.
         """
         basic = BasicTokenizer(self.do_lower_case)
         chunks = {"no chunk": 0}  # It has a space. A table cannot be empty.
@@ -274,8 +274,8 @@ class GraphTokenizer(tf.Module):
             after all others.
         """
         others = tf.squeeze(tf.where(found < 0), 1)
-        rest, rows = tf.unique(tf.gather(chunks, others), tf.int64)
-        rest = self._split_chunks(rest, with_offsets)
+        distinct, rows = tf.unique(tf.gather(chunks, others), tf.int64)
+        rest = self._split_chunks(distinct, with_offsets)
         begins = tf.gather(rest.splits, rows)
         counts = tf.gather(rest.splits, rows + 1) - begins
         begins += self._space << _PLACE_BITS
@@ -296,10 +296,10 @@ class GraphTokenizer(tf.Module):
         size = tf.constant(self._space << _PLACE_BITS, tf.int32)
         is_rest, in_rest = places >= size, tf.maximum(places - size, -1) + 1
         token = tf.where(is_rest, 0, _shift(places, _PLACE_BITS))
-        is_ending, ending = places & 1, places & 2
+        is_ending = places & 1
         comma, stop = (self._vocab.get(ending, 0) for ending in _ENDINGS)
-        ids = tf.where(ending == 0, comma, stop)
-        ids = tf.where(is_ending == 1, ids, token)
+        ending = tf.where((places & 2) == 0, comma, stop)
+        ids = tf.where(is_ending == 1, ending, token)
         more = tf.concat([[0], rest.ids], 0)
         ids = tf.where(is_rest, tf.gather(more, in_rest), ids)
         if rest.spans is None:
@@ -322,7 +322,7 @@ class GraphTokenizer(tf.Module):
         check = tf.debugging.Assert(
             number == 0,
             [
-                "Texts must be UTF-8. Received: bytes that are not, number",
+                "Texts must be UTF-8. Received: so many bytes that are not",
                 number,
             ],
         )
