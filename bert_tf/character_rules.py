@@ -20,7 +20,6 @@ from bert_tf.tokenization import (
     CJK_RANGES,
     SEPARATORS,
     BasicTokenizer,
-    is_accent,
     is_dropped,
     is_punctuation,
 )
@@ -82,7 +81,7 @@ def character_rules(do_lower_case: bool) -> CharacterRules:
     normalize = BasicTokenizer(do_lower_case).normalize
     rules = np.zeros(sys.maxunicode + 1, np.int32)
     many: list[int] = []
-    marks = {}
+    marks: dict[str, int] = {}
     for code, char in enumerate(map(chr, range(len(rules)))):
         if unicodedata.category(char) in _UNTOUCHED:
             continue
@@ -99,8 +98,10 @@ def character_rules(do_lower_case: bool) -> CharacterRules:
     for first, last in CJK_RANGES:
         rules[first : last + 1] |= SINGLE | ENDS_WORD
     moving = sorted(mark for mark in marks if marks[mark])
+    blocks, rules = _share_blocks(rules)
     return CharacterRules(
-        *_share_blocks(rules),
+        blocks,
+        rules,
         np.array(many, np.int32),
         np.array(list(map(ord, moving)), np.int32),
         np.array([marks[mark] for mark in moving], np.int32),
@@ -127,9 +128,10 @@ def _flags(char, became, do_lower_case):
         flags |= CASED
     elif ("A" + char + "Σ").lower().endswith("ς"):
         flags |= SKIPPED
+    decomposed = unicodedata.normalize("NFD", char)
     if any(map(unicodedata.combining, became)):
         flags |= MOVES
-    if is_accent(char) and not unicodedata.combining(char):
+    if flags & ACCENT and not all(map(unicodedata.combining, decomposed)):
         flags |= STOPS
     return flags
 

@@ -54,7 +54,8 @@ from bert_tf.tokenization import BasicTokenizer, WordpieceTokenizer
 _NOT_UTF8 = 0xD800
 
 # The chunks known in advance are tokens, alone or with one of these behind
-# them. Each has its pieces at places: the token's id, two bits below it.
+# them. Their pieces have places: the token's id, and below it a bit for the
+# number of the ending, and a bit that is 1 for the ending itself.
 _ENDINGS = (",", ".")
 _PLACE_BITS = 2
 
@@ -139,46 +140,48 @@ class GraphTokenizer(tf.Module):
         super().__init__()
         if not isinstance(vocab, Mapping):
             vocab = {token.strip(): index for index, token in enumerate(vocab)}
-        wordpiece = WordpieceTokenizer(vocab)
+        wordpiece = WordpieceTokenizer(dict(vocab))
         if wordpiece.unk_token not in vocab:
             raise InputError(
                 f"The vocabulary must have {wordpiece.unk_token}, for words "
                 f"that it has no pieces for. Received: {len(vocab)} tokens "
                 "without it."
             )
-        self.vocab = dict(vocab)
+        self._wordpiece = wordpiece
         self.do_lower_case = do_lower_case
         self.unicode_version = unicodedata.unidata_version
-        self._longest_word = wordpiece.max_input_chars_per_word
         self._unknown = np.int64(vocab[wordpiece.unk_token])
         self._space = np.int64(max(vocab.values()) + 1)  # No token's id.
         with tf.device("CPU"):
             self._make_tables()
 
+    @property
+    def _vocab(self):
+        # Not an attribute: a `tf.Module` would track each entry.
+        return self._wordpiece.vocab
+
     def _make_tables(self):
         rules = character_rules.character_rules(self.do_lower_case)
         self._rules = type(rules)(*map(tf.constant, rules))
-        self._chunks = _hash_table(*self._known_chunks(), default=-1)
-        self._tree = _hash_table(*_tree_of_pieces(self.vocab), default=0)
+        chunks, found = self._known_chunks()
+        self._chunks = _hash_table(tf.constant(chunks, tf.string), found, -1)
+        self._tree = _hash_table(*_tree_of_pieces(self._vocab), 0)
         lengths = np.zeros((self._space, 2), np.int32)
-        for token, index in self.vocab.items():
+        for token, index in self._vocab.items():
             lengths[index] = len(token.encode()), len(token)
         self._lengths = tf.constant(lengths)
-        endings = [self.vocab.get(ending, 0) for ending in _ENDINGS]
-        self._endings = tf.constant(endings, tf.int32)
 
     def _known_chunks(self):
         """Chunks that are a token, or a token and an ending.
 
         Returns:
-            The chunks. And for each of them 2 * the place of its first piece +
-            the number of those that follow, of which there is one at most.
-            `_look_at` tells what is at a place.
+            The chunks; and for each of them 2 * the place of its first piece,
+            + 1 if there is a second.
         """
         basic = BasicTokenizer(self.do_lower_case)
-        chunks = {}
-        for token, index in self.vocab.items():
-            if len(token) > self._longest_word:
+        chunks = {"no chunk": 0}  # It has a space. A table cannot be empty.
+        for token, index in self._vocab.items():
+            if len(token) > self._wordpiece.max_input_chars_per_word:
                 continue
             if basic.tokenize(token) != [token]:  # ##s, [UNK]
                 continue
@@ -186,10 +189,11 @@ class GraphTokenizer(tf.Module):
             chunks[token] = 2 * place
             for number, ending in enumerate(_ENDINGS):
                 parts = basic.tokenize(token + ending)
-                if ending in self.vocab and parts == [token, ending]:
+                if ending in self._vocab and parts == [token, ending]:
                     chunks[token + ending] = 2 * (place + 2 * number) + 1
         return list(chunks), list(chunks.values())
 
+    @tf.autograph.experimental.do_not_convert
     def tokenize(
         self,
         texts: tf.Tensor,
@@ -212,7 +216,7 @@ class GraphTokenizer(tf.Module):
             tf.errors.InvalidArgumentError: a text is not UTF-8.
         """
         if literal is not None and (
-            literal not in self.vocab or not literal or " " in literal
+            literal not in self._vocab or not literal or " " in literal
         ):
             raise InputError(
                 "`literal` must be a token of the vocabulary without a space. "
@@ -223,7 +227,7 @@ class GraphTokenizer(tf.Module):
             chunks, is_literal = self._split(texts, literal)
             found = self._chunks.lookup(chunks.flat_values)
             if literal is not None:
-                place = self.vocab[literal] << _PLACE_BITS
+                place = self._vocab[literal] << _PLACE_BITS
                 found = tf.where(is_literal, np.int64(2 * place), found)
             places, rest = self._place_pieces(
                 chunks.flat_values, found, with_offsets
@@ -270,8 +274,8 @@ class GraphTokenizer(tf.Module):
             after all others.
         """
         others = tf.squeeze(tf.where(found < 0), 1)
-        rest, rows = tf.unique(tf.gather(chunks, others), tf.int64)
-        rest = self._split_chunks(rest, with_offsets)
+        distinct, rows = tf.unique(tf.gather(chunks, others), tf.int64)
+        rest = self._split_chunks(distinct, with_offsets)
         begins = tf.gather(rest.splits, rows)
         counts = tf.gather(rest.splits, rows + 1) - begins
         begins += self._space << _PLACE_BITS
@@ -292,8 +296,10 @@ class GraphTokenizer(tf.Module):
         size = tf.constant(self._space << _PLACE_BITS, tf.int32)
         is_rest, in_rest = places >= size, tf.maximum(places - size, -1) + 1
         token = tf.where(is_rest, 0, _shift(places, _PLACE_BITS))
-        is_ending, ending = places & 1, _shift(places & 2, 1)
-        ids = tf.where(is_ending == 1, tf.gather(self._endings, ending), token)
+        is_ending = places & 1
+        comma, stop = (self._vocab.get(ending, 0) for ending in _ENDINGS)
+        ending = tf.where((places & 2) == 0, comma, stop)
+        ids = tf.where(is_ending == 1, ending, token)
         more = tf.concat([[0], rest.ids], 0)
         ids = tf.where(is_rest, tf.gather(more, in_rest), ids)
         if rest.spans is None:
@@ -312,9 +318,13 @@ class GraphTokenizer(tf.Module):
             errors="replace",
             replacement_char=_NOT_UTF8,
         )
+        number = tf.math.count_nonzero(codes == _NOT_UTF8)
         check = tf.debugging.Assert(
-            tf.reduce_all(codes != _NOT_UTF8),
-            ["Texts must be UTF-8. Received one with other bytes in it."],
+            number == 0,
+            [
+                "Texts must be UTF-8. Received: so many bytes that are not",
+                number,
+            ],
         )
         with tf.control_dependencies([check]):
             characters = self._normalize(codes)
@@ -437,7 +447,11 @@ class GraphTokenizer(tf.Module):
         # No token has an ending: what is found is one.
         ids = self._chunks.lookup(tf.strings.unicode_encode(tokens, "UTF-8"))
         ids = _shift(ids, 1 + _PLACE_BITS)
-        ids = tf.where(ends - starts > self._longest_word, self._unknown, ids)
+        ids = tf.where(
+            ends - starts > self._wordpiece.max_input_chars_per_word,
+            self._unknown,
+            ids,
+        )
         ids = tf.where(tf.gather(codes, starts) == SPACE, self._space, ids)
         missing = tf.squeeze(tf.where(ids < 0), 1)
         more, lasts, failed = self._walk(
@@ -513,7 +527,7 @@ class GraphTokenizer(tf.Module):
 def _hash_table(keys, values, default):
     """A table of int64 values, and `default` for what is not in it."""
     initializer = tf.lookup.KeyValueTensorInitializer(
-        tf.constant(keys), tf.constant(values, tf.int64)
+        keys, tf.constant(values, tf.int64)
     )
     return tf.lookup.StaticHashTable(initializer, default)
 

@@ -1,5 +1,6 @@
 """Fixtures that most tests need."""
 
+import lzma
 import os
 import pathlib
 
@@ -29,6 +30,16 @@ def shared_folder():
     if not folder:
         pytest.skip("BERT_TF_SHARED is not set: no large real data to compare")
     return pathlib.Path(folder)
+
+
+@pytest.fixture(scope="session")
+def vocab_files(tmp_path_factory):
+    """A folder with two vocabularies: `uncased`, as released, and `tiny`."""
+    folder = tmp_path_factory.mktemp("vocabs")
+    for name in ("tiny", "uncased"):
+        packed = DATA / "tokenization" / f"vocab_{name}.txt.xz"
+        (folder / name).write_bytes(lzma.decompress(packed.read_bytes()))
+    return folder
 
 
 @pytest.fixture
