@@ -25,39 +25,89 @@ a time, and waits for them.
 """
 
 
-class Packed(NamedTuple):
-    """Rows as BERT reads them, not yet padded.
+class Rows(NamedTuple):
+    """What stands in each row: [CLS] A [SEP], or [CLS] A [SEP] B [SEP].
+
+    A and B are runs of pieces of a text and of its second text; B may be empty.
+    int64 [W] each.
 
     Attributes:
-        input_ids: int32 [B, (S)], [CLS] A [SEP] or [CLS] A [SEP] B [SEP].
-        segment_ids: int32 [B, (S)], 1 for B and its [SEP].
+        texts: which text of the batch the row is of.
+        starts_a, lengths_a: the first piece of A, and how many.
+        starts_b, lengths_b: the same of B.
     """
 
-    input_ids: tf.RaggedTensor
-    segment_ids: tf.RaggedTensor
+    texts: tf.Tensor
+    starts_a: tf.Tensor
+    lengths_a: tf.Tensor
+    starts_b: tf.Tensor
+    lengths_b: tf.Tensor
+
+    @property
+    def lengths(self):
+        """Tokens of each row, int64 [W]."""
+        # The last [SEP] is there if B is.
+        end = tf.cast(self.lengths_b > 0, tf.int64)
+        return self.lengths_a + self.lengths_b + end + 2
+
+    def part(self, first, last):
+        """Those from `first` up to, not including, `last`."""
+        return Rows(*(values[first:last] for values in self))
 
 
-def parts(ragged, rows, starts, lengths):
-    """Runs of values out of the rows of a ragged tensor.
+class Special(NamedTuple):
+    """Ids of the tokens that rows are made with."""
+
+    cls: int
+    sep: int
+
+
+def fill(rows, pieces_a, pieces_b, special, max_seq_length):
+    """Rows as the model's inputs.
 
     Args:
-        ragged: [B, (n)].
-        rows: int64 [W], which row each run is from.
-        starts: int64 [W], its first value there.
-        lengths: int64 [W], how many values.
+        rows: `Rows`.
+        pieces_a: int32 [B, (n)], ids of the texts.
+        pieces_b: the same of the second ones.
+        special: `Special`.
+        max_seq_length: the most tokens of a row.
 
     Returns:
-        [W, (lengths)].
+        int32 [W, S] by name. S is the length of the longest row, rounded up to
+        `LENGTH_STEP` but at most `max_seq_length`.
     """
-    first = tf.gather(ragged.row_starts(), rows) + starts
-    places = tf.ragged.range(first, first + lengths)
-    return places.with_values(tf.gather(ragged.values, places.values))
-
-
-def front(ragged, lengths):
-    """The first `lengths` values of each row."""
-    rows = tf.range(ragged.nrows())
-    return parts(ragged, rows, tf.zeros_like(rows), lengths)
+    # Not 0 where there are no rows either.
+    longest = tf.reduce_max(tf.concat([[1], rows.lengths], axis=0))
+    length = -(-longest // LENGTH_STEP) * LENGTH_STEP
+    places = tf.range(tf.minimum(length, max_seq_length))
+    # All that a token may be, in one row: the pieces last.
+    pool = tf.concat(
+        [[PADDING_ID, *special], pieces_a.values, pieces_b.values], axis=0
+    )
+    padding, cls, sep = tf.unstack(tf.range(3, dtype=tf.int64))
+    offset_a = tf.constant(3, tf.int64)
+    offset_b = offset_a + tf.size(pieces_a.values, tf.int64)
+    first_a = tf.gather(pieces_a.row_starts(), rows.texts) + rows.starts_a
+    first_b = tf.gather(pieces_b.row_starts(), rows.texts) + rows.starts_b
+    # Where [SEP] stands; without a B the second one is behind the row.
+    middle = (rows.lengths_a + 1)[:, None]
+    end = middle + rows.lengths_b[:, None] + 1
+    in_a, in_b = places < middle, (places > middle) & (places < end)
+    source = tf.where(in_a, (offset_a + first_a - 1)[:, None] + places, sep)
+    source = tf.where(
+        in_b,
+        (offset_b + first_b)[:, None] + places - middle - 1,
+        source,
+    )
+    source = tf.where(places == 0, cls, source)
+    is_token = places < rows.lengths[:, None]
+    source = tf.where(is_token, source, padding)
+    columns = (
+        tf.gather(pool, source),
+        tf.cast(is_token, tf.int32),
+        tf.cast(is_token & (places > middle), tf.int32),
+    )
+    return dict(zip(ENCODER_INPUTS, columns))
 
 
 def truncated_lengths(lengths_a, lengths_b, room):
@@ -81,7 +131,7 @@ def truncated_lengths(lengths_a, lengths_b, room):
 
 
 def truncate(pieces_a, pieces_b, max_seq_length):
-    """Cuts texts and pairs to what fits, as `features.truncate_and_pack` does.
+    """A row for each text or pair, cut as `features.truncate_and_pack` does.
 
     Args:
         pieces_a: int32 [B, (n)], ids of the text, or of the first of a pair.
@@ -89,72 +139,16 @@ def truncate(pieces_a, pieces_b, max_seq_length):
         max_seq_length: the most tokens of a row, [CLS] and [SEP] included.
 
     Returns:
-        Both, cut, and how many pieces were cut off, int32 [B].
+        `Rows`, and how many pieces were cut off, int32 [B].
     """
     lengths_a, lengths_b = pieces_a.row_lengths(), pieces_b.row_lengths()
-    special = tf.where(lengths_b > 0, 3, 2)
-    room = max_seq_length - tf.cast(special, tf.int64)
+    room = max_seq_length - 2 - tf.cast(lengths_b > 0, tf.int64)
     left_a, left_b = truncated_lengths(lengths_a, lengths_b, room)
     num_cut = lengths_a - left_a + lengths_b - left_b
-    cut_a, cut_b = front(pieces_a, left_a), front(pieces_b, left_b)
-    return cut_a, cut_b, tf.cast(num_cut, tf.int32)
-
-
-def pack(pieces_a, pieces_b, cls_id, sep_id):
-    """[CLS] A [SEP] B [SEP], or [CLS] A [SEP] where B is empty.
-
-    Args:
-        pieces_a, pieces_b: int32 [B, (n)], ids.
-        cls_id, sep_id: ids of the two special tokens.
-
-    Returns:
-        `Packed`.
-    """
-    rows = pieces_a.nrows()
-    lengths_a, lengths_b = pieces_a.row_lengths(), pieces_b.row_lengths()
-    ones = tf.ones([rows], tf.int64)
-    # The last [SEP] is there if B is.
-    ends = tf.cast(lengths_b > 0, tf.int64)
-    input_ids = tf.concat(
-        [
-            _repeated(cls_id, ones),
-            pieces_a,
-            _repeated(sep_id, ones),
-            pieces_b,
-            _repeated(sep_id, ends),
-        ],
-        axis=1,
-    )
-    segment_ids = tf.concat(
-        [_repeated(0, lengths_a + 2), _repeated(1, lengths_b + ends)], axis=1
-    )
-    return Packed(input_ids, segment_ids)
-
-
-def _repeated(value, lengths):
-    """An int32 value so often in each row."""
-    values = tf.fill([tf.reduce_sum(lengths)], tf.constant(value, tf.int32))
-    return tf.RaggedTensor.from_row_lengths(values, lengths, validate=False)
-
-
-def pad(packed, max_seq_length):
-    """Rows as tensors: the model's inputs by name, int32 [B, S].
-
-    S is the length of the longest row, rounded up to `LENGTH_STEP` but at most
-    `max_seq_length`.
-    """
-    lengths = tf.cast(packed.input_ids.row_lengths(), tf.int32)
-    # Not 0 for a batch without rows either.
-    longest = tf.reduce_max(tf.concat([[1], lengths], axis=0))
-    length = -(-longest // LENGTH_STEP) * LENGTH_STEP
-    length = tf.minimum(length, max_seq_length)
-    shape = tf.stack([-1, tf.cast(length, tf.int64)])
-    columns = (
-        packed.input_ids.to_tensor(PADDING_ID, shape=shape),
-        tf.sequence_mask(lengths, length, tf.int32),
-        packed.segment_ids.to_tensor(0, shape=shape),
-    )
-    return dict(zip(ENCODER_INPUTS, columns))
+    texts = tf.range(pieces_a.nrows())
+    start = tf.zeros_like(texts)
+    rows = Rows(texts, start, left_a, start, left_b)
+    return rows, tf.cast(num_cut, tf.int32)
 
 
 # --------------------------------------------------- rows that come as numbers
@@ -324,36 +318,31 @@ def find_max_context(windows, num_pieces):
     return offsets.with_values(tf.gather(owner, place + left) == number)
 
 
-class PackedWindows(NamedTuple):
+class PairWindows(NamedTuple):
     """Rows for all windows of a batch of texts or pairs.
 
     Attributes:
-        packed: the rows, `Packed`.
-        texts: int64 [W], the text that a row is of; each has at least one.
+        rows: `Rows`, at least one of each text.
         is_owned: bool [W, (S)], whether no other window has more around a
             token. Those of all windows of a text are the whole of it, in order.
         num_cut: int32 [B], pieces that are in no window.
     """
 
-    packed: Packed
-    texts: tf.Tensor
+    rows: Rows
     is_owned: tf.RaggedTensor
     num_cut: tf.Tensor
 
 
-def pack_windows(
-    pieces_a, pieces_b, max_seq_length, doc_stride, cls_id, sep_id
-):
+def pair_windows(pieces_a, pieces_b, max_seq_length, doc_stride):
     """Does `features.pack_windows` for a batch: nothing long is cut off.
 
     Args:
         pieces_a, pieces_b: int32 [B, (n)], ids.
         max_seq_length: the most tokens of a row, at least 5.
         doc_stride: how far apart windows start.
-        cls_id, sep_id: ids of the two special tokens.
 
     Returns:
-        `PackedWindows`.
+        `PairWindows`.
     """
     lengths_a, lengths_b = pieces_a.row_lengths(), pieces_b.row_lengths()
     room = max_seq_length - 2 - tf.cast(lengths_b > 0, tf.int64)
@@ -365,42 +354,31 @@ def pack_windows(
     windows = split_documents(longer, room - kept, doc_stride, least=1)
 
     texts, starts, lengths = windows
-    of_a, kept_here = tf.gather(cuts_a, texts), tf.gather(kept, texts)
+    of_a, of_other = tf.gather(cuts_a, texts), tf.gather(kept, texts)
     zero = tf.zeros_like(starts)
-    packed = pack(
-        parts(
-            pieces_a,
-            texts,
-            tf.where(of_a, starts, zero),
-            tf.where(of_a, lengths, kept_here),
-        ),
-        parts(
-            pieces_b,
-            texts,
-            tf.where(of_a, zero, starts),
-            tf.where(of_a, kept_here, lengths),
-        ),
-        cls_id,
-        sep_id,
+    rows = Rows(
+        texts,
+        tf.where(of_a, starts, zero),
+        tf.where(of_a, lengths, of_other),
+        tf.where(of_a, zero, starts),
+        tf.where(of_a, of_other, lengths),
     )
     # What is in every window goes with the end of the text next to it.
-    before = tf.where(of_a, zero + 1, kept_here + 2)
-    behind = packed.input_ids.row_lengths() - before - lengths
+    before = tf.where(of_a, zero + 1, of_other + 2)
+    behind = rows.lengths - before - lengths
     is_last = starts + lengths == tf.gather(longer, texts)
     is_owned = tf.concat(
         [
-            _repeated_each(starts == 0, before),
+            _repeated(starts == 0, before),
             find_max_context(windows, longer),
-            _repeated_each(is_last, behind),
+            _repeated(is_last, behind),
         ],
         axis=1,
     )
-    return PackedWindows(
-        packed, texts, is_owned, tf.cast(other - kept, tf.int32)
-    )
+    return PairWindows(rows, is_owned, tf.cast(other - kept, tf.int32))
 
 
-def _repeated_each(values, lengths):
+def _repeated(values, lengths):
     """A value for each row, so often in it."""
     return tf.RaggedTensor.from_row_lengths(
         tf.repeat(values, lengths), lengths, validate=False
@@ -414,9 +392,8 @@ class MaskRows(NamedTuple):
     """Rows that ask for the [MASK]s of a batch of texts, R of them.
 
     Attributes:
-        packed: the rows, `Packed`.
+        rows: `Rows`.
         positions: int32 [R, (P)], the tokens that are asked for.
-        texts: int64 [R], the text that a row is of.
         num_masks: int64 [B], how many [MASK]s of each text are asked for, in
             order, over all of its rows.
         has_extra: bool [B], whether the text is asked for its [CLS] before
@@ -425,16 +402,15 @@ class MaskRows(NamedTuple):
         num_cut: int32 [B], pieces of a pair that were cut off.
     """
 
-    packed: Packed
+    rows: Rows
     positions: tf.RaggedTensor
-    texts: tf.Tensor
     num_masks: tf.Tensor
     has_extra: tf.Tensor
     is_pair: tf.Tensor
     num_cut: tf.Tensor
 
 
-def mask_rows(pieces_a, pieces_b, max_seq_length, cls_id, sep_id, mask_id):
+def mask_rows(pieces_a, pieces_b, max_seq_length, mask_id):
     """Rows for all [MASK]s, as `masked_text.ask_for_masks` makes them.
 
     A text that is too long is not cut: each [MASK] is asked for in the window
@@ -445,25 +421,27 @@ def mask_rows(pieces_a, pieces_b, max_seq_length, cls_id, sep_id, mask_id):
         pieces_a: int32 [B, (n)], ids of the text, or of the first of a pair.
         pieces_b: the same of the second one; an empty row where there is none.
         max_seq_length: the most tokens of a row.
-        cls_id, sep_id, mask_id: ids of special tokens.
+        mask_id: the id of [MASK].
 
     Returns:
         `MaskRows`.
     """
     has_b = pieces_b.row_lengths() > 0
     is_pair = has_b & (pieces_a.row_lengths() > 0)
-    cut_a, cut_b, num_cut = truncate(pieces_a, pieces_b, max_seq_length)
-    texts = tf.range(pieces_a.nrows())
-    used = tf.where(has_b, cut_a.row_lengths(), pieces_a.row_lengths())
-    pieces_a = front(pieces_a, used)
-    pieces = tf.concat([pieces_a, cut_b], axis=1)
-
-    places = tf.ragged.range(pieces.row_lengths())
-    masks = tf.ragged.boolean_mask(places, pieces == mask_id)
-    first = tf.ragged.boolean_mask(texts[:, None], has_b[:, None])
+    cut, num_cut = truncate(pieces_a, pieces_b, max_seq_length)
+    used_a = tf.where(has_b, cut.lengths_a, pieces_a.row_lengths())
+    # The places of both texts, counted through.
+    masks = tf.concat(
+        [
+            _find(pieces_a, mask_id, used_a, tf.zeros_like(used_a)),
+            _find(pieces_b, mask_id, cut.lengths_b, used_a),
+        ],
+        axis=1,
+    )
+    first = tf.ragged.boolean_mask(cut.texts[:, None], has_b[:, None])
     asked = tf.concat([tf.zeros_like(first) - 1, masks], axis=1)
     text, place = asked.value_rowids(), asked.values
-    of_pair, length = tf.gather(has_b, text), tf.gather(used, text)
+    of_pair, length = tf.gather(has_b, text), tf.gather(used_a, text)
     room = tf.constant(max_seq_length - 2, tf.int64)
     start = tf.minimum(place - room // 2, length - room)
     start = tf.where(of_pair, tf.zeros_like(start), tf.maximum(start, 0))
@@ -480,35 +458,37 @@ def mask_rows(pieces_a, pieces_b, max_seq_length, cls_id, sep_id, mask_id):
         axis=0,
     )
     row_of_each = tf.cumsum(tf.cast(is_new, tf.int64)) - 1
-    row_text = tf.boolean_mask(text, is_new)
-    row_start = tf.boolean_mask(start, is_new)
-    left = tf.gather(used, row_text) - row_start
-    packed = pack(
-        parts(pieces_a, row_text, row_start, tf.minimum(left, room)),
-        parts(
-            cut_b,
-            row_text,
-            tf.zeros_like(row_start),
-            tf.gather(cut_b.row_lengths(), row_text),
-        ),
-        cls_id,
-        sep_id,
+    texts = tf.boolean_mask(text, is_new)
+    starts = tf.boolean_mask(start, is_new)
+    left = tf.gather(used_a, texts) - starts
+    rows = Rows(
+        texts,
+        starts,
+        tf.minimum(left, room),
+        tf.zeros_like(starts),
+        tf.gather(cut.lengths_b, texts),
     )
     positions = tf.RaggedTensor.from_value_rowids(
         tf.cast(position, tf.int32),
         row_of_each,
-        tf.size(row_text, tf.int64),
+        tf.size(texts, tf.int64),
         validate=False,
     )
     return MaskRows(
-        packed,
+        rows,
         positions,
-        row_text,
         masks.row_lengths(),
         has_b,
         is_pair,
         tf.where(has_b, num_cut, 0),
     )
+
+
+def _find(pieces, wanted, used, offsets):
+    """Where an id stands among the first `used` pieces of each row."""
+    places = tf.ragged.range(pieces.row_lengths())
+    is_wanted = (pieces == wanted) & (places < used[:, None])
+    return tf.ragged.boolean_mask(places + offsets[:, None], is_wanted)
 
 
 # ------------------------------------------------------------- a few at a time

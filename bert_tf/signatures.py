@@ -25,7 +25,7 @@ from bert_tf import (
     models,
 )
 from bert_tf.classification import LABELS_FILE
-from bert_tf.graph_features import Packed
+from bert_tf.graph_features import Special
 from bert_tf.graph_tokenizer import GraphTokenizer
 from bert_tf.modeling import BertConfig
 from bert_tf.tokenization import FullTokenizer
@@ -209,42 +209,31 @@ class Served(tf.Module):
         count = tf.size(text_a)
         return pieces[:count], pieces[count:]
 
-    def pack(self, pieces_a, pieces_b):
-        """Rows of texts or pairs with their special tokens, `Packed`."""
-        return graph_features.pack(
-            pieces_a,
-            pieces_b,
-            self.rules.id_of("[CLS]"),
-            self.rules.id_of("[SEP]"),
-        )
-
-    def pad(self, packed):
-        """`Packed` rows as the model's inputs."""
-        return graph_features.pad(packed, self.rules.max_seq_length)
+    def fill(self, rows, pieces):
+        """`graph_features.Rows` of two texts' pieces, as the model's inputs."""
+        special = Special(self.rules.id_of("[CLS]"), self.rules.id_of("[SEP]"))
+        with tf.device(_DEVICE):
+            return graph_features.fill(
+                rows, *pieces, special, self.rules.max_seq_length
+            )
 
     def rows_of_texts(self, text_a, text_b):
         """The model's inputs, and how many pieces were cut off each."""
         with tf.device(_DEVICE):
-            *pieces, num_cut = graph_features.truncate(
-                *self.tokenize_pair(text_a, text_b), self.rules.max_seq_length
+            pieces = self.tokenize_pair(text_a, text_b)
+            rows, num_cut = graph_features.truncate(
+                *pieces, self.rules.max_seq_length
             )
-            return self.pad(self.pack(*pieces)), num_cut
+            return self.fill(rows, pieces), num_cut
 
     def windows_of_texts(self, text_a, text_b, doc_stride):
-        """`graph_features.PackedWindows` of texts or pairs."""
+        """`graph_features.PairWindows` of texts, and the pieces of both."""
         with tf.device(_DEVICE):
-            return graph_features.pack_windows(
-                *self.tokenize_pair(text_a, text_b),
-                self.rules.max_seq_length,
-                doc_stride,
-                self.rules.id_of("[CLS]"),
-                self.rules.id_of("[SEP]"),
+            pieces = self.tokenize_pair(text_a, text_b)
+            windows = graph_features.pair_windows(
+                *pieces, self.rules.max_seq_length, doc_stride
             )
-
-    def some_rows(self, packed, first, last):
-        """The model's inputs for some of many rows."""
-        with tf.device(_DEVICE):
-            return self.pad(Packed(*(each[first:last] for each in packed)))
+            return windows, pieces
 
 
 def as_many(texts, *names):
@@ -342,14 +331,18 @@ class Classifier(Served):
 
     def _logits_of_windows(self, text_a, text_b):
         rules = self.plain.window_rules
-        windows = self.windows_of_texts(text_a, text_b, rules.doc_stride)
+        windows, pieces = self.windows_of_texts(
+            text_a, text_b, rules.doc_stride
+        )
+        texts = windows.rows.texts
+
+        def logits_of(first, last):
+            inputs = self.fill(windows.rows.part(first, last), pieces)
+            return [self.forward(inputs)["logits"]]
+
         (logits,) = graph_features.in_chunks(
-            lambda first, last: [
-                self.forward(self.some_rows(windows.packed, first, last))[
-                    "logits"
-                ]
-            ],
-            tf.size(windows.texts, tf.int64),
+            logits_of,
+            tf.size(texts, tf.int64),
             rules.rows_at_once,
             [tf.TensorSpec([None, len(self.plain.labels)], tf.float32)],
         )
@@ -358,7 +351,7 @@ class Classifier(Served):
             "max": tf.math.unsorted_segment_max,
         }[self.window_pooling]
         count = tf.size(text_a, tf.int64)
-        return pool(logits, windows.texts, count), windows.num_cut
+        return pool(logits, texts, count), windows.num_cut
 
 
 @dataclasses.dataclass(frozen=True)
@@ -432,37 +425,35 @@ class Span(Served):
         rules = self.plain.span_rules
         with tf.device(_DEVICE):
             documents = self.tokenizer.tokenize(context)
-            pieces = self.tokenize(question)
-            asked = tf.minimum(pieces.row_lengths(), rules.max_query_length)
-            pieces = graph_features.front(pieces, asked)
+            pieces = self.tokenize(question), documents.ids
+            asked = pieces[0].row_lengths()
+            asked = tf.minimum(asked, rules.max_query_length)
             # Nothing is looked for where nothing is asked.
-            num_pieces = documents.ids.row_lengths()
-            num_pieces = tf.where(asked > 0, num_pieces, 0)
+            num_pieces = tf.where(asked > 0, documents.ids.row_lengths(), 0)
             # [CLS] and [SEP] around the question, and the last [SEP].
             room = self.rules.max_seq_length - 3 - asked
             windows = graph_features.split_documents(
                 num_pieces, room, rules.doc_stride
             )
             is_owned = graph_features.find_max_context(windows, num_pieces)
+            rows = graph_features.Rows(
+                windows.rows,
+                tf.zeros_like(windows.rows),
+                tf.gather(asked, windows.rows),
+                windows.starts,
+                windows.lengths,
+            )
 
         def find_best(first, last):
+            some = rows.part(first, last)
+            outputs = self.forward(self.fill(some, pieces))
             with tf.device(_DEVICE):
-                rows, starts, lengths = (each[first:last] for each in windows)
-                front = tf.gather(asked, rows)
-                packed = self.pack(
-                    graph_features.parts(
-                        pieces, rows, tf.zeros_like(rows), front
-                    ),
-                    graph_features.parts(documents.ids, rows, starts, lengths),
-                )
-                inputs = self.pad(packed)
                 may_start = is_owned[first:last].to_tensor(False)
-            outputs = self.forward(inputs)
             return graph_answers.best_in_windows(
                 outputs["start_logits"],
                 outputs["end_logits"],
-                front + 2,
-                lengths,
+                some.lengths_a + 2,
+                some.lengths_b,
                 may_start,
                 rules.max_answer_length,
             )
@@ -587,14 +578,15 @@ class Pretraining(Served):
 
     def text_outputs(self, text_a, text_b):
         with tf.device(_DEVICE):
+            pieces = self.tokenize_pair(text_a, text_b)
             asked = graph_features.mask_rows(
-                *self.tokenize_pair(text_a, text_b),
+                *pieces,
                 self.rules.max_seq_length,
-                *map(self.rules.id_of, ("[CLS]", "[SEP]", masked_text.MASK)),
+                self.rules.id_of(masked_text.MASK),
             )
 
         def guess(first, last):
-            inputs = self.some_rows(asked.packed, first, last)
+            inputs = self.fill(asked.rows.part(first, last), pieces)
             with tf.device(_DEVICE):
                 positions = asked.positions[first:last]
                 is_asked = tf.sequence_mask(positions.row_lengths())
@@ -607,7 +599,7 @@ class Pretraining(Served):
 
         ids, scores, follows = graph_features.in_chunks(
             guess,
-            tf.size(asked.texts, tf.int64),
+            tf.size(asked.rows.texts, tf.int64),
             self.rows_at_once,
             [
                 tf.TensorSpec([None, self.top_k], tf.int32),
@@ -625,7 +617,7 @@ class Pretraining(Served):
             if self.next_sentence:
                 # A pair has one row, whose value this is.
                 of_text = tf.math.unsorted_segment_max(
-                    follows, asked.texts, tf.size(text_a, tf.int64)
+                    follows, asked.rows.texts, tf.size(text_a, tf.int64)
                 )
                 found["next_sentence_probability"] = tf.where(
                     asked.is_pair, of_text, 0.0
@@ -635,11 +627,13 @@ class Pretraining(Served):
     def _by_text(self, asked, guesses):
         """[B, M, K] of [Q, K], what there is for each position asked for."""
         extra = tf.cast(asked.has_extra, tf.int64)
-        guesses = tf.RaggedTensor.from_row_lengths(
-            guesses, asked.num_masks + extra, validate=False
+        is_mask = tf.repeat(
+            tf.tile([False, True], [tf.size(extra)]),
+            tf.reshape(tf.stack([extra, asked.num_masks], axis=1), [-1]),
         )
-        rows = tf.range(guesses.nrows())
-        guesses = graph_features.parts(guesses, rows, extra, asked.num_masks)
+        guesses = tf.RaggedTensor.from_row_lengths(
+            tf.boolean_mask(guesses, is_mask), asked.num_masks, validate=False
+        )
         return guesses.to_tensor(shape=[None, None, self.top_k])
 
 
@@ -706,18 +700,27 @@ class Features(Served):
     def _outputs_of_windows(self, text_a, text_b):
         # As `feature_extraction.join_windows` puts windows together.
         rules = self.plain.window_rules
-        windows = self.windows_of_texts(text_a, text_b, rules.doc_stride)
+        windows, pieces = self.windows_of_texts(
+            text_a, text_b, rules.doc_stride
+        )
+        texts = windows.rows.texts
         kind = tf.float64 if self.over_tokens == "mean" else tf.float32
 
+        def inputs_of(first, last):
+            """The model's inputs, and which of their tokens are owned."""
+            rows = self.fill(windows.rows.part(first, last), pieces)
+            with tf.device(_DEVICE):
+                shape = tf.shape(rows["input_ids"], tf.int64)
+                return rows, windows.is_owned[first:last].to_tensor(
+                    False, shape=shape
+                )
+
         def pool_each(first, last):
-            rows = self.some_rows(windows.packed, first, last)
+            rows, is_owned = inputs_of(first, last)
             values = self.forward(rows)["values"]
-            length = tf.shape(rows["input_ids"])[1]
-            is_owned = windows.is_owned[first:last].to_tensor(
-                False, shape=tf.stack([-1, tf.cast(length, tf.int64)])
-            )
             if self.over_tokens is None:
-                return [tf.boolean_mask(values, is_owned)]
+                ids = tf.boolean_mask(rows["input_ids"], is_owned)
+                return [tf.boolean_mask(values, is_owned), ids]
             if self.over_tokens == "first":
                 return [values[:, 0]]
             is_owned = is_owned[:, :, None, None]
@@ -728,34 +731,31 @@ class Features(Served):
             values = tf.where(is_owned, values, values.dtype.min)
             return [tf.reduce_max(values, axis=1)]
 
-        (values,) = graph_features.in_chunks(
-            pool_each,
-            tf.size(windows.texts, tf.int64),
-            rules.rows_at_once,
-            [tf.TensorSpec([None, *self.plain.shape], kind)],
+        specs = [tf.TensorSpec([None, *self.plain.shape], kind)]
+        if self.over_tokens is None:
+            specs.append(tf.TensorSpec([None], tf.int32))
+        values, *ids = graph_features.in_chunks(
+            pool_each, tf.size(texts, tf.int64), rules.rows_at_once, specs
         )
         count = tf.size(text_a, tf.int64)
         owned = tf.reduce_sum(tf.cast(windows.is_owned, tf.int64), axis=1)
-        lengths = tf.math.unsorted_segment_sum(owned, windows.texts, count)
+        lengths = tf.math.unsorted_segment_sum(owned, texts, count)
         found = {"num_cut": windows.num_cut}
         if self.over_tokens is None:
-            ids = tf.ragged.boolean_mask(
-                windows.packed.input_ids, windows.is_owned
-            )
-            ids = tf.RaggedTensor.from_row_lengths(ids.values, lengths)
+            ids = tf.RaggedTensor.from_row_lengths(*ids, lengths)
             found["tokens"] = self._names(
                 ids.to_tensor(), tf.sequence_mask(lengths)
             )
             values = tf.RaggedTensor.from_row_lengths(values, lengths)
             values = values.to_tensor(shape=[None, None, *self.plain.shape])
         elif self.over_tokens == "mean":
-            values = tf.math.unsorted_segment_sum(values, windows.texts, count)
+            values = tf.math.unsorted_segment_sum(values, texts, count)
             values /= tf.cast(lengths, kind)[:, None, None]
             values = tf.cast(values, tf.float32)
         elif self.over_tokens == "max":
-            values = tf.math.unsorted_segment_max(values, windows.texts, count)
+            values = tf.math.unsorted_segment_max(values, texts, count)
         else:
-            values = tf.math.unsorted_segment_mean(values, windows.texts, count)
+            values = tf.math.unsorted_segment_mean(values, texts, count)
         return {**found, "embedding": _side_by_side(values)}
 
 

@@ -12,7 +12,7 @@ from absl import flags
 
 from bert_tf import serve
 
-WAIT = 30
+WAIT = 90
 
 
 class Running:

@@ -7,7 +7,6 @@ import pytest
 import tensorflow as tf
 
 from bert_tf import features, graph_features, masked_text
-from bert_tf.graph_features import Packed
 
 CLS, SEP, MASK = 2, 3, 4
 
@@ -35,46 +34,60 @@ def test_pairs_are_cut_as_the_fine_tuning_scripts_cut_them():
         assert np.stack(got, 1).tolist() == want
 
 
+SPECIAL = {"[CLS]": CLS, "[SEP]": SEP, "[MASK]": MASK}
+
+
+def ids_of(tokens):
+    """The special tokens by name, others are numbers."""
+    return [SPECIAL.get(token) or int(token) for token in tokens]
+
+
+def fill(rows, texts, max_seq_length):
+    """Rows without padding: ids and segments of each."""
+    inputs = graph_features.fill(
+        rows, *texts, graph_features.Special(CLS, SEP), max_seq_length
+    )
+    ids, mask, segments = (values.numpy() for values in inputs.values())
+    assert ids.shape[1] <= max_seq_length
+    lengths = mask.sum(1)
+    assert (mask == (np.arange(ids.shape[1]) < lengths[:, None])).all()
+    assert not ids[mask == 0].any() and not segments[mask == 0].any()
+    return [
+        (ids[row, :length].tolist(), segments[row, :length].tolist())
+        for row, length in enumerate(lengths)
+    ]
+
+
 @pytest.mark.parametrize("max_seq_length", [3, 8, 11, 16])
 def test_rows_are_those_of_truncate_and_pack(max_seq_length, rng):
     pairs = [(pieces(rng, 14), pieces(rng, 14)) for _ in range(60)]
     pairs += [(a, []) for a, _ in pairs[:20]] + [([], b) for _, b in pairs[:9]]
     texts = [ragged(list(side)) for side in zip(*pairs)]
 
-    *cut, num_cut = graph_features.truncate(*texts, max_seq_length)
-    packed = graph_features.pack(*cut, CLS, SEP)
-    rows = graph_features.pad(packed, max_seq_length)
+    rows, num_cut = graph_features.truncate(*texts, max_seq_length)
 
-    want = [
-        features.truncate_and_pack(
+    got = fill(rows, texts, max_seq_length)
+    for (ids, segments), cut, (a, b) in zip(got, num_cut.numpy(), pairs):
+        want = features.truncate_and_pack(
             [str(x) for x in a], [str(x) for x in b], max_seq_length
         )
-        for a, b in pairs
-    ]
-    ids = {"[CLS]": CLS, "[SEP]": SEP}
-    length = rows["input_ids"].shape[1]
-    assert length <= max_seq_length
-    for row, (one, (a, b)) in enumerate(zip(want, pairs)):
-        expected = features.pad_inputs(
-            [ids[x] if x in ids else int(x) for x in one.tokens],
-            one.segment_ids,
-            length,
-        )
-        got = [rows[name][row].numpy().tolist() for name in rows]
-        assert got == list(map(list, expected))
-        kept = sum(token not in ids for token in one.tokens)
-        assert num_cut[row] == len(a) + len(b) - kept
+        assert (ids, segments) == (ids_of(want.tokens), want.segment_ids)
+        kept = sum(token not in SPECIAL for token in want.tokens)
+        assert cut == len(a) + len(b) - kept
 
 
 @pytest.mark.parametrize(
-    ("longest", "length"), [(1, 8), (8, 8), (9, 16), (17, 21), (21, 21)]
+    ("longest", "length"), [(3, 8), (8, 8), (9, 16), (17, 21), (21, 21)]
 )
 def test_rows_are_padded_to_a_multiple_of_8_or_what_is_allowed(longest, length):
-    ids = ragged([[7], [7] * longest])
-    rows = graph_features.pad(Packed(ids, tf.zeros_like(ids)), 21)
-    for values in rows.values():
+    texts = ragged([[7], [7] * (longest - 2)]), ragged([[], []])
+    rows, _ = graph_features.truncate(*texts, 21)
+    special = graph_features.Special(CLS, SEP)
+    inputs = graph_features.fill(rows, *texts, special, 21)
+    for values in inputs.values():
         assert values.shape == (2, length)
-    assert tf.reduce_sum(rows["input_mask"], 1).numpy().tolist() == [1, longest]
+    used = tf.reduce_sum(inputs["input_mask"], 1).numpy().tolist()
+    assert used == [3, longest]
 
 
 @pytest.mark.parametrize("room", [1, 2, 5, 8])
@@ -112,23 +125,21 @@ def test_rows_of_windows_are_those_of_pack_windows(
     pairs += [([], []), ([10], [11]), ([10] * 20, [11] * 20)]
     texts = [ragged(list(side)) for side in zip(*pairs)]
 
-    got = graph_features.pack_windows(
-        *texts, max_seq_length, doc_stride, CLS, SEP
-    )
+    got = graph_features.pair_windows(*texts, max_seq_length, doc_stride)
 
-    special = {"[CLS]": CLS, "[SEP]": SEP}
     rows, num_cut = [], []
     for number, (a, b) in enumerate(pairs):
         a, b = (list(map(str, side)) for side in (a, b))
         windows, cut = features.pack_windows(a, b, max_seq_length, doc_stride)
         num_cut.append(cut)
         for window in windows:
-            ids = [special.get(x) or int(x) for x in window.tokens]
+            ids = ids_of(window.tokens)
             owned = np.zeros(len(ids), bool)
             owned[window.owned] = True
-            rows.append((number, ids, window.segment_ids, owned.tolist()))
-    found = (got.texts.numpy().tolist(), *(x.to_list() for x in got.packed))
-    assert list(zip(*found, got.is_owned.to_list())) == rows
+            rows.append((number, (ids, window.segment_ids), owned.tolist()))
+    numbers = got.rows.texts.numpy().tolist()
+    filled = fill(got.rows, texts, max_seq_length)
+    assert list(zip(numbers, filled, got.is_owned.to_list())) == rows
     assert got.num_cut.numpy().tolist() == num_cut
 
 
@@ -138,52 +149,46 @@ def test_masks_are_asked_for_in_the_windows_of_fill_mask(max_seq_length, rng):
     for text in texts[:30]:
         for place in rng.integers(0, len(text) + 1, 4):
             text[place : place + 1] = [MASK]
-    nothing = ragged([[]] * len(texts))
+    given = ragged(texts), ragged([[]] * len(texts))
 
-    asked = graph_features.mask_rows(
-        ragged(texts), nothing, max_seq_length, CLS, SEP, MASK
-    )
+    asked = graph_features.mask_rows(*given, max_seq_length, MASK)
 
-    rows, segments = (part.to_list() for part in asked.packed)
+    rows = fill(asked.rows, given, max_seq_length)
+    numbers = asked.rows.texts.numpy()
     got = [
-        (text, rows[row], position)
-        for row, text in enumerate(asked.texts.numpy())
+        (text, *rows[row], position)
+        for row, text in enumerate(numbers)
         for position in asked.positions[row].numpy()
     ]
-    special = {"[CLS]": CLS, "[SEP]": SEP, masked_text.MASK: MASK}
-    names = {number: name for name, number in special.items()}
     want = [
-        (
-            text,
-            [special[x] if x in special else int(x) for x in query.tokens],
-            query.position,
-        )
+        (text, ids_of(query.tokens), [0] * len(query.tokens), query.position)
         for text, ids in enumerate(texts)
         for query in masked_text.ask_for_masks(
-            [names.get(x, str(x)) for x in ids], max_seq_length
+            ["[MASK]" if x == MASK else str(x) for x in ids], max_seq_length
         )
     ]
     assert got == want
-    assert not any(itertools.chain.from_iterable(segments))
     count = [text.count(MASK) for text in texts]
     assert asked.num_masks.numpy().tolist() == count
-    row_counts = np.bincount(asked.texts.numpy(), minlength=len(texts))
+    row_counts = np.bincount(numbers, minlength=len(texts))
     for text, num_rows in zip(texts, row_counts):
         if len(text) <= max_seq_length - 2:
             assert num_rows == (MASK in text)  # All of them share one.
 
 
 def test_a_pair_is_one_row_with_its_masks_behind_cls():
-    first = ragged([[10, MASK, 12], [MASK] * 9, [], [MASK]])
-    second = ragged([[MASK, 14], [15] * 9, [MASK], []])
+    given = (
+        ragged([[10, MASK, 12], [MASK] * 9, [], [MASK]]),
+        ragged([[MASK, 14], [15] * 9, [MASK], []]),
+    )
 
-    asked = graph_features.mask_rows(first, second, 10, CLS, SEP, MASK)
+    asked = graph_features.mask_rows(*given, 10, MASK)
 
-    assert asked.packed.input_ids.to_list() == [
-        [CLS, 10, MASK, 12, SEP, MASK, 14, SEP],
-        [CLS, *[MASK] * 4, SEP, 15, 15, 15, SEP],
-        [CLS, SEP, MASK, SEP],
-        [CLS, MASK, SEP],
+    assert fill(asked.rows, given, 10) == [
+        ([CLS, 10, MASK, 12, SEP, MASK, 14, SEP], [0] * 5 + [1] * 3),
+        ([CLS, *[MASK] * 4, SEP, 15, 15, 15, SEP], [0] * 6 + [1] * 4),
+        ([CLS, SEP, MASK, SEP], [0, 0, 1, 1]),
+        ([CLS, MASK, SEP], [0, 0, 0]),
     ]
     assert asked.positions.to_list() == [
         [0, 2, 5],
@@ -191,7 +196,7 @@ def test_a_pair_is_one_row_with_its_masks_behind_cls():
         [0, 2],
         [1],
     ]
-    assert asked.texts.numpy().tolist() == [0, 1, 2, 3]
+    assert asked.rows.texts.numpy().tolist() == [0, 1, 2, 3]
     assert asked.num_masks.numpy().tolist() == [2, 4, 1, 1]
     assert asked.is_pair.numpy().tolist() == [True, True, False, False]
     assert asked.has_extra.numpy().tolist() == [True, True, True, False]
