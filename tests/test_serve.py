@@ -503,6 +503,8 @@ def test_an_answer_that_takes_too_long_is_503_and_leaves_the_queue(start, gate):
         for each in (content, busy.result()[2]):
             assert "within 0.3 seconds" in each["error"]
         assert status == 503 and int(headers["retry-after"]) >= 1
+        # It leaves the queue a moment after its client has the answer.
+        wait_until(lambda: server.metric("bert_tf_waiting_rows") == 0)
     server.stop()
     assert server.metric_of_runs() == 1
 
