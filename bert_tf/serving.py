@@ -51,6 +51,7 @@ Classifiers and features that were exported with a doc_stride read long texts in
 windows.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -456,13 +457,26 @@ def _write(served, opened, folder):
             paths.append(os.path.join(beside, name))
             files.write_text(paths[-1], text)
         served.assets = [tf.saved_model.Asset(path) for path in paths]
-        tf.saved_model.save(served, folder, functions)
+        with _unchanged_log_level():
+            tf.saved_model.save(served, folder, functions)
     extra = os.path.join(folder, "assets.extra")
     os.mkdir(extra)
     warmup_requests.write(
         os.path.join(extra, warmup_requests.FILE_NAME),
         _warmup(served, functions),
     )
+
+
+@contextlib.contextmanager
+def _unchanged_log_level():
+    # TensorFlow silences absl's logger while it looks through a module, and
+    # then gives it a level that it need not have had.
+    logger = logging.get_absl_logger()
+    level = logger.level
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _warmup(served, names):
