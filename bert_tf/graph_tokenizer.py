@@ -59,12 +59,14 @@ _NOT_UTF8 = 0xD800
 _ENDINGS = (",", ".")
 _PLACE_BITS = 2
 
-# In the tree of pieces, so many bits hold a letter, or 1 + the id of a piece;
-# those above hold a node. Two nodes are roots: at a token's begin, and further
-# on in it. The last letter is none, and stands behind each token.
-_ID_BITS = 21
-_ID_MASK = (1 << _ID_BITS) - 1
-_BEGIN, _CONTINUE = 1, 2
+# In the tree of pieces, a number has a node above, the length of a piece in
+# the middle, and below 1 + the id of the piece, or a letter. Two nodes are
+# roots: at a token's begin, and further on in it. The last letter is none, and
+# stands behind each token.
+_ID_BITS, _LENGTH_BITS = 21, 8
+_NODE_BITS = _ID_BITS + _LENGTH_BITS
+_ID_MASK, _LENGTH_MASK = (1 << _ID_BITS) - 1, (1 << _LENGTH_BITS) - 1
+_BEGIN, _CONTINUE = 1 << _NODE_BITS, 2 << _NODE_BITS
 _STOP = np.int64(_ID_MASK)
 # So many letters are taken before it is looked which pieces have ended.
 _STRIDE = 4
@@ -165,7 +167,10 @@ class GraphTokenizer(tf.Module):
         self._rules = type(rules)(*map(tf.constant, rules))
         chunks, found = self._known_chunks()
         self._chunks = _hash_table(tf.constant(chunks, tf.string), found, -1)
-        self._tree = _hash_table(*_tree_of_pieces(self._vocab), 0)
+        tree = _tree_of_pieces(
+            self._vocab, self._wordpiece.max_input_chars_per_word
+        )
+        self._tree = _hash_table(*tree, 0)
         lengths = np.zeros((self._space, 2), np.int32)
         for token, index in self._vocab.items():
             lengths[index] = len(token.encode()), len(token)
@@ -485,42 +490,52 @@ class GraphTokenizer(tf.Module):
         )
         letters = tf.concat([letters, [_STOP] * _STRIDE], 0)
 
-        def step(here, node, best, found):
-            # `best` has the place above and 1 + the id below; if there is no
-            # piece yet, where the search began, as a negative number.
+        def step(begin, here, node, last, found):
+            # `last` is what the tree has for the last letter that it has.
             for _ in range(_STRIDE):
                 value = self._tree.lookup(node + tf.gather(letters, here))
-                piece = value & _ID_MASK
                 here += 1
-                longer = here * (_ID_MASK + 1) + piece
-                best = tf.where(piece > 0, longer, best)
-                node = value - piece  # 0, where nothing follows, stays 0.
-            goes, ends = node > 0, tf.boolean_mask(best, node <= 0)
-            found = tf.concat([found, ends], 0)
-            rest = tf.boolean_mask(_shift(ends, _ID_BITS), ends > 0)
-            rest = tf.boolean_mask(rest, tf.gather(letters, rest) != _STOP)
-            root = tf.zeros_like(rest) + (_CONTINUE << _ID_BITS)
+                last = tf.where(value > 0, value, last)
+                node = value & -_BEGIN  # 0, where nothing follows, stays 0.
+            goes, ends = node > 0, node <= 0
+            piece = tf.boolean_mask(last, ends)
+            length = _shift(piece, _ID_BITS) & _LENGTH_MASK
+            end = tf.boolean_mask(begin, ends) + length
+            new = tf.stack([end, piece & _ID_MASK])
+            found = tf.concat([found, new], 1)
+            more = (length > 0) & (tf.gather(letters, end) != _STOP)
+            rest = tf.boolean_mask(end, more)
+            begin = tf.concat([tf.boolean_mask(begin, goes), rest], 0)
             here = tf.concat([tf.boolean_mask(here, goes), rest], 0)
+            root = tf.zeros_like(rest) + _CONTINUE
             node = tf.concat([tf.boolean_mask(node, goes), root], 0)
-            best = tf.concat([tf.boolean_mask(best, goes), -1 - rest], 0)
-            return here, node, best, found
+            none = tf.zeros_like(rest)
+            last = tf.concat([tf.boolean_mask(last, goes), none], 0)
+            return begin, here, node, last, found
 
-        here = splits[:-1]
-        root = tf.zeros_like(here) + (_BEGIN << _ID_BITS)
+        begin = splits[:-1]
+        none = tf.zeros_like(begin)
         *_, found = tf.while_loop(
-            lambda here, *_: tf.size(here) > 0,
+            lambda begin, *_: tf.size(begin) > 0,
             step,
-            (here, root, -1 - here, tf.zeros([0], tf.int64)),
-            shape_invariants=(tf.TensorShape([None]),) * 4,
+            (begin, begin, none + _BEGIN, none, tf.zeros([2, 0], tf.int64)),
+            shape_invariants=(
+                *(tf.TensorShape([None]),) * 4,
+                tf.TensorShape([2, None]),
+            ),
         )
-        failed = -1 - tf.boolean_mask(found, found < 0)
+        ends, ids = tf.unstack(found)
+        is_piece = ids > 0
+        failed = tf.boolean_mask(ends, ~is_piece)
         failed = tf.searchsorted(splits, failed, "right", tf.int64) - 1
-        found = tf.boolean_mask(found, found > 0)
-        ends = _shift(found, _ID_BITS)
+        ends, ids = (
+            tf.boolean_mask(ends, is_piece),
+            tf.boolean_mask(ids, is_piece),
+        )
         row = tf.searchsorted(splits, ends, out_type=tf.int64) - 1
         bad = _spread(tf.ones_like(failed), failed, tf.size(starts))
         good = tf.gather(bad, row) == 0
-        ids = tf.boolean_mask(found & _ID_MASK, good) - 1
+        ids = tf.boolean_mask(ids, good) - 1
         return ids, tf.gather(places, tf.boolean_mask(ends, good) - 1), failed
 
 
@@ -532,24 +547,34 @@ def _hash_table(keys, values, default):
     return tf.lookup.StaticHashTable(initializer, default)
 
 
-def _tree_of_pieces(vocab):
+def _tree_of_pieces(vocab, longest):
     """The letters of all pieces as a tree.
+
+    Args:
+        vocab: token -> id.
+        longest: leave longer tokens out.
 
     Returns:
         Keys, int64: a node, and a letter that follows. Values, int64: the next
-        node, and 1 + the id of the piece that ends there, or 0.
+        node; and of the longest piece on the way from the root, the length and
+        1 + the id, or 0.
     """
     nodes: dict[int, int] = {}
-    ids: dict[int, int] = {}
+    pieces: dict[int, int] = {}
     for token, index in vocab.items():
         node, letters = _BEGIN, token
         if token.startswith("##"):  # No word but "#" begins like that.
             node, letters = _CONTINUE, token[2:]
+        if len(letters) > longest:
+            continue
         for letter in letters:
-            key = node << _ID_BITS | ord(letter)
-            node = nodes.setdefault(key, len(nodes) + _CONTINUE + 1)
-        ids[node] = index
-    values = [n << _ID_BITS | ids.get(n, -1) + 1 for n in nodes.values()]
+            new = (len(nodes) << _NODE_BITS) + _CONTINUE + _BEGIN
+            node = nodes.setdefault(node | ord(letter), new)
+        pieces[node] = len(letters) << _ID_BITS | index + 1
+    for key, node in nodes.items():  # A node comes before those that follow.
+        before = pieces.get(key & -_BEGIN, 0)
+        pieces.setdefault(node, before)
+    values = [node | pieces[node] for node in nodes.values()]
     return np.array(list(nodes), np.int64), np.array(values, np.int64)
 
 
