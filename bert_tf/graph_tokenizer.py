@@ -69,7 +69,7 @@ _ID_MASK, _LENGTH_MASK = (1 << _ID_BITS) - 1, (1 << _LENGTH_BITS) - 1
 _BEGIN, _CONTINUE = 1 << _NODE_BITS, 2 << _NODE_BITS
 _STOP = np.int64(_ID_MASK)
 # So many letters are taken before it is looked which pieces have ended.
-_STRIDE = 4
+_STRIDE = 6
 
 
 class GraphTokens(NamedTuple):
@@ -171,7 +171,7 @@ class GraphTokenizer(tf.Module):
             self._vocab, self._wordpiece.max_input_chars_per_word
         )
         self._tree = _hash_table(*tree, 0)
-        lengths = np.zeros((self._space, 2), np.int32)
+        lengths = np.zeros((self._space + 1, 2), np.int32)
         for token, index in self._vocab.items():
             lengths[index] = len(token.encode()), len(token)
         self._lengths = tf.constant(lengths)
@@ -237,14 +237,13 @@ class GraphTokenizer(tf.Module):
             places, rest = self._place_pieces(
                 chunks.flat_values, found, with_offsets
             )
-            ids, spans = self._look_at(places.flat_values, rest)
-            tensors = [ids]
+            tensors = self._look_at(places.flat_values, rest)
             if with_offsets:
-                spans += tf.gather(
-                    _find_bases(chunks, is_literal),
-                    _rows_of(places.row_splits, tf.size(ids)),
-                )
-                tensors += tf.unstack(spans, axis=1)
+                row = _rows_of(places.row_splits, tf.size(tensors[0]))
+                bases = tf.gather(_find_bases(chunks, is_literal), row)
+                for i, base in enumerate(tf.unstack(bases, axis=1)):
+                    tensors[1 + 2 * i] += base
+                    tensors[2 + 2 * i] += base
             splits = tf.gather(places.row_splits, chunks.row_splits)
             return GraphTokens(
                 *(
@@ -259,10 +258,10 @@ class GraphTokenizer(tf.Module):
         # nothing for others: more chunks are known then.
         lower = tf.strings.lower if self.do_lower_case else tf.identity
         if literal is None:
-            return tf.strings.split(lower(texts), " "), None
+            return _split_at_spaces(lower(texts)), None
         spaced = f" {literal} ".replace("\\", r"\\")
         texts = tf.strings.regex_replace(texts, re.escape(literal), spaced)
-        chunks = tf.strings.split(texts, " ")
+        chunks = _split_at_spaces(texts)
         words = chunks.flat_values
         return chunks.with_flat_values(lower(words)), words == literal
 
@@ -297,23 +296,30 @@ class GraphTokenizer(tf.Module):
         return places, rest
 
     def _look_at(self, places, rest):
-        """Returns the ids and the spans of the pieces at places."""
+        """What the pieces at places are, int32 [pieces] each.
+
+        Returns:
+            The ids; and, if `rest` has spans, the start and the end in bytes
+            of the chunk, and in characters.
+        """
         size = tf.constant(self._space << _PLACE_BITS, tf.int32)
-        is_rest, in_rest = places >= size, tf.maximum(places - size, -1) + 1
-        token = tf.where(is_rest, 0, _shift(places, _PLACE_BITS))
-        is_ending = places & 1
+        in_rest = tf.maximum(places - size, -1) + 1  # 0: not there.
+        # All of the rest are the token `_space` here, which has no letters.
+        places = tf.minimum(places, size)
+        token, is_ending = _shift(places, _PLACE_BITS), places & 1
         comma, stop = (self._vocab.get(ending, 0) for ending in _ENDINGS)
         ending = tf.where((places & 2) == 0, comma, stop)
         ids = tf.where(is_ending == 1, ending, token)
-        more = tf.concat([[0], rest.ids], 0)
-        ids = tf.where(is_rest, tf.gather(more, in_rest), ids)
-        if rest.spans is None:
-            return ids, None
-        lengths, is_ending = tf.gather(self._lengths, token), is_ending[:, None]
-        spans = tf.stack([lengths * is_ending, lengths + is_ending], 2)
-        spans = tf.reshape(spans, [-1, 4])
-        more = tf.concat([[[0] * 4], rest.spans], 0)
-        return ids, tf.where(is_rest[:, None], tf.gather(more, in_rest), spans)
+        more = tf.gather(tf.concat([[0], rest.ids], 0), in_rest)
+        tensors = [tf.where(in_rest > 0, more, ids)]
+        if rest.spans is not None:
+            more = tf.gather(tf.concat([[[0] * 4], rest.spans], 0), in_rest)
+            more = tf.unstack(more, axis=1)
+            lengths = tf.gather(self._lengths, token)
+            for i, length in enumerate(tf.unstack(lengths, axis=1)):
+                tensors.append(more[2 * i] + length * is_ending)
+                tensors.append(more[2 * i + 1] + length + is_ending)
+        return tensors
 
     def _split_chunks(self, chunks, with_offsets):
         """Returns the `_Pieces` of chunks that have no space in them."""
@@ -578,6 +584,17 @@ def _tree_of_pieces(vocab, longest):
     return np.array(list(nodes), np.int64), np.array(values, np.int64)
 
 
+def _split_at_spaces(texts):
+    """Returns ragged chunks, of which an empty text has none."""
+    # The op under `tf.strings.split` takes half as long again.
+    indices, chunks, shape = tf.raw_ops.StringSplit(
+        input=texts, delimiter=" ", skip_empty=False
+    )
+    return tf.RaggedTensor.from_value_rowids(
+        chunks, indices[:, 0], shape[0], validate=False
+    )
+
+
 def _shift(numbers, bits):
     """`numbers >> bits`."""
     return tf.bitwise.right_shift(numbers, tf.constant(bits, numbers.dtype))
@@ -597,10 +614,10 @@ def _rows_of(splits, size):
 
 
 def _find_bases(chunks, is_literal):
-    """Where each chunk begins in its text: bytes twice, characters twice.
+    """Where each chunk begins in its text.
 
     Returns:
-        int32 [chunks, 4].
+        int32 [chunks, 2], bytes and characters.
     """
     words = chunks.flat_values
     characters = tf.strings.length(words, unit="UTF8_CHAR")
@@ -611,10 +628,9 @@ def _find_bases(chunks, is_literal):
         added = tf.cast(is_literal, tf.int32)
         added += 2 * tf.cumsum(added, exclusive=True)
         starts -= added[:, None]
-    # A text has a chunk, although it may be empty.
-    texts = tf.gather(starts, chunks.row_splits[:-1])
-    starts -= tf.gather(texts, chunks.value_rowids())
-    return tf.repeat(starts, 2, axis=1)
+    padded = tf.concat([starts, [[0, 0]]], 0)  # The last text may be empty.
+    texts = tf.gather(padded, chunks.row_splits[:-1])
+    return starts - tf.gather(texts, chunks.value_rowids())
 
 
 def _form_final_sigmas(codes, rules):
