@@ -322,8 +322,8 @@ def _load(path):
     except ImportError as error:
         raise InputError(
             f"it needs the operation {missing[1]}, which TensorFlow alone "
-            "does not have; tensorflow-text may: pip install "
-            "'bert_tf[serving]'"
+            "does not have; that of tensorflow-text may: pip install "
+            "tensorflow-text"
         ) from error
     try:
         return tf.saved_model.load(path)
