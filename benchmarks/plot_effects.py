@@ -93,7 +93,10 @@ def find_panels(found):
             "title": f"Memory that a training step adds, {of_batch}",
             "label": "GB",
         }
-        time = {"title": f"Time of a training step, {of_batch}", "label": "seconds"}
+        time = {
+            "title": f"Time of a training step, {of_batch}",
+            "label": "seconds",
+        }
         panels += [
             (
                 functools.partial(draw_lines, **memory),

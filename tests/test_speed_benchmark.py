@@ -10,6 +10,8 @@ import xml.etree.ElementTree
 import numpy as np
 import pytest
 
+from bert_tf import loading
+
 ROOT = pathlib.Path(__file__).parents[1]
 VOCAB = ROOT / "checkpoints" / "builtin" / "vocab.txt"
 
@@ -250,12 +252,19 @@ def test_process_that_measures_holds_nothing_large_itself():
 # ------------------------------------------------------------------- workloads
 
 
-def test_lengths_and_inputs_fit_and_are_always_the_same(config):
+@pytest.fixture
+def small_config(config):
+    # Ids are drawn from 1000 up, as those below are special or single letters.
+    config.vocab_size, config.max_position_embeddings = 2000, 32
+    config.num_hidden_layers = 1
+    return config
+
+
+def test_lengths_and_inputs_fit_and_are_always_the_same(small_config):
     lengths = workloads.mixed_lengths(128, 128)
     assert lengths == workloads.mixed_lengths(128, 128)
     assert 12 <= min(lengths) < 30 < 90 < max(lengths) <= 128
-    config.vocab_size = 2000
-    inputs = workloads.encoder_inputs(config, 128, 128, lengths)
+    inputs = workloads.encoder_inputs(small_config, 128, 128, lengths)
     assert inputs["input_mask"].sum(1).tolist() == lengths
     assert inputs["input_ids"].max() < 2000
     assert not inputs["input_ids"][inputs["input_mask"] == 0].any()
@@ -281,6 +290,43 @@ def test_outputs_of_batches_are_in_the_order_of_rows():
     batches = workloads.in_grouped_batches(lengths, 2, 128)
     found = workloads.run_batches(run, inputs, batches)
     assert [int(row["first"]) for row in found] == lengths
+
+
+@pytest.mark.parametrize("kind", workloads.TRAININGS)
+def test_loss_of_drawn_weights_is_that_of_guessing_and_falls(
+    kind, small_config
+):
+    make = workloads.TRAININGS[kind].make
+    model = workloads.build_model(lambda: make(small_config))
+    features = workloads.training_features(kind, small_config, 4, 24)
+    step = workloads.compile_training(kind, model, features, 2, 1e-2)
+    losses = [step()["loss"] for _ in range(10)]
+    # Of 2 classes, of 24 places, of 2000 ids and 2 classes.
+    guesses = {
+        "classifier": np.log(2),
+        "squad": np.log(24),
+        "pretraining": np.log(2000) + np.log(2),
+    }
+    assert losses[0] == pytest.approx(guesses[kind], rel=0.05)
+    assert losses[-1] < losses[0]
+
+
+def test_grouped_texts_have_the_outputs_of_padded_ones(small_config):
+    model = workloads.build_model(lambda: workloads.make_encoder(small_config))
+    lengths = [12, 30, 17, 25, 32]
+    inputs = workloads.encoder_inputs(small_config, 5, 32, lengths)
+    run = loading.compile_forward(model)
+    padded, grouped = (
+        workloads.run_batches(run, inputs, in_batches(lengths, 2, 32))
+        for in_batches in (
+            workloads.in_padded_batches,
+            workloads.in_grouped_batches,
+        )
+    )
+    assert {len(row["sequence_output"]) for row in grouped} == {16, 32}
+    for one, other in zip(padded, grouped, strict=True):
+        pooled = [row["pooled_output"] for row in (one, other)]
+        np.testing.assert_allclose(*pooled, atol=1e-6)
 
 
 def test_text_has_sentences_of_words_and_is_always_the_same():
