@@ -60,7 +60,10 @@ def read(path, program):
         found = json.load(file)
     about = found.get("about", {})
     if about.get("program") != program or about.get("mode") == "largest":
-        sys.exit(f"{path} is not what {program}.py --json writes.")
+        sys.exit(
+            f"{path} is not what {program}.py --json writes"
+            + (" without --largest." if program == "memory" else ".")
+        )
     return found
 
 
