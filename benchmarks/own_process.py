@@ -63,6 +63,11 @@ def held_bytes():
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
+def processor_seconds():
+    """What this process, and those it started that ended, have computed."""
+    return sum(os.times()[:4])
+
+
 def about():
     """The machine and the versions, for the head of a table."""
     from importlib import metadata

@@ -19,7 +19,9 @@ the last two, with one sentence in each line. A process first does the work
 once or twice, unmeasured, but for the last three. Rounds go over all
 measurements in turn, so that other work on the machine strikes all of them:
 shown are the median over the rounds of each round's median, the lowest and the
-highest of them, and the most memory that a process held in any round.
+highest of them, how many cores the work was given on average, and the most
+memory that a process held in any round. Where other work kept the cores busy,
+their number is lower than it could be, and so is the speed.
 
 --only 'train-*' '*/float32' leaves out what fits none of these patterns.
 """
@@ -179,19 +181,19 @@ def measure(arguments, every, folder):
     }
     if any(one.kind in ("startup", "data", "tokenizer") for one in every):
         own_process.run(__file__, {**job, "kind": "prepare"})
-    found = {one: [] for one in every}
+    answers = {one: [] for one in every}
     rows = []
     for number in range(1, arguments.rounds + 1):
         for one in every:
             now = {"started": time.time(), **job, **one._asdict()}
-            found[one].append(own_process.run(__file__, now))
-            seconds = statistics.median(found[one][-1]["seconds"])
+            answers[one].append(own_process.run(__file__, now))
+            seconds = statistics.median(answers[one][-1]["seconds"])
             print(
                 f"round {number}: {one.name} {seconds:.4g} s",
                 file=sys.stderr,
                 flush=True,
             )
-        rows = [summary(one, rounds) for one, rounds in found.items()]
+        rows = [summary(one, rounds) for one, rounds in answers.items()]
         if arguments.json:
             text = json.dumps({"about": about, "rows": rows}, indent=1)
             pathlib.Path(arguments.json).write_text(text + "\n")
@@ -208,7 +210,8 @@ def summary(one, rounds):
     Args:
         one: the `Measurement`.
         rounds: dictionaries of `seconds`, a list with one number for each call;
-            `amount`, what one call does; `peak_bytes`.
+            `processor_seconds` of all of them; `amount`, what one call does;
+            `peak_bytes`.
     """
     medians = sorted(statistics.median(each["seconds"]) for each in rounds)
     seconds = statistics.median(medians)
@@ -220,6 +223,7 @@ def summary(one, rounds):
         "seconds_low": medians[0],
         "seconds_high": medians[-1],
         "calls": len(calls),
+        "cores": sum(each["processor_seconds"] for each in rounds) / sum(calls),
         "peak_bytes": max(each["peak_bytes"] for each in rounds),
     }
     if one.kind == "latency":
@@ -249,8 +253,8 @@ def table(rows):
     """The rows as a table in Markdown."""
     lines = [
         "| measurement | precision | time | lowest to highest | p99 | rate "
-        "| memory |",
-        "|---|---|---|---|---|---|---|",
+        "| cores | memory |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         shape = f" {row['batch']}x{row['length']}" if row["batch"] else ""
@@ -263,6 +267,7 @@ def table(rows):
             f"{in_unit(low)} to {in_unit(high)}",
             in_unit(p99) if p99 else "",
             f"{rounded(row['rate'])} {row['unit']}" if "rate" in row else "",
+            f"{row['cores']:.1f}",
             f"{row['peak_bytes'] / 1e9:.2f} GB",
         ]
         lines.append(f"| {' | '.join(cells)} |")
@@ -292,32 +297,41 @@ def do_job(job):
     kind = job["kind"]
     if kind == "prepare":
         return own_process.answer(prepare(job))
-    if kind == "data":
-        seconds, peak, amount = make_data(job)
-    elif kind == "tokenizer":
-        seconds, peak, amount = tokenize(job)
-    elif kind == "startup":
-        seconds, peak, amount = start_up(job)
-    else:
-        call, amount, least = build(job)
-        seconds = time_calls(call, job["seconds"], least)
-        peak = own_process.peak_bytes()
-    own_process.answer(
-        {"seconds": seconds, "amount": amount, "peak_bytes": peak}
-    )
+    function = {"data": make_data, "tokenizer": tokenize, "startup": start_up}
+    own_process.answer(function.get(kind, run_model)(job))
+
+
+def make_answer(seconds, processor_seconds, amount, who=resource.RUSAGE_SELF):
+    """The answer, as `summary` takes it."""
+    return {
+        "seconds": seconds,
+        "processor_seconds": processor_seconds,
+        "amount": amount,
+        "peak_bytes": own_process.peak_bytes(who),
+    }
+
+
+def run_model(job):
+    """Calls a model, or a step of training, again and again."""
+    call, amount, least = build(job)
+    return make_answer(*time_calls(call, job["seconds"], least), amount)
 
 
 def time_calls(call, seconds, least):
-    """The seconds of calls that take so long altogether, at least so many."""
+    """Calls that take so long altogether, at least so many.
+
+    Returns:
+        The seconds of each, and the processor seconds of all.
+    """
     # The first is traced; after the second, memory is where it will stay.
     call()
     call()
-    found = []
-    while sum(found) < seconds or len(found) < least:
+    spent, before = [], own_process.processor_seconds()
+    while sum(spent) < seconds or len(spent) < least:
         start = time.perf_counter()
         call()
-        found.append(time.perf_counter() - start)
-    return found
+        spent.append(time.perf_counter() - start)
+    return spent, own_process.processor_seconds() - before
 
 
 def build(job):
@@ -391,7 +405,7 @@ def start_up(job):
     inputs = workloads.encoder_inputs(config, job["batch"], job["length"])
     loading.compile_forward(model)(inputs)
     seconds = time.time() - job["started"]
-    return [seconds], own_process.peak_bytes(), job["batch"]
+    return make_answer([seconds], own_process.processor_seconds(), job["batch"])
 
 
 def make_data(job):
@@ -404,12 +418,13 @@ def make_data(job):
         f"--vocab_file={job['vocab']}",
         "--dupe_factor=5",
     ]
-    start = time.perf_counter()
+    before, start = own_process.processor_seconds(), time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     seconds = time.perf_counter() - start
+    computed = own_process.processor_seconds() - before
     os.remove(output)
-    peak = own_process.peak_bytes(resource.RUSAGE_CHILDREN)
-    return [seconds], peak, os.path.getsize(job["text"]) / 1e6
+    size = os.path.getsize(job["text"]) / 1e6
+    return make_answer([seconds], computed, size, resource.RUSAGE_CHILDREN)
 
 
 def tokenize(job):
@@ -419,12 +434,12 @@ def tokenize(job):
     with open(job["text"], encoding="utf-8", newline="\n") as reader:
         lines = reader.read().split("\n")
     tokenizer = FullTokenizer(job["vocab"])
-    start = time.perf_counter()
+    before, start = own_process.processor_seconds(), time.perf_counter()
     for line in lines:
         tokenizer.convert_tokens_to_ids(tokenizer.tokenize(line))
     seconds = time.perf_counter() - start
-    size = os.path.getsize(job["text"]) / 1e6
-    return [seconds], own_process.peak_bytes(), size
+    computed = own_process.processor_seconds() - before
+    return make_answer([seconds], computed, os.path.getsize(job["text"]) / 1e6)
 
 
 if __name__ == "__main__":

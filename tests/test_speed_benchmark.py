@@ -48,7 +48,12 @@ def measurement(name):
 
 def rounds_of(amount, *rounds):
     return [
-        {"seconds": seconds, "amount": amount, "peak_bytes": 1e9 * number}
+        {
+            "seconds": seconds,
+            "processor_seconds": 1.5 * sum(seconds),
+            "amount": amount,
+            "peak_bytes": 1e9 * number,
+        }
         for number, seconds in enumerate(rounds, start=1)
     ]
 
@@ -83,6 +88,7 @@ def test_row_has_the_median_of_medians_and_the_most_memory():
     )
     assert row["rate"] == pytest.approx(32 / 3)
     assert row["calls"] == 9
+    assert row["cores"] == pytest.approx(1.5)
     assert row["peak_bytes"] == 3e9
     assert "p99_seconds" not in row
 
@@ -106,9 +112,11 @@ def test_table_has_a_line_for_each_row_and_what_it_lacks_is_empty():
     ]
     assert speed.table(rows).splitlines()[2:] == [
         "| latency 1x128 | bfloat16 | 12.5 ms | 12.5 ms to 12.5 ms | 12.5 ms "
-        "| 80.0 texts/s | 1.00 GB |",
-        "| startup 1x128 |  | 4.57 s | 4.57 s to 4.57 s |  |  | 1.00 GB |",
-        "| data |  | 6.00 s | 6.00 s to 6.00 s |  | 0.333 MB/s | 1.00 GB |",
+        "| 80.0 texts/s | 1.5 | 1.00 GB |",
+        "| startup 1x128 |  | 4.57 s | 4.57 s to 4.57 s |  |  "
+        "| 1.5 | 1.00 GB |",
+        "| data |  | 6.00 s | 6.00 s to 6.00 s |  | 0.333 MB/s "
+        "| 1.5 | 1.00 GB |",
     ]
 
 
@@ -122,9 +130,9 @@ def test_numbers_have_three_digits(number, text):
 
 def test_calls_go_on_until_both_limits_are_reached():
     calls = []
-    found = speed.time_calls(lambda: calls.append(1), seconds=0, least=5)
+    spent, _ = speed.time_calls(lambda: calls.append(1), seconds=0, least=5)
     # Two are not measured.
-    assert len(calls) - 2 == len(found) == 5
+    assert len(calls) - 2 == len(spent) == 5
 
 
 # ---------------------------------------------------------------------- memory
