@@ -30,6 +30,7 @@ import math
 import keras
 from keras import ops
 
+from bert_tf import kernels
 from bert_tf.errors import InputError
 
 # The original's value, in the embeddings, the encoder and the heads alike.
@@ -199,9 +200,28 @@ def _is_number(value, low, high):
     return is_real and low <= value < high
 
 
+# Of the tanh form of gelu: x times the sigmoid of x * (SCALE + CUBIC * x ** 2).
+GELU_SCALE = 2.0 * math.sqrt(2.0 / math.pi)
+GELU_CUBIC = GELU_SCALE * 0.044715
+
+
+@ops.custom_gradient
 def gelu(x):
-    """The Gaussian error linear unit, in the tanh form of the original."""
-    return keras.activations.gelu(x, approximate=True)
+    """The Gaussian error linear unit, in the tanh form of the original.
+
+    Its gradient is computed from x alone: what TensorFlow would keep for its
+    own is a fifth of the memory of training.
+    """
+
+    def gradient(*arguments, upstream=None):
+        if upstream is None:  # PyTorch alone gives x too.
+            (upstream,) = arguments
+        square = x * x
+        gate = ops.sigmoid(x * (GELU_SCALE + GELU_CUBIC * square))
+        slope = x * (GELU_SCALE + 3.0 * GELU_CUBIC * square)
+        return upstream * (gate * (1.0 + (1.0 - gate) * slope))
+
+    return keras.activations.gelu(x, approximate=True), gradient
 
 
 def gelu_exact(x):
@@ -335,26 +355,38 @@ def dense(config, units, dtype, activation=None, name="dense"):
     )
 
 
+class LayerNorm(keras.layers.LayerNormalization):
+    """Keras' LayerNorm over the last axis, with less to compute.
+
+    Keras makes tensors as large as the input of rows' deviations times gamma,
+    and of means times both. Here nothing but the values themselves is large.
+
+    Call arguments:
+        x: float tensor [..., D].
+
+    Returns:
+        float tensor [..., D]; it is computed in float32 in any precision.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.autocast = False
+
+    def call(self, x):
+        x = ops.cast(x, "float32")
+        centred = x - ops.mean(x, axis=-1, keepdims=True)
+        variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
+        normal = centred * ops.rsqrt(variance + self.epsilon)
+        return ops.cast(normal * self.gamma + self.beta, self.compute_dtype)
+
+
 def layer_norm(dtype):
-    """LayerNorm over the last axis, with the original's epsilon and name."""
-    return keras.layers.LayerNormalization(
-        epsilon=LAYER_NORM_EPSILON, name="LayerNorm", dtype=dtype
-    )
-
-
-class _DrawnSeed(keras.random.SeedGenerator):
-    """Gives a seed that was drawn before, again and again."""
-
-    def __init__(self, seed):
-        # Not Keras' own: no variable, no state.
-        self.drawn = seed
-
-    def next(self, ordered=True):
-        return self.drawn
+    """LayerNorm with the original's epsilon and name."""
+    return LayerNorm(epsilon=LAYER_NORM_EPSILON, name="LayerNorm", dtype=dtype)
 
 
 class Dropout(keras.layers.Dropout):
-    """Keras' dropout, which can also be given the seed that it drops by."""
+    """Dropout that can also be given the seed that it drops by."""
 
     given_seed = None
 
@@ -372,10 +404,10 @@ class Dropout(keras.layers.Dropout):
             self.given_seed = None
 
     def call(self, inputs, training=False):
-        if self.given_seed is None or not training:
-            return super().call(inputs, training=training)
-        seed = _DrawnSeed(self.given_seed)
-        return keras.random.dropout(inputs, self.rate, seed=seed)
+        if not training or not self.rate:
+            return inputs
+        seed = self.draw() if self.given_seed is None else self.given_seed
+        return kernels.drop(inputs, self.rate, seed)
 
 
 def dropout(rate, dtype):
@@ -487,18 +519,20 @@ class EmbeddingPostprocessor(keras.layers.Layer):
         return self.dropout(embedded, training=training)
 
 
-def attention_adder(input_mask, dtype):
+def attention_adder(input_mask, from_length, dtype):
     """What is added to attention scores: 0 where attended, -10000 where not.
 
     Args:
         input_mask: int tensor [B, T], 1 for tokens and 0 for padding.
+        from_length: int, F, how many tokens attend.
         dtype: of the scores.
 
     Returns:
-        float tensor [B, 1, 1, T].
+        float tensor [B, 1, F, T]: repeated for each attending token, since only
+        so TensorFlow adds it within the product that computes the scores.
     """
     kept = ops.cast(input_mask, dtype)[:, None, None, :]
-    return (1.0 - kept) * MASKED_SCORE
+    return ops.tile((1.0 - kept) * MASKED_SCORE, (1, 1, from_length, 1))
 
 
 def left_to_right_adder(length, dtype):
@@ -564,10 +598,13 @@ class AttentionLayer(keras.layers.Layer):
         self.value.build(to_tensor_shape)
 
     def call(self, from_tensor, to_tensor, adder=None, training=None):
-        query = self._split_heads(self.query(from_tensor), (0, 2, 1, 3))
-        key = self._split_heads(self.key(to_tensor), (0, 2, 3, 1))
-        value = self._split_heads(self.value(to_tensor), (0, 2, 1, 3))
+        query = self._split_heads(self.query(from_tensor))  # [B, N, F, H]
+        key = self._split_heads(self.key(to_tensor))
+        value = self._split_heads(self.value(to_tensor))
 
+        # Turned around on its own, the key need not be copied: TensorFlow's
+        # product reads it so.
+        key = ops.transpose(key, (0, 1, 3, 2))
         scores = query @ key * (1.0 / math.sqrt(self.head_size))  # [B, N, F, T]
         if adder is not None:
             scores = scores + adder
@@ -581,10 +618,11 @@ class AttentionLayer(keras.layers.Layer):
         width = self.num_heads * self.head_size
         return ops.reshape(attended, (batch, length, width))  # [B, F, D]
 
-    def _split_heads(self, x, order):
+    def _split_heads(self, x):
         batch, length = ops.shape(x)[:2]
         heads = (self.num_heads, self.head_size)
-        return ops.transpose(ops.reshape(x, (batch, length, *heads)), order)
+        x = ops.reshape(x, (batch, length, *heads))
+        return ops.transpose(x, (0, 2, 1, 3))
 
 
 class ResidualOutput(keras.layers.Layer):
@@ -731,7 +769,8 @@ class TransformerModel(keras.layers.Layer):
     def call(self, hidden, input_mask=None, training=None):
         adder = None
         if input_mask is not None:
-            adder = attention_adder(input_mask, hidden.dtype)
+            length = ops.shape(hidden)[1]
+            adder = attention_adder(input_mask, length, hidden.dtype)
         if self.direction == "left_to_right":
             later = left_to_right_adder(ops.shape(hidden)[1], hidden.dtype)
             adder = later if adder is None else adder + later
