@@ -4,6 +4,8 @@ r"""What the pretraining of the built-in model is worth.
       --imdb aclImdb_train.tar.xz --folder runs
   python benchmarks/builtin_model.py heldout --records heldout.tfrecord \
       --results heldout/eval_results.txt
+  python benchmarks/builtin_model.py reviews --imdb aclImdb_train.tar.xz \
+      --output reviews.txt
 
 `finetune` trains a classifier of sentences (SST-2) and one of film reviews
 (IMDB) from the checkpoint and from random weights of the same architecture,
@@ -16,6 +18,9 @@ was stopped.
 `heldout` says how well the model guesses masked pieces of text it has not seen,
 from what `bert_tf.run_pretraining --do_eval` wrote, beside always guessing the
 one piece that is most often right.
+
+`reviews` writes the reviews that `finetune` may train on, and none that it tests
+on, without their labels: one in each line, for pretraining.
 
 The data: SST-2 in GLUE's files; its dev set is the test here. IMDB's train part
 (`train/pos/0_9.txt`, ...), of which the last fifth of each label is the test.
@@ -90,8 +95,10 @@ def main():
     arguments = parse_arguments()
     if arguments.command == "finetune":
         finetune(arguments)
-    else:
+    elif arguments.command == "heldout":
         heldout(arguments)
+    else:
+        reviews(arguments)
 
 
 def parse_arguments():
@@ -129,6 +136,11 @@ def parse_arguments():
     held = commands.add_parser("heldout", help="masked pieces of unseen text")
     held.add_argument("--records", required=True, help="TFRecord file")
     held.add_argument("--results", required=True, help="eval_results.txt")
+    texts = commands.add_parser("reviews", help="text to pretrain on")
+    texts.add_argument(
+        "--imdb", required=True, help="archive or folder of IMDB's train part"
+    )
+    texts.add_argument("--output", required=True, help="text file")
     arguments = parser.parse_args()
     if arguments.command == "finetune" and not (
         arguments.sst2 or arguments.imdb
@@ -203,6 +215,17 @@ def split_reviews(reviews, test_share=TEST_SHARE, gap=REVIEWS_OF_A_FILM):
         train += ordered[: max(cut - gap, 0)]
         test += ordered[cut:]
     return without_texts_of(train, test), test
+
+
+def reviews(arguments):
+    """Writes the training part's texts alone, in an order without meaning."""
+    train, test = split_reviews(read_imdb(arguments.imdb))
+    texts = sorted({row.text for row in train})
+    files.write_text(arguments.output, "".join(f"{text}\n" for text in texts))
+    print(
+        f"{arguments.output}: {len(texts):,} reviews; "
+        f"{len(test):,} are left for testing"
+    )
 
 
 def without_texts_of(rows, others):

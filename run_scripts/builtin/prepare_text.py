@@ -2,9 +2,10 @@ r"""Turns Wikipedia articles and books into text to pretrain on.
 
 Comes in: what WikiExtractor writes (`<doc ...>`, a title, one paragraph per
 line, `</doc>`) and books of Project Gutenberg (hard-wrapped lines, an empty
-line between paragraphs). Goes out: one sentence per line, an empty line after
-each document, as `bert_tf.create_pretraining_data` wants it, and in a second
-file every so many-th article, to test on. Words and ids are made later.
+line between paragraphs), and files with a whole document in each line, such as
+a review. Goes out: one sentence per line, an empty line after each document, as
+`bert_tf.create_pretraining_data` wants it, and in a second file every so
+many-th article, to test on. Words and ids are made later.
 
   python run_scripts/builtin/prepare_text.py --wikipedia=wiki.tar.xz \
       --books='books/*.txt' --train_file=train.txt --heldout_file=heldout.txt
@@ -263,6 +264,24 @@ def book_documents(place: str) -> list[list[str]]:
     ]
 
 
+def line_documents(place: str) -> list[list[str]]:
+    """Each line of the files in an archive, a folder or files, split.
+
+    Raises:
+        InputError: nothing is there.
+    """
+    documents = [
+        split_sentences(line)
+        for text in _texts("documents", place)
+        for line in text.split("\n")
+    ]
+    return [
+        document
+        for document in documents
+        if _count_words(document) >= FEWEST_WORDS_OF_A_DOCUMENT
+    ]
+
+
 def _count_words(sentences: Iterable[str]) -> int:
     return sum(len(sentence.split()) for sentence in sentences)
 
@@ -338,6 +357,11 @@ def define_flags(values):
         "wikipedia", None, "Output of WikiExtractor: archive, folder or files."
     )
     string("books", "", "Plain text books: archive, folder or files.")
+    string(
+        "documents",
+        "",
+        "Text with a document in each line: archive, folder or files.",
+    )
     string("train_file", None, "Text to train on, written here.")
     string("heldout_file", None, "Articles to test on, written here.")
     integer("hold_out_every", 40, "Which articles are held out: every N-th.")
@@ -363,6 +387,8 @@ def main(flags):
         )
     if flags.books:
         train += book_documents(flags.books)
+    if flags.documents:
+        train += line_documents(flags.documents)
     random.Random(flags.random_seed).shuffle(train)
     for path, documents in (
         (flags.train_file, train),

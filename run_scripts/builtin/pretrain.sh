@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Pretrains a small BERT from raw text, as the one in checkpoints/builtin was.
 #
-# usage: run_scripts/builtin/pretrain.sh FOLDER WIKIPEDIA [BOOKS]
+# usage: run_scripts/builtin/pretrain.sh FOLDER WIKIPEDIA [BOOKS [DOCUMENTS]]
 #   FOLDER     everything is written here; the model ends in FOLDER/checkpoint
 #   WIKIPEDIA  output of WikiExtractor: an archive, a folder or files
-#   BOOKS      plain text books: the same
+#   BOOKS      plain text books: the same; '' for none
+#   DOCUMENTS  text with a document in each line, such as reviews: the same
 #
 # Stopped, it goes on with the same command: what is finished is kept, and the
 # training continues from its last checkpoint. Remove FOLDER, or the part that
@@ -28,12 +29,12 @@ TRAINING_SEED="${TRAINING_SEED:-1}"      # of weights and the order of records
 JIT_COMPILE="${JIT_COMPILE:-true}"
 EVAL_BATCH_SIZE="${EVAL_BATCH_SIZE:-8}"
 
-if [ $# -lt 2 ] || [ $# -gt 3 ]; then
+if [ $# -lt 2 ] || [ $# -gt 4 ]; then
     sed -n '2,/^set /{/^set /!s/^# \{0,1\}//p}' "$0" >&2
     exit 1
 fi
 # Paths are the caller's; $PYTHON comes from setup.sh unless it is given.
-folder="$1" wikipedia="$2" books="${3:-}"
+folder="$1" wikipedia="$2" books="${3:-}" documents="${4:-}"
 here="$(cd "$(dirname "$0")" && pwd)"
 if [ -z "${PYTHON:-}" ]; then
     source "$here/../setup.sh"
@@ -45,7 +46,7 @@ last="$folder/training/model.ckpt-$STEPS"
 if [ ! -e "$folder/heldout.txt" ]; then
     echo "1. Text: one sentence in each line, some articles held out."
     "$PYTHON" "$here/prepare_text.py" \
-        --wikipedia="$wikipedia" --books="$books" \
+        --wikipedia="$wikipedia" --books="$books" --documents="$documents" \
         --train_file="$folder/train.txt" \
         --heldout_file="$folder/heldout.txt" \
         --hold_out_every="$HOLD_OUT_EVERY" --random_seed="$SEED"
