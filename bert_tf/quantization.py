@@ -8,17 +8,14 @@ a layer each time, by its own range ("dynamic quantization").
 
 A kernel has a scale for each output, as Keras quantizes it; its input has one
 for each row, so that what is said of a text does not depend on those beside it.
-The product of the two is TensorFlow's `_QuantizedMatMul`, of oneDNN. Others
-were measured with 256 rows, a kernel of 768 x 3072 and two threads, on a CPU
-with AVX-512 VNNI, in milliseconds: float32 13.5, this one 5.3,
-`QuantizedMatMulWithBiasAndDequantize` 5.6 (it fails if oneDNN's graph rewriting
-is off), Keras' own product of int8, `tf.matmul`, 37.5,
-`UniformQuantizedDotHybrid` 660.
+The product of the two is TensorFlow's `_QuantizedMatMul`, of oneDNN. Keras' own
+gives the same numbers, but is slower than float32 ("int8" in docs/serving.md).
 """
 
 import tensorflow as tf
 
 from bert_tf import modeling
+from bert_tf.errors import InputError
 
 MODES = ("int8",)
 """Ways to quantize."""
@@ -53,6 +50,15 @@ class Int8Dense(modeling.Dense):
         if self.activation is not None:
             y = self.activation(y)
         return tf.reshape(y, tf.concat([tf.shape(x)[:-1], [self.units]], 0))
+
+
+def check_mode(mode):
+    """Raises `InputError` for what is neither one of `MODES` nor None."""
+    if mode is not None and mode not in MODES:
+        raise InputError(
+            f"`quantize` must be one of {MODES}, or None to keep float32. "
+            f"Received: quantize={mode!r}"
+        )
 
 
 def quantize(model):

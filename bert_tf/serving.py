@@ -361,6 +361,7 @@ def _labels_beside(checkpoint):
 
 def _open(source, default_length=None):
     """What belongs to a checkpoint, and how texts become its rows."""
+    quantization.check_mode(source.quantize)
     opened = loading.open_checkpoint(
         source.checkpoint,
         source.vocab_file,

@@ -12,7 +12,14 @@ import pytest
 import tensorflow as tf
 from absl import flags as absl_flags
 
-from bert_tf import command_line, export_saved_model, modeling, quantization
+from bert_tf import (
+    command_line,
+    export_saved_model,
+    modeling,
+    quantization,
+    serving,
+)
+from bert_tf.errors import InputError
 
 HEADS = ("classifier", "span", "pretraining", "features")
 ROWS = {
@@ -81,6 +88,15 @@ def test_a_layer_multiplies_rounded_rows_with_a_rounded_kernel(layer, rng):
 
     got = make_int8(layer)(x)
 
+    np.testing.assert_allclose(got, want, atol=1e-5)
+
+
+def test_a_layer_gives_what_keras_gives_slowly(layer, rng):
+    x = rng.normal(size=(2, 5, 16)).astype(np.float32)
+    layer.quantize("int8", type_check=False)
+    want = layer(x)
+    layer.__class__ = quantization.Int8Dense
+    got = tf.function(layer)(x)
     np.testing.assert_allclose(got, want, atol=1e-5)
 
 
@@ -200,6 +216,12 @@ def test_the_flag_takes_int8_only():
     given = ["--head=features", "--checkpoint=x", "--output_dir=y"]
     with pytest.raises(absl_flags.Error, match=r"int4.*int8"):
         values(["export_saved_model", *given, "--quantize=int4"])
+
+
+def test_python_takes_int8_only(tmp_path):
+    source = exported.source("features", quantize="int4")
+    with pytest.raises(InputError, match=r"int8.*None.*Received.*'int4'"):
+        serving.export_features(source, str(tmp_path))
 
 
 def test_the_flag_reaches_the_export(tmp_path, capsys):
