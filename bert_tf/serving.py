@@ -74,6 +74,7 @@ from bert_tf import (
     masked_text,
     model_folders,
     models,
+    quantization,
     saved_models,
     signatures,
     squad,
@@ -101,6 +102,7 @@ class Source:
         max_seq_length: the most word pieces of a row that is made of text; None
             for what the head's own script takes, or as many as the model has
             positions for.
+        quantize: one of `quantization.MODES`, or None to keep float32.
     """
 
     checkpoint: str
@@ -108,6 +110,7 @@ class Source:
     bert_config_file: str | None = None
     do_lower_case: bool = True
     max_seq_length: int | None = None
+    quantize: str | None = None
 
 
 # ------------------------------------------------------------ one for each head
@@ -156,16 +159,16 @@ def export_classifier(
             f"There must be as many labels as {opened.path} has classes, "
             f"{shape[0]}. Received: {len(labels)}, {', '.join(labels[:20])}"
         )
-    model, _ = loading.load_model(
+    model = _load(
+        source,
+        opened,
         lambda: models.classifier(opened.config, len(labels)),
-        opened.config,
-        opened.path,
         (),
     )
     served = signatures.Classifier(
         rules, model, labels, window_rules, window_pooling
     )
-    return _save(served, opened, output_dir)
+    return _save(served, source, opened, output_dir)
 
 
 def export_span(
@@ -211,10 +214,10 @@ def export_span(
             "cls/squad/output_weights. Fine-tune it with bert_tf.run_squad "
             "first, and give the checkpoint that this writes."
         )
-    model, _ = loading.load_model(
+    model = _load(
+        source,
+        opened,
         lambda: models.span(opened.config),
-        opened.config,
-        opened.path,
         (POOLER,),
     )
     span_rules = SpanRules(
@@ -224,7 +227,8 @@ def export_span(
         threshold,
         rows_at_once,
     )
-    return _save(signatures.Span(rules, model, span_rules), opened, output_dir)
+    served = signatures.Span(rules, model, span_rules)
+    return _save(served, source, opened, output_dir)
 
 
 def export_pretraining(
@@ -263,16 +267,16 @@ def export_pretraining(
     scopes = (POOLER, NEXT_SENTENCE)
     if next_sentence is None:
         next_sentence = _can_tell_next_sentence(opened)
-    model, _ = loading.load_model(
+    model = _load(
+        source,
+        opened,
         lambda: models.pretraining(opened.config),
-        opened.config,
-        opened.path,
         () if next_sentence else scopes,
     )
     served = signatures.Pretraining(
         rules, model, top_k, next_sentence, rows_at_once
     )
-    return _save(served, opened, output_dir)
+    return _save(served, source, opened, output_dir)
 
 
 def export_features(
@@ -319,16 +323,16 @@ def export_features(
         logging.info(
             "%s has no pooler: pooled_output is left out.", opened.path
         )
-    model, _ = loading.load_model(
+    model = _load(
+        source,
+        opened,
         lambda: models.encoder(opened.config, layers, kind),
-        opened.config,
-        opened.path,
         () if has_pooler else (POOLER,),
     )
     served = signatures.Features(
         rules, model, pooling, layers, has_pooler, window_rules
     )
-    return _save(served, opened, output_dir)
+    return _save(served, source, opened, output_dir)
 
 
 def _window_rules(rules, doc_stride, rows_at_once):
@@ -357,6 +361,7 @@ def _labels_beside(checkpoint):
 
 def _open(source, default_length=None):
     """What belongs to a checkpoint, and how texts become its rows."""
+    quantization.check_mode(source.quantize)
     opened = loading.open_checkpoint(
         source.checkpoint,
         source.vocab_file,
@@ -367,6 +372,14 @@ def _open(source, default_length=None):
         opened.config, source.max_seq_length, default_length
     )
     return opened, TextRules(opened.config, opened.tokenizer, length)
+
+
+def _load(source, opened, build, may_lack):
+    """The model of `loading.load_model`, quantized if that is asked for."""
+    model, _ = loading.load_model(build, opened.config, opened.path, may_lack)
+    if source.quantize is not None:
+        quantization.quantize(model)
+    return model
 
 
 def _shapes(opened):
@@ -411,7 +424,7 @@ def check_output(output_dir, flag="output_dir"):
     command_line.make_folder(flag, output_dir)
 
 
-def _save(served, opened, output_dir):
+def _save(served, source, opened, output_dir):
     """Writes the next version; returns its path.
 
     What is there under a number is whole: it is written under another name.
@@ -419,7 +432,7 @@ def _save(served, opened, output_dir):
     check_output(output_dir)
     unfinished = os.path.join(output_dir, f"{os.getpid()}.incomplete")
     try:
-        _write(served, opened, unfinished)
+        _write(served, source, opened, unfinished)
         path = saved_models.give_number(unfinished, output_dir)
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -432,7 +445,7 @@ def _save(served, opened, output_dir):
     return path
 
 
-def _write(served, opened, folder):
+def _write(served, source, opened, folder):
     rules = served.rules
     settings = {
         "format": saved_models.FORMAT,
@@ -441,6 +454,7 @@ def _write(served, opened, folder):
         "labels": None,
         "do_lower_case": rules.do_lower_case,
         "max_seq_length": rules.max_seq_length,
+        "quantize": source.quantize,
         "unicode_version": served.tokenizer.unicode_version,
         **served.settings(),
     }

@@ -1,0 +1,147 @@
+"""The encoder's linear layers in 8 bits, for SavedModels.
+
+Comes in: a float32 model with its weights. Goes out: the same model, whose
+query, key, value, output and intermediate layers and pooler have kernels of
+int8. Embeddings, LayerNorm, softmax, biases and heads stay float32. Nothing is
+trained, and no data is looked at: kernels are rounded once, and what goes into
+a layer each time, by its own range ("dynamic quantization").
+
+A kernel has a scale for each output, as Keras quantizes it; its input has one
+for each row, so that what is said of a text does not depend on those beside it.
+The product of the two is TensorFlow's `_QuantizedMatMul`, of oneDNN. Keras' own
+gives the same numbers, but is slower than float32 ("int8" in docs/serving.md).
+"""
+
+import tensorflow as tf
+
+from bert_tf import modeling
+from bert_tf.errors import InputError
+
+MODES = ("int8",)
+"""Ways to quantize."""
+
+LARGEST = 127.0
+"""Of int8; -128 is not used, so that both signs have the same range."""
+
+# What a row of zeros is divided by.
+_SMALLEST_RANGE = 1e-30
+
+
+class Int8Dense(modeling.Dense):
+    """A `modeling.Dense` after `quantize("int8")`, with a fast product.
+
+    It works inside a `tf.function` only.
+
+    Call arguments:
+        x: float32 tensor [..., any width].
+
+    Returns:
+        float32 tensor [..., units].
+    """
+
+    def quantized_call(self, x):
+        width = x.shape[-1]
+        rows = tf.reshape(x, (-1, width))
+        rounded, scales = quantize_rows(rows)
+        kernel = tf.bitcast(tf.convert_to_tensor(self._kernel), tf.qint8)
+        kernel_scales = 1.0 / tf.convert_to_tensor(self.kernel_scale)
+        product = _product(rounded, kernel, kernel_scales)
+        y = product * scales + tf.convert_to_tensor(self.bias)
+        if self.activation is not None:
+            y = self.activation(y)
+        return tf.reshape(y, tf.concat([tf.shape(x)[:-1], [self.units]], 0))
+
+
+def check_mode(mode):
+    """Raises `InputError` for what is neither one of `MODES` nor None."""
+    if mode is not None and mode not in MODES:
+        raise InputError(
+            f"`quantize` must be one of {MODES}, or None to keep float32. "
+            f"Received: quantize={mode!r}"
+        )
+
+
+def quantize(model):
+    """Makes the encoder's linear layers `Int8Dense`.
+
+    Args:
+        model: a float32 `keras.Model` of `models`, with its weights; changed in
+            place. It cannot be trained afterwards.
+    """
+    (bert,) = (
+        layer for layer in model.layers if isinstance(layer, modeling.BertModel)
+    )
+    for layer in linear_layers(bert):
+        # Keras refuses subclasses, whose `call` it cannot know.
+        layer.quantize("int8", type_check=False)
+        # The layer itself, since Keras lets no other take its place.
+        layer.__class__ = Int8Dense
+
+
+def linear_layers(bert):
+    """The linear layers of a `BertModel`, from the lowest to the pooler."""
+    for layer in bert.encoder.layers:
+        attention = layer.attention
+        yield attention.self_attention.query
+        yield attention.self_attention.key
+        yield attention.self_attention.value
+        yield attention.residual_output.dense
+        yield layer.intermediate
+        yield layer.residual_output.dense
+    yield bert.pooler
+
+
+def quantize_rows(rows):
+    """Each row in the 255 steps between its largest number and the negative.
+
+    Args:
+        rows: float32 tensor [R, any width].
+
+    Returns:
+        qint8 tensor of the same shape, and the size of a step, float32 [R, 1]:
+        their product is close to `rows`.
+    """
+    largest = tf.reduce_max(tf.abs(rows), axis=1, keepdims=True)
+    largest = tf.maximum(largest, _SMALLEST_RANGE)
+    rounded = tf.cast(tf.round(rows * (LARGEST / largest)), tf.int8)
+    return tf.bitcast(rounded, tf.qint8), largest / LARGEST
+
+
+def _product(rows, kernel, kernel_scales):
+    """Rows [R, K] times a kernel [K, N], both qint8, times its scales [N].
+
+    Returns:
+        float32 tensor [R, N].
+    """
+    largest = LARGEST * kernel_scales
+    no_bias = tf.zeros_like(kernel_scales)
+    device_inputs = (rows, kernel, no_bias)
+    host_inputs = (-LARGEST, LARGEST, -largest, largest)
+    # The kernel for CPUs fuses nothing less than this.
+    fused = (b"BiasAdd", b"Dequantize")
+    value, kind = tf.compat.v1.AttrValue, tf.compat.v1.AttrValue.ListValue
+    floats = tf.float32.as_datatype_enum
+    eights = tf.qint8.as_datatype_enum
+    # `tf.raw_ops` has no function for it.
+    operation = rows.graph.create_op(
+        "_QuantizedMatMul",
+        [*device_inputs, *map(tf.convert_to_tensor, host_inputs)],
+        [tf.float32],
+        name="quantized_matmul",
+        attrs={
+            "Tdevice_inputs": value(list=kind(type=(eights, eights, floats))),
+            "Thost_inputs": value(list=kind(type=(floats,) * 4)),
+            "Tdevice_outputs": value(list=kind(type=(floats,))),
+            "Thost_outputs": value(list=kind()),
+            "T1": value(type=eights),
+            "T2": value(type=eights),
+            "Tbias": value(type=floats),
+            "U": value(type=floats),
+            "Tout": value(type=floats),
+            "fused_ops": value(list=kind(s=fused)),
+            "input_quant_mode": value(s=b"SCALED"),
+            # oneDNN keeps it in the order that it multiplies by.
+            "is_weight_const": value(b=True),
+        },
+    )
+    return tf.ensure_shape(operation.outputs[0], (None, kernel.shape[1]))
