@@ -2,22 +2,19 @@ r"""bert_tf as one of the implementations that a comparing harness measures.
 
 The harness is a folder with `common.py` (inputs, weights, timing) and `drive.py`
 (starts every implementation in a process of its own, in turn); `peers.py` beside
-this file gives it this program. Alone, one workload:
+this file gives it this program. Alone, two workloads:
 
     BENCH_HOME=HARNESS python benchmarks/peers_adapter.py --data DATA \
         --config base --workloads infer_b32_s128,train_cls_b32_s128
 
-What is measured is what users run: the encoder as `loading.trace_forward`
-compiles it, batches grouped as `grouping` does it, and steps of training as
-`training_step` takes them. `--variant` joins choices with `+`:
+What is measured is what users run (`workloads.py`). `--variant` joins choices
+with `+`:
 
     fp32, bf16     the precision: float32, or mixed_bfloat16
     padded         mixed lengths are all padded to the longest possible
-    checkpoint     start from a checkpoint in the original's format
-    saved_model    start from an export, through `bert_tf.Predictor`'s room
+    saved_model    start from a SavedModel instead of a checkpoint
 """
 
-import json
 import os
 import sys
 
@@ -28,71 +25,56 @@ sys.path.insert(0, HARNESS)
 import common as C  # noqa: E402
 import numpy as np  # noqa: E402
 
+# What the harness calls its arrays, and what models call them.
+ENCODER_NAMES = {
+    "ids": "input_ids",
+    "mask": "input_mask",
+    "seg": "segment_ids",
+}
+NAMES = {
+    **ENCODER_NAMES,
+    "label": "label_ids",
+    "start": "start_positions",
+    "end": "end_positions",
+    "positions": "masked_lm_positions",
+    "mlm_ids": "masked_lm_ids",
+    "mlm_weights": "masked_lm_weights",
+}
+KINDS = {
+    "train_cls": "classifier",
+    "train_squad": "squad",
+    "train_pre": "pretraining",
+}
 
-def variants(arguments):
-    """The choices of the command line."""
+
+def choices_of(arguments):
+    """What `--variant` asks for."""
     return set(arguments.variant.split("+"))
 
 
-def write_config(arguments, path):
-    """The harness's sizes as a bert_config.json; dropout is BERT's own."""
-    text = json.dumps(C.CONFIGS[arguments.config], indent=2)
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
+def config_of(arguments):
+    """The harness's sizes; dropout is BERT's own."""
+    from bert_tf import modeling
+
+    return modeling.BertConfig.from_dict(C.CONFIGS[arguments.config])
 
 
 def build_model(arguments, make):
-    """A model of bert_tf with the harness's weights."""
-    from bert_tf import checkpoints, modeling
+    """A model with the harness's weights."""
+    import workloads
 
-    config = modeling.BertConfig.from_dict(C.CONFIGS[arguments.config])
-    name = "mixed_bfloat16" if "bf16" in variants(arguments) else "float32"
-    with modeling.precision(name), modeling.weights_to_come():
-        model = make(config)
     weights = C.load_weights(arguments.data, arguments.config)
-    for path, variable in checkpoints.named_weights(model).items():
-        variable.assign(weights[path])
-    return model
+    bf16 = "bf16" in choices_of(arguments)
+    return workloads.build_model(
+        lambda: make(config_of(arguments)),
+        "mixed_bfloat16" if bf16 else "float32",
+        lambda name, shape: weights[name],
+    )
 
 
-def make_encoder(config):
-    """The encoder from ids to both of its outputs."""
-    import keras
-
-    from bert_tf import modeling, models
-
-    inputs = models.integer_inputs(models.ENCODER_INPUTS)
-    outputs = modeling.BertModel(config)(*inputs.values())
-    names = ("pooled_output", "sequence_output")
-    return keras.Model(inputs, {name: outputs[name] for name in names})
-
-
-def inputs_of(batch, rows=slice(None), length=None):
-    """The harness's arrays by the names that models know."""
-    names = zip(("input_ids", "input_mask", "segment_ids"), C_NAMES)
-    return {name: batch[key][rows, :length] for name, key in names}
-
-
-C_NAMES = ("ids", "mask", "seg")
-
-
-def build(arguments, workload):
-    """One iteration of a workload, and how its result is read."""
-    import keras
-
-    set_threads()
-    keras.utils.set_random_seed(0)
-    kind = C.WORKLOADS[workload][0]
-    batch = C.make_batch(workload, arguments.config)
-    if kind.startswith("train"):
-        return build_training(arguments, kind, batch)
-    from bert_tf import loading
-
-    run = loading.compile_forward(build_model(arguments, make_encoder))
-    if kind == "infer":
-        inputs = inputs_of(batch)
-        return lambda: run(inputs), outputs_of
-    return build_mixed(arguments, run, batch, C.WORKLOADS[workload])
+def renamed(batch, names):
+    """Those of the harness's arrays, by the names that models know."""
+    return {names[name]: x for name, x in batch.items() if name in names}
 
 
 def set_threads():
@@ -105,170 +87,115 @@ def set_threads():
 
 
 def outputs_of(result):
-    """Pooled and sequence output of one batch."""
+    """Pooled and sequence output of a batch, or of one row."""
     return result["pooled_output"], result["sequence_output"]
 
 
-def build_mixed(arguments, run, batch, sizes):
-    """Texts of mixed lengths, in batches of like ones, in the input's order."""
-    from bert_tf import grouping
+def build(arguments, workload):
+    """One iteration of a workload, and how its result is read."""
+    import keras
+    import workloads
 
-    _, rows, longest = sizes
+    from bert_tf import loading
+
+    set_threads()
+    keras.utils.set_random_seed(0)
+    kind, size, longest = C.WORKLOADS[workload]
+    batch = C.make_batch(workload, arguments.config)
+    if kind in KINDS:
+        return build_training(arguments, KINDS[kind], batch)
+    model = build_model(arguments, workloads.make_encoder)
+    run = loading.compile_forward(model)
+    inputs = renamed(batch, ENCODER_NAMES)
+    if kind == "infer":
+        return lambda: run(inputs), outputs_of
+
+    padded = "padded" in choices_of(arguments)
+    form = workloads.in_padded_batches if padded else workloads.in_grouped_batches
     lengths = batch["lens"].tolist()
-    count = len(lengths)
-
-    def in_groups():
-        if "padded" in variants(arguments):
-            for first in range(0, count, rows):
-                yield np.arange(first, min(first + rows, count)), longest
-            return
-        groups = grouping.group_by_length(
-            range(count), lengths.__getitem__, rows
-        )
-        for places in groups:
-            most = max(lengths[place] for place in places)
-            yield np.array(places), grouping.padded_length(most, longest)
 
     def iterate():
-        pooled, sequences = [None] * count, [None] * count
-        for places, length in in_groups():
-            result = run(inputs_of(batch, places, length))
-            for place, *both in zip(places, *outputs_of(result)):
-                pooled[place], sequences[place] = both
-        return pooled, sequences
+        batches = form(lengths, size, longest)
+        return workloads.run_batches(run, inputs, batches)
 
-    return iterate, lambda result: (np.stack(result[0]), result[1])
+    def finish(rows):
+        pooled, sequences = zip(*map(outputs_of, rows))
+        return np.stack(pooled), list(sequences)
+
+    return iterate, finish
 
 
 def build_training(arguments, kind, batch):
-    """A step of fine-tuning or pretraining, of the loop that users run."""
-    import tensorflow as tf
+    """A step of the training loop, with a rate that stays."""
+    import workloads
 
-    from bert_tf import heads, models, pretraining, training, training_step
-    from bert_tf.optimization import create_optimizer
-
-    features = inputs_of(batch)
-    if kind == "train_cls":
-
-        def make(config):
-            return models.classifier(config, 2)
-
-        def loss_fn(outputs, features, totals=None):
-            logits, labels = outputs["logits"], features["label_ids"]
-            return heads.classification_loss(logits, labels)[0]
-
-        features["label_ids"] = batch["label"]
-    elif kind == "train_squad":
-        make = models.span
-
-        def loss_fn(outputs, features, totals=None):
-            return heads.span_loss(
-                outputs["start_logits"],
-                outputs["end_logits"],
-                features["start_positions"],
-                features["end_positions"],
-            )
-
-        features["start_positions"] = batch["start"]
-        features["end_positions"] = batch["end"]
-    else:
-        make, loss_fn = models.pretraining, pretraining.losses
-        features["masked_lm_positions"] = batch["positions"]
-        features["masked_lm_ids"] = batch["mlm_ids"]
-        features["masked_lm_weights"] = batch["mlm_weights"]
-        features["next_sentence_labels"] = batch["label"]
-
-    model = build_model(arguments, make)
-    # A schedule as long as the one of the others is constant.
-    optimizer = create_optimizer(C.LR, 10**9, 0)
-    optimizer.build(model.trainable_variables)
-    dataset = tf.data.Dataset.from_tensors(features).repeat()
-    settings = training.TrainingSettings(
-        output_dir="",
-        num_train_steps=10**9,
-        learning_rate=C.LR,
-        num_warmup_steps=0,
-        batch_size=len(batch["ids"]),
+    names = NAMES
+    if kind == "pretraining":
+        names = {**NAMES, "label": "next_sentence_labels"}
+    model = build_model(arguments, workloads.TRAININGS[kind].make)
+    step = workloads.compile_training(
+        kind, model, renamed(batch, names), learning_rate=C.LR
     )
-    run_steps, names = training_step.compile_steps(
-        model,
-        loss_fn,
-        training_step.count_examples,
-        optimizer,
-        dataset,
-        tf.distribute.get_strategy(),
-        settings,
-    )
-    batches = iter(dataset)
-    one = tf.constant(1)
-
-    def step():
-        rows, _ = run_steps(batches, one)
-        return rows.numpy()[0]
-
-    return step, lambda row: float(row[names.index("loss")])
+    return step, lambda scalars: scalars["loss"]
 
 
 # ------------------------------------------------------------------- start-up
 
 
-def checkpoint_folder(arguments):
-    """Where the model lies as the original's releases do."""
+def native_folder(arguments):
+    """Where the model lies: as releases do, and an export in a folder of it."""
     return os.path.join(arguments.data, f"native_bert_tf_{arguments.config}")
 
 
-def export_folder(arguments):
-    """Where its export lies."""
-    return checkpoint_folder(arguments) + "_export"
-
-
 def prepare(arguments):
-    """Writes the checkpoint, its config, and an export of its encoder."""
+    """Writes the checkpoint, its config, and a SavedModel of the encoder."""
     import tensorflow as tf
+    import workloads
 
-    from bert_tf import checkpoints
+    from bert_tf import checkpoints, files
 
-    folder = checkpoint_folder(arguments)
-    os.makedirs(folder, exist_ok=True)
+    folder = native_folder(arguments)
     weights = C.load_weights(arguments.data, arguments.config)
     checkpoints.write(os.path.join(folder, "bert_model.ckpt"), weights)
-    write_config(arguments, os.path.join(folder, "bert_config.json"))
-    # The part of an export that answers `serving_default`, as `serving` has it.
-    arguments.variant = "fp32"
-    model = build_model(arguments, make_encoder)
-    tf.saved_model.save(model, export_folder(arguments), signatures=traced(model))
-
-
-def traced(model):
-    """A signature of the three inputs by name."""
-    import tensorflow as tf
-
+    files.write_text(
+        os.path.join(folder, "bert_config.json"),
+        config_of(arguments).to_json_string(),
+    )
+    model = build_model(arguments, workloads.make_encoder)
     specs = {
-        name: tf.TensorSpec((None, None), tf.int32, name) for name in model.input
+        name: tf.TensorSpec((None, None), tf.int32, name)
+        for name in model.input
     }
     forward = tf.function(lambda **inputs: model(inputs, training=False))
-    return forward.get_concrete_function(**specs)
+    tf.saved_model.save(
+        model,
+        os.path.join(folder, "export"),
+        signatures=forward.get_concrete_function(**specs),
+    )
 
 
 def startup(arguments):
     """One prediction of a model that lies on the disk."""
     set_threads()
-    inputs = inputs_of(C.make_batch("startup", arguments.config))
-    if "saved_model" in variants(arguments):
+    batch = C.make_batch("startup", arguments.config)
+    inputs = renamed(batch, ENCODER_NAMES)
+    folder = native_folder(arguments)
+    if "saved_model" in choices_of(arguments):
         import tensorflow as tf
 
-        loaded = tf.saved_model.load(export_folder(arguments))
+        loaded = tf.saved_model.load(os.path.join(folder, "export"))
         forward = loaded.signatures["serving_default"]
         result = forward(**{k: tf.constant(v) for k, v in inputs.items()})
         return outputs_of({k: v.numpy() for k, v in result.items()})
+    import workloads
+
     from bert_tf import loading, modeling
 
-    folder = checkpoint_folder(arguments)
     config = modeling.BertConfig.from_json_file(
         os.path.join(folder, "bert_config.json")
     )
     model, _ = loading.load_model(
-        lambda: make_encoder(config), config, folder, may_lack=()
+        lambda: workloads.make_encoder(config), config, folder, ()
     )
     return outputs_of(loading.compile_forward(model)(inputs))
 

@@ -1,0 +1,81 @@
+r"""bert_tf beside other implementations of BERT, in one run of a harness.
+
+    python benchmarks/peers.py --harness HARNESS --data DATA --venvs VENVS \
+        --rounds 3 --workloads infer_b1_s128,infer_b32_s128
+
+HARNESS is a folder with `common.py`, `drive.py` and `suite.json`: its README says
+how the others' environments (folders of VENVS) and files (DATA) are made. This
+program adds bert_tf's rows to the suite, and starts `drive.py` with all other
+options as they are given. Bert_tf runs in the Python that runs this program.
+`--prepare` writes bert_tf's own files into DATA first.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+HERE = pathlib.Path(__file__).resolve().parent
+ADAPTER = HERE / "peers_adapter.py"
+
+# id: variant, and other keys of a row; see the harness's README.
+ROWS = {
+    "bert_tf": {"variant": "fp32", "trains": True},
+    "bert_tf padded": {"variant": "fp32+padded", "only": ["infer_mixed"]},
+    "bert_tf SavedModel": {"variant": "saved_model", "only": ["startup"]},
+    "bert_tf bf16": {
+        "variant": "bf16",
+        "trains": True,
+        "approx": True,
+        "not": ["startup"],
+    },
+}
+
+
+def rows(harness, venv):
+    """The rows of `suite.json` that measure bert_tf."""
+    common = {
+        "venv": venv,
+        "script": str(ADAPTER),
+        "env": {"BENCH_HOME": str(harness), "TF_CPP_MIN_LOG_LEVEL": "2"},
+    }
+    return [{"id": name, **common, **row} for name, row in ROWS.items()]
+
+
+def main():
+    """Writes the suite, and runs the harness."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--harness", required=True, type=pathlib.Path)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--config", default="base", choices=("base", "mini"))
+    parser.add_argument(
+        "--prepare", action="store_true", help="write bert_tf's files first"
+    )
+    arguments, others = parser.parse_known_args()
+    harness = arguments.harness.resolve()
+    common = ["--data", arguments.data, "--config", arguments.config]
+    if arguments.prepare:
+        subprocess.run(
+            [sys.executable, str(ADAPTER), *common, "--prepare"],
+            env={**os.environ, "BENCH_HOME": str(harness)},
+            check=True,
+        )
+    suite = json.loads((harness / "suite.json").read_text(encoding="utf-8"))
+    with tempfile.TemporaryDirectory(prefix="bert_tf_peers_") as folder:
+        # A path of its own replaces the folder of environments.
+        suite += rows(harness, sys.prefix)
+        path = pathlib.Path(folder) / "suite.json"
+        path.write_text(json.dumps(suite), encoding="utf-8")
+        command = [sys.executable, str(harness / "drive.py"), *common]
+        sys.exit(
+            subprocess.run([*command, "--suite", str(path), *others]).returncode
+        )
+
+
+if __name__ == "__main__":
+    main()
