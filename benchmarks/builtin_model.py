@@ -19,8 +19,8 @@ was stopped.
 from what `bert_tf.run_pretraining --do_eval` wrote, beside always guessing the
 one piece that is most often right.
 
-`reviews` writes the reviews that `finetune` may train on, and none that it tests
-on, without their labels: one in each line, for pretraining.
+`reviews` writes the reviews that `finetune` may train on, and none that it
+tests on, without their labels: one in each line, for pretraining.
 
 The data: SST-2 in GLUE's files; its dev set is the test here. IMDB's train part
 (`train/pos/0_9.txt`, ...), of which the last fifth of each label is the test.

@@ -1,8 +1,8 @@
 r"""bert_tf as one of the implementations that a comparing harness measures.
 
-The harness is a folder with `common.py` (inputs, weights, timing) and `drive.py`
-(starts every implementation in a process of its own, in turn); `peers.py` beside
-this file gives it this program. Alone, two workloads:
+The harness is a folder with `common.py` (inputs, weights, timing) and
+`drive.py` (starts every implementation in a process of its own, in turn);
+`peers.py` beside this file gives it this program. Alone, two workloads:
 
     BENCH_HOME=HARNESS python benchmarks/peers_adapter.py --data DATA \
         --config base --workloads infer_b32_s128,train_cls_b32_s128
@@ -111,7 +111,9 @@ def build(arguments, workload):
         return lambda: run(inputs), outputs_of
 
     padded = "padded" in choices_of(arguments)
-    form = workloads.in_padded_batches if padded else workloads.in_grouped_batches
+    form = (
+        workloads.in_padded_batches if padded else workloads.in_grouped_batches
+    )
     lengths = batch["lens"].tolist()
 
     def iterate():

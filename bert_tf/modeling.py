@@ -18,7 +18,9 @@ checkpoints: a `variable.path` is `bert/encoder/layer_0/intermediate/dense/bias`
 and needs no translation.
 
 Shape letters: B batch, S sequence (F and T when attending from and to), D
-hidden size, N heads, H size of one head, V vocabulary.
+hidden size, N heads, H size of one head, V vocabulary. As in the original, the
+encoder keeps all tokens of a batch as the rows of one matrix, [B * S, D]: that
+is what its products are fastest with, and only attention has to know the rest.
 """
 
 import contextlib
@@ -325,9 +327,9 @@ def create_initializer(initializer_range=0.02):
 class Dense(keras.layers.Dense):
     """A linear layer that multiplies all positions as the rows of one matrix.
 
-    The same numbers as Keras' own. But that one keeps the shape, and then
-    TensorFlow cannot join product, bias and activation into one operation when
-    batch and length are known only at run time.
+    The same numbers as Keras' own. But that one keeps the shape of a tensor of
+    three dimensions, and then TensorFlow cannot join product, bias and
+    activation into one operation when batch and length are known only later.
 
     Call arguments:
         x: float tensor [..., any width].
@@ -559,13 +561,14 @@ class AttentionLayer(keras.layers.Layer):
             `get_activation` takes them; BERT uses none.
 
     Call arguments:
-        from_tensor: float tensor [B, F, D].
-        to_tensor: float tensor [B, T, D]; itself for self-attention.
+        from_rows: float tensor [B * F, D].
+        to_rows: float tensor [B * T, D]; itself for self-attention.
+        from_length, to_length: int, F and T.
         adder: float tensor that broadcasts to [B, N, F, T], added to the scores
             (`attention_adder`), or None to attend to everything.
 
     Returns:
-        float tensor [B, F, D]: the heads' results side by side.
+        float tensor [B * F, D]: the heads' results side by side.
     """
 
     def __init__(
@@ -592,15 +595,23 @@ class AttentionLayer(keras.layers.Layer):
         rate = config.attention_probs_dropout_prob
         self.dropout = dropout(rate, dtype)
 
-    def build(self, from_tensor_shape, to_tensor_shape):
-        self.query.build(from_tensor_shape)
-        self.key.build(to_tensor_shape)
-        self.value.build(to_tensor_shape)
+    def build(self, from_rows_shape, to_rows_shape):
+        self.query.build(from_rows_shape)
+        self.key.build(to_rows_shape)
+        self.value.build(to_rows_shape)
 
-    def call(self, from_tensor, to_tensor, adder=None, training=None):
-        query = self._split_heads(self.query(from_tensor))  # [B, N, F, H]
-        key = self._split_heads(self.key(to_tensor))
-        value = self._split_heads(self.value(to_tensor))
+    def call(
+        self,
+        from_rows,
+        to_rows,
+        from_length,
+        to_length,
+        adder=None,
+        training=None,
+    ):
+        query = self._split_heads(self.query(from_rows), from_length)
+        key = self._split_heads(self.key(to_rows), to_length)
+        value = self._split_heads(self.value(to_rows), to_length)
 
         # Turned around on its own, the key need not be copied: TensorFlow's
         # product reads it so.
@@ -614,14 +625,11 @@ class AttentionLayer(keras.layers.Layer):
         probs = self.dropout(probs, training=training)
 
         attended = ops.transpose(probs @ value, (0, 2, 1, 3))  # [B, F, N, H]
-        batch, length = ops.shape(attended)[:2]
-        width = self.num_heads * self.head_size
-        return ops.reshape(attended, (batch, length, width))  # [B, F, D]
+        return ops.reshape(attended, (-1, self.num_heads * self.head_size))
 
-    def _split_heads(self, x):
-        batch, length = ops.shape(x)[:2]
-        heads = (self.num_heads, self.head_size)
-        x = ops.reshape(x, (batch, length, *heads))
+    def _split_heads(self, rows, length):
+        """Rows [B * S, D] as [B, N, S, H]."""
+        x = ops.reshape(rows, (-1, length, self.num_heads, self.head_size))
         return ops.transpose(x, (0, 2, 1, 3))
 
 
@@ -631,11 +639,11 @@ class ResidualOutput(keras.layers.Layer):
     Closes self-attention, and again the feed-forward part.
 
     Call arguments:
-        x: float tensor [B, S, any width].
-        residual: float tensor [B, S, D].
+        x: float tensor [..., any width].
+        residual: float tensor [..., D].
 
     Returns:
-        float tensor [B, S, D].
+        float tensor [..., D].
     """
 
     def __init__(self, config, name="output", **kwargs):
@@ -658,11 +666,12 @@ class Attention(keras.layers.Layer):
     """Self-attention with its output projection and residual.
 
     Call arguments:
-        hidden: float tensor [B, S, D].
+        rows: float tensor [B * S, D].
+        length: int, S.
         adder: float tensor that broadcasts to [B, N, S, S], or None.
 
     Returns:
-        float tensor [B, S, D].
+        float tensor [B * S, D].
     """
 
     def __init__(self, config, name="attention", **kwargs):
@@ -671,27 +680,35 @@ class Attention(keras.layers.Layer):
         self.self_attention = AttentionLayer(config, dtype=dtype)
         self.residual_output = ResidualOutput(config, dtype=dtype)
 
-    def build(self, hidden_shape):
-        self.self_attention.build(hidden_shape, hidden_shape)
-        self.residual_output.build(hidden_shape, hidden_shape)
+    def build(self, rows_shape):
+        self.self_attention.build(rows_shape, rows_shape)
+        self.residual_output.build(rows_shape, rows_shape)
 
-    def call(self, hidden, adder=None, training=None):
-        x = self.self_attention(hidden, hidden, adder, training=training)
-        return self.residual_output(x, hidden, training=training)
+    def call(self, rows, length, adder=None, training=None):
+        x = self.self_attention(
+            rows,
+            rows,
+            from_length=length,
+            to_length=length,
+            adder=adder,
+            training=training,
+        )
+        return self.residual_output(x, rows, training=training)
 
 
 class TransformerLayer(keras.layers.Layer):
     """One encoder layer: attention, then the feed-forward part.
 
     Call arguments:
-        hidden: float tensor [B, S, D].
+        rows: float tensor [B * S, D].
+        length: int, S.
         adder: float tensor that broadcasts to [B, N, S, S], or None.
 
     Returns:
-        float tensor [B, S, D].
+        float tensor [B * S, D].
 
     Attributes:
-        recompute: in training keep `hidden` only, and compute the rest of the
+        recompute: in training keep `rows` only, and compute the rest of the
             layer again when its gradient is due, with the same dropout.
     """
 
@@ -703,16 +720,16 @@ class TransformerLayer(keras.layers.Layer):
         self.intermediate = dense(config, config.intermediate_size, dtype, act)
         self.residual_output = ResidualOutput(config, dtype=dtype)
 
-    def build(self, hidden_shape):
-        self.attention.build(hidden_shape)
+    def build(self, rows_shape):
+        self.attention.build(rows_shape)
         with keras.name_scope("intermediate"):
-            self.intermediate.build(hidden_shape)
-        wide = (*hidden_shape[:-1], self.intermediate.units)
-        self.residual_output.build(wide, hidden_shape)
+            self.intermediate.build(rows_shape)
+        wide = (None, self.intermediate.units)
+        self.residual_output.build(wide, rows_shape)
 
-    def call(self, hidden, adder=None, training=None):
+    def call(self, rows, length, adder=None, training=None):
         if not (self.recompute and training):
-            return self._transform(hidden, adder, training)
+            return self._transform(rows, length, adder, training)
         dropouts = [
             layer
             for layer in (
@@ -727,17 +744,19 @@ class TransformerLayer(keras.layers.Layer):
         seeds = [layer.draw() for layer in dropouts]
 
         @keras.remat
-        def transform(hidden):
+        def transform(rows):
             with contextlib.ExitStack() as stack:
                 for layer, seed in zip(dropouts, seeds):
                     stack.enter_context(layer.dropping_by(seed))
-                return self._transform(hidden, adder, training)
+                return self._transform(rows, length, adder, training)
 
-        return transform(hidden)
+        return transform(rows)
 
-    def _transform(self, hidden, adder, training):
-        attended = self.attention(hidden, adder, training=training)
-        x = self.intermediate(attended)  # [B, S, intermediate size]
+    def _transform(self, rows, length, adder, training):
+        attended = self.attention(
+            rows, length=length, adder=adder, training=training
+        )
+        x = self.intermediate(attended)  # [B * S, intermediate size]
         return self.residual_output(x, attended, training=training)
 
 
@@ -764,20 +783,21 @@ class TransformerModel(keras.layers.Layer):
 
     def build(self, hidden_shape):
         for layer in self.layers:
-            layer.build(hidden_shape)
+            layer.build((None, hidden_shape[-1]))
 
     def call(self, hidden, input_mask=None, training=None):
+        _, length, width = ops.shape(hidden)
         adder = None
         if input_mask is not None:
-            length = ops.shape(hidden)[1]
             adder = attention_adder(input_mask, length, hidden.dtype)
         if self.direction == "left_to_right":
-            later = left_to_right_adder(ops.shape(hidden)[1], hidden.dtype)
+            later = left_to_right_adder(length, hidden.dtype)
             adder = later if adder is None else adder + later
         all_encoder_layers = []
+        rows = ops.reshape(hidden, (-1, width))
         for layer in self.layers:
-            hidden = layer(hidden, adder, training=training)
-            all_encoder_layers.append(hidden)
+            rows = layer(rows, length=length, adder=adder, training=training)
+            all_encoder_layers.append(ops.reshape(rows, (-1, length, width)))
         return all_encoder_layers
 
 

@@ -134,10 +134,19 @@ def attention_layer(attention, prefix, **arguments):
         if name.startswith(prefix)
     }
     layer = AttentionLayer(**arguments)
-    layer.build((None, None, 12), (None, None, 10))
+    layer.build((None, 12), (None, 10))
     for weight in layer.weights:
         weight.assign(variables[weight.path.removeprefix("self/")])
     return layer
+
+
+def rows_of(attention):
+    tensors = attention["from_tensor"], attention["to_tensor"]
+    names = "from_rows", "from_length", "to_rows", "to_length"
+    values = [
+        v for x in tensors for v in (x.reshape(-1, x.shape[-1]), x.shape[1])
+    ]
+    return dict(zip(names, values))
 
 
 def test_attention_from_one_tensor_to_another_is_the_originals(attention):
@@ -145,13 +154,12 @@ def test_attention_from_one_tensor_to_another_is_the_originals(attention):
     layer = attention_layer(attention, "var/", config=config)
 
     got = layer(
-        attention["from_tensor"],
-        attention["to_tensor"],
-        attention_adder(attention["to_mask"], 5, "float32"),
+        **rows_of(attention),
+        adder=attention_adder(attention["to_mask"], 5, "float32"),
     )
 
     want = attention["out_masked_h3x4"]
-    np.testing.assert_allclose(got, want, atol=2e-6)
+    np.testing.assert_allclose(ops.reshape(got, want.shape), want, atol=2e-6)
 
 
 def test_attention_with_activations_is_the_originals(attention):
@@ -164,7 +172,7 @@ def test_attention_with_activations_is_the_originals(attention):
         value_act="gelu",
     )
 
-    got = layer(attention["from_tensor"], attention["to_tensor"])
+    got = layer(**rows_of(attention))
 
     want = attention["out_unmasked_h2x3_qtanh_krelu_vgelu_2d"]
     np.testing.assert_allclose(ops.reshape(got, want.shape), want, atol=2e-6)
@@ -430,9 +438,11 @@ def test_attention_drops_a_tenth_of_the_probabilities(config, rng):
     # Attending to one position has probability 1, or is dropped: the head is
     # scaled as a whole.
     layer = AttentionLayer(config)
-    x = rng.normal(size=(10_000, 1, 16)).astype("float32")
+    x = rng.normal(size=(10_000, 16)).astype("float32")
 
-    ratio = layer(x, x, training=True).numpy() / layer(x, x).numpy()
+    sizes = {"from_length": 1, "to_length": 1}
+    dropped = layer(x, x, **sizes, training=True).numpy()
+    ratio = dropped / layer(x, x, **sizes).numpy()
 
     heads = ratio.reshape(-1, 8)
     np.testing.assert_allclose(heads, heads[:, :1] + np.zeros(8), rtol=1e-4)
@@ -464,8 +474,8 @@ def test_hidden_dropout_acts_before_residual_and_normalization(config, rng):
 def test_attention_dropout_acts_on_the_probabilities(config, rng):
     config.attention_probs_dropout_prob = ALMOST_1
     layer = AttentionLayer(config)
-    x = rng.normal(size=(2, 5, 16))
-    assert np.all(layer(x, x, training=True) == 0)
+    x = rng.normal(size=(10, 16))
+    assert np.all(layer(x, x, from_length=5, to_length=5, training=True) == 0)
 
 
 # Inputs.

@@ -111,8 +111,11 @@ def test_parts_change_the_weights_as_the_whole_batch_does(task, parts):
         np.testing.assert_allclose(of_parts[name], values, rtol=1e-5)
     start = read_variables(MICRO)
     for name, value in weights.items():
+        # The gradient of this one is 0 but for rounding, whose sign Adam makes
+        # a step of.
+        close = 2e-4 if name == "cls/squad/output_bias" else 2e-5
         np.testing.assert_allclose(
-            weights_of_parts[name], value, atol=2e-5, err_msg=name
+            weights_of_parts[name], value, atol=close, err_msg=name
         )
         if "/layer_0/" in name and name in start and name.endswith("kernel"):
             assert np.abs(value - start[name]).max() > 1e-3, name
