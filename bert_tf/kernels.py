@@ -1,11 +1,13 @@
-"""Dropout with TensorFlow's faster random numbers, where TensorFlow computes.
+"""What TensorFlow has a faster way for than `keras.ops` has, where it computes.
 
-Comes in: tensors of the layers. Goes out: what `keras.random` would give, drawn
-otherwise. Other backends take Keras' own; nothing here imports TensorFlow for
-them.
+Comes in and goes out: tensors of the layers. Other backends take the way of
+`keras.ops`; nothing here imports TensorFlow for them.
 """
 
+import math
+
 import keras
+from keras import ops
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 
@@ -54,3 +56,21 @@ class _DrawnSeed(keras.random.SeedGenerator):
 
     def next(self, ordered=True):
         return self.drawn
+
+
+def unfilled(shape, dtype):
+    """A tensor for a value that is to come, with NaN in its first row.
+
+    With TensorFlow the other rows are whatever is in memory, which is then not
+    even touched.
+
+    Args:
+        shape: of one dimension at least.
+        dtype: of floats.
+    """
+    if not _ON_TENSORFLOW:
+        return ops.full(shape, math.nan, dtype=dtype)
+    with tf.init_scope():
+        empty = tf.raw_ops.Empty(shape=shape, dtype=dtype)
+        row = tf.fill([1, *shape[1:]], tf.constant(math.nan, dtype))
+        return tf.raw_ops.InplaceUpdate(x=empty, i=[0], v=row)

@@ -296,9 +296,9 @@ _weights_are_to_come = contextvars.ContextVar("weights_to_come", default=False)
 def weights_to_come():
     """Build models in here without drawing weights that a file will bring.
 
-    Kernels and embeddings made inside hold NaN, so that one which nobody filled
-    cannot go unnoticed; `checkpoints.load` fills them, and draws those that its
-    file lacks.
+    Kernels and embeddings made inside have NaN in their first row, so that one
+    which nobody filled cannot go unnoticed; `checkpoints.load` fills them, and
+    draws those that its file lacks.
     """
     token = _weights_are_to_come.set(True)
     try:
@@ -310,12 +310,12 @@ def weights_to_come():
 class TruncatedNormal(keras.initializers.TruncatedNormal):
     """The original's initial weights: normal, cut at two standard deviations.
 
-    Inside `weights_to_come()` it draws nothing and fills with NaN.
+    Inside `weights_to_come()` it draws nothing, and gives NaN.
     """
 
     def __call__(self, shape, dtype=None, **kwargs):
         if _weights_are_to_come.get():
-            return ops.full(shape, math.nan, dtype=dtype)
+            return kernels.unfilled(shape, dtype)
         return super().__call__(shape, dtype=dtype, **kwargs)
 
 

@@ -9,7 +9,6 @@ import resource
 import shutil
 import subprocess
 import sys
-import weakref
 
 import numpy as np
 import pytest
@@ -293,21 +292,22 @@ def test_drawing_inside_weights_to_come_is_refused(micro, variables):
         )
 
 
-def test_load_reads_one_variable_at_a_time(micro, weights, monkeypatch):
-    held, most = [], []
-    tensor = checkpoints.CheckpointReader.tensor
+def test_load_reads_a_few_variables_at_a_time(micro, weights, monkeypatch):
+    groups = []
+    restore = checkpoints.tf.raw_ops.RestoreV2
 
-    def counted(reader, name):
-        value = tensor(reader, name)
-        held.append(name)
-        weakref.finalize(value, held.remove, name)
-        most.append(len(held))
-        return value
+    def counted(tensor_names, **arguments):
+        groups.append(tensor_names)
+        return restore(tensor_names=tensor_names, **arguments)
 
-    monkeypatch.setattr(checkpoints.CheckpointReader, "tensor", counted)
+    monkeypatch.setattr(checkpoints.tf.raw_ops, "RestoreV2", counted)
+    monkeypatch.setattr(checkpoints, "BYTES_READ_TOGETHER", 5_000)
     checkpoints.load(weights, micro)
-    assert len(most) == len(weights)
-    assert max(most) <= 2
+
+    assert sum(groups, []) == list(weights)
+    assert len(groups) > 5
+    reader = checkpoints.CheckpointReader(micro)
+    assert all(reader.nbytes(group[:-1]) < 5_000 for group in groups)
 
 
 # Errors of loading, each with the file and the variable.
