@@ -169,8 +169,9 @@ def test_two_devices_train_as_one_does(tmp_path, pretraining_flags):
 
 
 @pytest.mark.slow
-def test_two_workers_train_as_one_does_and_the_chief_writes(
-    tmp_path, pretraining_flags
+@pytest.mark.parametrize("count", [2, 4])
+def test_workers_train_as_one_does_and_the_chief_writes(
+    count, tmp_path, pretraining_flags
 ):
     more = {
         "eval_every_steps": 3,
@@ -180,15 +181,17 @@ def test_two_workers_train_as_one_does_and_the_chief_writes(
         "gradient_accumulation_steps": 2,
     }
     one = start(pretraining_flags(tmp_path / "one", **more))
-    both = start_workers(pretraining_flags(tmp_path / "both", **more))
     finish(one)
-    for text in map(finish, both):
-        assert "2 replicas (CollectiveAllReduceStrategy)" in text or (
-            "2 replicas (MultiWorkerMirroredStrategy)" in text
+    several = start_workers(
+        pretraining_flags(tmp_path / "several", **more), count
+    )
+    for text in map(finish, several):
+        assert f"{count} replicas (CollectiveAllReduceStrategy)" in text or (
+            f"{count} replicas (MultiWorkerMirroredStrategy)" in text
         )
 
-    assert_same_training(tmp_path / "both", tmp_path / "one")
-    events = list((tmp_path / "both").glob("events.out.tfevents.*"))
+    assert_same_training(tmp_path / "several", tmp_path / "one")
+    events = list((tmp_path / "several").glob("events.out.tfevents.*"))
     assert len(events) == 1
     ours, theirs = (
         dict(
@@ -197,7 +200,7 @@ def test_two_workers_train_as_one_does_and_the_chief_writes(
             .read_text()
             .splitlines()
         )
-        for name in ("both", "one")
+        for name in ("several", "one")
     )
     assert ours.keys() == theirs.keys()
     for name, value in theirs.items():
