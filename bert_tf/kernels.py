@@ -4,6 +4,7 @@ Comes in and goes out: tensors of the layers. Other backends take the way of
 `keras.ops`; nothing here imports TensorFlow for them.
 """
 
+import functools
 import math
 
 import keras
@@ -18,8 +19,8 @@ if _ON_TENSORFLOW:
 def drop(x, rate, seed):
     """Dropout: zeroes a share of the values, and scales the others up.
 
-    Half of the time of dropout is that of random numbers. So here TensorFlow
-    draws 16 bits for each value and not 32: the rate is exact to 2 ** -17.
+    Much of its time is that of random numbers. So TensorFlow draws 16 bits for
+    each value here and not 32: the rate is exact to 2 ** -17.
 
     Args:
         x: float tensor [...].
@@ -58,6 +59,54 @@ class _DrawnSeed(keras.random.SeedGenerator):
         return self.drawn
 
 
+# Of the tanh form of gelu: x times the sigmoid of x * (SCALE + CUBIC * x ** 2).
+GELU_SCALE = 2.0 * math.sqrt(2.0 / math.pi)
+GELU_CUBIC = GELU_SCALE * 0.044715
+
+
+def gelu_in_training(x):
+    """The tanh form of gelu, with a gradient that needs x alone.
+
+    For the one that TensorFlow finds, it keeps several tensors of this size: in
+    BERT-Base, with 32 rows of 128 tokens, 1.7 of 8.9 GB.
+
+    Args:
+        x: float tensor [...].
+
+    Returns:
+        float tensor [...].
+    """
+    if not _ON_TENSORFLOW:
+        return keras.activations.gelu(x, approximate=True)
+    y = _gelu_function(x.dtype)(x)
+    y.set_shape(x.shape)
+    return y
+
+
+@functools.cache
+def _gelu_function(dtype):
+    # A function of its own for all graphs: TensorFlow never forgets a custom
+    # gradient, nor the graph in which it was defined.
+    signature = [tf.TensorSpec(None, dtype)]
+    return tf.function(_gelu_with_gradient, input_signature=signature)
+
+
+def _gelu_with_gradient(x):
+    @tf.custom_gradient
+    def gelu(x):
+        return tf.nn.gelu(x, approximate=True), gradient
+
+    def gradient(upstream):
+        # Beyond 10 it is 0 or 1; x ** 3 would be too large for float16.
+        z = tf.clip_by_value(x, -10.0, 10.0) if x.dtype == tf.float16 else x
+        square = z * z
+        gate = tf.sigmoid(z * (GELU_SCALE + GELU_CUBIC * square))
+        slope = z * (GELU_SCALE + 3.0 * GELU_CUBIC * square)
+        return upstream * (gate * (1.0 + (1.0 - gate) * slope))
+
+    return gelu(x)
+
+
 def unfilled(shape, dtype):
     """A tensor for a value that is to come, with NaN in its first row.
 
@@ -66,8 +115,9 @@ def unfilled(shape, dtype):
 
     Args:
         shape: of one dimension at least.
-        dtype: of floats.
+        dtype: of floats; None for Keras' own.
     """
+    dtype = dtype or keras.config.floatx()
     if not _ON_TENSORFLOW:
         return ops.full(shape, math.nan, dtype=dtype)
     with tf.init_scope():

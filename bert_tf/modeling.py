@@ -202,28 +202,9 @@ def _is_number(value, low, high):
     return is_real and low <= value < high
 
 
-# Of the tanh form of gelu: x times the sigmoid of x * (SCALE + CUBIC * x ** 2).
-GELU_SCALE = 2.0 * math.sqrt(2.0 / math.pi)
-GELU_CUBIC = GELU_SCALE * 0.044715
-
-
-@ops.custom_gradient
 def gelu(x):
-    """The Gaussian error linear unit, in the tanh form of the original.
-
-    Its gradient is computed from x alone: what TensorFlow would keep for its
-    own is a fifth of the memory of training.
-    """
-
-    def gradient(*arguments, upstream=None):
-        if upstream is None:  # PyTorch alone gives x too.
-            (upstream,) = arguments
-        square = x * x
-        gate = ops.sigmoid(x * (GELU_SCALE + GELU_CUBIC * square))
-        slope = x * (GELU_SCALE + 3.0 * GELU_CUBIC * square)
-        return upstream * (gate * (1.0 + (1.0 - gate) * slope))
-
-    return keras.activations.gelu(x, approximate=True), gradient
+    """The Gaussian error linear unit, in the tanh form of the original."""
+    return keras.activations.gelu(x, approximate=True)
 
 
 def gelu_exact(x):
@@ -296,9 +277,9 @@ _weights_are_to_come = contextvars.ContextVar("weights_to_come", default=False)
 def weights_to_come():
     """Build models in here without drawing weights that a file will bring.
 
-    Kernels and embeddings made inside have NaN in their first row, so that one
-    which nobody filled cannot go unnoticed; `checkpoints.load` fills them, and
-    draws those that its file lacks.
+    Kernels and embeddings made inside have NaN in their first row, by which
+    `checkpoints.load` knows them: it fills them, and draws those that its file
+    lacks. (A kernel that nobody filled makes every output NaN.)
     """
     token = _weights_are_to_come.set(True)
     try:
@@ -338,12 +319,20 @@ class Dense(keras.layers.Dense):
         float tensor [..., units].
     """
 
-    def call(self, x):
+    def call(self, x, training=None):
         if len(x.shape) < 3:
-            return super().call(x)
+            return self._multiply(x, training)
         outer = ops.shape(x)[:-1]
-        rows = super().call(ops.reshape(x, (-1, x.shape[-1])))
-        return ops.reshape(rows, (*outer, self.units))
+        rows = ops.reshape(x, (-1, x.shape[-1]))
+        return ops.reshape(self._multiply(rows, training), (*outer, self.units))
+
+    def _multiply(self, rows, training):
+        y = ops.add(ops.matmul(rows, self.kernel), self.bias)
+        if self.activation is None:
+            return y
+        if self.activation is gelu and training:
+            return kernels.gelu_in_training(y)
+        return self.activation(y)
 
 
 def dense(config, units, dtype, activation=None, name="dense"):
@@ -379,7 +368,8 @@ class LayerNorm(keras.layers.LayerNormalization):
         centred = x - ops.mean(x, axis=-1, keepdims=True)
         variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
         normal = centred * ops.rsqrt(variance + self.epsilon)
-        return ops.cast(normal * self.gamma + self.beta, self.compute_dtype)
+        gamma, beta = (ops.cast(w, "float32") for w in (self.gamma, self.beta))
+        return ops.cast(normal * gamma + beta, self.compute_dtype)
 
 
 def layer_norm(dtype):
@@ -391,6 +381,11 @@ class Dropout(keras.layers.Dropout):
     """Dropout that can also be given the seed that it drops by."""
 
     given_seed = None
+
+    def __init__(self, rate, **kwargs):
+        if kwargs.get("noise_shape") is not None:
+            raise ValueError("`noise_shape` is not supported: leave it out.")
+        super().__init__(rate, **kwargs)
 
     def draw(self):
         """The next seed, which it would drop by if it was called."""

@@ -238,7 +238,7 @@ def recompute(model):
     """Trains a model in less memory, for about a third more computation.
 
     Of each encoder layer only the input is kept, and the rest is computed again
-    when gradients are due. The numbers are the same.
+    when gradients are due. The numbers are the same but for rounding.
 
     Args:
         model: what a function of this module returns.

@@ -39,7 +39,7 @@ class Int8Dense(modeling.Dense):
         float32 tensor [..., units].
     """
 
-    def quantized_call(self, x):
+    def quantized_call(self, x, training=None):
         width = x.shape[-1]
         rows = tf.reshape(x, (-1, width))
         rounded, scales = quantize_rows(rows)

@@ -294,5 +294,5 @@ def test_layers_computed_again_give_the_same_gradients_and_dropout(
                 tf.convert_to_tensor(another),
                 rtol=1e-6,
                 # Products of 16 bits are rounded as their order has it.
-                atol=1e-8 if precision == "float32" else 1e-6,
+                atol=1e-8 if precision == "float32" else 3e-6,
             )
