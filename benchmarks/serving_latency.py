@@ -502,7 +502,11 @@ def start_http(job, vocab, stack):
     """The server, in a process of its own, and a connection to it."""
     folder = os.path.join(job["folder"], "model")
     server = subprocess.Popen(
-        [sys.executable, "-m", "bert_tf.serve", folder, "--port=0"],
+        # The connection must last while the other ways are asked.
+        [
+            *(sys.executable, "-m", "bert_tf.serve", folder),
+            *("--port=0", f"--idle_seconds={24 * 3600}"),
+        ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
