@@ -1,8 +1,10 @@
 """SavedModels, held to the Python models and to the rooms that use them."""
 
+import collections
 import functools
 import json
 import os
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -20,6 +22,7 @@ from bert_tf import (
     feature_extraction,
     features,
     fill_mask,
+    graph_features,
     loading,
     models,
     saved_models,
@@ -123,9 +126,12 @@ def as_example(row):
     return built.SerializeToString()
 
 
-@pytest.mark.parametrize("name", HEADS)
-def test_numbers_and_examples_give_what_the_python_model_gives(name, rng):
-    rows = random_rows(rng, name)
+def as_examples(rows):
+    return [as_example(dict(zip(rows, row))) for row in zip(*rows.values())]
+
+
+def wanted_of_rows(name, rows):
+    """What the Python model makes of them, by the names of the outputs."""
     want = dict(python_model(name)(rows))
     if name == "classifier":
         want["probabilities"] = softmax(want["logits"])
@@ -137,13 +143,16 @@ def test_numbers_and_examples_give_what_the_python_model_gives(name, rng):
         want["embedding"] = [
             one[:length].mean(0).ravel() for one, length in zip(values, lengths)
         ]
+    return want
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_numbers_and_examples_give_what_the_python_model_gives(name, rng):
+    rows = random_rows(rng, name)
+    want = wanted_of_rows(name, rows)
 
     default = call(name, "serving_default", **rows)
-    examples = [
-        as_example({key: values[row] for key, values in rows.items()})
-        for row in range(4)
-    ]
-    from_examples = call(name, "serve_examples", examples=examples)
+    from_examples = call(name, "serve_examples", examples=as_examples(rows))
 
     assert default.keys() == from_examples.keys() == want.keys()
     for key in want:
@@ -646,8 +655,12 @@ def test_every_signature_is_warmed_up_with_a_request_it_answers(name):
     assert sorted(seen) == sorted(signatures)
 
 
+# Which has TensorFlow; run_scripts/test_serving_alone.sh makes one that has
+# nothing else.
+TENSORFLOW_PYTHON = os.environ.get("BERT_TF_TENSORFLOW_PYTHON", sys.executable)
+
 IN_A_NEW_PROCESS = """
-    import json, sys
+    import pickle, sys
     import tensorflow as tf
 
     def keras_modules():
@@ -655,53 +668,153 @@ IN_A_NEW_PROCESS = """
 
     sys.modules["bert_tf"] = None  # It cannot be imported any more.
     before = keras_modules()
-    found = {}
-    for name, path, inputs in json.loads(sys.argv[1]):
-        signature = tf.saved_model.load(path).signatures["serve_text"]
+    found = []
+    loaded = {}
+    for path, signature, inputs in pickle.load(sys.stdin.buffer):
+        if path not in loaded:
+            loaded[path] = tf.saved_model.load(path)
         inputs = {key: tf.constant(value) for key, value in inputs.items()}
-        found[name] = {
-            key: value.numpy().tolist()
-            for key, value in signature(**inputs).items()
-        }
+        outputs = loaded[path].signatures[signature](**inputs)
+        found.append({key: value.numpy() for key, value in outputs.items()})
     assert keras_modules() == before
     assert not [x for x in sys.modules if x.startswith("bert_tf.")]
     assert "tensorflow_text" not in sys.modules
-    print(json.dumps(found, default=bytes.decode))
+    pickle.dump(found, sys.stdout.buffer)
 """
 
+ASKED = {
+    ("classifier", "serve_text"): [{"text_a": text} for text in TEXTS],
+    ("classifier", "serve_text_pair"): [
+        {"text_a": text_a, "text_b": text_b} for text_a, text_b in PAIRS
+    ],
+    ("span", "serve_text"): [
+        {"question": question, "context": context}
+        for question in ("Who?", "Où est Kraków ?")
+        for context in ("John Smith was born.", "the museum (“東京”) " * 9)
+    ],
+    ("pretraining", "serve_text"): [
+        {"text": text}
+        for text in ("the [MASK] museum", "[MASK]", "a [MASK] b [MASK] the")
+    ],
+    ("pretraining", "serve_text_pair"): [
+        {"text": text, "text_b": text_b}
+        for text, text_b in PAIRS
+        if min(len(tokenizer().tokenize(one)) for one in (text, text_b))
+    ],
+    ("features", "serve_text"): [{"text_a": text} for text in TEXTS],
+    ("features", "serve_text_pair"): [
+        {"text_a": text_a, "text_b": text_b} for text_a, text_b in PAIRS
+    ],
+}
 
-def test_a_process_that_has_only_tensorflow_can_use_them():
-    inputs = {
-        "classifier": {"text_a": TEXTS[:4]},
-        "span": {"question": ["Who?"], "context": ["John Smith was born."]},
-        "pretraining": {"text": ["the [MASK] museum"]},
-        "features": {"text_a": TEXTS[:4]},
+
+def padded(row, max_seq_length):
+    """As long as the graph makes it, so that sums are added up alike."""
+    length = row["input_ids"].shape[1]
+    step = graph_features.LENGTH_STEP
+    missing = min(-length % step, max_seq_length - length)
+    return {
+        name: np.pad(values, ((0, 0), (0, missing)))
+        for name, values in row.items()
     }
-    asked = [
-        (name, str(folder(name) / "1"), given) for name, given in inputs.items()
+
+
+def wanted_of_texts(name, inputs):
+    """What Python says of one text or pair, by the names of the outputs."""
+    first, second = [*inputs.values(), ""][:2]
+    if name == "span":
+        best = reader(name).answer(first, second)[0]
+        return {
+            "answer": best.text.encode(),
+            "score": best.score,
+            "start": best.start,
+            "end": best.end,
+        }
+    if name == "pretraining" and second:
+        (pair,) = score.score_pairs(language_model(), [(first, second)])
+        return {"next_sentence_probability": pair.next_sentence_probability}
+    if name == "pretraining":
+        return wanted_guesses(["[CLS]", *first.split(), "[SEP]"])
+    (row,) = rows_of([(first, second)], 40)
+    outputs = python_model(name)(padded(row, 40))
+    if name == "classifier":
+        (logits,) = outputs["logits"]
+        label = LABELS[logits.argmax()].encode()
+        return {"probabilities": softmax(logits), "label": label}
+    used = row["input_ids"].shape[1]
+    return {"embedding": outputs["values"][0, :used].mean(0).ravel()}
+
+
+def wanted_guesses(tokens):
+    ids = tokenizer().convert_tokens_to_ids(tokens)
+    row = loading.encoder_inputs([(ids, [0] * len(ids))], len(ids))
+    places = [place for place, token in enumerate(tokens) if token == "[MASK]"]
+    logits = python_model("pretraining")(
+        {**padded(row, 24), "masked_lm_positions": [places]}
+    )["masked_lm_logits"][0]
+    best = np.argsort(-logits)[:, : exported.TOP_K]
+    pieces = [tokenizer().convert_ids_to_tokens(row.tolist()) for row in best]
+    return {
+        "tokens": np.vectorize(str.encode)(pieces),
+        "token_scores": np.take_along_axis(softmax(logits), best, 1),
+    }
+
+
+def difference(got, want):
+    """The largest between two arrays; for others infinity, or 0 if equal."""
+    got, want = np.asarray(got), np.asarray(want)
+    assert got.shape == want.shape
+    if got.dtype.kind != "f":
+        return 0.0 if (got == want).all() else np.inf
+    return float(np.abs(got - want).max(initial=0.0))
+
+
+def test_a_process_that_has_only_tensorflow_gives_what_python_gives(rng):
+    asked, want = [], []
+    for name in HEADS:
+        rows = random_rows(rng, name)
+        examples = {"examples": as_examples(rows)}
+        asked += [(name, "serving_default", rows)]
+        asked += [(name, "serve_examples", examples)]
+        want += [wanted_of_rows(name, rows)] * 2
+    for (name, signature), every in ASKED.items():
+        for inputs in every:
+            batch = {key: [value] for key, value in inputs.items()}
+            asked.append((name, signature, batch))
+            found = wanted_of_texts(name, inputs)
+            want.append({key: [value] for key, value in found.items()})
+    request = [
+        (str(folder(name) / "1"), signature, inputs)
+        for name, signature, inputs in asked
     ]
     done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            textwrap.dedent(IN_A_NEW_PROCESS),
-            json.dumps(asked),
-        ],
+        [TENSORFLOW_PYTHON, "-I", "-c", textwrap.dedent(IN_A_NEW_PROCESS)],
+        input=pickle.dumps(request),
         capture_output=True,
-        text=True,
         cwd="/",
     )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    for name, given in inputs.items():
-        want = call(name, "serve_text", **given)
-        assert found[name].keys() == want.keys()
-        for key, values in want.items():
-            got = np.array(found[name][key])
-            if values.dtype == object:
-                assert (got == np.vectorize(bytes.decode)(values)).all()
-            else:
-                assert_close(got, values)
+    assert done.returncode == 0, done.stderr.decode()
+
+    from_python = collections.defaultdict(float)
+    from_here = collections.defaultdict(float)
+    for (name, signature, inputs), got, wanted in zip(
+        asked, pickle.loads(done.stdout), want, strict=True
+    ):
+        here = call(name, signature, **inputs)
+        assert got.keys() == here.keys() >= wanted.keys()
+        for key in got:
+            of = name, signature
+            away = difference(got[key], here[key])
+            from_here[of] = max(from_here[of], away)
+            if key in wanted:
+                away = difference(got[key], wanted[key])
+                from_python[of] = max(from_python[of], away)
+    print("\n\n| head | signature | from Python's model | from here |")
+    print("|---|---|---|---|")
+    for of, away in from_python.items():
+        print("| {} | {} | {:.1e} | {:.1e} |".format(*of, away, from_here[of]))
+    assert max(from_python.values()) <= 1e-6
+    assert max(from_here.values()) <= 1e-6
 
 
 # --------------------------------------------------------------------- mistakes
