@@ -139,6 +139,25 @@ def run(*arguments):
     prepare_text.main(values)
 
 
+def test_each_line_of_documents_is_one(tmp_path):
+    (tmp_path / "wiki").write_text("".join(map(article, range(1, 5))))
+    first = "Good film. " * 30
+    lines = [first.strip(), "Too short.", "", "Bad " * 60 + "film."]
+    (tmp_path / "reviews.txt").write_text("\n".join(lines) + "\n")
+    train = tmp_path / "train.txt"
+    run(
+        f"--wikipedia={tmp_path}/wiki",
+        f"--documents={tmp_path}/reviews.txt",
+        f"--train_file={train}",
+        f"--heldout_file={tmp_path}/heldout.txt",
+        "--hold_out_every=2",
+    )
+    documents = train.read_text().split("\n\n")
+    assert len(documents) == 5  # Two articles, two reviews, and the end.
+    assert "\n".join(["Good film."] * 30) in documents
+    assert lines[3] in documents
+
+
 def test_archive_and_books_become_two_files(tmp_path, capsys):
     # Article 3 is in both files; the members are read by name.
     pack(
