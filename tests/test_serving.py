@@ -548,6 +548,7 @@ def test_settings_say_how_the_model_was_exported(name):
         "labels": list(LABELS) if kind == "classifier" else None,
         "do_lower_case": True,
         "max_seq_length": exported.LENGTHS.get(name, 128),
+        "quantize": None,
         **of_head[kind],
     }
 
