@@ -558,7 +558,7 @@ def _tree_of_pieces(vocab, longest):
 
     Args:
         vocab: token -> id.
-        longest: leave longer tokens out.
+        longest: leave longer tokens out, and empty ones, which fit nowhere.
 
     Returns:
         Keys, int64: a node, and a letter that follows. Values, int64: the next
@@ -571,7 +571,7 @@ def _tree_of_pieces(vocab, longest):
         node, letters = _BEGIN, token
         if token.startswith("##"):  # No word but "#" begins like that.
             node, letters = _CONTINUE, token[2:]
-        if len(letters) > longest:
+        if not 0 < len(letters) <= longest:
             continue
         for letter in letters:
             new = (len(nodes) << _NODE_BITS) + _CONTINUE + _BEGIN
