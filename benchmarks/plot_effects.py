@@ -15,6 +15,8 @@ import functools
 import json
 import sys
 
+import pictures
+
 PRECISIONS = {"float32": "float32", "mixed_bfloat16": "bfloat16"}
 MIXED = {"mixed-padded": "padded to 128", "mixed-grouped": "grouped by length"}
 VARIANTS = {
@@ -241,14 +243,7 @@ def draw_lines(panel, lines, title, label):
 
 def draw(panels, path, title):
     """Writes the picture; the same numbers always give the same SVG."""
-    try:
-        import matplotlib
-    except ImportError:
-        sys.exit("A picture needs matplotlib: pip install 'bert-tf[docs]'.")
-    matplotlib.use("Agg")
-    matplotlib.rcParams["svg.hashsalt"] = "bert_tf"
-    from matplotlib import pyplot
-
+    pyplot = pictures.load_pyplot()
     # Side by side, more than two of them two by two.
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
@@ -263,11 +258,7 @@ def draw(panels, path, title):
         function(place, values)
     for place in list(places.flat)[len(panels) :]:
         place.set_visible(False)
-    if title:
-        figure.suptitle(title)
-    is_svg = str(path).endswith(".svg")
-    figure.savefig(path, dpi=120, metadata={"Date": None} if is_svg else None)
-    pyplot.close(figure)
+    pictures.write(pyplot, figure, path, title)
 
 
 if __name__ == "__main__":

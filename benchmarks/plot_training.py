@@ -23,6 +23,7 @@ import pathlib
 import sys
 
 import numpy as np
+import pictures
 
 from bert_tf import files
 
@@ -211,17 +212,7 @@ def differences(runs, quantities):
 
 def draw(runs, quantities, path, title):
     """Writes the picture; the same curves always give the same SVG."""
-    try:
-        import matplotlib
-    except ImportError:
-        sys.exit(
-            "A picture needs matplotlib: pip install 'bert-tf[docs]' "
-            "(--table works without it)."
-        )
-    matplotlib.use("Agg")
-    matplotlib.rcParams["svg.hashsalt"] = "bert_tf"
-    from matplotlib import pyplot
-
+    pyplot = pictures.load_pyplot(" (--table works without it)")
     # Side by side, four of them two by two.
     columns = 2 if len(quantities) == 4 else len(quantities)
     rows = len(quantities) // columns
@@ -252,11 +243,7 @@ def draw(runs, quantities, path, title):
         panel.grid(alpha=0.3)
         if len(runs) > 1:
             panel.legend()
-    if title:
-        figure.suptitle(title)
-    is_svg = str(path).endswith(".svg")
-    figure.savefig(path, dpi=120, metadata={"Date": None} if is_svg else None)
-    pyplot.close(figure)
+    pictures.write(pyplot, figure, path, title)
 
 
 if __name__ == "__main__":

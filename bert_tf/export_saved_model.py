@@ -18,6 +18,8 @@ features (any: vectors of texts or tokens). The four scripts do the same with
 --do_export, for the checkpoint that they have just written or used.
 """
 
+import dataclasses
+
 from absl import flags
 
 from bert_tf import (
@@ -163,14 +165,8 @@ def define_flags(values):
 def main(flags):
     """Does what the parsed flags ask for."""
     check_flags(flags)
-    source = serving.Source(
-        flags.checkpoint,
-        flags.vocab_file,
-        flags.bert_config_file,
-        flags.do_lower_case,
-        flags.max_seq_length,
-        flags.quantize,
-    )
+    source = serving.source_of(flags, flags.checkpoint)
+    source = dataclasses.replace(source, quantize=flags.quantize)
     print(EXPORTS[flags.head](flags, source))
 
 

@@ -221,13 +221,7 @@ def main(flags):
         flags.output_file,
     )
     if flags.do_export:
-        source = serving.Source(
-            flags.init_checkpoint,
-            flags.vocab_file,
-            flags.bert_config_file,
-            flags.do_lower_case,
-            flags.max_seq_length,
-        )
+        source = serving.source_of(flags, flags.init_checkpoint)
         serving.export_features(
             source,
             export_dir,

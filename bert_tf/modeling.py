@@ -311,6 +311,7 @@ class Dense(keras.layers.Dense):
     The same numbers as Keras' own. But that one keeps the shape of a tensor of
     three dimensions, and then TensorFlow cannot join product, bias and
     activation into one operation when batch and length are known only later.
+    In training gelu is that of `kernels`, which needs less memory.
 
     Call arguments:
         x: float tensor [..., any width].

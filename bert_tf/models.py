@@ -223,7 +223,7 @@ def freeze(model, parts):
         model: what a function of this module returns.
         parts: of `parse_parts`.
     """
-    bert = _encoder_of(model)
+    bert = find_bert(model)
     for part in parts:
         if part == EMBEDDINGS:
             bert.embedding_lookup.trainable = False
@@ -243,10 +243,11 @@ def recompute(model):
     Args:
         model: what a function of this module returns.
     """
-    for layer in _encoder_of(model).encoder.layers:
+    for layer in find_bert(model).encoder.layers:
         layer.recompute = True
 
 
-def _encoder_of(model):
+def find_bert(model):
+    """The `BertModel` in what a function of this module returns."""
     (bert,) = (x for x in model.layers if isinstance(x, BertModel))
     return bert

@@ -14,7 +14,7 @@ gives the same numbers, but is slower than float32 ("int8" in docs/serving.md).
 
 import tensorflow as tf
 
-from bert_tf import modeling
+from bert_tf import modeling, models
 from bert_tf.errors import InputError
 
 MODES = ("int8",)
@@ -68,10 +68,7 @@ def quantize(model):
         model: a float32 `keras.Model` of `models`, with its weights; changed in
             place. It cannot be trained afterwards.
     """
-    (bert,) = (
-        layer for layer in model.layers if isinstance(layer, modeling.BertModel)
-    )
-    for layer in linear_layers(bert):
+    for layer in linear_layers(models.find_bert(model)):
         # Keras refuses subclasses, whose `call` it cannot know.
         layer.quantize("int8", type_check=False)
         # The layer itself, since Keras lets no other take its place.

@@ -122,15 +122,15 @@ def define_flags(values):
 
 def main(flags):
     """Does what the parsed flags ask for."""
-    check_flags(flags)
+    config = check_flags(flags)
     strategy = devices.find_strategy(flags)
     if flags.num_runs == 1:
-        run(flags, strategy)
+        run(flags, config, strategy)
     else:
-        run_several(flags, strategy)
+        run_several(flags, config, strategy)
 
 
-def run_several(flags, strategy):
+def run_several(flags, config, strategy):
     """Does it --num_runs times, and writes what the results have in common."""
     folder, seed = flags.output_dir, flags.seed
     command_line.make_folder("output_dir", folder)
@@ -141,7 +141,7 @@ def run_several(flags, strategy):
             flags.output_dir = os.path.join(folder, f"run_{number}")
             if seed is not None:
                 flags.seed = seed + number - 1
-            found.append(run(flags, strategy))
+            found.append(run(flags, config, strategy))
     finally:
         flags.output_dir, flags.seed = folder, seed
     if devices.is_chief(strategy):
@@ -174,13 +174,12 @@ def write_runs(path, found):
     logging.info("Wrote the results of all runs to %s.", path)
 
 
-def run(flags, strategy):
+def run(flags, config, strategy):
     """Trains, evaluates, predicts, once.
 
     Returns:
         The results of evaluation by name; None without it.
     """
-    config = check_flags(flags)
     tokenizer = shared_flags.load_tokenizer(flags, config)
     task = classification.find_task(
         flags.task_name, **{name: flags[name].value for name in COLUMNS}
@@ -242,13 +241,7 @@ def run(flags, strategy):
             if flags.do_predict:
                 work.predict(test_examples)
             if flags.do_export:
-                source = serving.Source(
-                    serving.checkpoint_of_run(flags, start),
-                    flags.vocab_file,
-                    flags.bert_config_file,
-                    flags.do_lower_case,
-                    flags.max_seq_length,
-                )
+                source = serving.source_of_run(flags, start)
                 serving.export_classifier(
                     source,
                     export_dir,

@@ -153,13 +153,7 @@ def main(flags):
             if flags.do_eval:
                 work.evaluate(step)
             if flags.do_export:
-                source = serving.Source(
-                    serving.checkpoint_of_run(flags, start),
-                    flags.vocab_file,
-                    flags.bert_config_file,
-                    flags.do_lower_case,
-                    flags.max_seq_length,
-                )
+                source = serving.source_of_run(flags, start)
                 serving.export_pretraining(
                     source,
                     export_dir,

@@ -334,13 +334,7 @@ def threshold_to_export(flags):
 
 def export(flags, start, export_dir):
     """Writes a SavedModel of the checkpoint that the run has made or used."""
-    source = serving.Source(
-        serving.checkpoint_of_run(flags, start),
-        flags.vocab_file,
-        flags.bert_config_file,
-        flags.do_lower_case,
-        flags.max_seq_length,
-    )
+    source = serving.source_of_run(flags, start)
     threshold = 0.0
     if flags.version_2_with_negative:
         threshold = threshold_to_export(flags)

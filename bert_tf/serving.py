@@ -557,6 +557,27 @@ def find_export_dir(flags, folder):
     return path
 
 
+def source_of(flags, checkpoint):
+    """The `Source` that flags tell of which all scripts have.
+
+    Args:
+        flags: parsed `FlagValues`.
+        checkpoint: of the `Source`.
+    """
+    return Source(
+        checkpoint,
+        flags.vocab_file,
+        flags.bert_config_file,
+        flags.do_lower_case,
+        flags.max_seq_length,
+    )
+
+
+def source_of_run(flags, start):
+    """The `Source` of `checkpoint_of_run`."""
+    return source_of(flags, checkpoint_of_run(flags, start))
+
+
 def checkpoint_of_run(flags, start):
     """What a run has written, or else what it has started from.
 

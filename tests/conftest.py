@@ -1,5 +1,6 @@
 """Fixtures that most tests need."""
 
+import gzip
 import logging
 import lzma
 import os
@@ -47,6 +48,15 @@ def vocab_files(tmp_path_factory):
         packed = DATA / "tokenization" / f"vocab_{name}.txt.xz"
         (folder / name).write_bytes(lzma.decompress(packed.read_bytes()))
     return folder
+
+
+@pytest.fixture(scope="session")
+def records_file(tmp_path_factory):
+    """Records of the original's for pretraining, with the tiny vocabulary."""
+    path = tmp_path_factory.mktemp("records") / "tiny.tfrecord"
+    packed = DATA / "run_pretraining" / "d_tiny_cased.tfrecord.gz"
+    path.write_bytes(gzip.decompress(packed.read_bytes()))
+    return path
 
 
 @pytest.fixture

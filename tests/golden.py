@@ -20,6 +20,34 @@ def read_config(folder, **changes):
     return BertConfig.from_dict({**values, **changes})
 
 
+def write_small_config(folder, **changes):
+    """A config to be trained in seconds, with the vocabulary of the goldens.
+
+    Returns:
+        Where it is.
+    """
+    config = read_config(TINY.parent)
+    config.hidden_size, config.num_hidden_layers = 16, 1
+    config.num_attention_heads, config.intermediate_size = 2, 32
+    config.initializer_range = 0.2
+    path = folder / "bert_config.json"
+    values = {**config.to_dict(), **changes}
+    path.write_text(BertConfig.from_dict(values).to_json_string())
+    return path
+
+
+def read_scalars(folder):
+    """{tag: {step: value}} of all event files, read as records."""
+    found = {}
+    for path in folder.glob("events.out.tfevents.*"):
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            event = tf.compat.v1.Event.FromString(record)
+            for value in event.summary.value:
+                number = float(tf.make_ndarray(value.tensor))
+                found.setdefault(value.tag, {})[event.step] = number
+    return found
+
+
 def read_variables(checkpoint):
     """All variables of a checkpoint by name, read by TensorFlow itself."""
     reader = tf.train.load_checkpoint(str(checkpoint))

@@ -1,6 +1,5 @@
 """Every bad input ends its command with a message that names what is wrong."""
 
-import importlib.util
 import os
 import re
 import subprocess
@@ -9,16 +8,9 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+from programs import load
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-def load(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # Where dataclasses look themselves up.
-    spec.loader.exec_module(module)
-    return module
 
 
 bad_inputs = load(ROOT / "benchmarks" / "bad_inputs.py")

@@ -1,10 +1,10 @@
 """Heads of the built-in model's initial weights look where they should."""
 
-import importlib.util
 import pathlib
 
 import numpy as np
 import pytest
+from programs import load
 
 SCRIPT = (
     pathlib.Path(__file__).parent.parent
@@ -16,10 +16,7 @@ SCRIPT = (
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("initial_weights", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load(SCRIPT)
 
 
 @pytest.mark.parametrize("offset", [-3, -1, 1, 2])

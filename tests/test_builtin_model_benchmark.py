@@ -1,6 +1,5 @@
 """Comparing the built-in model with random weights: data, resuming, summary."""
 
-import importlib.util
 import io
 import json
 import pathlib
@@ -9,16 +8,9 @@ import tarfile
 
 import numpy as np
 import pytest
+from programs import load
 
 ROOT = pathlib.Path(__file__).parents[1]
-
-
-def load(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 builtin_model = load(ROOT / "benchmarks" / "builtin_model.py")

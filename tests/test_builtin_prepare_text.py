@@ -1,25 +1,15 @@
 """Text to pretrain on: which sentences come out of articles and books."""
 
-import importlib.util
 import io
 import lzma
 import pathlib
-import sys
 import tarfile
 
 import pytest
 from absl import flags
+from programs import load
 
 from bert_tf.errors import InputError
-
-
-def load(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return module
-
 
 ROOT = pathlib.Path(__file__).parents[1]
 prepare_text = load(ROOT / "run_scripts" / "builtin" / "prepare_text.py")

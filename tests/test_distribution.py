@@ -1,6 +1,5 @@
 """Several devices and several processes: one batch, whatever computes it."""
 
-import gzip
 import json
 import os
 import pathlib
@@ -15,7 +14,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from absl import flags as absl_flags
-from golden import CHECKPOINTS, read_config, read_variables
+from golden import (
+    CHECKPOINTS,
+    read_config,
+    read_scalars,
+    read_variables,
+    write_small_config,
+)
 
 from bert_tf import command_line, run_pretraining, training_flags
 
@@ -35,28 +40,13 @@ for cpu in tf.config.list_physical_devices("CPU"):
 
 
 @pytest.fixture(scope="module")
-def records_file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("records") / "tiny.tfrecord"
-    golden = DATA / "run_pretraining" / "d_tiny_cased.tfrecord.gz"
-    path.write_bytes(gzip.decompress(golden.read_bytes()))
-    return path
-
-
-@pytest.fixture(scope="module")
 def small_bert(tmp_path_factory):
     """One layer, without dropout."""
-    config = read_config(
-        TINY,
-        hidden_size=16,
-        num_hidden_layers=1,
+    return write_small_config(
+        tmp_path_factory.mktemp("bert"),
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
     )
-    config.num_attention_heads, config.intermediate_size = 2, 32
-    config.initializer_range = 0.2
-    path = tmp_path_factory.mktemp("bert") / "bert_config.json"
-    path.write_text(config.to_json_string())
-    return path
 
 
 @pytest.fixture
@@ -122,20 +112,8 @@ def start_workers(arguments, count=2, **more):
     ]
 
 
-def scalars(folder):
-    """{tag: {step: value}} of all event files, read as records."""
-    found = {}
-    for path in folder.glob("events.out.tfevents.*"):
-        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-            event = tf.compat.v1.Event.FromString(record)
-            for value in event.summary.value:
-                number = float(tf.make_ndarray(value.tensor))
-                found.setdefault(value.tag, {})[event.step] = number
-    return found
-
-
 def assert_same_training(folder, other):
-    got, want = scalars(folder), scalars(other)
+    got, want = read_scalars(folder), read_scalars(other)
     for tag in ("loss", "masked_lm_loss", "gradient_norm"):
         assert got[tag].keys() == want[tag].keys()
         for step, value in want[tag].items():

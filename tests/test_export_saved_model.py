@@ -1,6 +1,5 @@
 """The command, and --do_export of the scripts: flags in, SavedModels out."""
 
-import gzip
 import json
 import shutil
 
@@ -283,14 +282,6 @@ def test_run_squad_exports_the_threshold_that_it_has_just_chosen(
     run(run_squad, **given)
     kept = float((tmp_path / THRESHOLD_FILE).read_text())
     assert asked["span"][-2:] == (True, kept)
-
-
-@pytest.fixture(scope="module")
-def records_file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("records") / "tiny.tfrecord"
-    packed = DATA / "run_pretraining" / "d_tiny_cased.tfrecord.gz"
-    path.write_bytes(gzip.decompress(packed.read_bytes()))
-    return path
 
 
 def pretraining_flags(records_file, output_dir, **more):

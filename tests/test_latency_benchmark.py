@@ -1,29 +1,19 @@
 """The table of latencies, its texts, and what must agree; no models."""
 
-import importlib.util
 import pathlib
 import sys
 
 import pytest
+from programs import load
 
 from bert_tf.tokenization import FullTokenizer
 
 BENCHMARKS = pathlib.Path(__file__).parents[1] / "benchmarks"
 
 
-def load(name):
-    spec = importlib.util.spec_from_file_location(
-        name, BENCHMARKS / f"{name}.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-own_process = load("own_process")
-speed = load("speed")
-latency = load("serving_latency")
+own_process = load(BENCHMARKS / "own_process.py")
+speed = load(BENCHMARKS / "speed.py")
+latency = load(BENCHMARKS / "serving_latency.py")
 
 
 @pytest.mark.parametrize("length", [3, 16, 128])

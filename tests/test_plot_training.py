@@ -1,24 +1,17 @@
 """Curves of a training, from whatever holds them, to a table and a picture."""
 
-import importlib.util
 import pathlib
 import sys
 import xml.etree.ElementTree
 
 import numpy as np
 import pytest
+from programs import load
 
 ROOT = pathlib.Path(__file__).parents[1]
 
 
-def load(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return module
-
-
+load(ROOT / "benchmarks" / "pictures.py")
 plot_training = load(ROOT / "benchmarks" / "plot_training.py")
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from absl import flags as absl_flags
-from golden import read_variables
+from golden import read_variables, write_small_config
 from numpy_bert import NumpyBert, log_softmax
 
 from bert_tf import (
@@ -463,14 +463,7 @@ def assigned(changes):
 
 @pytest.fixture(scope="module")
 def small_bert(tmp_path_factory):
-    """A config to be trained in seconds, with the vocabulary of the goldens."""
-    config = BertConfig.from_json_file(str(TINY / "bert_config.json"))
-    config.hidden_size, config.num_hidden_layers = 16, 1
-    config.num_attention_heads, config.intermediate_size = 2, 32
-    config.initializer_range = 0.2
-    path = tmp_path_factory.mktemp("bert") / "bert_config.json"
-    path.write_text(config.to_json_string())
-    return path
+    return write_small_config(tmp_path_factory.mktemp("bert"))
 
 
 def test_trains_and_leaves_what_the_original_leaves(small_bert, tmp_path, log):

@@ -1,6 +1,5 @@
 """run_pretraining as its users see it: flags in, files and messages out."""
 
-import gzip
 import json
 import logging
 import pathlib
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from absl import flags as absl_flags
+from golden import read_scalars
 
 from bert_tf import checkpoints, command_line, records, run_pretraining
 from bert_tf.errors import InputError
@@ -41,14 +41,6 @@ def run(input_file, output_dir, **more):
     run_pretraining.main(parse(*arguments))
 
 
-@pytest.fixture(scope="session")
-def records_file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("records") / "tiny.tfrecord"
-    with gzip.open(GOLDEN / "d_tiny_cased.tfrecord.gz") as file:
-        path.write_bytes(file.read())
-    return path
-
-
 @pytest.fixture
 def log(caplog):
     caplog.set_level(logging.INFO)
@@ -59,18 +51,6 @@ def log(caplog):
 def training_dir(tmp_path):
     """A copy of the folder that the original trained in."""
     return shutil.copytree(GOLDEN / "train_ckpt", tmp_path / "out")
-
-
-def scalars(folder):
-    """{tag: {step: value}} of all event files, read as records."""
-    found = {}
-    for path in folder.glob("events.out.tfevents.*"):
-        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-            event = tf.compat.v1.Event.FromString(record)
-            for value in event.summary.value:
-                number = float(tf.make_ndarray(value.tensor))
-                found.setdefault(value.tag, {})[event.step] = number
-    return found
 
 
 # --------------------------------------------------- the original's own results
@@ -145,7 +125,7 @@ def test_continues_the_originals_training_with_its_losses(
             iterations_per_loop=1,
         )
 
-    got = scalars(training_dir)
+    got = read_scalars(training_dir)
     for name, tag in (
         ("loss", "loss"),
         ("masked_lm_loss", "masked_lm_loss"),
@@ -230,7 +210,7 @@ def test_training_on_few_records_learns_them(tmp_path, records_file):
         seed=1,
     )
 
-    got = scalars(tmp_path / "out")
+    got = read_scalars(tmp_path / "out")
     losses = [got["masked_lm_loss"][step] for step in sorted(got["loss"])]
     assert losses[0] > 6.5  # About log 1027, of a uniform guess.
     assert losses[-1] < 6
@@ -313,8 +293,8 @@ def test_new_masks_are_drawn_in_training(tmp_path, records_file):
         **flags,
     )
 
-    old = scalars(tmp_path / "old")["masked_lm_loss"]
-    new = scalars(tmp_path / "new")["masked_lm_loss"]
+    old = read_scalars(tmp_path / "old")["masked_lm_loss"]
+    new = read_scalars(tmp_path / "new")["masked_lm_loss"]
     assert old[1] != pytest.approx(new[1], rel=1e-3)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from absl import flags as absl_flags
+from golden import write_small_config
 from squad_golden import DATA, SQUAD, TINY, archive
 
 from bert_tf import (
@@ -105,14 +106,7 @@ def read_results(folder):
 
 @pytest.fixture(scope="module")
 def small_bert(tmp_path_factory):
-    """A config to be trained in seconds, with the vocabulary of the goldens."""
-    config = BertConfig.from_json_file(str(TINY / "bert_config.json"))
-    config.hidden_size, config.num_hidden_layers = 16, 1
-    config.num_attention_heads, config.intermediate_size = 2, 32
-    config.initializer_range = 0.2
-    path = tmp_path_factory.mktemp("bert") / "bert_config.json"
-    path.write_text(config.to_json_string())
-    return path
+    return write_small_config(tmp_path_factory.mktemp("bert"))
 
 
 # --------------------------------------------------- the original's own results

@@ -1,6 +1,5 @@
 """Tables of speed and memory, the picture of them, and what is measured."""
 
-import importlib.util
 import json
 import pathlib
 import subprocess
@@ -9,27 +8,21 @@ import xml.etree.ElementTree
 
 import numpy as np
 import pytest
+from programs import load
 
 from bert_tf import loading
 
 ROOT = pathlib.Path(__file__).parents[1]
+BENCHMARKS = ROOT / "benchmarks"
 VOCAB = ROOT / "checkpoints" / "builtin" / "vocab.txt"
 
 
-def load(name):
-    path = ROOT / "benchmarks" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-own_process = load("own_process")
-workloads = load("workloads")
-speed = load("speed")
-memory = load("memory")
-plot_effects = load("plot_effects")
+own_process = load(BENCHMARKS / "own_process.py")
+workloads = load(BENCHMARKS / "workloads.py")
+speed = load(BENCHMARKS / "speed.py")
+memory = load(BENCHMARKS / "memory.py")
+load(BENCHMARKS / "pictures.py")
+plot_effects = load(BENCHMARKS / "plot_effects.py")
 
 ABOUT = {
     "size": "mini",

@@ -16,6 +16,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from golden import read_scalars
 from keras import ops
 
 from bert_tf import (
@@ -128,18 +129,6 @@ def saved_steps(folder):
         int(path.stem.rpartition("-")[2])
         for path in folder.glob("model.ckpt-*.index")
     )
-
-
-def scalars(folder):
-    """{tag: {step: value}} of all event files, read as records."""
-    found = {}
-    for path in folder.glob("events.out.tfevents.*"):
-        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-            event = tf.compat.v1.Event.FromString(record)
-            for value in event.summary.value:
-                number = float(tf.make_ndarray(value.tensor))
-                found.setdefault(value.tag, {})[event.step] = number
-    return found
 
 
 @pytest.fixture
@@ -330,7 +319,9 @@ def test_dropout_is_at_work_while_training(tmp_path):
     # Nothing gets through but a bias of 0, so that every answer is 0.
     target = next(batches_from(0).as_numpy_iterator())["target"]
     want = np.mean(target**2)
-    np.testing.assert_allclose(scalars(tmp_path)["loss"][1], want, rtol=1e-5)
+    np.testing.assert_allclose(
+        read_scalars(tmp_path)["loss"][1], want, rtol=1e-5
+    )
 
 
 def test_another_seed_gives_other_numbers(tmp_path, undisturbed):
@@ -389,7 +380,7 @@ def train_on_golden_batches(data, folder, model, start):
 
 def assert_on_the_original_trajectory(data, folder, first_step):
     golden = np.load(data / "optim" / "micro_classifier3.npz")
-    events = scalars(folder)
+    events = read_scalars(folder)
     for step in range(first_step, 10):
         for tag, key, noise in (
             ("loss", "loss", 6e-6),
@@ -470,7 +461,11 @@ def test_evaluates_every_so_many_steps_and_at_the_end(tmp_path, log):
     for weights, step in zip(scores.looked_at, (2, 4, 5), strict=True):
         saved = contents(tmp_path / f"model.ckpt-{step}")
         assert np.array_equal(weights[0], saved["hidden/kernel"])
-    assert scalars(tmp_path / "eval")["score"] == {2: 0.25, 4: 0.5, 5: 0.125}
+    assert read_scalars(tmp_path / "eval")["score"] == {
+        2: 0.25,
+        4: 0.5,
+        5: 0.125,
+    }
     assert "Evaluated step 4: score 0.5  loss 0.5" in log.text
     assert not (tmp_path / "best").exists()
 
@@ -756,7 +751,7 @@ def test_initial_weights_that_are_not_finite_are_told_before_any_step(tmp_path):
 def test_tensorboard_gets_the_rate_that_a_step_used(tmp_path):
     train(tmp_path, 12, steps_per_call=1)
 
-    events = scalars(tmp_path)
+    events = read_scalars(tmp_path)
 
     names = {"loss", "gradient_norm", "learning_rate", "global_step/sec"}
     assert events.keys() == names
@@ -770,7 +765,7 @@ def test_tensorboard_gets_the_rate_that_a_step_used(tmp_path):
 
 def test_the_log_tells_step_loss_rate_speed_and_time_left(tmp_path, log):
     train(tmp_path, 4, steps_per_call=1)
-    losses = scalars(tmp_path)["loss"]
+    losses = read_scalars(tmp_path)["loss"]
     for step, rate in ((1, "0"), (2, "0.005"), (3, "0.005"), (4, "0.0025")):
         line = f"step {step}/4  loss {losses[step]:.4f}  learning rate {rate}  "
         assert line in log.text
@@ -806,7 +801,7 @@ def test_results_are_sorted_float32_lines_with_ours_at_the_end(tmp_path):
         "eval_a = 2.0\n"
         "eval_f1 = 0.5\n"
     )
-    events = scalars(tmp_path / "eval")
+    events = read_scalars(tmp_path / "eval")
     assert events["eval_f1"] == {30: 0.5} and events["eval_a"] == {30: 2.0}
 
 
@@ -938,7 +933,7 @@ def test_two_devices_give_the_numbers_of_one_and_resume_too(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    one, two = scalars(tmp_path / "1"), scalars(tmp_path / "2")
+    one, two = read_scalars(tmp_path / "1"), read_scalars(tmp_path / "2")
     for tag in ("loss", "gradient_norm"):
         for step, value in one[tag].items():
             if step in two[tag]:

@@ -1,6 +1,5 @@
 """What flags of training do, and that a killed run goes on with each."""
 
-import gzip
 import logging
 import pathlib
 import shutil
@@ -8,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 from absl import flags as absl_flags
-from golden import CHECKPOINTS, read_config, read_variables
+from golden import CHECKPOINTS, read_variables, write_small_config
 
 from bert_tf import (
     command_line,
@@ -26,14 +25,6 @@ TINY = CHECKPOINTS / "tiny"
 SCRIPTS = (run_classifier, run_squad, run_pretraining)
 
 
-@pytest.fixture(scope="module")
-def records_file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("records") / "tiny.tfrecord"
-    golden = DATA / "run_pretraining" / "d_tiny_cased.tfrecord.gz"
-    path.write_bytes(gzip.decompress(golden.read_bytes()))
-    return path
-
-
 @pytest.fixture
 def log(caplog):
     caplog.set_level(logging.INFO)
@@ -43,12 +34,9 @@ def log(caplog):
 @pytest.fixture(scope="module")
 def small_bert(tmp_path_factory):
     """A config of two layers, with the vocabulary of the records."""
-    config = read_config(TINY, hidden_size=16, num_hidden_layers=2)
-    config.num_attention_heads, config.intermediate_size = 2, 32
-    config.initializer_range = 0.2
-    path = tmp_path_factory.mktemp("bert") / "bert_config.json"
-    path.write_text(config.to_json_string())
-    return path
+    return write_small_config(
+        tmp_path_factory.mktemp("bert"), num_hidden_layers=2
+    )
 
 
 @pytest.fixture
