@@ -15,14 +15,8 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from bert_tf.features import PADDING_ID
+from bert_tf.grouping import LENGTH_STEP
 from bert_tf.models import ENCODER_INPUTS
-
-LENGTH_STEP = 8
-"""Rows are padded to a multiple of this: fewer shapes, less to work out anew.
-
-Half of what `feature_extraction.LENGTH_STEP` is: a server computes few rows at
-a time, and waits for them.
-"""
 
 
 class Rows(NamedTuple):
@@ -74,7 +68,7 @@ def fill(rows, pieces_a, pieces_b, special, max_seq_length):
 
     Returns:
         int32 [W, S] by name. S is the length of the longest row, rounded up to
-        `LENGTH_STEP` but at most `max_seq_length`.
+        `grouping.LENGTH_STEP` but at most `max_seq_length`.
     """
     # Not 0 where there are no rows either.
     longest = tf.reduce_max(tf.concat([[1], rows.lengths], axis=0))

@@ -10,6 +10,7 @@ from absl import flags
 from bert_tf import (
     command_line,
     features,
+    grouping,
     loading,
     masked_text,
     metrics,
@@ -89,38 +90,59 @@ class LanguageModel:
         """How probable each piece of the vocabulary is where a query asks.
 
         Args:
-            queries: `masked_text.Query`s; they are taken a batch at a time.
+            queries: `masked_text.Query`s; some are read ahead.
 
-        Yields:
-            For each query float64 [V], natural logarithms.
+        Returns:
+            An iterator: for each query float64 [V], natural logarithms.
         """
         self.require_masked_lm()
-        for batch in loading.batched(queries, self.batch_size):
-            rows = [
-                features.PackedTokens(query.tokens, [0] * len(query.tokens))
-                for query in batch
-            ]
-            logits = self._run(rows, [[query.position] for query in batch])
-            yield from metrics.log_softmax(logits["masked_lm_logits"][:, 0])
+        rows = (
+            (
+                features.PackedTokens(query.tokens, [0] * len(query.tokens)),
+                query.position,
+            )
+            for query in queries
+        )
+        return self._log_probs(rows, "masked_lm_logits", self.config.vocab_size)
 
     def next_sentence_log_probs(self, pairs):
         """How probable it is that B follows A, and that it does not.
 
         Args:
-            pairs: `features.PackedTokens` of [CLS] A [SEP] B [SEP]; they are
-                taken a batch at a time.
+            pairs: `features.PackedTokens` of [CLS] A [SEP] B [SEP]; some are
+                read ahead.
 
-        Yields:
-            For each pair float64 [2], natural logarithms: 0 it follows, 1 it
-            is from elsewhere.
+        Returns:
+            An iterator: for each pair float64 [2], natural logarithms: 0 it
+            follows, 1 it is from elsewhere.
         """
         self.require_next_sentence()
-        for batch in loading.batched(pairs, self.batch_size):
-            logits = self._run(batch, [[0]] * len(batch))
-            yield from metrics.log_softmax(logits["next_sentence_logits"])
+        rows = ((pair, 0) for pair in pairs)
+        return self._log_probs(rows, "next_sentence_logits", 2)
+
+    def _log_probs(self, rows, name, width):
+        """Log probabilities [width] for each row and position, in order."""
+
+        def placed():
+            for batch in grouping.group_by_length(
+                enumerate(rows),
+                self.batch_size,
+                lambda numbered: len(numbered[1][0].tokens),
+                lambda _: width,
+            ):
+                places, packed, positions = zip(
+                    *((place, *row) for place, row in batch)
+                )
+                logits = self._run(packed, [[at] for at in positions])[name]
+                found = metrics.log_softmax(logits.reshape(len(batch), width))
+                yield from zip(places, found)
+
+        return grouping.in_order(placed())
 
     def _run(self, rows, positions):
-        length = max(len(row.tokens) for row in rows)
+        length = grouping.padded_length(
+            max(len(row.tokens) for row in rows), self.max_seq_length
+        )
         ids = self.tokenizer.convert_tokens_to_ids
         inputs = loading.encoder_inputs(
             [(ids(row.tokens), row.segment_ids) for row in rows], length

@@ -6,7 +6,7 @@ things. What the work is stays outside.
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from absl import logging
@@ -19,7 +19,10 @@ SECONDS_IN_LOG = 30.0
 
 
 def counted(
-    things: Iterable[T], total: int, label: str, size: int = 1
+    things: Iterable[T],
+    total: int,
+    label: str,
+    size: Callable[[T], int] | None = None,
 ) -> Iterator[T]:
     """Passes things on and shows how many there were.
 
@@ -27,7 +30,7 @@ def counted(
         things: what is worked on, one after the other.
         total: how many examples they are together.
         label: what is done to them, "Writing train.tf_record".
-        size: examples in each thing, for batches.
+        size: how many examples a thing is, for batches; None where it is one.
     """
     is_terminal = sys.stderr.isatty()
     every = SECONDS_ON_TERMINAL if is_terminal else SECONDS_IN_LOG
@@ -36,7 +39,7 @@ def counted(
     try:
         for thing in things:
             yield thing
-            done = min(done + size, total)
+            done = min(done + (size(thing) if size else 1), total)
             now = time.monotonic()
             if now - shown < every:
                 continue

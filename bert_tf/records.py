@@ -15,6 +15,7 @@ import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+import numpy as np
 import tensorflow as tf
 from absl import logging
 from google.protobuf.message import DecodeError
@@ -420,7 +421,7 @@ def evaluation_batches(
     Args:
         files: TFRecord files, read one after the other.
         schema: what each record holds.
-        batch_size: records of a batch.
+        batch_size: records of a batch; at most so many with `group_by_length`.
         vocab_size: if given, a token id that is not below it is an error.
         drop_remainder: for devices that need batches of one size. The set
             should be filled up to a multiple then.
@@ -452,20 +453,31 @@ def _grouped(
 ) -> tf.data.Dataset:
     """All records, some batches at a time, the longest of those first."""
 
-    def sort(places: tf.Tensor, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+    def sort(
+        places: tf.Tensor, serialized: tf.Tensor
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         features = parse_batch(serialized, schema, vocab_size)
-        return _by_length({**features, grouping.PLACE: places})
+        features = _by_length({**features, grouping.PLACE: places})
+        lengths = tf.reduce_sum(features["input_mask"], axis=1)
+        (sizes,) = tf.numpy_function(
+            lambda lengths: [np.array(grouping.cut(lengths, batch_size))],
+            [lengths],
+            [tf.int64],
+        )
+        return features, tf.ensure_shape(sizes, [None])
+
+    def split(
+        features: dict[str, tf.Tensor], sizes: tf.Tensor
+    ) -> tf.data.Dataset:
+        starts = tf.cumsum(sizes, exclusive=True)
+        return tf.data.Dataset.from_tensor_slices((starts, sizes)).map(
+            lambda start, size: {
+                name: x[start : start + size] for name, x in features.items()
+            }
+        )
 
     windows = records.enumerate().batch(grouping.BATCHES_AHEAD * batch_size)
-    batches = (
-        windows.map(sort)
-        .prefetch(1)
-        .flat_map(
-            lambda features: tf.data.Dataset.from_tensor_slices(features).batch(
-                batch_size
-            )
-        )
-    )
+    batches = windows.map(sort).prefetch(1).flat_map(split)
     trimmed = batches.map(lambda features: _trimmed(features, schema))
     return _for_devices(trimmed)
 

@@ -452,7 +452,10 @@ class Classification:
             group_by_length=not flags.use_tpu,
         )
         batches = counted(
-            self._predictor(dataset), sum(num_windows), label, batch_size
+            self._predictor(dataset),
+            sum(num_windows),
+            label,
+            training.count_rows,
         )
         if not flags.use_tpu:
             batches = self._in_order(batches, batch_size)

@@ -391,7 +391,12 @@ class Pretraining:
         batches = self._predictor(dataset)
         with self._naming_bad_records():
             return pretraining.evaluate(
-                counted(batches, num_batches * size, "Evaluating", size),
+                counted(
+                    batches,
+                    num_batches * size,
+                    "Evaluating",
+                    training.count_rows,
+                ),
                 self.flags.next_sentence,
             )
 

@@ -535,7 +535,9 @@ class QuestionAnswering:
             group_by_length=flags.skip_padding,
         )
         batches = self._predictor(dataset)
-        batches = counted(batches, num_windows, "Predicting", size)
+        batches = counted(
+            batches, num_windows, "Predicting", training.count_rows
+        )
         rows = (
             self._logits_without_padding(batches)
             if flags.skip_padding

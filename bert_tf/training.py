@@ -752,6 +752,12 @@ def predict(model, dataset, strategy=None, summarize=None):
     return Predictor(model, strategy, summarize)(dataset)
 
 
+def count_rows(batch_and_outputs):
+    """How many rows there are in one of the pairs that a `Predictor` yields."""
+    features, _ = batch_and_outputs
+    return len(next(iter(features.values())))
+
+
 def _gathered(values, strategy):
     def gather(value):
         parts = strategy.experimental_local_results(value)

@@ -1,6 +1,7 @@
 """Rows of about one length together, and results in order again."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -16,17 +17,65 @@ def length(row):
     return len(row[1])
 
 
-def test_every_row_is_in_one_batch_and_all_but_the_last_are_full(rng):
+def test_every_row_is_in_one_batch_with_rows_of_about_its_length(rng):
     numbered = rows(rng.integers(2, 100, size=1000))
 
     batches = list(grouping.group_by_length(numbered, 7, length))
 
-    assert {len(batch) for batch in batches[:-1]} == {7}
+    assert max(len(batch) for batch in batches) == 7
+    assert len(batches) < 1.1 * 1000 / 7  # Hardly more than full ones.
     places = [place for batch in batches for place, _ in batch]
     assert sorted(places) == list(range(1000))
-    # Within a batch lengths are alike: 7 of 448 neighbours in order.
-    spread = [length(batch[0]) - length(batch[-1]) for batch in batches[:63]]
-    assert max(spread) <= 6
+    spread = [length(batch[0]) - length(batch[-1]) for batch in batches]
+    assert max(spread) <= 8
+
+
+def cost(lengths, sizes):
+    """What `cut` is to make small, added up in the plainest way."""
+    rest = iter(lengths)
+    batches = [list(itertools.islice(rest, size)) for size in sizes]
+    assert not list(rest)
+    return sum(
+        32 + len(batch) * 8 * math.ceil(max(batch) / 8) for batch in batches
+    )
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 9])
+def test_no_other_way_to_cut_costs_less(rng, batch_size):
+    for _ in range(20):
+        lengths = sorted(rng.integers(0, 90, size=9).tolist(), reverse=True)
+        sizes = grouping.cut(lengths, batch_size)
+
+        assert sum(sizes) == 9
+        assert min(sizes) >= 1
+        assert max(sizes) <= batch_size
+        every = (
+            np.diff([0, *places, 9])
+            for count in range(9)
+            for places in itertools.combinations(range(1, 9), count)
+        )
+        allowed = [some for some in every if max(some) <= batch_size]
+        assert cost(lengths, sizes) == min(
+            cost(lengths, some) for some in allowed
+        )
+
+
+@pytest.mark.parametrize(
+    ("lengths", "sizes"),
+    [
+        ([], []),
+        ([5], [1]),
+        ([40] * 9, [4, 4, 1]),
+        ([40] * 3 + [8] * 4, [3, 4]),
+        ([40] * 3 + [8] * 5, [4, 4]),  # As good as three batches.
+        ([16] * 2 + [8] * 2, [4]),  # Two batches would save less.
+    ],
+)
+def test_batches_are_full_where_rows_are_alike(lengths, sizes):
+    found = grouping.cut(lengths, 4)
+
+    assert cost(lengths, found) == cost(lengths, sizes)
+    assert found == sizes
 
 
 @pytest.mark.parametrize(
@@ -70,10 +119,10 @@ def test_what_comes_early_waits_no_longer_than_needed():
 
 
 @pytest.mark.parametrize(
-    ("longest", "padded"), [(0, 0), (1, 16), (16, 16), (17, 32), (33, 40)]
+    ("longest", "padded"), [(0, 0), (1, 8), (8, 8), (9, 16), (33, 36)]
 )
-def test_lengths_are_multiples_of_16_up_to_the_longest_allowed(longest, padded):
-    assert grouping.padded_length(longest, 40) == padded
+def test_lengths_are_multiples_of_8_up_to_the_longest_allowed(longest, padded):
+    assert grouping.padded_length(longest, 36) == padded
 
 
 def test_outputs_of_batches_become_rows_in_order_and_batches_again(rng):

@@ -49,7 +49,7 @@ def test_batches_count_for_what_is_in_them(caplog, monkeypatch):
     caplog.set_level(logging.INFO)
     now_and_then(monkeypatch, 30)
 
-    list(progress.counted("abc", 20, "Predicting", size=8))
+    list(progress.counted("abc", 20, "Predicting", size=lambda thing: 8))
 
     lines = [record.getMessage() for record in caplog.records]
     assert [line.split(",")[0] for line in lines] == [

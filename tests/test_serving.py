@@ -22,7 +22,7 @@ from bert_tf import (
     feature_extraction,
     features,
     fill_mask,
-    graph_features,
+    grouping,
     loading,
     models,
     saved_models,
@@ -712,7 +712,7 @@ ASKED = {
 def padded(row, max_seq_length):
     """As long as the graph makes it, so that sums are added up alike."""
     length = row["input_ids"].shape[1]
-    step = graph_features.LENGTH_STEP
+    step = grouping.LENGTH_STEP
     missing = min(-length % step, max_seq_length - length)
     return {
         name: np.pad(values, ((0, 0), (0, missing)))
