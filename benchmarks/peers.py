@@ -33,16 +33,31 @@ ROWS = {
         "not": ["startup"],
     },
 }
+# Others, with texts of mixed lengths sorted by whoever calls them: their best.
+SORTED = {
+    "onnxruntime fused sorted": ("ort", "ort.py", "fused+sorted"),
+    "openvino fp32 sorted": ("ov", "openvino_bert.py", "fp32+sorted"),
+}
 
 
 def rows(harness, venv):
-    """The rows of `suite.json` that measure bert_tf."""
+    """The rows of `suite.json` that measure bert_tf, and `SORTED`."""
     common = {
         "venv": venv,
         "script": str(ADAPTER),
         "env": {"BENCH_HOME": str(harness), "TF_CPP_MIN_LOG_LEVEL": "2"},
     }
-    return [{"id": name, **common, **row} for name, row in ROWS.items()]
+    ours = [{"id": name, **common, **row} for name, row in ROWS.items()]
+    return ours + [
+        {
+            "id": name,
+            "venv": of_other,
+            "script": script,
+            "variant": variant,
+            "only": ["infer_mixed"],
+        }
+        for name, (of_other, script, variant) in SORTED.items()
+    ]
 
 
 def main():

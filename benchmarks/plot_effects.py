@@ -17,7 +17,11 @@ import sys
 
 import pictures
 
-PRECISIONS = {"float32": "float32", "mixed_bfloat16": "bfloat16"}
+PRECISIONS = {
+    "float32": "float32",
+    "mixed_bfloat16": "bfloat16",
+    "int8": "int8",
+}
 MIXED = {"mixed-padded": "padded to 128", "mixed-grouped": "grouped by length"}
 VARIANTS = {
     "plain": "plain",
@@ -131,17 +135,18 @@ def grouping_bars(rows):
 
 
 def precision_ratios(rows):
-    """How many times as fast bfloat16 is as float32, by what was measured."""
+    """How many times as fast as float32 each is, by what was measured."""
     seconds = {}
     for row in rows:
         if row["precision"]:
             key = f"{row['kind']} {row['batch']}x{row['length']}"
             seconds.setdefault(key, {})[row["precision"]] = row["seconds"]
-    return {
-        key: found["float32"] / found["mixed_bfloat16"]
-        for key, found in seconds.items()
-        if len(found) == 2
-    }
+    ratios = {}
+    for key, found in seconds.items():
+        if "float32" in found:
+            base = found.pop("float32")
+            ratios[key] = {name: base / x for name, x in found.items()}
+    return {key: found for key, found in ratios.items() if found}
 
 
 def memory_lines(rows, quantity, scale):
@@ -196,26 +201,49 @@ def draw_grouping(panel, bars):
 
 
 def draw_precision(panel, ratios):
-    """One bar for each measurement, from the top down."""
-    places = range(len(ratios))
-    panel.barh(places, list(ratios.values()), color="C2")
-    for place, times in zip(places, ratios.values()):
-        panel.annotate(
-            f"{times:.2f} x",
-            # Right of the dashed line.
-            (max(1, times), place),
-            (4, 0),
-            textcoords="offset points",
-            va="center",
+    """Bars for each measurement, from the top down, one for each precision."""
+    names = [
+        name
+        for name in PRECISIONS
+        if any(name in found for found in ratios.values())
+    ]
+    height = 0.8 / len(names)
+    for number, name in enumerate(names):
+        # What has fewer bars has them in the middle.
+        at = {
+            key: place
+            + (list(found).index(name) - (len(found) - 1) / 2) * height
+            for place, (key, found) in enumerate(ratios.items())
+            if name in found
+        }
+        times = [ratios[key][name] for key in at]
+        panel.barh(
+            list(at.values()),
+            times,
+            height,
+            color=f"C{number + 2}",
+            label=PRECISIONS[name],
         )
+        for place, one in zip(at.values(), times):
+            panel.annotate(
+                f"{one:.2f} x",
+                # Right of the dashed line.
+                (max(1, one), place),
+                (4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
+            )
+    highest = max(max(found.values()) for found in ratios.values())
     panel.axvline(1, color="black", linewidth=0.8, linestyle="--")
-    panel.set_xlim(0, max(1, *ratios.values()) * 1.25)
-    panel.set_yticks(places, list(ratios), fontsize=9)
+    panel.set_xlim(0, max(1, highest) * 1.25)
+    panel.set_yticks(range(len(ratios)), list(ratios), fontsize=9)
     panel.invert_yaxis()
-    panel.set_title("bfloat16 beside float32")
+    panel.set_title("Fewer bits beside float32")
     panel.set_xlabel("times as fast as float32 (dashed line)")
     panel.grid(axis="x", alpha=0.3)
     panel.set_axisbelow(True)
+    panel.legend(fontsize=9)
 
 
 def draw_lines(panel, lines, title, label):

@@ -9,7 +9,10 @@ Measured, each in a process of its own:
   the calls of all rounds, at least 100 a round;
 - mixed-padded, mixed-grouped: 128 texts of mixed lengths, 32 in a batch, padded
   to 128, and grouped by length as the commands do it;
+  (all of these in float32, in bfloat16, and quantized to int8 as exports are)
 - train-classifier, train-squad, train-pretraining: a step of training;
+- input-classifier, ...: reading and shuffling the records of such a step, alone
+  (training waits for records only if this is the slower one);
 - startup: from the start of a process to its first answer, from a checkpoint;
 - data: create_pretraining_data, with dupe_factor 5, in one process;
 - tokenizer: the Python one, to ids, with nothing cached.
@@ -45,9 +48,11 @@ import own_process
 
 VOCAB = pathlib.Path(__file__).parents[1] / "checkpoints/builtin/vocab.txt"
 SIZES = ("base", "mini", "builtin")
-PRECISIONS = ("float32", "mixed_bfloat16")
+INT8 = "int8"
+PRECISIONS = ("float32", "mixed_bfloat16", INT8)
 MIXED_TEXTS, MIXED_BATCH = 128, 32
 LEAST_CALLS, LEAST_LATENCY_CALLS = 3, 100
+RECORDS = 2000
 
 
 class Measurement(NamedTuple):
@@ -90,6 +95,15 @@ def measurements():
             Measurement(kind, batch, length, precision, unit)
             for kind, batch, length, unit in shapes
             for precision in PRECISIONS
+            if precision != INT8 or not kind.startswith("train-")
+        ),
+        *(
+            Measurement(f"input-{kind}", batch, length, unit="examples/s")
+            for kind, batch, length in (
+                ("classifier", 32, 128),
+                ("squad", 8, 384),
+                ("pretraining", 32, 128),
+            )
         ),
         Measurement("startup", 1, 128),
         Measurement("data", unit="MB/s"),
@@ -339,11 +353,20 @@ def build(job):
     import keras
     import workloads
 
-    from bert_tf import loading
+    from bert_tf import loading, quantization, records
 
     keras.utils.set_random_seed(1)
     config = workloads.find_config(job["size"])
     kind, batch, length = job["kind"], job["batch"], job["length"]
+    if kind.startswith("input-"):
+        path = os.path.join(job["folder"], "records.tf_record")
+        kind = kind.removeprefix("input-")
+        schema = workloads.write_training_records(
+            path, kind, config, RECORDS, length
+        )
+        batches = records.training_batches([path], schema, batch, seed=1)
+        batches = iter(batches)
+        return lambda: next(batches), batch, LEAST_CALLS
     if kind.startswith("train-"):
         kind = kind.removeprefix("train-")
         make = workloads.TRAININGS[kind].make
@@ -351,9 +374,13 @@ def build(job):
         features = workloads.training_features(kind, config, batch, length)
         step = workloads.compile_training(kind, model, features)
         return step, batch, LEAST_CALLS
+    quantized = job["precision"] == INT8
     model = workloads.build_model(
-        lambda: workloads.make_encoder(config), job["precision"]
+        lambda: workloads.make_encoder(config),
+        "float32" if quantized else job["precision"],
     )
+    if quantized:
+        quantization.quantize(model)
     run = loading.compile_forward(model)
     if not kind.startswith("mixed-"):
         inputs = workloads.encoder_inputs(config, batch, length)

@@ -23,6 +23,7 @@ from bert_tf import (
     modeling,
     models,
     pretraining,
+    records,
     training,
     training_step,
 )
@@ -218,6 +219,32 @@ def training_features(kind, config, batch, length, seed=1):
         "masked_lm_weights": np.ones((batch, count), np.float32),
         "next_sentence_labels": draw(0, 2),
     }
+
+
+SCHEMAS = {
+    "classifier": records.classifier_schema,
+    "squad": records.squad_training_schema,
+    "pretraining": lambda length: records.pretraining_schema(
+        length, NUM_PREDICTIONS
+    ),
+}
+
+
+def write_training_records(path, kind, config, count, length):
+    """A file of random records for one of `TRAININGS`; returns their schema."""
+    schema = SCHEMAS[kind](length)
+    features = training_features(kind, config, count, length)
+    # Of what is in records but never fed: unique_ids and such.
+    columns = {
+        name: features.get(name, np.zeros((count, *feature.shape), np.int64))
+        for name, feature in schema.items()
+    }
+    rows = (
+        {name: np.ravel(x[row]).tolist() for name, x in columns.items()}
+        for row in range(count)
+    )
+    records.write_records(path, rows, schema)
+    return schema
 
 
 def compile_training(

@@ -1,6 +1,7 @@
 """The command, and --do_export of the scripts: flags in, SavedModels out."""
 
 import json
+import logging
 import shutil
 
 import exported
@@ -87,6 +88,14 @@ def test_the_command_exports_what_python_exports(tmp_path, capsys):
     want = exported.call("classifier", "serve_text", text_a=texts)
     assert (got["probabilities"].numpy() == want["probabilities"]).all()
     assert (got["labels"].numpy() == want["labels"]).all()
+
+
+def test_exporting_leaves_the_log_as_it_was(tmp_path):
+    # While it saves, TensorFlow gives absl's logger a level of its own.
+    logger = logging.getLogger("absl")
+    logger.setLevel(logging.ERROR)
+    export("features", tmp_path / "model", max_seq_length=40)
+    assert logger.level == logging.ERROR
 
 
 def test_every_flag_of_a_head_reaches_it(asked, tmp_path, capsys):
