@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from programs import load
 
-from bert_tf import loading
+from bert_tf import loading, records
 
 ROOT = pathlib.Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
@@ -56,7 +56,7 @@ def rounds_of(amount, *rounds):
 
 def test_names_are_distinct_and_select():
     every = speed.chosen(None)
-    assert len({one.name for one in every}) == len(every) == 19
+    assert len({one.name for one in every}) == len(every) == 27
     found = {one.name for one in speed.chosen(["train-*/float32", "data"])}
     assert found == {
         "train-classifier/32x128/float32",
@@ -126,6 +126,37 @@ def test_calls_go_on_until_both_limits_are_reached():
     spent, _ = speed.time_calls(lambda: calls.append(1), seconds=0, least=5)
     # Two are not measured.
     assert len(calls) - 2 == len(spent) == 5
+
+
+def build(name, folder):
+    job = {"size": "builtin", "folder": str(folder), "seconds": 0}
+    return speed.build({**job, **measurement(name)._asdict()})[0]
+
+
+def test_int8_is_the_same_encoder_with_rounded_kernels(tmp_path):
+    exact, rounded = (
+        build(f"latency/1x128/{precision}", tmp_path)()["pooled_output"]
+        for precision in ("float32", "int8")
+    )
+    assert 0 < np.abs(exact - rounded).max() < 0.05
+
+
+@pytest.mark.parametrize("kind", workloads.TRAININGS)
+def test_records_that_are_read_are_those_of_a_step(kind, tmp_path):
+    config = workloads.find_config("builtin")
+    path = str(tmp_path / "records")
+    schema = workloads.write_training_records(path, kind, config, 6, 24)
+    (batch,) = records.evaluation_batches([path], schema, 6).as_numpy_iterator()
+    wanted = workloads.training_features(kind, config, 6, 24)
+    for name, values in wanted.items():
+        np.testing.assert_array_equal(batch[name].ravel(), values.ravel())
+
+
+def test_reading_records_is_measured_by_the_batch(tmp_path):
+    read = build("input-squad/8x384", tmp_path)
+    first, second = (read()["start_positions"].numpy() for _ in range(2))
+    assert first.shape == second.shape == (8,)
+    assert (first != second).any()
 
 
 # ---------------------------------------------------------------------- memory
