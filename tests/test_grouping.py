@@ -40,7 +40,7 @@ def cost(lengths, sizes):
     )
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 4, 9])
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 8, 9])
 def test_no_other_way_to_cut_costs_less(rng, batch_size):
     for _ in range(20):
         lengths = sorted(rng.integers(0, 90, size=9).tolist(), reverse=True)
@@ -54,10 +54,21 @@ def test_no_other_way_to_cut_costs_less(rng, batch_size):
             for count in range(9)
             for places in itertools.combinations(range(1, 9), count)
         )
-        allowed = [some for some in every if max(some) <= batch_size]
+        step = max(batch_size // 4, 1)
+        allowed = [
+            some
+            for some in every
+            if max(some) <= batch_size and not any(some[:-1] % step)
+        ]
         assert cost(lengths, sizes) == min(
             cost(lengths, some) for some in allowed
         )
+
+
+def test_there_are_few_sizes_of_batches(rng):
+    sizes = grouping.cut(sorted(rng.integers(2, 128, 2047))[::-1], 32)
+    assert sum(sizes) == 2047
+    assert set(sizes[:-1]) <= {8, 16, 24, 32}
 
 
 @pytest.mark.parametrize(
