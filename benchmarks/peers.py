@@ -5,9 +5,10 @@ r"""bert_tf beside other implementations of BERT, in one run of a harness.
 
 HARNESS is a folder with `common.py`, `drive.py` and `suite.json`: its README
 says how the others' environments (folders of VENVS) and files (DATA) are made.
-This program adds bert_tf's rows to the suite, and starts `drive.py` with all
-other options as they are given. Bert_tf runs in the Python that runs this
-program. `--prepare` writes bert_tf's own files into DATA first.
+This program adds bert_tf's rows to the suite, and those of others that get
+texts sorted by length, and starts `drive.py` with all other options as they are
+given. Bert_tf runs in the Python that runs this program. `--prepare` writes
+bert_tf's own files into DATA first.
 """
 
 import argparse

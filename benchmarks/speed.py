@@ -7,15 +7,17 @@ Measured, each in a process of its own:
 - infer/BxS: an encoder on B texts of S word pieces, nothing padded;
 - latency/1x128: the same for one text at a time: p99 is the 99th percentile of
   the calls of all rounds, at least 100 a round;
-- mixed-padded, mixed-grouped: 128 texts of mixed lengths, 32 in a batch, padded
-  to 128, and grouped by length as the commands do it;
-  (all of these in float32, in bfloat16, and quantized to int8 as exports are)
+- mixed-padded, mixed-grouped: 128 texts of mixed lengths, at most 32 in a
+  batch, padded to 128, and grouped by length as the commands do it;
 - train-classifier, train-squad, train-pretraining: a step of training;
 - input-classifier, ...: reading and shuffling the records of such a step, alone
   (training waits for records only if this is the slower one);
 - startup: from the start of a process to its first answer, from a checkpoint;
 - data: create_pretraining_data, with dupe_factor 5, in one process;
 - tokenizer: the Python one, to ids, with nothing cached.
+
+Encoding and training are measured in float32 and in bfloat16, encoding also
+with weights quantized to int8, as exports have them.
 
 Weights, ids and text are drawn, the same each time; --text names real text for
 the last two, with one sentence in each line. A process first does the work

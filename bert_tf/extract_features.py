@@ -179,14 +179,20 @@ def main(flags):
         longest_token=max(map(len, tokenizer.vocab)),
         float16=flags.float16,
     )
-    batches = grouping.group_by_length(
-        read_examples(flags, tokenizer, ranges),
-        flags.batch_size,
-        lambda example: len(example.tokens),
-        lambda example: (
-            math.prod(shape)
-            * (len(example.tokens) if over_tokens is None else 1)
-        ),
+    examples = read_examples(flags, tokenizer, ranges)
+    batches = (
+        grouping.group_by_length(
+            examples,
+            flags.batch_size,
+            lambda example: len(example.tokens),
+            lambda example: (
+                math.prod(shape)
+                * (len(example.tokens) if over_tokens is None else 1)
+            ),
+        )
+        if fixed_size is None
+        # They are filled up to one shape: smaller ones would save nothing.
+        else loading.batched(examples, fixed_size)
     )
     padded = (
         feature_extraction.pad_batch(batch, flags.max_seq_length, fixed_size)

@@ -20,7 +20,8 @@ LENGTH_STEP = 8
 
 # A batch costs what so many tokens cost, beside its own: for each of them all
 # weights are fetched from memory. On two cores with AVX-512 any number from 16
-# to 64 gave the same time within 5 % (BERT-Base, 128 texts of mixed lengths).
+# to 64 gave the same time within 6 % (BERT-Base, 128 texts of mixed lengths:
+# `benchmarks/speed.py --only 'mixed-grouped/*/float32'`).
 TOKENS_OF_A_BATCH = 32
 
 # A batch has a multiple of this share of the most rows, or all that are left:

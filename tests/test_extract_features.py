@@ -142,6 +142,40 @@ def test_output_does_not_depend_on_the_batches(tmp_path, monkeypatch):
         )
 
 
+def test_batches_of_one_shape_are_full(tmp_path, monkeypatch):
+    shapes = []
+
+    def pad_batch(batch, *args):
+        arrays = padded(batch, *args)
+        shapes.append((len(batch), arrays["input_ids"].shape))
+        return arrays
+
+    padded = feature_extraction.pad_batch
+    monkeypatch.setattr(feature_extraction, "pad_batch", pad_batch)
+    # As on a TPU, or with several devices.
+    monkeypatch.setattr(
+        extract_features, "find_fixed_size", lambda flags, _: flags.batch_size
+    )
+    fixed, free = tmp_path / "fixed", tmp_path / "free"
+    flags = ("--layers=-1", "--max_seq_length=64", "--batch_size=8")
+    run(fixed, *flags)
+    assert shapes == [(8, (8, 64)), (5, (8, 64))]
+
+    monkeypatch.undo()
+    run(free, *flags)
+    for one, other in zip(
+        fixed.read_text().splitlines(),
+        free.read_text().splitlines(),
+        strict=True,
+    ):
+        np.testing.assert_allclose(
+            token_values(json.loads(one)),
+            token_values(json.loads(other)),
+            rtol=0,
+            atol=FLOAT_NOISE,
+        )
+
+
 def test_what_is_cut_off_is_counted_in_the_log(tmp_path, monkeypatch, log):
     monkeypatch.setattr(loading, "load_model", stop)
     (tmp_path / "in").write_text("a b c d e f\na\na b ||| c d e f\n")

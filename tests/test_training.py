@@ -819,6 +819,9 @@ def test_predicts_every_row_in_order_whatever_the_batch_size(batch_size):
 
     numbers = np.concatenate([features["number"] for features, _ in pairs])
     np.testing.assert_array_equal(numbers, np.arange(12))
+    sizes = [training.count_rows(pair) for pair in pairs]
+    assert sizes[0] == min(batch_size, 12)
+    assert sum(sizes) == 12
     kernel, bias, out, out_bias = map(np.array, model.weights)
     want = np.tanh(x @ kernel + bias) @ out + out_bias
     got = np.concatenate([outputs["y"] for _, outputs in pairs])
