@@ -427,9 +427,8 @@ def prepare(job):
 
 def start_up(job):
     """From the start of this process to the first answer."""
+    from bert_tf import loading  # isort: skip  (As users do: it first.)
     import workloads
-
-    from bert_tf import loading
 
     config = workloads.find_config(job["size"])
     model, _ = loading.load_model(

@@ -7,6 +7,10 @@
 
 import os as _os
 
+from bert_tf import quick_import as _quick_import
+
+_quick_import.install()
+
 # TensorFlow's native side prints notices when it is imported. Without an NVIDIA
 # driver its errors, too, are only about the missing driver.
 _HAS_GPU = _os.path.exists("/proc/driver/nvidia")

@@ -24,6 +24,7 @@ import dataclasses
 import logging
 import os
 import re
+from concurrent import futures
 
 import numpy as np
 import tensorflow as tf
@@ -306,6 +307,7 @@ class CheckpointReader:
     def __init__(self, path):
         self.path = find(path)
         self._stored = _current(self.path)
+        self._ahead = []  # Futures of what `_restore` returns.
         try:
             self._reader = tf.compat.v1.train.NewCheckpointReader(self._stored)
         except _READ_ERRORS as error:
@@ -345,30 +347,78 @@ class CheckpointReader:
                 f"says: {_reason(error)}"
             ) from error
 
+    @contextlib.contextmanager
+    def reading_ahead(self):
+        """A thread reads the weights in here, while a model is built.
+
+        What it has read is there for `finite_tensors`; what nobody asked for
+        is forgotten at the end. Optimizer slots are not read.
+        """
+        slots = optimizer_slots(self.names)
+        weights = [name for name in self.names if name not in slots]
+        pool = futures.ThreadPoolExecutor(1, "weights")
+        try:
+            self._ahead = [
+                pool.submit(self._restore, group)
+                for group in self._groups(weights)
+            ]
+            yield
+        finally:
+            pool.shutdown(cancel_futures=True)
+            self._ahead = []
+
     def finite_tensors(self, names):
         """Pairs of a name and its tensor, which a variable can take as it is.
 
-        A few are read together, since each time the index is read again.
+        Those that were read ahead come first.
 
         Raises:
             InputError: as for `tensor`, or a number in one is not finite.
         """
-        for group in self._groups(names):
+        left = dict.fromkeys(names)
+        while self._ahead:
             try:
-                with tf.device("CPU:0"):
-                    tensors = tf.raw_ops.RestoreV2(
-                        prefix=self._stored,
-                        tensor_names=group,
-                        shape_and_slices=[""] * len(group),
-                        dtypes=[tf.as_dtype(self.dtypes[n]) for n in group],
-                    )
+                read = self._ahead.pop(0).result()
+            except _READ_ERRORS:
+                continue  # It is read again below, if it is wanted.
+            for name, tensor, is_finite in read:
+                if name in left:
+                    del left[name]
+                    self._require_finite(name, is_finite)
+                    yield name, tensor
+        for group in self._groups(left):
+            try:
+                read = self._restore(group)
             except _READ_ERRORS:
                 # Says which one it is.
                 for name in group:
                     self.tensor(name)
                 raise
-            for name, tensor in zip(group, tensors):
-                yield name, self._finite(name, tensor)
+            for name, tensor, is_finite in read:
+                self._require_finite(name, is_finite)
+                yield name, tensor
+
+    def _restore(self, names):
+        """Triples of a name, its tensor, and whether its numbers are finite.
+
+        Several are read together, since each time the index is read again.
+        """
+        with tf.device("CPU:0"):
+            tensors = tf.raw_ops.RestoreV2(
+                prefix=self._stored,
+                tensor_names=names,
+                shape_and_slices=[""] * len(names),
+                dtypes=[tf.as_dtype(self.dtypes[name]) for name in names],
+            )
+            return list(zip(names, tensors, map(_is_finite, tensors)))
+
+    def _require_finite(self, name, is_finite):
+        if not is_finite:
+            raise InputError(
+                f"`{name}` in {self.path} holds numbers that are not finite "
+                "(NaN or infinite): the training that wrote it had gone wrong. "
+                "Use an older checkpoint."
+            )
 
     def _groups(self, names):
         group, size = [], 0
@@ -380,18 +430,6 @@ class CheckpointReader:
                 group, size = [], 0
         if group:
             yield group
-
-    def _finite(self, name, tensor):
-        if not tensor.dtype.is_floating:
-            return tensor
-        try:
-            return tf.raw_ops.CheckNumerics(tensor=tensor, message="")
-        except tf.errors.InvalidArgumentError as error:
-            raise InputError(
-                f"`{name}` in {self.path} holds numbers that are not finite "
-                "(NaN or infinite): the training that wrote it had gone wrong. "
-                "Use an older checkpoint."
-            ) from error
 
     def nbytes(self, names):
         """How many bytes these tensors take, those of strings not counted."""
@@ -485,7 +523,7 @@ def load(variables, path, *, initializer=None, expect=None):
         variables: mapping of names to Keras or TensorFlow variables, such as
             `named_weights(model)`. Optimizer slots and `global_step` are
             read like the rest when they are in there.
-        path: whatever `find` takes.
+        path: whatever `find` takes, or a `CheckpointReader`.
         initializer: draws those that the file lacks and that hold NaN since
             they were made inside `modeling.weights_to_come()`: a function of
             shape and dtype.
@@ -500,7 +538,8 @@ def load(variables, path, *, initializer=None, expect=None):
             numbers that are not finite, or missing ones to be drawn and no
             `initializer`.
     """
-    reader = CheckpointReader(path)
+    is_open = isinstance(path, CheckpointReader)
+    reader = path if is_open else CheckpointReader(path)
     matched = [name for name in variables if name in reader]
     missing = [name for name in variables if name not in reader]
     for name in matched:
@@ -604,6 +643,17 @@ def _holds_nan(variable):
     # See `modeling.weights_to_come`.
     row = variable[:1] if len(variable.shape) else variable
     return bool(tf.reduce_any(tf.math.is_nan(_tensor(row))))
+
+
+def _is_finite(tensor):
+    if not tensor.dtype.is_floating:
+        return True
+    # A sum is quick, and not finite if a number is not; it could also be that
+    # finite ones add up to too much.
+    total = tf.reduce_sum(tensor)
+    return bool(
+        tf.math.is_finite(total) or tf.reduce_all(tf.math.is_finite(tensor))
+    )
 
 
 def _tensor(value):

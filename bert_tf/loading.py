@@ -29,6 +29,9 @@ from bert_tf import (
 from bert_tf.errors import InputError
 from bert_tf.modeling import BertConfig, create_initializer, weights_to_come
 
+ANY_NAME = ("",)
+"""How all names begin: what `load_model` takes for `may_lack`."""
+
 
 class Opened(NamedTuple):
     """What belongs to a checkpoint, before its weights are read.
@@ -96,6 +99,8 @@ def find_length(config, max_seq_length=None, default=None):
 def load_model(build, config, path, may_lack, strategy=None):
     """A model with the weights of a checkpoint.
 
+    They are read while the model is built.
+
     Args:
         build: function without arguments that returns a `keras.Model`.
         config: the model's `BertConfig`.
@@ -110,15 +115,17 @@ def load_model(build, config, path, may_lack, strategy=None):
         InputError: it lacks others, or something in it does not fit.
     """
     strategy = strategy or tf.distribute.get_strategy()
-    with strategy.scope(), weights_to_come():
-        model = build()
-    weights = checkpoints.named_weights(model)
-    report = checkpoints.load(
-        weights,
-        path,
-        initializer=create_initializer(config.initializer_range),
-        expect=[name for name in weights if not name.startswith(may_lack)],
-    )
+    reader = checkpoints.CheckpointReader(path)
+    with reader.reading_ahead():
+        with strategy.scope(), weights_to_come():
+            model = build()
+        weights = checkpoints.named_weights(model)
+        report = checkpoints.load(
+            weights,
+            reader,
+            initializer=create_initializer(config.initializer_range),
+            expect=[name for name in weights if not name.startswith(may_lack)],
+        )
     logging.info("%s", report.summary())
     return model, report.missing
 

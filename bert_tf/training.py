@@ -21,12 +21,11 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from bert_tf import checkpoints, devices, files, training_step
+from bert_tf import checkpoints, devices, files, loading, training_step
 from bert_tf.classification import LABELS_FILE
 from bert_tf.errors import InputError, Interrupted
 from bert_tf.evaluations import EVALUATIONS_FILE, Evaluations
 from bert_tf.model_folders import CONFIG, VOCAB
-from bert_tf.modeling import create_initializer, weights_to_come
 from bert_tf.optimization import (
     OptimizerSettings,
     WarmupLinearDecay,
@@ -161,20 +160,15 @@ def build_model(build, config, start, strategy=None, config_file=None):
         with strategy.scope():
             return build()
     checkpoints.check_config(config, start.prefix, config_file)
-    with strategy.scope(), weights_to_come():
-        model = build()
-    report = checkpoints.load(
-        checkpoints.named_weights(model),
-        start.prefix,
-        initializer=create_initializer(config.initializer_range),
+    model, missing = loading.load_model(
+        build, config, start.prefix, loading.ANY_NAME, strategy
     )
-    if start.resumed and report.missing:
+    if start.resumed and missing:
         raise InputError(
             f"{start.prefix} cannot be continued with this model: it lacks "
-            f"{', '.join(report.missing)}. Use another --output_dir, or give "
-            "the checkpoint as --init_checkpoint."
+            f"{', '.join(missing)}. Use another --output_dir, or give the "
+            "checkpoint as --init_checkpoint."
         )
-    logging.info("%s", report.summary())
     return model
 
 
