@@ -14,9 +14,11 @@ import numpy as np
 
 T = TypeVar("T")
 
-# Batches are padded to a multiple of this. Fewer shapes are quicker, and the
-# library below TensorFlow remembers something for every shape it has seen.
-LENGTH_STEP = 8
+# Batches are padded to a multiple of this. With BERT-Base a new shape costs about
+# 0.02 s once (of two cores), as much as 22 tokens, and 1.2 MB, since the library
+# below TensorFlow remembers it. Of 2,000 texts of mixed lengths a step of 8 makes
+# 7 % more tokens, 4 makes 3 %, and 9 more shapes.
+LENGTH_STEP = 4
 
 # A batch costs what so many tokens cost, beside its own: for each of them all
 # weights are fetched from memory. On two cores with AVX-512 any number from 16

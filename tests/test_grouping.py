@@ -36,7 +36,7 @@ def cost(lengths, sizes):
     batches = [list(itertools.islice(rest, size)) for size in sizes]
     assert not list(rest)
     return sum(
-        32 + len(batch) * 8 * math.ceil(max(batch) / 8) for batch in batches
+        32 + len(batch) * 4 * math.ceil(max(batch) / 4) for batch in batches
     )
 
 
@@ -130,10 +130,10 @@ def test_what_comes_early_waits_no_longer_than_needed():
 
 
 @pytest.mark.parametrize(
-    ("longest", "padded"), [(0, 0), (1, 8), (8, 8), (9, 16), (33, 36)]
+    ("longest", "padded"), [(0, 0), (1, 4), (8, 8), (9, 12), (35, 35)]
 )
-def test_lengths_are_multiples_of_8_up_to_the_longest_allowed(longest, padded):
-    assert grouping.padded_length(longest, 36) == padded
+def test_lengths_are_multiples_of_4_up_to_the_longest_allowed(longest, padded):
+    assert grouping.padded_length(longest, 35) == padded
 
 
 def test_outputs_of_batches_become_rows_in_order_and_batches_again(rng):
