@@ -10,7 +10,8 @@ The harness is a folder with `common.py` (inputs, weights, timing) and
 What is measured is what users run (`workloads.py`). `--variant` joins choices
 with `+`:
 
-    fp32, bf16     the precision: float32, or mixed_bfloat16
+    fp32, bf16     the precision: float32; or mixed_bfloat16 to train in, and
+                   kernels of bfloat16, as exports have them, to encode with
     padded         mixed lengths are all padded to the longest possible
     saved_model    start from a SavedModel instead of a checkpoint
 """
@@ -98,7 +99,7 @@ def build(arguments, workload):
     import keras
     import workloads
 
-    from bert_tf import loading
+    from bert_tf import loading, quantization
 
     set_threads()
     keras.utils.set_random_seed(0)
@@ -107,6 +108,8 @@ def build(arguments, workload):
     if kind in KINDS:
         return build_training(arguments, KINDS[kind], batch)
     model = build_model(arguments, workloads.make_encoder)
+    if "bf16" in choices_of(arguments):
+        quantization.quantize(model, quantization.BFLOAT16)
     run = loading.compile_forward(model)
     inputs = renamed(batch, ENCODER_NAMES)
     if kind == "infer":

@@ -20,6 +20,7 @@ import pictures
 PRECISIONS = {
     "float32": "float32",
     "mixed_bfloat16": "bfloat16",
+    "bfloat16": "bfloat16 kernels",
     "int8": "int8",
 }
 MIXED = {"mixed-padded": "padded to 128", "mixed-grouped": "grouped by length"}

@@ -16,8 +16,8 @@ Measured, each in a process of its own:
 - data: create_pretraining_data, with dupe_factor 5, in one process;
 - tokenizer: the Python one, to ids, with nothing cached.
 
-Encoding and training are measured in float32 and in bfloat16, encoding also
-with weights quantized to int8, as exports have them.
+Encoding and training are measured in float32 and in mixed_bfloat16, encoding
+also with kernels of bfloat16 and of int8, as exports have them.
 
 Weights, ids and text are drawn, the same each time; --text names real text for
 the last two, with one sentence in each line. A process first does the work
@@ -50,8 +50,9 @@ import own_process
 
 VOCAB = pathlib.Path(__file__).parents[1] / "checkpoints/builtin/vocab.txt"
 SIZES = ("base", "mini", "builtin")
-INT8 = "int8"
-PRECISIONS = ("float32", "mixed_bfloat16", INT8)
+# Of exports: `quantization.MODES`, which is not loaded here.
+EXPORTED = ("bfloat16", "int8")
+PRECISIONS = ("float32", "mixed_bfloat16", *EXPORTED)
 MIXED_TEXTS, MIXED_BATCH = 128, 32
 LEAST_CALLS, LEAST_LATENCY_CALLS = 3, 100
 # A call of input-* reads so many batches: a single one may be there already.
@@ -98,7 +99,7 @@ def measurements():
             Measurement(kind, batch, length, precision, unit)
             for kind, batch, length, unit in shapes
             for precision in PRECISIONS
-            if precision != INT8 or not kind.startswith("train-")
+            if precision not in EXPORTED or not kind.startswith("train-")
         ),
         *(
             Measurement(f"input-{kind}", batch, length, unit="examples/s")
@@ -279,7 +280,7 @@ def table(rows):
         low, high = row["seconds_low"], row["seconds_high"]
         cells = [
             row["kind"] + shape,
-            row["precision"].replace("mixed_", ""),
+            row["precision"],
             in_unit(row["seconds"]),
             f"{in_unit(low)} to {in_unit(high)}",
             in_unit(p99) if p99 else "",
@@ -383,13 +384,14 @@ def build(job):
         features = workloads.training_features(kind, config, batch, length)
         step = workloads.compile_training(kind, model, features)
         return step, batch, LEAST_CALLS
-    quantized = job["precision"] == INT8
+    mode = precision = job["precision"]
+    if mode in EXPORTED:
+        precision = quantization.precision(mode)
     model = workloads.build_model(
-        lambda: workloads.make_encoder(config),
-        "float32" if quantized else job["precision"],
+        lambda: workloads.make_encoder(config), precision
     )
-    if quantized:
-        quantization.quantize(model)
+    if mode in EXPORTED:
+        quantization.quantize(model, mode)
     run = loading.compile_forward(model)
     if not kind.startswith("mixed-"):
         inputs = workloads.encoder_inputs(config, batch, length)

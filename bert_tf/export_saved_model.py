@@ -83,10 +83,11 @@ def define_flags(values):
         "quantize",
         None,
         list(quantization.MODES),
-        "int8: the encoder's linear layers in 8 bits, for smaller models that "
-        "are faster on CPUs with instructions for it (AVX-512 VNNI), and a "
-        "little less accurate. Needs a TensorFlow for CPUs with oneDNN, as for "
-        "x86-64.",
+        "bfloat16: the encoder's linear layers in 16 bits, for smaller models "
+        "that are faster where there are instructions for it (on CPUs, "
+        "AVX-512 BF16). int8: in 8 bits, still smaller and faster (AVX-512 "
+        "VNNI), and a little less accurate; needs a TensorFlow for CPUs with "
+        "oneDNN, as for x86-64.",
         flag_values=values,
     )
     string(

@@ -127,18 +127,18 @@ def encoder(config, layers, pooling):
 
     Returns:
         A model to `values` as there, `sequence_output` [B, S, D] and
-        `pooled_output` [B, D].
+        `pooled_output` [B, D], float32 in any precision.
     """
     inputs = integer_inputs(ENCODER_INPUTS)
     bert = BertModel(config)(*inputs.values())
     pooling = pooling._replace(over_tokens=None)
+    outputs = {
+        "values": _layer_values(bert, inputs, layers, pooling),
+        "sequence_output": bert["sequence_output"],
+        "pooled_output": bert["pooled_output"],
+    }
     return keras.Model(
-        inputs,
-        {
-            "values": _layer_values(bert, inputs, layers, pooling),
-            "sequence_output": bert["sequence_output"],
-            "pooled_output": bert["pooled_output"],
-        },
+        inputs, {name: ops.cast(x, "float32") for name, x in outputs.items()}
     )
 
 

@@ -1,23 +1,26 @@
-"""The encoder's linear layers in 8 bits, for SavedModels.
+"""The encoder's linear layers in 8 or 16 bits, for SavedModels.
 
-Comes in: a float32 model with its weights. Goes out: the same model, whose
+Comes in: a model with its float32 weights. Goes out: the same model, whose
 query, key, value, output and intermediate layers and pooler have kernels of
-int8. Embeddings, LayerNorm, softmax, biases and heads stay float32. Nothing is
-trained, and no data is looked at: kernels are rounded once, and what goes into
-a layer each time, by its own range ("dynamic quantization").
+int8 or bfloat16. Embeddings, LayerNorm, softmax, biases and heads stay float32.
+Nothing is trained, and no data is looked at.
 
-A kernel has a scale for each output, as Keras quantizes it; its input has one
-for each row, so that what is said of a text does not depend on those beside it.
-The product of the two is TensorFlow's `_QuantizedMatMul`, of oneDNN. Keras' own
-gives the same numbers, but is slower than float32 ("int8" in docs/serving.md).
+bfloat16 is what `mixed_bfloat16` computes with, but rounded once and not at
+each call. int8 is rounded once as well, and what goes into a layer each time,
+by its own range ("dynamic quantization"). Then a kernel has a scale for each
+output, as Keras quantizes it; its input has one for each row, so that what is
+said of a text does not depend on those beside it. The product of the two is
+TensorFlow's `_QuantizedMatMul`, of oneDNN. Keras' own gives the same numbers,
+but is slower than float32 ("Fewer bits" in docs/serving.md).
 """
 
+import keras
 import tensorflow as tf
 
 from bert_tf import modeling, models
 from bert_tf.errors import InputError
 
-MODES = ("int8",)
+INT8, BFLOAT16 = MODES = ("int8", "bfloat16")
 """Ways to quantize."""
 
 LARGEST = 127.0
@@ -61,18 +64,46 @@ def check_mode(mode):
         )
 
 
-def quantize(model):
-    """Makes the encoder's linear layers `Int8Dense`.
+def precision(mode):
+    """The one of `modeling.PRECISIONS` that a model must be built in.
 
     Args:
-        model: a float32 `keras.Model` of `models`, with its weights; changed in
-            place. It cannot be trained afterwards.
+        mode: one of `MODES`, or None.
+    """
+    return "mixed_bfloat16" if mode == BFLOAT16 else "float32"
+
+
+def quantize(model, mode):
+    """Gives the encoder's linear layers other kernels.
+
+    Args:
+        model: a `keras.Model` of `models`, built in `precision(mode)`, with its
+            weights; changed in place. It cannot be trained afterwards.
+        mode: one of `MODES`.
     """
     for layer in linear_layers(models.find_bert(model)):
+        if mode == BFLOAT16:
+            _round_kernel(layer)
+            continue
         # Keras refuses subclasses, whose `call` it cannot know.
         layer.quantize("int8", type_check=False)
         # The layer itself, since Keras lets no other take its place.
         layer.__class__ = Int8Dense
+
+
+def _round_kernel(layer):
+    rounded = keras.ops.cast(layer.kernel, "bfloat16")
+    # As Keras does for its own ways.
+    layer._tracker.unlock()
+    layer._untrack_variable(layer._kernel)
+    layer._kernel = layer.add_weight(
+        name="kernel",
+        shape=rounded.shape,
+        dtype="bfloat16",
+        initializer=lambda shape, dtype: rounded,
+        trainable=False,
+    )
+    layer._tracker.lock()
 
 
 def linear_layers(bert):

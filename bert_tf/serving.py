@@ -73,6 +73,7 @@ from bert_tf import (
     loading,
     masked_text,
     model_folders,
+    modeling,
     models,
     quantization,
     saved_models,
@@ -376,9 +377,12 @@ def _open(source, default_length=None):
 
 def _load(source, opened, build, may_lack):
     """The model of `loading.load_model`, quantized if that is asked for."""
-    model, _ = loading.load_model(build, opened.config, opened.path, may_lack)
+    with modeling.precision(quantization.precision(source.quantize)):
+        model, _ = loading.load_model(
+            build, opened.config, opened.path, may_lack
+        )
     if source.quantize is not None:
-        quantization.quantize(model)
+        quantization.quantize(model, source.quantize)
     return model
 
 

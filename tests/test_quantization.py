@@ -1,4 +1,4 @@
-"""Linear layers in 8 bits: the product, whole exports, the flag."""
+"""Linear layers in 8 and 16 bits: the product, whole exports, the flag."""
 
 import json
 import pathlib
@@ -32,14 +32,19 @@ ROWS = {
 POSITIONS = {"masked_lm_positions": np.array([[1, 2], [1, 0]], np.int32)}
 
 
+@pytest.fixture(scope="module", params=quantization.MODES)
+def mode(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def quantized(tmp_path_factory):
-    """An int8 export of each head, its path by name."""
+def quantized(tmp_path_factory, mode):
+    """An export of each head, its path by name."""
     paths = {}
     for name in HEADS:
         export, options = exported.EXPORT[name]
-        folder = tmp_path_factory.mktemp("int8") / name
-        source = exported.source(name, quantize="int8")
+        folder = tmp_path_factory.mktemp(mode) / name
+        source = exported.source(name, quantize=mode)
         paths[name] = export(source, str(folder), **options)
     return paths
 
@@ -121,20 +126,23 @@ def test_rows_of_zeros_give_the_bias_and_no_rows_none(layer):
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_outputs_are_near_those_of_float32(quantized, name):
+def test_outputs_are_near_those_of_float32(quantized, mode, name):
     # A product of 8 bits is off by about 1 %, and the two layers of the model
-    # have twelve of them on the way.
+    # have twelve of them on the way. bfloat16 has 8 bits too, but the powers of
+    # two between them.
     got = call(quantized[name], "serving_default", **inputs_of(name))
     want = exported.call(name, "serving_default", **inputs_of(name))
     assert got.keys() == want.keys()
     for key, values in want.items():
+        assert got[key].dtype == values.dtype
         assert not np.array_equal(got[key], values)
         error = np.sqrt(np.mean((got[key] - values) ** 2))
-        assert error < 0.06 * np.abs(values).max(), key
+        bound = {"int8": 0.06, "bfloat16": 0.015}[mode]
+        assert error < bound * np.abs(values).max(), key
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_exports_are_smaller_by_three_bytes_for_each_weight(quantized, name):
+def test_exports_are_smaller_by_what_each_weight_saves(quantized, mode, name):
     before = exported.folder(name) / "1"
     sizes = [
         sum(file.stat().st_size for file in (path / "variables").iterdir())
@@ -144,13 +152,14 @@ def test_exports_are_smaller_by_three_bytes_for_each_weight(quantized, name):
     width, inner = config["hidden_size"], config["intermediate_size"]
     weights = 4 * width * width + 2 * width * inner
     weights *= config["num_hidden_layers"]
-    # Scales and names take a little of it.
-    assert sizes[0] - sizes[1] > 0.95 * 3 * weights
+    saved = {"int8": 3, "bfloat16": 2}[mode] * weights
+    # Scales and names take a little of it; the pooler saves something too.
+    assert 0.95 * saved < sizes[0] - sizes[1] < 1.1 * saved
 
 
-def test_what_was_quantized_is_written_down(quantized):
+def test_what_was_quantized_is_written_down(quantized, mode):
     for path, want in (
-        (quantized["span"], "int8"),
+        (quantized["span"], mode),
         (exported.folder("span") / "1", None),
     ):
         settings = pathlib.Path(path) / "assets" / "bert_tf.json"
@@ -210,17 +219,19 @@ def test_a_process_that_has_only_tensorflow_can_use_them(quantized):
 # --------------------------------------------------------------------- the flag
 
 
-def test_the_flag_takes_int8_only():
+def test_the_flag_takes_modes_only():
     values = absl_flags.FlagValues()
     export_saved_model.define_flags(values)
     given = ["--head=features", "--checkpoint=x", "--output_dir=y"]
-    with pytest.raises(absl_flags.Error, match=r"int4.*int8"):
+    with pytest.raises(absl_flags.Error, match=r"int4.*int8\|bfloat16"):
         values(["export_saved_model", *given, "--quantize=int4"])
 
 
-def test_python_takes_int8_only(tmp_path):
+def test_python_takes_modes_only(tmp_path):
     source = exported.source("features", quantize="int4")
-    with pytest.raises(InputError, match=r"int8.*None.*Received.*'int4'"):
+    with pytest.raises(
+        InputError, match=r"int8.*bfloat16.*None.*Received.*'int4'"
+    ):
         serving.export_features(source, str(tmp_path))
 
 

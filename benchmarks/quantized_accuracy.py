@@ -1,16 +1,16 @@
-"""What `--quantize=int8` gives and takes: accuracy, size, time beside float32.
+"""What `--quantize` gives and takes: accuracy, size, time beside float32.
 
 Comes in: a fine-tuned checkpoint, and data with the right answers. Goes out: a
-table of two SavedModels of it, float32 and int8, asked the same in turns.
+table of SavedModels of it, float32, bfloat16 and int8, asked the same in turns.
 
-    python benchmarks/int8_accuracy.py --checkpoint /tmp/mrpc_output \
+    python benchmarks/quantized_accuracy.py --checkpoint /tmp/mrpc_output \
         --vocab_file BERT/vocab.txt --bert_config_file BERT/bert_config.json \
         --max_seq_length 96 --mrpc GLUE/MRPC
 
 `--sst2 GLUE/SST-2` and `--squad dev-v1.1.json` are for checkpoints trained on
 those. Accuracy is of the dev part, of SQuAD exact match and F1. Times are of
 whole requests, text in and answer out: of all the data in batches of
-`--batch_size`, and the median of single texts. The two models take turns batch
+`--batch_size`, and the median of single texts. The models take turns batch
 by batch, so that whatever else keeps the machine busy slows both.
 """
 
@@ -23,11 +23,12 @@ import time
 from typing import NamedTuple
 
 import bert_tf
-from bert_tf import classification, serving, squad_metrics
+from bert_tf import classification, quantization, serving, squad_metrics
 
 SINGLE_TEXTS = 100
 WARM_UP_BATCHES = 2
-MODES = {"float32": None, "int8": "int8"}
+EXACT = "float32"
+MODES = {EXACT: None, **{mode: mode for mode in quantization.MODES}}
 
 
 class Data(NamedTuple):
@@ -84,7 +85,7 @@ def read_squad(path):
 
 
 def export(arguments, data, folder):
-    """Both SavedModels: `Predictor`s by the name of their numbers."""
+    """All SavedModels: `Predictor`s by the name of their numbers."""
     predictors = {}
     for name, quantize in MODES.items():
         source = serving.Source(
@@ -133,20 +134,19 @@ def show(data, predictors, found, seconds, single):
     rows = {
         name: {
             **data.score(found[name]),
+            "other answers": sum(map(str.__ne__, found[name], found[EXACT])),
             "MB": megabytes(predict.path),
             "seconds for all": sum(seconds[name]),
             "ms for one": 1000 * statistics.median(single[name]),
         }
         for name, predict in predictors.items()
     }
-    columns = list(rows["int8"])
+    columns = list(rows[EXACT])
     print(f"| {len(data.texts)} questions | {' | '.join(columns)} |")
     print("|---" * (len(columns) + 1) + "|")
     for name, row in rows.items():
         values = " | ".join(f"{row[column]:.2f}" for column in columns)
         print(f"| {name} | {values} |")
-    same = sum(map(str.__eq__, *found.values()))
-    print(f"{same} of {len(data.texts)} answers are the same.")
 
 
 def main():
