@@ -13,9 +13,11 @@ import tensorflow as tf
 from absl import flags as absl_flags
 
 from bert_tf import (
+    checkpoints,
     command_line,
     export_saved_model,
     modeling,
+    models,
     quantization,
     serving,
 )
@@ -120,6 +122,30 @@ def test_rows_of_zeros_give_the_bias_and_no_rows_none(layer):
     got = call_layer(np.zeros((1, 1, 16), np.float32))
     np.testing.assert_allclose(got[0, 0], modeling.gelu(bias), atol=1e-6)
     assert call_layer(np.zeros((0, 3, 16), np.float32)).shape == (0, 3, 24)
+
+
+def test_kernels_of_16_bits_take_the_place_of_others():
+    config = modeling.BertConfig(50, 16, 1, 2, 24, type_vocab_size=2)
+    with modeling.precision(quantization.precision("bfloat16")):
+        model = models.pretraining(config)
+    before = {
+        name: weight.numpy()
+        for name, weight in checkpoints.named_weights(model).items()
+    }
+
+    quantization.quantize(model, "bfloat16")
+
+    # Under the same names, each once.
+    after = checkpoints.named_weights(model)
+    assert after.keys() == before.keys()
+    rounded = [name for name, w in after.items() if w.dtype == "bfloat16"]
+    assert len(rounded) == 6 + 1
+    for name, weight in after.items():
+        want = before[name]
+        if name in rounded:
+            assert name.endswith("/kernel") and not weight.trainable
+            want = tf.cast(want, tf.bfloat16).numpy()
+        np.testing.assert_array_equal(weight.numpy(), want)
 
 
 # ---------------------------------------------------------------- whole exports

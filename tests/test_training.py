@@ -351,6 +351,33 @@ def micro_classifier(data, start):
     return model
 
 
+def test_weights_are_read_while_the_model_is_built(data, monkeypatch):
+    begun = threading.Event()
+    restore = checkpoints.CheckpointReader._restore
+
+    def noted(reader, names):
+        begun.set()
+        return restore(reader, names)
+
+    monkeypatch.setattr(checkpoints.CheckpointReader, "_restore", noted)
+    start = training.find_starting_point(
+        "", str(data / "checkpoints" / "micro")
+    )
+    config = BertConfig.from_json_file(
+        str(data / "checkpoints" / "micro" / "bert_config.json")
+    )
+
+    def build():
+        assert begun.wait(timeout=60)
+        return models.pretraining(config)
+
+    model = training.build_model(build, config, start)
+
+    weight = checkpoints.named_weights(model)["bert/pooler/dense/bias"]
+    want = checkpoints.CheckpointReader(start.prefix).tensor(weight.path)
+    np.testing.assert_array_equal(weight, want)
+
+
 def train_on_golden_batches(data, folder, model, start):
     stored = np.load(data / "optim" / "micro_classifier_batches.npz")
     count = len({key[:2] for key in stored.files})
