@@ -201,10 +201,15 @@ def wait_for(path, processes):
 def test_a_killed_worker_ends_the_job_and_the_same_command_goes_on(
     tmp_path, pretraining_flags, victim
 ):
-    given = pretraining_flags(
-        tmp_path / "out", num_train_steps=10**6, save_checkpoints_steps=20
-    )
-    workers = start_workers(given)
+    def given(name):
+        return pretraining_flags(
+            tmp_path / name,
+            num_train_steps=10**6,
+            save_checkpoints_steps=20,
+            learning_rate=1e-3,
+        )
+
+    workers = start_workers(given("out"))
     try:
         wait_for(tmp_path / "out" / "model.ckpt-40.index", workers)
         workers[victim].kill()
@@ -218,9 +223,10 @@ def test_a_killed_worker_ends_the_job_and_the_same_command_goes_on(
         step = int(newest.rpartition("-")[2])
         assert step >= 40
 
-        workers = start_workers(given)
-        later = tmp_path / "out" / f"model.ckpt-{step + 40}.index"
-        wait_for(later, workers)
+        workers = start_workers(given("out"))
+        later = f"model.ckpt-{step + 40}"
+        wait_for(tmp_path / "out" / f"{later}.index", workers)
+        resumed = read_variables(tmp_path / "out" / later)
         # One of them is told to stop, and they do so together.
         workers[1 - victim].send_signal(signal.SIGTERM)
         for text in (finish(worker, 128 + 15) for worker in workers):
@@ -228,6 +234,16 @@ def test_a_killed_worker_ends_the_job_and_the_same_command_goes_on(
             (stopped,) = re.findall(r"stopped by SIGTERM at step (\d+)", text)
         newest = tf.train.latest_checkpoint(str(tmp_path / "out"))
         assert newest.endswith(f"model.ckpt-{stopped}")
+
+        # It went on as if nothing had happened.
+        workers = start_workers(given("undisturbed"))
+        wait_for(tmp_path / "undisturbed" / f"{later}.index", workers)
+        whole = read_variables(tmp_path / "undisturbed" / later)
+        assert resumed.keys() == whole.keys()
+        for name, value in whole.items():
+            np.testing.assert_allclose(
+                resumed[name], value, atol=1e-5, err_msg=name
+            )
     finally:
         for worker in workers:
             worker.kill()
