@@ -136,7 +136,7 @@ def test_layers_that_are_not_there_are_refused(text, message):
 # ---------------------------------------------------------------------- batches
 
 
-def test_batches_are_padded_to_a_multiple_of_8_below_the_longest():
+def test_batches_are_padded_to_a_multiple_of_4_below_the_longest():
     batch = [example(4, 17), example(9, 3)]
 
     arrays = feature_extraction.pad_batch(batch, 128)
@@ -146,10 +146,10 @@ def test_batches_are_padded_to_a_multiple_of_8_below_the_longest():
     assert arrays["first"].tolist() == [0, 0]
     assert arrays["stop"].tolist() == [17, 3]
     for name in ("input_ids", "input_mask"):
-        assert arrays[name].shape == (2, 24)
+        assert arrays[name].shape == (2, 20)
         assert arrays[name].sum(axis=1).tolist() == [17, 3]
         assert arrays[name].dtype == np.int32
-    assert feature_extraction.pad_batch(batch, 20)["input_ids"].shape == (2, 20)
+    assert feature_extraction.pad_batch(batch, 19)["input_ids"].shape == (2, 19)
 
 
 def test_batches_of_fixed_shape_are_filled_up():

@@ -77,9 +77,9 @@ def test_rows_are_those_of_truncate_and_pack(max_seq_length, rng):
 
 
 @pytest.mark.parametrize(
-    ("longest", "length"), [(3, 8), (8, 8), (9, 16), (17, 21), (21, 21)]
+    ("longest", "length"), [(3, 4), (8, 8), (9, 12), (17, 20), (21, 21)]
 )
-def test_rows_are_padded_to_a_multiple_of_8_or_what_is_allowed(longest, length):
+def test_rows_are_padded_to_a_multiple_of_4_or_what_is_allowed(longest, length):
     texts = ragged([[7], [7] * (longest - 2)]), ragged([[], []])
     rows, _ = graph_features.truncate(*texts, 21)
     special = graph_features.Special(CLS, SEP)
