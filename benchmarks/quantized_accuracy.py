@@ -11,7 +11,7 @@ table of SavedModels of it, float32, bfloat16 and int8, asked the same in turns.
 those. Accuracy is of the dev part, of SQuAD exact match and F1. Times are of
 whole requests, text in and answer out: of all the data in batches of
 `--batch_size`, and the median of single texts. The models take turns batch
-by batch, so that whatever else keeps the machine busy slows both.
+by batch, so that whatever else keeps the machine busy slows all of them.
 """
 
 import argparse

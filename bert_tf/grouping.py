@@ -14,10 +14,10 @@ import numpy as np
 
 T = TypeVar("T")
 
-# Batches are padded to a multiple of this. With BERT-Base a new shape costs
-# about 0.02 s once (of two cores), as much as 22 tokens, and 1.2 MB, since the
-# library below TensorFlow remembers it. Of 2,000 texts of mixed lengths a step
-# of 8 makes 7 % more tokens, 4 makes 3 %, and 9 more shapes.
+# Batches are padded to a multiple of this. Each new shape costs time once, and
+# memory for good: the library below TensorFlow remembers it. Of 2,048 texts
+# (`mixed_lengths` in benchmarks/workloads.py) a step of 8 makes 7 % more tokens,
+# 4 makes 3 %, and 9 more shapes.
 LENGTH_STEP = 4
 
 # A batch costs what so many tokens cost, beside its own: for each of them all

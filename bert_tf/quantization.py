@@ -2,8 +2,8 @@
 
 Comes in: a model with its float32 weights. Goes out: the same model, whose
 query, key, value, output and intermediate layers and pooler have kernels of
-int8 or bfloat16. Embeddings, LayerNorm, softmax, biases and heads stay float32.
-Nothing is trained, and no data is looked at.
+int8 or bfloat16. All other weights stay float32: those of embeddings, LayerNorm
+and heads, and biases. Nothing is trained, and no data is looked at.
 
 bfloat16 is what `mixed_bfloat16` computes with, but rounded once and not at
 each call. int8 is rounded once as well, and what goes into a layer each time,

@@ -1,9 +1,9 @@
 """Imports TensorFlow with Python's garbage collector at rest.
 
-Comes in: nothing but the wish, `install()`. Goes out: an import that takes a
-fifth less time. TensorFlow makes some million objects that stay for good, and
-while it does the collector looks through all of them time and again.
-`benchmarks/speed.py --only start-up` measures what is gained.
+Comes in: nothing but the wish, `install()`. Goes out: an import that takes less
+time. TensorFlow makes hundreds of thousands of objects that stay for good, and
+while it does the collector would look through them time and again.
+(`benchmarks/speed.py --only 'startup*'` measures start-up as a whole.)
 """
 
 import gc

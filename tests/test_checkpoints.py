@@ -292,49 +292,47 @@ def test_drawing_inside_weights_to_come_is_refused(micro, variables):
         )
 
 
-def test_load_reads_a_few_variables_at_a_time(micro, weights, monkeypatch):
+@pytest.fixture
+def groups_read(monkeypatch):
+    """The names of tensors that were read together, for each time."""
     groups = []
     restore = checkpoints.tf.raw_ops.RestoreV2
 
-    def counted(tensor_names, **arguments):
+    def noted(tensor_names, **arguments):
         groups.append(tensor_names)
         return restore(tensor_names=tensor_names, **arguments)
 
-    monkeypatch.setattr(checkpoints.tf.raw_ops, "RestoreV2", counted)
+    monkeypatch.setattr(checkpoints.tf.raw_ops, "RestoreV2", noted)
     monkeypatch.setattr(checkpoints, "BYTES_READ_TOGETHER", 5_000)
+    return groups
+
+
+def test_load_reads_a_few_variables_at_a_time(micro, weights, groups_read):
     checkpoints.load(weights, micro)
 
-    assert list(itertools.chain(*groups)) == list(weights)
-    assert len(groups) > 5
+    assert list(itertools.chain(*groups_read)) == list(weights)
+    assert len(groups_read) > 5
     reader = checkpoints.CheckpointReader(micro)
-    assert all(reader.nbytes(group[:-1]) < 5_000 for group in groups)
+    assert all(reader.nbytes(group[:-1]) < 5_000 for group in groups_read)
 
 
 def test_weights_read_ahead_are_read_once_and_slots_are_not(
-    tmp_path, monkeypatch
+    tmp_path, groups_read
 ):
     values = {f"w{n}": np.full((7, 100), n, np.float32) for n in range(9)}
     slots = {f"{name}/adam_m": value for name, value in values.items()}
     checkpoints.write(tmp_path / "model.ckpt", {**values, **slots})
     variables = {name: tf.Variable(tf.zeros([7, 100])) for name in values}
     del variables["w3"]
-    names = []
-    restore = checkpoints.tf.raw_ops.RestoreV2
-
-    def noted(tensor_names, **arguments):
-        names.extend(tensor_names)
-        return restore(tensor_names=tensor_names, **arguments)
-
-    monkeypatch.setattr(checkpoints.tf.raw_ops, "RestoreV2", noted)
-    monkeypatch.setattr(checkpoints, "BYTES_READ_TOGETHER", 5_000)
     reader = checkpoints.CheckpointReader(tmp_path / "model.ckpt")
     with reader.reading_ahead():
         report = checkpoints.load(variables, reader, expect=variables)
-        assert names == sorted(values)
+        assert list(itertools.chain(*groups_read)) == sorted(values)
+        groups_read.clear()
         checkpoints.load(variables, reader)  # Reads again what is gone.
 
     assert report.unused == ["w3"] and len(report.slots) == 9
-    assert names[9:] == list(variables)
+    assert list(itertools.chain(*groups_read)) == list(variables)
     for name, variable in variables.items():
         np.testing.assert_array_equal(variable.numpy(), values[name])
 

@@ -352,11 +352,12 @@ def micro_classifier(data, start):
 
 
 def test_weights_are_read_while_the_model_is_built(data, monkeypatch):
-    begun = threading.Event()
+    building, begun = threading.Event(), threading.Event()
     restore = checkpoints.CheckpointReader._restore
 
     def noted(reader, names):
         begun.set()
+        assert building.wait(timeout=60)
         return restore(reader, names)
 
     monkeypatch.setattr(checkpoints.CheckpointReader, "_restore", noted)
@@ -368,6 +369,7 @@ def test_weights_are_read_while_the_model_is_built(data, monkeypatch):
     )
 
     def build():
+        building.set()
         assert begun.wait(timeout=60)
         return models.pretraining(config)
 
