@@ -16,8 +16,8 @@ T = TypeVar("T")
 
 # Batches are padded to a multiple of this. Each new shape costs time once, and
 # memory for good: the library below TensorFlow remembers it. Of 2,048 texts
-# (`mixed_lengths` in benchmarks/workloads.py) a step of 8 makes 7 % more tokens,
-# 4 makes 3 %, and 9 more shapes.
+# (`mixed_lengths` in benchmarks/workloads.py) a step of 8 makes 7 % more
+# tokens, 4 makes 3 %, and 9 more shapes.
 LENGTH_STEP = 4
 
 # A batch costs what so many tokens cost, beside its own: for each of them all
