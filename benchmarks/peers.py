@@ -8,7 +8,8 @@ says how the others' environments (folders of VENVS) and files (DATA) are made.
 This program adds bert_tf's rows to the suite, and those of others that get
 texts sorted by length, and starts `drive.py` with all other options as they are
 given. Bert_tf runs in the Python that runs this program. `--prepare` writes
-bert_tf's own files into DATA first.
+bert_tf's own files into DATA first. `--short` leaves out of the rows in fewer
+bits all workloads but `SHORT`, so that more rounds of all rows fit in an hour.
 """
 
 import argparse
@@ -34,6 +35,8 @@ ROWS = {
         "not": ["startup"],
     },
 }
+# What `--short` leaves in the rows of fewer bits, of all implementations.
+SHORT = ["infer_b1_s128", "infer_b32_s128", "train_cls_b32_s128"]
 # Others, with texts of mixed lengths sorted by whoever calls them: their best.
 SORTED = {
     "onnxruntime fused sorted": ("ort", "ort.py", "fused+sorted"),
@@ -72,6 +75,11 @@ def main():
     parser.add_argument(
         "--prepare", action="store_true", help="write bert_tf's files first"
     )
+    parser.add_argument(
+        "--short",
+        action="store_true",
+        help=f"rows of fewer bits run {SHORT} only",
+    )
     arguments, others = parser.parse_known_args()
     harness = arguments.harness.resolve()
     common = ["--data", arguments.data, "--config", arguments.config]
@@ -85,6 +93,9 @@ def main():
     with tempfile.TemporaryDirectory(prefix="bert_tf_peers_") as folder:
         # A path of its own replaces the folder of environments.
         suite += rows(harness, sys.prefix)
+        for row in suite:
+            if arguments.short and row.get("approx"):
+                row["only"] = SHORT
         path = pathlib.Path(folder) / "suite.json"
         path.write_text(json.dumps(suite), encoding="utf-8")
         command = [sys.executable, str(harness / "drive.py"), *common]

@@ -137,7 +137,9 @@ def trace_forward(model):
     """
     spec = {name: tf.TensorSpec((None, None), tf.int32) for name in model.input}
     return tf.function(
-        lambda inputs: model(inputs, training=False), input_signature=[spec]
+        lambda inputs: model(inputs, training=False),
+        input_signature=[spec],
+        autograph=False,
     )
 
 
