@@ -239,12 +239,13 @@ def draw_precision(panel, ratios):
     panel.axvline(1, color="black", linewidth=0.8, linestyle="--")
     panel.set_xlim(0, max(1, highest) * 1.25)
     panel.set_yticks(range(len(ratios)), list(ratios), fontsize=9)
-    panel.invert_yaxis()
+    # From the top down, with room for the legend above the bars.
+    panel.set_ylim(len(ratios) - 0.4, -1.2)
     panel.set_title("Fewer bits beside float32")
     panel.set_xlabel("times as fast as float32 (dashed line)")
     panel.grid(axis="x", alpha=0.3)
     panel.set_axisbelow(True)
-    panel.legend(fontsize=9)
+    panel.legend(loc="upper center", ncol=len(names), fontsize=9)
 
 
 def draw_lines(panel, lines, title, label):
