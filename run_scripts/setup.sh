@@ -27,11 +27,20 @@ find_python() {
 if ! cmp -s "$lock" "$venv/installed.lock"; then
     python="$(find_python)" || exit 1
     echo "Installing the packages of $(basename "$lock") into $venv" \
-        "(about 2 GB; a few minutes)" >&2
-    "$python" -m venv "$venv"
-    "$PYTHON" -m pip install --quiet --disable-pip-version-check \
-        --require-hashes --requirement "$lock"
-    "$PYTHON" -m pip install --quiet --disable-pip-version-check \
-        --no-deps --no-build-isolation --editable "$repository"
+        "(up to 2.5 GB; a few minutes)" >&2
+    mkdir -p "$(dirname "$venv")"
+    free_before="$(df -Ph "$(dirname "$venv")" | awk 'NR == 2 {print $4}')"
+    {
+        "$python" -m venv "$venv" &&
+            "$PYTHON" -m pip install --quiet --disable-pip-version-check \
+                --require-hashes --requirement "$lock" &&
+            "$PYTHON" -m pip install --quiet --disable-pip-version-check \
+                --no-deps --no-build-isolation --editable "$repository"
+    } || {
+        echo "Installing into $venv failed, for the reason above. It takes up" \
+            "to 2.5 GB there ($free_before were free before) and, while it" \
+            "goes on, 1 GB in ${TMPDIR:-/tmp}. The same command tries again." >&2
+        exit 1
+    }
     cp "$lock" "$venv/installed.lock"
 fi
