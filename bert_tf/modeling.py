@@ -357,14 +357,18 @@ class LayerNorm(keras.layers.LayerNormalization):
         x: float tensor [..., D].
 
     Returns:
-        float tensor [..., D]; it is computed in float32 in any precision.
+        float tensor [..., D]. In training it is computed in float32 in any
+        precision; otherwise `kernels.layer_norm` may round gamma and beta.
     """
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.autocast = False
 
-    def call(self, x):
+    def call(self, x, training=None):
+        if not training and kernels.has_layer_norm(x.dtype):
+            y = kernels.layer_norm(x, self.gamma, self.beta, self.epsilon)
+            return ops.cast(y, self.compute_dtype)
         x = ops.cast(x, "float32")
         centred = x - ops.mean(x, axis=-1, keepdims=True)
         variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
@@ -615,9 +619,7 @@ class AttentionLayer(keras.layers.Layer):
         scores = query @ key * (1.0 / math.sqrt(self.head_size))  # [B, N, F, T]
         if adder is not None:
             scores = scores + adder
-        # Sums of 16 bits would lose what is small.
-        probs = ops.softmax(ops.cast(scores, "float32"))
-        probs = ops.cast(probs, self.compute_dtype)
+        probs = kernels.softmax(scores, training)
         probs = self.dropout(probs, training=training)
 
         attended = ops.transpose(probs @ value, (0, 2, 1, 3))  # [B, F, N, H]
