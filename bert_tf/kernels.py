@@ -106,72 +106,23 @@ def _gelu_with_gradient(x):
     return gelu(x)
 
 
-def has_layer_norm(dtype):
-    """Whether `layer_norm` takes this type, and only CPUs are there."""
-    return (
-        _ON_TENSORFLOW
-        and keras.backend.standardize_dtype(dtype) in ("float32", "bfloat16")
-        and all(
-            device.device_type == "CPU"
-            for device in tf.config.list_physical_devices()
-        )
-    )
-
-
-def layer_norm(x, gamma, beta, epsilon):
-    """LayerNorm over the last axis, for inference on a CPU.
-
-    TensorFlow has one operation for it, oneDNN's, which reads its input twice
-    and needs no other memory. It takes it in place of a normalization of
-    batches in which each row is a channel (its graph optimizer knows LayerNorm
-    by no other form), with any number of rows. Where it does not, because
-    oneDNN is not there or the number of rows is known when the graph is made,
-    the same values come from that normalization itself.
-
-    Args:
-        x: float32 or bfloat16 tensor [..., D]; means and variances are float32.
-        gamma, beta: float tensors [D]; rounded to bfloat16 where x is.
-        epsilon: float, what is added to a variance.
-
-    Returns:
-        tensor of the shape and type of x.
-    """
-    shape, width = tf.shape(x), x.shape[-1]
-    rows = tf.reshape(x, [1, -1, width, 1])
-    count = tf.slice(shape, [0], [x.shape.rank - 1])
-    if x.shape.rank != 2:
-        count = tf.reduce_prod(count, keepdims=True)
-    unknown = tf.zeros([0])
-    normal = tf.raw_ops.FusedBatchNormV3(
-        x=rows,
-        scale=tf.fill(count, 1.0),
-        offset=tf.fill(count, 0.0),
-        mean=unknown,
-        variance=unknown,
-        epsilon=epsilon,
-        data_format="NCHW",
-        is_training=True,
-    ).y
-    normal = tf.reshape(normal, shape)
-    return normal * tf.cast(gamma, x.dtype) + tf.cast(beta, x.dtype)
-
-
 def softmax(scores, training):
-    """Softmax over the last axis, with sums of float32.
+    """Softmax over the last axis, whose sums are float32.
 
-    TensorFlow's own has such sums for bfloat16 too, but its gradient has not.
+    Sums of 16 bits would lose what is small. TensorFlow has an operation that
+    takes bfloat16 as it is and sums in float32 inside; its gradient does not.
 
     Args:
         scores: float tensor [..., T].
-        training: bool, whether gradients will be asked for.
+        training: bool; whether gradients will be asked for.
 
     Returns:
         tensor of the shape and type of the scores.
     """
-    kind = keras.backend.standardize_dtype(scores.dtype)
-    if _ON_TENSORFLOW and kind == "bfloat16" and not training:
+    dtype = keras.backend.standardize_dtype(scores.dtype)
+    if _ON_TENSORFLOW and dtype == "bfloat16" and not training:
         return tf.nn.softmax(scores)
-    return ops.cast(ops.softmax(ops.cast(scores, "float32")), kind)
+    return ops.cast(ops.softmax(ops.cast(scores, "float32")), dtype)
 
 
 def unfilled(shape, dtype):

@@ -250,7 +250,8 @@ def precision(name):
     """Models that are built in here compute in this precision, and stay so.
 
     Mixed ones have most of the work, matrix products above all, done in 16
-    bits. Embeddings, softmax, LayerNorm and logits are float32 in all of them.
+    bits. Embeddings, LayerNorm, logits and the sums of softmax are float32 in
+    all of them.
 
     Args:
         name: one of `PRECISIONS`.
@@ -357,18 +358,14 @@ class LayerNorm(keras.layers.LayerNormalization):
         x: float tensor [..., D].
 
     Returns:
-        float tensor [..., D]. In training it is computed in float32 in any
-        precision; otherwise `kernels.layer_norm` may round gamma and beta.
+        float tensor [..., D]; it is computed in float32 in any precision.
     """
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.autocast = False
 
-    def call(self, x, training=None):
-        if not training and kernels.has_layer_norm(x.dtype):
-            y = kernels.layer_norm(x, self.gamma, self.beta, self.epsilon)
-            return ops.cast(y, self.compute_dtype)
+    def call(self, x):
         x = ops.cast(x, "float32")
         centred = x - ops.mean(x, axis=-1, keepdims=True)
         variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)

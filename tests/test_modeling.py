@@ -119,7 +119,7 @@ def test_layer_norm_is_the_originals(elementary, prefix):
     if prefix == "ln":
         # The original loses digits in a constant row, and far from 0.
         assert error[6].max() < 0.38
-        assert error[9:].max() < 4e-3
+        assert error[9:].max() < 3e-3
         error = np.delete(error, [6, 9, 10], axis=0)
     assert error.max() < 2e-6
 
@@ -414,10 +414,9 @@ def test_dropout_acts_in_training_only(config, rng):
 def test_without_dropout_training_changes_nothing(config, rng, nothing):
     config.hidden_dropout_prob = config.attention_probs_dropout_prob = nothing
     model, ids = BertModel(config), integers(rng, 50, 2, 5)
-    np.testing.assert_allclose(
+    np.testing.assert_array_equal(
         model(ids, training=True)["pooled_output"],
         model(ids, training=False)["pooled_output"],
-        atol=1e-6,
     )
 
 
@@ -432,7 +431,7 @@ def test_embeddings_drop_a_tenth_after_normalizing_and_scale_the_rest(rng):
 
     kept = dropped != 0
     assert kept.mean() == pytest.approx(0.9, abs=0.006)
-    np.testing.assert_allclose(dropped[kept], still[kept] / 0.9, atol=1e-6)
+    np.testing.assert_allclose(dropped[kept], still[kept] / 0.9, rtol=1e-5)
 
 
 def test_attention_drops_a_tenth_of_the_probabilities(config, rng):
@@ -619,11 +618,10 @@ def test_mixed_precision_multiplies_in_16_bits_and_sums_in_32(
         kinds = operations(mixed, training)
         for kind in ("MatMul", "BatchMatMulV2", "Tanh"):
             assert (kind, short) in kinds
-        # Attention and LayerNorm, unless they sum in float32 by themselves
-        # (test_kernels.py).
-        if training or short == "float16":
-            for kind in ("Softmax", "Rsqrt"):
-                assert (kind, "float32") in kinds and (kind, short) not in kinds
+        for kind in ("Softmax", "Rsqrt"):  # Attention, LayerNorm.
+            as_it_is = (kind, short) == ("Softmax", "bfloat16") and not training
+            assert ((kind, "float32") in kinds) != as_it_is
+            assert ((kind, short) in kinds) == as_it_is
         # Rows of the table are gathered, and not a rounded table made.
         assert ("ResourceGather", "float32") in kinds or (
             ("GatherV2", "float32") in kinds
