@@ -114,7 +114,7 @@ def softmax(scores, training):
 
     Args:
         scores: float tensor [..., T].
-        training: bool; whether gradients will be asked for.
+        training: bool; gradients without it have sums of 16 bits in bfloat16.
 
     Returns:
         tensor of the shape and type of the scores.
