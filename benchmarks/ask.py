@@ -21,8 +21,8 @@ import pathlib
 import statistics
 import time
 
-from bert_tf import squad_metrics
 from bert_tf.errors import InputError
+from bert_tf.tasks.squad import metrics
 
 
 def read_article(path, title):
@@ -60,9 +60,7 @@ def ask(reader, text, questions):
         start = time.perf_counter()
         (found,) = reader.answer(question, text)
         seconds.append(time.perf_counter() - start)
-        right.append(
-            max(squad_metrics.exact_match(found.text, a) for a in answers)
-        )
+        right.append(max(metrics.exact_match(found.text, a) for a in answers))
         print(f"\n{question}")
         print(
             f"  {'right' if right[-1] else 'WRONG'}  {found.text!r}  "

@@ -36,7 +36,6 @@ from absl import flags
 from bert_tf import (
     answer,
     checkpoints,
-    command_line,
     convert_checkpoint,
     extend_positions,
     extract_features,
@@ -46,10 +45,11 @@ from bert_tf import (
     run_squad,
     score,
 )
+from bert_tf.cli import command_line
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TABLE = ROOT / "docs" / "errors.md"
-SMALL_MODEL = ROOT / "tests" / "data" / "checkpoints" / "small"
+SMALL_MODEL = ROOT / "tests" / "golden" / "checkpoints" / "small"
 SAMPLES = ROOT / "run_scripts" / "sample_data"
 
 TRAIN, DEV = "data/train.tsv", "data/dev.tsv"

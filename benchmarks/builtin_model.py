@@ -47,7 +47,7 @@ import tarfile
 import time
 from typing import NamedTuple
 
-from bert_tf import files
+from bert_tf.support import files
 
 # Decides which rows are taken; has nothing to do with the seeds of the runs.
 SUBSET_SEED = 20181011

@@ -25,7 +25,7 @@ import time
 import tensorflow as tf
 import tensorflow_text as tf_text
 
-from bert_tf.graph_tokenizer import GraphTokenizer
+from bert_tf.exports.graph_tokenizer import GraphTokenizer
 from bert_tf.tokenization import FullTokenizer
 
 

@@ -2,7 +2,7 @@
 
   python benchmarks/kill_and_resume.py --kills 20
 
-Trains a small classifier on the files in tests/data, once undisturbed, once
+Trains a small classifier on the files in tests/golden, once undisturbed, once
 killed (SIGKILL) at random moments and started again with the same command. Of
 five kills, one falls into the start of the process, two into the writing of a
 checkpoint and two anywhere after a random step. Shown and checked:
@@ -33,7 +33,7 @@ import numpy as np
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
-DATA = REPOSITORY / "tests" / "data"
+DATA = REPOSITORY / "tests" / "golden"
 EXAMPLES, BATCH_SIZE = 61, 8
 SAVE_STEPS = 5
 STEPS_PER_KILL = 25

@@ -25,7 +25,7 @@ import sys
 import numpy as np
 import pictures
 
-from bert_tf import files
+from bert_tf.support import files
 
 QUANTITIES = (
     "loss",

@@ -23,7 +23,10 @@ import time
 from typing import NamedTuple
 
 import bert_tf
-from bert_tf import classification, quantization, serving, squad_metrics
+from bert_tf.exports import export as serving
+from bert_tf.exports import quantization
+from bert_tf.tasks.classification import datasets
+from bert_tf.tasks.squad import metrics
 
 SINGLE_TEXTS = 100
 WARM_UP_BATCHES = 2
@@ -47,7 +50,7 @@ class Data(NamedTuple):
 
 def read_classifier(task, folder):
     """The dev part of a task of run_classifier."""
-    if isinstance(task, classification.TsvTask):
+    if isinstance(task, datasets.TsvTask):
         task = task.learn_labels(folder)
     examples = task.get_dev_examples(folder)
     right = [example.label for example in examples]
@@ -79,7 +82,7 @@ def read_squad(path):
 
     def score(found):
         found = dict(zip(answers, found, strict=True))
-        return squad_metrics.evaluate_v1(answers, found)
+        return metrics.evaluate_v1(answers, found)
 
     return Data(texts, score, None)
 
@@ -165,9 +168,9 @@ def main():
     which.add_argument("--squad", help="a file like dev-v1.1.json")
     arguments = parser.parse_args()
     if arguments.mrpc:
-        data = read_classifier(classification.find_task("mrpc"), arguments.mrpc)
+        data = read_classifier(datasets.find_task("mrpc"), arguments.mrpc)
     elif arguments.sst2:
-        sentences = classification.TsvTask(text_a_col="sentence")
+        sentences = datasets.TsvTask(text_a_col="sentence")
         data = read_classifier(sentences, arguments.sst2)
     else:
         data = read_squad(arguments.squad)

@@ -368,7 +368,12 @@ def prepare(job):
     """Writes a checkpoint and exports it."""
     import workloads
 
-    from bert_tf import checkpoints, modeling, models, serving
+    from bert_tf import (
+        checkpoints,
+        modeling,
+        models,
+    )
+    from bert_tf.exports import export
 
     folder = pathlib.Path(job["folder"])
     vocab_size = len(read_vocab(job["vocab_file"]))
@@ -384,13 +389,13 @@ def prepare(job):
     weights = checkpoints.named_weights(model)
     checkpoints.write(folder / "bert_model.ckpt", weights)
     (folder / "bert_config.json").write_text(config.to_json_string())
-    source = serving.Source(
+    source = export.Source(
         str(folder / "bert_model.ckpt"),
         job["vocab_file"],
         str(folder / "bert_config.json"),
         max_seq_length=job["longest"],
     )
-    serving.export_classifier(source, str(folder / "model"), LABELS)
+    export.export_classifier(source, str(folder / "model"), LABELS)
 
 
 def versions(*packages):

@@ -18,16 +18,15 @@ import tensorflow as tf
 
 from bert_tf import (
     checkpoints,
-    grouping,
     heads,
     modeling,
     models,
-    pretraining,
-    records,
-    training,
-    training_step,
 )
+from bert_tf.data import grouping, records
 from bert_tf.optimization import create_optimizer
+from bert_tf.tasks.pretraining import task
+from bert_tf.training import loop
+from bert_tf.training import step as training_step
 
 # vocab_size, hidden_size, num_hidden_layers, num_attention_heads,
 # intermediate_size; dropout is BERT's own.
@@ -191,9 +190,7 @@ TRAININGS = {
         training_step.count_examples,
     ),
     "squad": Training(models.span, _span_loss, training_step.count_examples),
-    "pretraining": Training(
-        models.pretraining, pretraining.losses, pretraining.count
-    ),
+    "pretraining": Training(models.pretraining, task.losses, task.count),
 }
 
 
@@ -263,7 +260,7 @@ def compile_training(
     optimizer = create_optimizer(learning_rate, 10**9, 0)
     optimizer.build(model.trainable_variables)
     dataset = tf.data.Dataset.from_tensors(features).repeat()
-    settings = training.TrainingSettings(
+    settings = loop.TrainingSettings(
         output_dir="",
         num_train_steps=10**9,
         learning_rate=learning_rate,

@@ -2,11 +2,11 @@ r"""Writes small Hugging Face models and what transformers computes with them.
 
 Comes in: nothing but seeds. Goes out: one folder for each head, as
 `save_pretrained` writes it, with `outputs.npz` beside: inputs, hidden states
-and logits. `tests/test_convert_checkpoint.py` converts them and compares. Runs
-in an environment with `torch` and `transformers`, without bert_tf:
+and logits. `tests/checkpoints/test_hugging_face.py` converts them and compares.
+Runs in an environment with `torch` and `transformers`, without bert_tf:
 
     python benchmarks/write_transformers_goldens.py \
-        tests/data/checkpoints/hugging_face
+        tests/golden/checkpoints/hugging_face
 """
 
 import argparse

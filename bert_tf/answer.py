@@ -26,20 +26,25 @@ import os
 
 from absl import flags, logging
 
-from bert_tf import (
-    command_line,
-    loading,
-    models,
-    reading,
-    squad,
-    tables,
-    text_files,
+from bert_tf import models
+from bert_tf.checkpoints import inference
+from bert_tf.cli import command_line
+from bert_tf.data import tables, text_files
+from bert_tf.data.grouping import (
+    group_by_length,
+    in_order,
+    padded_length,
 )
 from bert_tf.errors import InputError
-from bert_tf.grouping import group_by_length, in_order, padded_length
-from bert_tf.progress import counted
-from bert_tf.reading import Query
-from bert_tf.squad_answers import AUTO, Logits, check_threshold, find_threshold
+from bert_tf.support.progress import counted
+from bert_tf.tasks.squad import data, passages
+from bert_tf.tasks.squad.answers import (
+    AUTO,
+    Logits,
+    check_threshold,
+    find_threshold,
+)
+from bert_tf.tasks.squad.passages import Query
 
 SQUAD = "cls/squad/"
 POOLER = "bert/pooler/"
@@ -89,16 +94,16 @@ class Reader:
         null_score_diff_threshold=0.0,
         batch_size=32,
     ):
-        loading.require_positive("max_answer_length", max_answer_length)
-        loading.require_positive("batch_size", batch_size)
+        inference.require_positive("max_answer_length", max_answer_length)
+        inference.require_positive("batch_size", batch_size)
         check_threshold(version_2_with_negative, null_score_diff_threshold)
-        opened = loading.open_checkpoint(
+        opened = inference.open_checkpoint(
             checkpoint, vocab_file, bert_config_file, do_lower_case
         )
         self.path, self.config, self.tokenizer, _ = opened
-        squad.require_token_types(self.config.type_vocab_size)
-        length = loading.find_length(self.config, max_seq_length, default=384)
-        self._maker = squad.WindowMaker(
+        data.require_token_types(self.config.type_vocab_size)
+        length = inference.find_length(self.config, max_seq_length, default=384)
+        self._maker = data.WindowMaker(
             self.tokenizer,
             length,
             length // 3 if doc_stride is None else doc_stride,
@@ -114,7 +119,7 @@ class Reader:
             self.threshold = find_threshold(
                 null_score_diff_threshold, self.path
             )
-        model, missing = loading.load_model(
+        model, missing = inference.load_model(
             lambda: models.span(opened.config),
             opened.config,
             opened.path,
@@ -129,7 +134,7 @@ class Reader:
                 f"--init_checkpoint={self.path} ...`, and give its "
                 "--output_dir as the checkpoint."
             )
-        self._forward = loading.compile_forward(model)
+        self._forward = inference.compile_forward(model)
 
     def answer(self, question, contexts, num_answers=1):
         """The best answers to a question, from all contexts together.
@@ -164,7 +169,7 @@ class Reader:
         Yields:
             For each query its `reading.Reading`.
         """
-        loading.require_positive("num_answers", num_answers)
+        inference.require_positive("num_answers", num_answers)
         waiting = collections.deque()
 
         def windows():
@@ -177,7 +182,7 @@ class Reader:
         for first in logits:
             question, found = waiting.popleft()
             rest = itertools.islice(logits, len(found) - 1)
-            yield reading.read(
+            yield passages.read(
                 question,
                 zip(found, itertools.chain([first], rest), strict=True),
                 self.max_answer_length,
@@ -190,7 +195,7 @@ class Reader:
         question, contexts = query
         # A str would be taken for a list of its characters.
         contexts = [contexts] if isinstance(contexts, str) else list(contexts)
-        reading.require_text(Query(question, contexts))
+        passages.require_text(Query(question, contexts))
         pieces = len(self.tokenizer.tokenize(question))
         if not pieces:
             raise InputError(
@@ -208,7 +213,7 @@ class Reader:
             )
         found = []
         for number, context in enumerate(contexts):
-            example = squad.SquadExample(question, question, context)
+            example = data.SquadExample(question, question, context)
             some = self._maker.windows(example, number)
             if not some:
                 raise InputError(
@@ -239,7 +244,7 @@ class Reader:
     def _run(self, rows):
         # The longest comes first.
         length = padded_length(len(rows[0][0]), self._maker.max_seq_length)
-        out = self._forward(loading.encoder_inputs(rows, length))
+        out = self._forward(inference.encoder_inputs(rows, length))
         return out["start_logits"], out["end_logits"]
 
 
@@ -248,7 +253,7 @@ class Reader:
 
 def define_flags(values):
     """Defines this script's flags on a `FlagValues`."""
-    loading.define_flags(values)
+    inference.define_flags(values)
     string, integer, boolean, _ = command_line.definers(values)
     flags.DEFINE_multi_string(
         "question",
@@ -304,7 +309,7 @@ def define_flags(values):
 
 def main(flags):
     """Does what the parsed flags ask for."""
-    loading.check_flags(flags)
+    inference.check_flags(flags)
     command_line.require_positive(flags, "num_answers", "max_answer_length")
     check_threshold(
         flags.version_2_with_negative, flags.null_score_diff_threshold
@@ -329,7 +334,7 @@ def main(flags):
     tasks, asked = itertools.tee(find_tasks())
     readings = reader.read_all((query for query, _ in asked), flags.num_answers)
     done = zip(tasks, readings, strict=True)
-    with loading.open_output(flags) as write:
+    with inference.open_output(flags) as write:
         if flags.output_file:
             done = counted(done, total, "Answering")
         for (query, more), found in done:
@@ -370,7 +375,7 @@ def check_input(flags):
     more = {"context_files": paths}
     tasks = [(Query(question, contexts), more) for question in flags.question]
     for query, _ in tasks:
-        reading.require_text(query)
+        passages.require_text(query)
     return lambda: iter(tasks)
 
 

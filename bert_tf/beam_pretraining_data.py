@@ -34,12 +34,13 @@ from typing import Any
 
 from absl import flags, logging
 
-from bert_tf import command_line, files
 from bert_tf import create_pretraining_data as local
+from bert_tf.cli import command_line
 from bert_tf.create_pretraining_data import Notes, Options, Shard
+from bert_tf.data.text_files import Range
 from bert_tf.errors import InputError, Interrupted
-from bert_tf.pretraining_data import Summary
-from bert_tf.text_files import Range
+from bert_tf.support import files
+from bert_tf.tasks.pretraining.instances import Summary
 
 # What is noted of finished shards: {name of the file: counts}.
 Finished = dict[str, dict[str, int]]

@@ -22,11 +22,11 @@ from typing import NamedTuple
 import numpy as np
 
 from bert_tf import checkpoints
-from bert_tf.classification import LABELS_FILE, read_labels
 from bert_tf.errors import InputError
-from bert_tf.files import write_text
 from bert_tf.modeling import LAYER_NORM_EPSILON, BertConfig, get_activation
 from bert_tf.released_models import checkpoint_shapes
+from bert_tf.support.files import write_text
+from bert_tf.tasks.classification.datasets import LABELS_FILE, read_labels
 
 COMMAND = "python -m bert_tf.convert_checkpoint"
 

@@ -34,19 +34,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import flags, logging
 
-from bert_tf import (
-    command_line,
-    files,
-    pretraining_data,
-    record_encoding,
-    text_files,
-    tokenization,
-    workers,
-)
+from bert_tf import tokenization
+from bert_tf.cli import command_line
+from bert_tf.data import text_files, tfrecord_bytes
+from bert_tf.data.text_files import Range
 from bert_tf.errors import InputError, Interrupted
-from bert_tf.pretraining_data import Settings, Summary
-from bert_tf.progress import ByteProgress
-from bert_tf.text_files import Range
+from bert_tf.support import files, processes
+from bert_tf.support.progress import ByteProgress
+from bert_tf.tasks.pretraining import instances as pretraining_data
+from bert_tf.tasks.pretraining.instances import Settings, Summary
 
 # How text is cut into shards: none has more than about so much text, their
 # number is a multiple, so that as many workers or half as many end together,
@@ -328,7 +324,7 @@ class Maker:
             with files.whole_or_nothing(path) as file:
                 for numbers in _batches(order[turn :: len(outputs)]):
                     columns = instances.features(numbers)
-                    file.write(record_encoding.encode_records(columns).data)
+                    file.write(tfrecord_bytes.encode_records(columns).data)
                     written += len(numbers)
                     left = 1 - written / len(order)
                     on_progress(1 - WRITING_SHARE * left)
@@ -473,7 +469,7 @@ def make_shards(
     def done():
         return sum(map(lambda a, b: a * b, sizes, shares)) / sum(sizes)
 
-    results = workers.run_jobs(
+    results = processes.run_jobs(
         prepare_worker, (options, shares), todo, count, SECONDS_BETWEEN_LOOKS
     )
     try:

@@ -22,16 +22,13 @@ import dataclasses
 
 from absl import flags
 
-from bert_tf import (
-    classification,
-    command_line,
-    feature_extraction,
-    loading,
-    quantization,
-    serving,
-)
+from bert_tf.checkpoints import inference
+from bert_tf.cli import command_line
 from bert_tf.errors import InputError
-from bert_tf.squad_answers import AUTO
+from bert_tf.exports import export, quantization
+from bert_tf.tasks.classification import datasets
+from bert_tf.tasks.squad.answers import AUTO
+from bert_tf.tasks.vectors import lines
 
 # Flags that only some heads have.
 FLAGS_OF_HEADS = {
@@ -57,7 +54,7 @@ FLAGS_OF_HEADS = {
 
 def define_flags(values):
     """Defines this script's flags on a `FlagValues`."""
-    loading.define_model_flags(values)
+    inference.define_model_flags(values)
     string, integer, boolean, _ = command_line.definers(values)
     flags.DEFINE_enum(
         "head",
@@ -76,7 +73,7 @@ def define_flags(values):
     )
     integer(
         "batch_size",
-        serving.ROWS_AT_ONCE,
+        export.ROWS_AT_ONCE,
         "Windows of long texts that are computed together.",
     )
     flags.DEFINE_enum(
@@ -112,7 +109,7 @@ def define_flags(values):
     flags.DEFINE_enum(
         "window_pooling",
         "mean",
-        list(classification.WINDOW_POOLINGS),
+        list(datasets.WINDOW_POOLINGS),
         "classifier, with --doc_stride: how the logits of a text's windows "
         "become one.",
         flag_values=values,
@@ -148,7 +145,7 @@ def define_flags(values):
     flags.DEFINE_enum(
         "pooling",
         "mean",
-        list(feature_extraction.POOLINGS),
+        list(lines.POOLINGS),
         "features: one vector for each text, or with none and concat_last_4 "
         "for each of its tokens.",
         flag_values=values,
@@ -166,14 +163,14 @@ def define_flags(values):
 def main(flags):
     """Does what the parsed flags ask for."""
     check_flags(flags)
-    source = serving.source_of(flags, flags.checkpoint)
+    source = export.source_of(flags, flags.checkpoint)
     source = dataclasses.replace(source, quantize=flags.quantize)
     print(EXPORTS[flags.head](flags, source))
 
 
 def check_flags(flags):
     """Raises `InputError` for bad values, and flags without effect."""
-    loading.check_model_flags(flags)
+    inference.check_model_flags(flags)
     command_line.require_positive(flags, "batch_size")
     heads_of = {}
     for head, names in FLAGS_OF_HEADS.items():
@@ -193,7 +190,7 @@ def check_flags(flags):
             "`--window_pooling` needs --doc_stride, without which there are no "
             f"windows. Received: --window_pooling={flags.window_pooling}"
         )
-    serving.check_output(flags.output_dir)
+    export.check_output(flags.output_dir)
 
 
 def find_labels(flags):
@@ -207,8 +204,8 @@ def find_labels(flags):
             "Either `--task_name` or `--labels_file` must be given, not both."
         )
     if flags.task_name:
-        task = classification.find_task(flags.task_name)
-        if isinstance(task, classification.TsvTask):
+        task = datasets.find_task(flags.task_name)
+        if isinstance(task, datasets.TsvTask):
             raise InputError(
                 "`--task_name` must be a task with labels of its own. The "
                 "labels of tsv are in labels.txt beside the checkpoint; "
@@ -216,13 +213,13 @@ def find_labels(flags):
             )
         return task.get_labels()
     if flags.labels_file:
-        return classification.read_labels(flags.labels_file)
+        return datasets.read_labels(flags.labels_file)
     return None
 
 
 def export_classifier(flags, source):
     """Exports a classifier; returns the path of the version."""
-    return serving.export_classifier(
+    return export.export_classifier(
         source,
         flags.output_dir,
         find_labels(flags),
@@ -234,7 +231,7 @@ def export_classifier(flags, source):
 
 def export_span(flags, source):
     """Exports a model for questions; returns the path of the version."""
-    return serving.export_span(
+    return export.export_span(
         source,
         flags.output_dir,
         flags.doc_stride,
@@ -248,7 +245,7 @@ def export_span(flags, source):
 
 def export_pretraining(flags, source):
     """Exports a pretrained model; returns the path of the version."""
-    return serving.export_pretraining(
+    return export.export_pretraining(
         source,
         flags.output_dir,
         flags.top_k,
@@ -261,8 +258,8 @@ def export_features(flags, source):
     """Exports an encoder; returns the path of the version."""
     layers = None
     if not flags["layers"].using_default_value:
-        layers = feature_extraction.read_layers(flags.layers)
-    return serving.export_features(
+        layers = lines.read_layers(flags.layers)
+    return export.export_features(
         source,
         flags.output_dir,
         flags.pooling,

@@ -44,25 +44,26 @@ import os
 import tensorflow as tf
 from absl import flags, logging
 
-from bert_tf import (
-    checkpoints,
-    command_line,
-    devices,
-    feature_extraction,
-    feature_files,
-    features,
-    files,
+from bert_tf import checkpoints, models
+from bert_tf.checkpoints import inference
+from bert_tf.cli import command_line, model_flags
+from bert_tf.data import (
     grouping,
-    loading,
-    models,
-    serving,
-    shared_flags,
+    packing,
     text_files,
-    training,
 )
 from bert_tf.errors import InputError
-from bert_tf.feature_extraction import PADDING_LINE, POOLINGS, Vectors
-from bert_tf.progress import counted
+from bert_tf.exports import export
+from bert_tf.support import files
+from bert_tf.support.progress import counted
+from bert_tf.tasks.vectors import files as feature_files
+from bert_tf.tasks.vectors import lines
+from bert_tf.tasks.vectors.lines import (
+    PADDING_LINE,
+    POOLINGS,
+    Vectors,
+)
+from bert_tf.training import devices, loop
 
 EXAMPLES_TO_LOG = 5
 
@@ -90,7 +91,7 @@ def define_flags(values):
         None,
         "The weights: a prefix such as BERT/bert_model.ckpt, or a folder.",
     )
-    shared_flags.define_text(values)
+    model_flags.define_text(values)
     integer(
         "doc_stride",
         None,
@@ -123,7 +124,7 @@ def define_flags(values):
         flag_values=values,
     )
     boolean("float16", False, "With npz and tfrecord: numbers of 16 bits.")
-    serving.define_flags(values, beside="output_file")
+    export.define_flags(values, beside="output_file")
     for name in (
         "input_file",
         "output_file",
@@ -135,13 +136,13 @@ def define_flags(values):
 def main(flags):
     """Does what the parsed flags ask for."""
     config, layers = check_flags(flags)
-    tokenizer = shared_flags.load_tokenizer(flags, config)
+    tokenizer = model_flags.load_tokenizer(flags, config)
     checkpoints.check_config(
         config, flags.init_checkpoint, flags.bert_config_file
     )
     ranges = find_input(flags)
     survey = look_through(flags, config, tokenizer, ranges)
-    export_dir = serving.find_export_dir(
+    export_dir = export.find_export_dir(
         flags, os.path.dirname(flags.output_file)
     )
 
@@ -156,7 +157,7 @@ def main(flags):
     if has_windows and over_tokens in ("mean", "max"):
         of_each = pooling._replace(over_tokens=None)
     # No layer depends on the pooler; nothing else may be missing.
-    model, _ = loading.load_model(
+    model, _ = inference.load_model(
         lambda: models.feature_extractor(
             config,
             layers,
@@ -192,19 +193,19 @@ def main(flags):
         )
         if fixed_size is None
         # They are filled up to one shape: smaller ones would save nothing.
-        else loading.batched(examples, fixed_size)
+        else inference.batched(examples, fixed_size)
     )
     padded = (
-        feature_extraction.pad_batch(batch, flags.max_seq_length, fixed_size)
+        lines.pad_batch(batch, flags.max_seq_length, fixed_size)
         for batch in batches
     )
     placed = extract(model, padded, tokenizer, strategy, fixed_size is not None)
     if has_windows:
         windows = grouping.in_order(
-            (place, feature_extraction.pool_window(one, over_tokens))
+            (place, lines.pool_window(one, over_tokens))
             for place, one in placed
         )
-        vectors = feature_extraction.join_windows(windows, over_tokens)
+        vectors = lines.join_windows(windows, over_tokens)
     else:
         vectors = grouping.in_order(placed)
     files.remove_left_overs(flags.output_file)
@@ -227,8 +228,8 @@ def main(flags):
         flags.output_file,
     )
     if flags.do_export:
-        source = serving.source_of(flags, flags.init_checkpoint)
-        serving.export_features(
+        source = export.source_of(flags, flags.init_checkpoint)
+        export.export_features(
             source,
             export_dir,
             flags.pooling,
@@ -244,14 +245,14 @@ def check_flags(flags):
         InputError: names the flag.
     """
     command_line.require_positive(flags, "batch_size")
-    config = shared_flags.check_text(flags)
+    config = model_flags.check_text(flags)
     if not 3 <= flags.max_seq_length <= config.max_position_embeddings:
         raise InputError(
             "`--max_seq_length` must be at least 3 ([CLS] and two [SEP]) and "
             f"at most {config.max_position_embeddings}, the positions that "
             f"the model has. Received: --max_seq_length={flags.max_seq_length}"
         )
-    features.require_stride(flags.doc_stride, flags.max_seq_length)
+    packing.require_stride(flags.doc_stride, flags.max_seq_length)
     if flags.float16 and flags.output_format == "jsonl":
         raise InputError(
             "`--float16` needs --output_format=npz or tfrecord: JSON has six "
@@ -271,7 +272,7 @@ def find_layers(flags, num_hidden_layers):
     """The layers that the flags ask for, as they name them."""
     layers = POOLINGS[flags.pooling].layers
     if layers is None:
-        return feature_extraction.parse_layers(flags.layers, num_hidden_layers)
+        return lines.parse_layers(flags.layers, num_hidden_layers)
     received = f"--pooling={flags.pooling}"
     if not flags["layers"].using_default_value:
         raise InputError(
@@ -279,7 +280,7 @@ def find_layers(flags, num_hidden_layers):
             f"the layers {', '.join(map(str, layers))}. Received: {received} "
             f"--layers={flags.layers}"
         )
-    feature_extraction.check_layers(layers, num_hidden_layers, received)
+    lines.check_layers(layers, num_hidden_layers, received)
     return layers
 
 
@@ -317,7 +318,7 @@ def find_fixed_size(flags, strategy):
 
 def read_examples(flags, tokenizer, ranges):
     """An `Example` for each line of the files, or for each window of it."""
-    return feature_extraction.make_examples(
+    return lines.make_examples(
         text_files.read_lines(ranges),
         tokenizer,
         flags.max_seq_length,
@@ -336,10 +337,8 @@ def look_through(flags, config, tokenizer, ranges):
     examples = read_examples(flags, tokenizer, ranges)
     first = list(itertools.islice(examples, EXAMPLES_TO_LOG))
     for example in first:
-        logging.info(
-            "*** Example ***\n%s", feature_extraction.describe_example(example)
-        )
-    survey = feature_extraction.survey(
+        logging.info("*** Example ***\n%s", lines.describe_example(example))
+    survey = lines.survey(
         itertools.chain(first, examples), config.type_vocab_size
     )
     if not survey.num_lines:
@@ -398,9 +397,7 @@ def extract(model, batches, tokenizer, strategy, has_fixed_shape=False):
         for name, array in first.items()
     }
     dataset = tf.data.Dataset.from_generator(feed, output_signature=spec)
-    for inputs, outputs in training.predict(
-        model, dataset.prefetch(1), strategy
-    ):
+    for inputs, outputs in loop.predict(model, dataset.prefetch(1), strategy):
         for row, line in enumerate(inputs["line"]):
             if line == PADDING_LINE:
                 continue

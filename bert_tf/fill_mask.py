@@ -8,7 +8,7 @@ The checkpoint is one as pretraining left it, with its masked-LM head. Several
 Python:
 
   from bert_tf.fill_mask import fill_mask
-  from bert_tf.language_model import LanguageModel
+  from bert_tf.tasks.pretraining.language_model import LanguageModel
 
   model = LanguageModel("checkpoints/uncased_L-12_H-768_A-12")
   fill_mask(model, "The capital of France is [MASK].", top_k=3)
@@ -20,9 +20,11 @@ import reprlib
 import numpy as np
 from absl import flags
 
-from bert_tf import command_line, language_model, loading, masked_text
+from bert_tf.checkpoints import inference
+from bert_tf.cli import command_line
 from bert_tf.errors import InputError
-from bert_tf.masked_text import Candidate
+from bert_tf.tasks.pretraining import cloze, language_model
+from bert_tf.tasks.pretraining.cloze import Candidate
 
 
 def fill_mask(model, text, top_k=5):
@@ -51,15 +53,15 @@ def fill_masks(model, texts, top_k=5):
     """
     model.require_masked_lm()
     number = 0
-    for batch in loading.batched(texts, model.batch_size):
+    for batch in inference.batched(texts, model.batch_size):
         queries = []
         for text in batch:
             number += 1
-            pieces = masked_text.tokenize(text, model.tokenizer)
-            found = masked_text.ask_for_masks(pieces, model.max_seq_length)
+            pieces = cloze.tokenize(text, model.tokenizer)
+            found = cloze.ask_for_masks(pieces, model.max_seq_length)
             if not found:
                 raise InputError(
-                    f"Each text must hold {masked_text.MASK}, written so, at "
+                    f"Each text must hold {cloze.MASK}, written so, at "
                     f"least once. Received: text {number}, "
                     f"{reprlib.repr(text)}"
                 )
@@ -97,7 +99,7 @@ def main(flags):
     command_line.require_positive(flags, "top_k")
     texts = language_model.read_texts(flags)
     model = language_model.from_flags(flags)
-    with loading.open_output(flags) as write:
+    with inference.open_output(flags) as write:
         for text, masks in fill_masks(model, texts, flags.top_k):
             write(show(text, masks), as_dict(text, masks))
 

@@ -24,16 +24,13 @@ import os
 
 from absl import flags, logging
 
-from bert_tf import (
-    command_line,
-    files,
-    text_files,
-    tokenization,
-    vocabulary,
-)
+from bert_tf import tokenization
+from bert_tf.cli import command_line
+from bert_tf.data import text_files, vocabulary
+from bert_tf.data.vocabulary import JOINER
 from bert_tf.errors import InputError
-from bert_tf.progress import ByteProgress
-from bert_tf.vocabulary import JOINER
+from bert_tf.support import files
+from bert_tf.support.progress import ByteProgress
 
 
 def define_flags(values):

@@ -25,7 +25,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bert_tf import downloads
+from bert_tf.checkpoints import downloads
 from bert_tf.errors import InputError
 
 CONFIG, VOCAB = "bert_config.json", "vocab.txt"

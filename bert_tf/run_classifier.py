@@ -28,25 +28,25 @@ import os
 import numpy as np
 from absl import flags, logging
 
-from bert_tf import (
-    classification,
+from bert_tf import heads, models
+from bert_tf.checkpoints import folders
+from bert_tf.cli import (
     command_line,
-    devices,
-    features,
-    files,
-    grouping,
-    heads,
-    metrics,
-    model_folders,
-    models,
-    records,
-    serving,
-    shared_flags,
-    training,
+    model_flags,
     training_flags,
 )
+from bert_tf.data import (
+    grouping,
+    packing,
+    records,
+)
 from bert_tf.errors import InputError
-from bert_tf.progress import counted
+from bert_tf.exports import export
+from bert_tf.support import files
+from bert_tf.support.progress import counted
+from bert_tf.tasks import metrics
+from bert_tf.tasks.classification import datasets
+from bert_tf.training import devices, loop
 
 # What the original writes into eval_results.txt, but for the step.
 RESULTS = ("eval_accuracy", "eval_loss", "loss")
@@ -75,9 +75,9 @@ def define_flags(values):
     integer("train_batch_size", 32, "Examples in a training step.")
     integer("eval_batch_size", 8, "Examples in a batch of evaluation.")
     integer("predict_batch_size", 8, "Examples in a batch of prediction.")
-    shared_flags.define_text(values)
-    shared_flags.define_training(values)
-    shared_flags.define_epochs(values, "the training set")
+    model_flags.define_text(values)
+    model_flags.define_training(values)
+    model_flags.define_epochs(values, "the training set")
 
     string(
         "text_a_col",
@@ -103,7 +103,7 @@ def define_flags(values):
     flags.DEFINE_enum(
         "window_pooling",
         "mean",
-        list(classification.WINDOW_POOLINGS),
+        list(datasets.WINDOW_POOLINGS),
         "With --doc_stride: how the logits of a text's windows become one.",
         flag_values=values,
     )
@@ -115,7 +115,7 @@ def define_flags(values):
         "folders run_1, run_2, ... of OUTPUT_DIR, and say mean and deviation "
         f"of the results, in {RUNS_FILE} too. Needs --do_eval.",
     )
-    serving.define_flags(values)
+    export.define_flags(values)
     for name in ("data_dir", "task_name"):
         flags.mark_flag_as_required(name, flag_values=values)
 
@@ -180,13 +180,13 @@ def run(flags, config, strategy):
     Returns:
         The results of evaluation by name; None without it.
     """
-    tokenizer = shared_flags.load_tokenizer(flags, config)
-    task = classification.find_task(
+    tokenizer = model_flags.load_tokenizer(flags, config)
+    task = datasets.find_task(
         flags.task_name, **{name: flags[name].value for name in COLUMNS}
     )
     command_line.make_folder("output_dir", flags.output_dir)
-    export_dir = serving.find_export_dir(flags, flags.output_dir)
-    if isinstance(task, classification.TsvTask):
+    export_dir = export.find_export_dir(flags, flags.output_dir)
+    if isinstance(task, datasets.TsvTask):
         task = find_labels(task, flags)
     # All rows are read before any work starts: a bad one in the last file
     # should not cost a night of training.
@@ -200,18 +200,14 @@ def run(flags, config, strategy):
     if flags.do_predict:
         test_examples = task.get_test_examples(flags.data_dir)
     for examples in (train_examples, dev_examples, test_examples):
-        classification.require_token_types(
-            config.type_vocab_size, examples or ()
-        )
+        datasets.require_token_types(config.type_vocab_size, examples or ())
 
-    seed = training.set_seed(flags.seed, strategy)
+    seed = loop.set_seed(flags.seed, strategy)
     devices.log_devices(strategy)
     labels = task.get_labels()
-    start = training.find_starting_point(
-        flags.output_dir, flags.init_checkpoint
-    )
+    start = loop.find_starting_point(flags.output_dir, flags.init_checkpoint)
     if flags.do_export and not flags.do_train:
-        serving.checkpoint_of_run(flags, start)
+        export.checkpoint_of_run(flags, start)
     model = training_flags.build_model(
         flags,
         lambda: models.classifier(
@@ -224,8 +220,8 @@ def run(flags, config, strategy):
         strategy,
     )
     if flags.do_train or start.resumed:
-        classification.write_labels(labels_file(flags), labels)
-        model_folders.complete(
+        datasets.write_labels(labels_file(flags), labels)
+        folders.complete(
             flags.output_dir, flags.bert_config_file, flags.vocab_file
         )
     work = Classification(flags, config, labels, tokenizer, model, strategy)
@@ -241,8 +237,8 @@ def run(flags, config, strategy):
             if flags.do_predict:
                 work.predict(test_examples)
             if flags.do_export:
-                source = serving.source_of_run(flags, start)
-                serving.export_classifier(
+                source = export.source_of_run(flags, start)
+                export.export_classifier(
                     source,
                     export_dir,
                     labels,
@@ -265,19 +261,19 @@ def check_flags(flags):
             "At least one of `do_train`, `do_eval` or `do_predict` must be "
             "True."
         )
-    config = shared_flags.check_text(flags)
+    config = model_flags.check_text(flags)
     if flags.max_seq_length < 3:
         raise InputError(
             "`--max_seq_length` must be at least 3: [CLS], one token of the "
             f"text, [SEP]. Received: --max_seq_length={flags.max_seq_length}"
         )
-    shared_flags.require_positions(
+    model_flags.require_positions(
         flags,
         config,
         "--doc_stride reads longer texts in windows, and extend_positions "
         "makes a model with more positions.",
     )
-    features.require_stride(flags.doc_stride, flags.max_seq_length)
+    packing.require_stride(flags.doc_stride, flags.max_seq_length)
     if (
         flags.doc_stride is None
         and not flags["window_pooling"].using_default_value
@@ -289,8 +285,8 @@ def check_flags(flags):
     command_line.require_positive(
         flags, "eval_batch_size", "predict_batch_size"
     )
-    shared_flags.check_training(flags)
-    shared_flags.check_epochs(flags)
+    model_flags.check_training(flags)
+    model_flags.check_epochs(flags)
     command_line.require_positive(flags, "num_runs")
     if flags.num_runs > 1 and not flags.do_eval:
         raise InputError(
@@ -306,7 +302,7 @@ def check_flags(flags):
 
 def result_names(task_name):
     """What `--keep_best` may name: lines of eval_results.txt."""
-    more = classification.task_metrics(task_name, [0], [0], 2)
+    more = datasets.task_metrics(task_name, [0], [0], 2)
     return [*RESULTS, *more]
 
 
@@ -319,14 +315,14 @@ def find_labels(task, flags):
         folder = flags.init_checkpoint
         if not os.path.isdir(folder):
             folder = os.path.dirname(folder)
-        beside = os.path.join(folder, classification.LABELS_FILE)
+        beside = os.path.join(folder, datasets.LABELS_FILE)
         path = beside if os.path.exists(beside) else path
-    return task.with_labels(classification.read_labels(path))
+    return task.with_labels(datasets.read_labels(path))
 
 
 def labels_file(flags):
     """Where training keeps the labels: beside the checkpoint."""
-    return os.path.join(flags.output_dir, classification.LABELS_FILE)
+    return os.path.join(flags.output_dir, datasets.LABELS_FILE)
 
 
 class Classification:
@@ -340,7 +336,7 @@ class Classification:
         self.model = model
         self.strategy = strategy
         self.schema = records.classifier_schema(flags.max_seq_length)
-        self._predictor = training.Predictor(model, strategy)
+        self._predictor = loop.Predictor(model, strategy)
         self._folder = devices.work_folder(strategy, flags.output_dir)
         self._written = {}
 
@@ -355,7 +351,7 @@ class Classification:
         num_steps = command_line.count_steps(flags, sum(num_windows))
         self._log("Running training", num_windows, size)
         logging.info("  Num steps = %d", num_steps)
-        return training.train(
+        return loop.train(
             self.model,
             lambda outputs, batch, totals: heads.classification_loss(
                 outputs["logits"],
@@ -388,7 +384,7 @@ class Classification:
         results = self.results(examples)
         more = {k: value for k, value in results.items() if k not in RESULTS}
         original = {name: results[name] for name in RESULTS}
-        training.write_eval_results(
+        loop.write_eval_results(
             self.flags.output_dir, {**original, "global_step": step}, more
         )
         return results
@@ -397,11 +393,11 @@ class Classification:
         """How good the model is: `RESULTS`, and the task's own metrics."""
         size = self.flags.eval_batch_size
         outputs = self._run("eval.tf_record", examples, size, "Evaluating")
-        results = classification.evaluate(
+        results = datasets.evaluate(
             [(batch, out["logits"]) for batch, out in outputs]
         )
         labels, predictions = results.pop("labels"), results.pop("predictions")
-        more = classification.task_metrics(
+        more = datasets.task_metrics(
             self.flags.task_name, labels, predictions, len(self.labels)
         )
         return {**results, **more}
@@ -455,13 +451,13 @@ class Classification:
             self._predictor(dataset),
             sum(num_windows),
             label,
-            training.count_rows,
+            loop.count_rows,
         )
         if not flags.use_tpu:
             batches = self._in_order(batches, batch_size)
         if flags.doc_stride is None:
             return batches
-        pooled = classification.pool_windows(
+        pooled = datasets.pool_windows(
             ((batch, out["logits"]) for batch, out in batches),
             num_windows,
             flags.window_pooling,
@@ -487,22 +483,20 @@ class Classification:
         for example in examples[:5]:
             logging.info(
                 "*** Example ***\n%s",
-                classification.describe_example(example, *how),
+                datasets.describe_example(example, *how),
             )
-        truncation = classification.Truncation()
+        truncation = datasets.Truncation()
         num_windows = []
 
         def rows():
-            converted = classification.convert_examples_to_windows(
-                examples, *how
-            )
+            converted = datasets.convert_examples_to_windows(examples, *how)
             label = f"Writing {path}"
             for windows in counted(converted, len(examples), label):
                 truncation.add(windows)
                 num_windows.append(len(windows))
                 yield from windows
             for _ in range(-sum(num_windows) % multiple_of):
-                yield features.padding_features(length)
+                yield packing.padding_features(length)
 
         records.write_records(
             path,

@@ -21,22 +21,21 @@ from absl import flags, logging
 
 from bert_tf import (
     checkpoints,
-    command_line,
-    devices,
-    masking,
-    model_folders,
     models,
-    pretraining,
-    records,
-    serving,
-    shared_flags,
-    text_files,
     tokenization,
-    training,
+)
+from bert_tf.checkpoints import folders
+from bert_tf.cli import (
+    command_line,
+    model_flags,
     training_flags,
 )
+from bert_tf.data import records, text_files
 from bert_tf.errors import InputError
-from bert_tf.progress import counted
+from bert_tf.exports import export
+from bert_tf.support.progress import counted
+from bert_tf.tasks.pretraining import dynamic_masking, task
+from bert_tf.training import devices, loop
 
 # As many files in turns as in the original.
 FILES_AT_ONCE = 4
@@ -65,8 +64,8 @@ def define_flags(values):
     boolean("do_eval", False, "Evaluate on the same files.")
     integer("train_batch_size", 32, "Examples in a training step.")
     integer("eval_batch_size", 8, "Examples in a batch of evaluation.")
-    shared_flags.define_config(values)
-    shared_flags.define_training(values)
+    model_flags.define_config(values)
+    model_flags.define_training(values)
     integer("num_train_steps", 100000, "The step to train to.")
     integer("num_warmup_steps", 10000, "So many first steps warm up.")
     integer("max_eval_steps", 100, "Batches to evaluate.")
@@ -96,7 +95,7 @@ def define_flags(values):
         "known by `##`: those of a --word_segmenter are not in the records.",
     )
     training_flags.define(values)
-    serving.define_flags(values)
+    export.define_flags(values)
     boolean(
         "do_lower_case",
         True,
@@ -118,16 +117,14 @@ def main(flags):
     records.check_records(files, schema, config.vocab_size)
     masker = make_masker(flags, config) if flags.mask_on_the_fly else None
     command_line.make_folder("output_dir", flags.output_dir)
-    export_dir = serving.find_export_dir(flags, flags.output_dir)
+    export_dir = export.find_export_dir(flags, flags.output_dir)
 
-    seed = training.set_seed(flags.seed, strategy)
+    seed = loop.set_seed(flags.seed, strategy)
     devices.log_devices(strategy)
-    start = training.find_starting_point(
-        flags.output_dir, flags.init_checkpoint
-    )
+    start = loop.find_starting_point(flags.output_dir, flags.init_checkpoint)
     tell_about_start(flags, start)
     if flags.do_export and not flags.do_train:
-        serving.checkpoint_of_run(flags, start)
+        export.checkpoint_of_run(flags, start)
     model = training_flags.build_model(
         flags,
         lambda: models.pretraining(
@@ -140,7 +137,7 @@ def main(flags):
         strategy,
     )
     if flags.do_train or start.resumed:
-        model_folders.complete(
+        folders.complete(
             flags.output_dir, flags.bert_config_file, flags.vocab_file
         )
     work = Pretraining(flags, config, files, schema, model, strategy)
@@ -153,8 +150,8 @@ def main(flags):
             if flags.do_eval:
                 work.evaluate(step)
             if flags.do_export:
-                source = serving.source_of_run(flags, start)
-                serving.export_pretraining(
+                source = export.source_of_run(flags, start)
+                export.export_pretraining(
                     source,
                     export_dir,
                     # What was not trained has nothing to say.
@@ -172,7 +169,7 @@ def check_flags(flags):
         raise InputError(
             "At least one of `do_train` or `do_eval` must be True."
         )
-    config = shared_flags.read_config(flags)
+    config = model_flags.read_config(flags)
     command_line.require_positive(
         flags,
         "max_seq_length",
@@ -181,13 +178,11 @@ def check_flags(flags):
         "num_train_steps",
         "max_eval_steps",
     )
-    shared_flags.check_training(flags)
+    model_flags.check_training(flags)
     command_line.require_between(flags, "num_warmup_steps", 0, math.inf)
     command_line.require_between(flags, "masked_lm_prob", 0, 1)
-    training_flags.check(
-        flags, config, pretraining.result_names(flags.next_sentence)
-    )
-    shared_flags.require_positions(
+    training_flags.check(flags, config, task.result_names(flags.next_sentence))
+    model_flags.require_positions(
         flags, config, "create_pretraining_data needs the same value."
     )
     if config.attention_direction() == "left_to_right" and flags.next_sentence:
@@ -256,7 +251,7 @@ def make_masker(flags, config):
             "`--do_whole_word_mask` needs a vocabulary with pieces that begin "
             f"with `##`. {flags.vocab_file} has none."
         )
-    return masking.Masker.from_vocab(
+    return dynamic_masking.Masker.from_vocab(
         vocab,
         flags.vocab_file,
         masked_lm_prob=flags.masked_lm_prob,
@@ -317,9 +312,7 @@ class Pretraining:
         self.schema = schema
         self.model = model
         self.strategy = strategy
-        self._predictor = training.Predictor(
-            model, strategy, pretraining.per_prediction
-        )
+        self._predictor = loop.Predictor(model, strategy, task.per_prediction)
 
     def train(self, start, seed, masker=None):
         """Trains from a `StartingPoint` to the last step, and returns it.
@@ -345,10 +338,10 @@ class Pretraining:
             return masker.remask(found, seed, step) if masker else found
 
         with self._naming_bad_records():
-            return training.train(
+            return loop.train(
                 self.model,
                 functools.partial(
-                    pretraining.losses, next_sentence=flags.next_sentence
+                    task.losses, next_sentence=flags.next_sentence
                 ),
                 batches,
                 start,
@@ -359,13 +352,13 @@ class Pretraining:
                     flags.num_warmup_steps,
                 ),
                 self.strategy,
-                pretraining.count,
+                task.count,
                 training_flags.evaluation(flags, self.results),
             )
 
     def evaluate(self, step):
         """Writes eval_results.txt."""
-        training.write_eval_results(
+        loop.write_eval_results(
             self.flags.output_dir, {**self.results(), "global_step": step}
         )
 
@@ -390,12 +383,12 @@ class Pretraining:
         )
         batches = self._predictor(dataset)
         with self._naming_bad_records():
-            return pretraining.evaluate(
+            return task.evaluate(
                 counted(
                     batches,
                     num_batches * size,
                     "Evaluating",
-                    training.count_rows,
+                    loop.count_rows,
                 ),
                 self.flags.next_sentence,
             )

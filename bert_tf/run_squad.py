@@ -21,26 +21,27 @@ import random
 
 from absl import flags, logging
 
-from bert_tf import (
+from bert_tf import heads, models
+from bert_tf.checkpoints import folders as model_folders
+from bert_tf.cli import (
     command_line,
-    devices,
-    files,
-    grouping,
-    heads,
-    model_folders,
-    models,
-    records,
-    serving,
-    shared_flags,
-    squad,
-    squad_answers,
-    squad_metrics,
-    training,
+    model_flags,
     training_flags,
 )
+from bert_tf.data import grouping, records
 from bert_tf.errors import InputError
-from bert_tf.progress import counted
-from bert_tf.squad_answers import AUTO, THRESHOLD_FILE
+from bert_tf.exports import export as serving
+from bert_tf.support import files
+from bert_tf.support.progress import counted
+from bert_tf.tasks.squad import (
+    answers as squad_answers,
+)
+from bert_tf.tasks.squad import (
+    data,
+    metrics,
+)
+from bert_tf.tasks.squad.answers import AUTO, THRESHOLD_FILE
+from bert_tf.training import devices, loop
 
 # What the original shuffles the questions with, before it makes windows.
 SHUFFLE_SEED = 12345
@@ -66,9 +67,9 @@ def define_flags(values):
     boolean("do_predict", False, "Predict the answers of --predict_file.")
     integer("train_batch_size", 32, "Windows in a training step.")
     integer("predict_batch_size", 8, "Windows in a batch of prediction.")
-    shared_flags.define_text(values)
-    shared_flags.define_training(values)
-    shared_flags.define_epochs(values, "the questions")
+    model_flags.define_text(values)
+    model_flags.define_training(values)
+    model_flags.define_epochs(values, "the questions")
     integer("n_best_size", 20, "Answers in nbest_predictions.json.")
     integer("max_answer_length", 30, "The most word pieces of an answer.")
     boolean(
@@ -112,8 +113,8 @@ def define_flags(values):
     )
     flags.DEFINE_enum(
         "on_bad_answer",
-        squad.SKIP,
-        [squad.SKIP, squad.STOP],
+        data.SKIP,
+        [data.SKIP, data.STOP],
         "What to do with an answer to train on that is not where --train_file "
         "says: leave the question out, with a warning, or stop.",
         flag_values=values,
@@ -126,12 +127,12 @@ def main(flags):
     """Does what the parsed flags ask for."""
     config = check_flags(flags)
     strategy = devices.find_strategy(flags)
-    tokenizer = shared_flags.load_tokenizer(flags, config)
+    tokenizer = model_flags.load_tokenizer(flags, config)
     # All files are read before any work starts: a bad one should not cost a
     # night of training.
     train_examples = predict_examples = threshold = None
     if flags.do_train:
-        train_examples = squad.read_squad_examples(
+        train_examples = data.read_squad_examples(
             flags.train_file,
             is_training=True,
             version_2_with_negative=flags.version_2_with_negative,
@@ -141,7 +142,7 @@ def main(flags):
         command_line.count_steps(flags, len(train_examples))
     evaluates = flags.do_train and flags.eval_every_steps
     if flags.do_predict or evaluates:
-        predict_examples = squad.read_squad_examples(
+        predict_examples = data.read_squad_examples(
             flags.predict_file, is_training=False
         )
         threshold = find_threshold(flags, predict_examples)
@@ -159,11 +160,9 @@ def main(flags):
     command_line.make_folder("output_dir", flags.output_dir)
     export_dir = serving.find_export_dir(flags, flags.output_dir)
 
-    seed = training.set_seed(flags.seed, strategy)
+    seed = loop.set_seed(flags.seed, strategy)
     devices.log_devices(strategy)
-    start = training.find_starting_point(
-        flags.output_dir, flags.init_checkpoint
-    )
+    start = loop.find_starting_point(flags.output_dir, flags.init_checkpoint)
     if flags.do_export and not flags.do_train:
         serving.checkpoint_of_run(flags, start)
     model = training_flags.build_model(
@@ -213,17 +212,17 @@ def check_flags(flags):
             )
         if flags[action].value:
             command_line.require_file(name, flags[name].value)
-    config = shared_flags.check_text(flags)
-    shared_flags.require_positions(flags, config)
-    squad.require_token_types(config.type_vocab_size)
-    squad.require_room(
+    config = model_flags.check_text(flags)
+    model_flags.require_positions(flags, config)
+    data.require_token_types(config.type_vocab_size)
+    data.require_room(
         flags.max_seq_length, flags.doc_stride, flags.max_query_length
     )
     command_line.require_positive(
         flags, "predict_batch_size", "n_best_size", "max_answer_length"
     )
-    shared_flags.check_training(flags)
-    shared_flags.check_epochs(flags)
+    model_flags.check_training(flags)
+    model_flags.check_epochs(flags)
     training_flags.check(
         flags, config, result_names(flags.version_2_with_negative)
     )
@@ -361,7 +360,7 @@ class QuestionAnswering:
         self.tokenizer = tokenizer
         self.model = model
         self.strategy = strategy
-        self._predictor = training.Predictor(model, strategy)
+        self._predictor = loop.Predictor(model, strategy)
         self._folder = devices.work_folder(strategy, flags.output_dir)
         self._written = None
 
@@ -387,7 +386,7 @@ class QuestionAnswering:
         )
         self._log("Running training", len(examples), num_windows, size)
         logging.info("  Num steps = %d", num_steps)
-        return training.train(
+        return loop.train(
             self.model,
             lambda outputs, batch, totals: heads.span_loss(
                 outputs["start_logits"],
@@ -431,14 +430,14 @@ class QuestionAnswering:
         texts = {one.qas_id: one.text for one in predictions}
         odds = {one.qas_id: one.null_odds for one in predictions}
         if not self.flags.version_2_with_negative:
-            return squad_metrics.evaluate_v1(answers, texts)
+            return metrics.evaluate_v1(answers, texts)
         if threshold is None:
-            chosen = squad_metrics.choose_threshold(answers, texts, odds)
+            chosen = metrics.choose_threshold(answers, texts, odds)
             threshold = chosen.threshold
         final = {one.qas_id: one.answer(threshold) for one in predictions}
         return {
-            **squad_metrics.evaluate_v2(answers, final),
-            **squad_metrics.evaluate_thresholds(answers, texts, odds),
+            **metrics.evaluate_v2(answers, final),
+            **metrics.evaluate_thresholds(answers, texts, odds),
         }
 
     def predict(self, examples, threshold, step):
@@ -478,11 +477,11 @@ class QuestionAnswering:
         elif self.flags.version_2_with_negative:
             self._evaluate_v2(answers, final, texts, odds, threshold, step)
         else:
-            results = squad_metrics.evaluate_v1(answers, final)
+            results = metrics.evaluate_v1(answers, final)
             self._write_results(results, step)
 
     def _choose_threshold(self, answers, texts, odds):
-        chosen = squad_metrics.choose_threshold(answers, texts, odds)
+        chosen = metrics.choose_threshold(answers, texts, odds)
         path = self._path(THRESHOLD_FILE)
         files.write_text(path, f"{chosen.threshold}\n")
         logging.info(
@@ -495,19 +494,19 @@ class QuestionAnswering:
         return chosen.threshold
 
     def _evaluate_v2(self, answers, final, texts, odds, threshold, step):
-        results = squad_metrics.evaluate_v2(answers, final)
-        results |= squad_metrics.evaluate_thresholds(answers, texts, odds)
+        results = metrics.evaluate_v2(answers, final)
+        results |= metrics.evaluate_thresholds(answers, texts, odds)
         self._write_results(results, step, threshold)
-        curves = squad_metrics.precision_recall(answers, texts, odds)
+        curves = metrics.precision_recall(answers, texts, odds)
         path = self._path("precision_recall.svg")
-        files.write_text(path, squad_metrics.draw_precision_recall(curves))
+        files.write_text(path, metrics.draw_precision_recall(curves))
         logging.info("Wrote the precision-recall curves to %s.", path)
 
     def _write_results(self, results, step, threshold=None):
         more = {}
         if threshold is not None:
             more["null_score_diff_threshold"] = threshold
-        training.write_eval_results(
+        loop.write_eval_results(
             self.flags.output_dir, {**results, "global_step": step}, more
         )
 
@@ -535,9 +534,7 @@ class QuestionAnswering:
             group_by_length=flags.skip_padding,
         )
         batches = self._predictor(dataset)
-        batches = counted(
-            batches, num_windows, "Predicting", training.count_rows
-        )
+        batches = counted(batches, num_windows, "Predicting", loop.count_rows)
         rows = (
             self._logits_without_padding(batches)
             if flags.skip_padding
@@ -578,7 +575,7 @@ class QuestionAnswering:
 
     def _window_maker(self, documents_kept):
         flags = self.flags
-        return squad.WindowMaker(
+        return data.WindowMaker(
             self.tokenizer,
             flags.max_seq_length,
             flags.doc_stride,
@@ -602,7 +599,7 @@ class QuestionAnswering:
                     if written < WINDOWS_LOGGED:
                         logging.info(
                             "*** Example ***\n%s",
-                            squad.describe_window(example, window),
+                            data.describe_window(example, window),
                         )
                     written += 1
                     yield window.record(length)

@@ -23,9 +23,9 @@ import socket
 
 from absl import logging
 
-from bert_tf import command_line
+from bert_tf.cli import command_line
 from bert_tf.errors import InputError, Interrupted
-from bert_tf.rest_protocol import Limits
+from bert_tf.server.protocol import Limits
 
 MEGABYTE = 1024 * 1024
 
@@ -167,12 +167,12 @@ def make_server(flags, name, folder):
     listening = listen(flags.host, flags.port, flags.max_connections)
 
     # TensorFlow takes seconds to import; mistakes of the flags show before.
-    from bert_tf.batching import Batcher
-    from bert_tf.http_connections import HttpServer, Patience
-    from bert_tf.model_versions import ModelVersions
-    from bert_tf.served_model import ServedModel
-    from bert_tf.server import Application, Settings
-    from bert_tf.server_metrics import Metrics
+    from bert_tf.server.app import Application, Settings
+    from bert_tf.server.batching import Batcher
+    from bert_tf.server.connections import HttpServer, Patience
+    from bert_tf.server.metrics import Metrics
+    from bert_tf.server.model import ServedModel
+    from bert_tf.server.versions import ModelVersions
 
     metrics = Metrics()
     try:

@@ -8,10 +8,11 @@ import pathlib
 
 import numpy as np
 import pytest
+from helpers.paths import GOLDEN
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-DATA = pathlib.Path(__file__).parent / "data"
+DATA = GOLDEN
 
 
 @pytest.fixture(autouse=True)

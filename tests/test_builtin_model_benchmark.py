@@ -2,16 +2,13 @@
 
 import io
 import json
-import pathlib
 import sys
 import tarfile
 
 import numpy as np
 import pytest
-from programs import load
-
-ROOT = pathlib.Path(__file__).parents[1]
-
+from helpers.paths import ROOT
+from helpers.programs import load
 
 builtin_model = load(ROOT / "benchmarks" / "builtin_model.py")
 Review, Row = builtin_model.Review, builtin_model.Row

@@ -1,14 +1,14 @@
 """The table of latencies, its texts, and what must agree; no models."""
 
-import pathlib
 import sys
 
 import pytest
-from programs import load
+from helpers.paths import ROOT
+from helpers.programs import load
 
 from bert_tf.tokenization import FullTokenizer
 
-BENCHMARKS = pathlib.Path(__file__).parents[1] / "benchmarks"
+BENCHMARKS = ROOT / "benchmarks"
 
 
 own_process = load(BENCHMARKS / "own_process.py")

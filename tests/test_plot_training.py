@@ -1,15 +1,12 @@
 """Curves of a training, from whatever holds them, to a table and a picture."""
 
-import pathlib
 import sys
 import xml.etree.ElementTree
 
 import numpy as np
 import pytest
-from programs import load
-
-ROOT = pathlib.Path(__file__).parents[1]
-
+from helpers.paths import ROOT
+from helpers.programs import load
 
 load(ROOT / "benchmarks" / "pictures.py")
 plot_training = load(ROOT / "benchmarks" / "plot_training.py")

@@ -1,18 +1,18 @@
 """Tables of speed and memory, the picture of them, and what is measured."""
 
 import json
-import pathlib
 import subprocess
 import sys
 import xml.etree.ElementTree
 
 import numpy as np
 import pytest
-from programs import load
+from helpers.paths import ROOT
+from helpers.programs import load
 
-from bert_tf import loading, records
+from bert_tf.checkpoints import inference
+from bert_tf.data import records
 
-ROOT = pathlib.Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
 VOCAB = ROOT / "checkpoints" / "builtin" / "vocab.txt"
 
@@ -350,7 +350,7 @@ def test_grouped_texts_have_the_outputs_of_padded_ones(small_config):
     model = workloads.build_model(lambda: workloads.make_encoder(small_config))
     lengths = [12, 30, 17, 25, 32]
     inputs = workloads.encoder_inputs(small_config, 5, 32, lengths)
-    run = loading.compile_forward(model)
+    run = inference.compile_forward(model)
     padded, grouped = (
         workloads.run_batches(run, inputs, in_batches(lengths, 2, 32))
         for in_batches in (

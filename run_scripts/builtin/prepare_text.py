@@ -34,8 +34,10 @@ from typing import NamedTuple
 
 from absl import logging
 
-from bert_tf import command_line, files, text_files
+from bert_tf.cli import command_line
+from bert_tf.data import text_files
 from bert_tf.errors import InputError
+from bert_tf.support import files
 
 # A line of fewer words is a heading or an entry of a list.
 FEWEST_WORDS_OF_A_PARAGRAPH = 8

@@ -1,0 +1,161 @@
+"""The original's flags that several of its scripts have, and what is checked.
+
+Comes in: a `FlagValues`. Goes out: definitions; an `InputError` for a value
+that makes no sense; and what the flags name, the config and the tokenizer. Any
+other flag is defined where it is used: in its script, in `training_flags` what
+the original did not have, in `loading` for commands that only use a model.
+"""
+
+import math
+
+from absl import flags
+
+from bert_tf import checkpoints, tokenization
+from bert_tf.cli import command_line
+from bert_tf.errors import InputError
+from bert_tf.modeling import BertConfig
+from bert_tf.tasks.classification import datasets
+from bert_tf.training import devices
+
+
+def define_config(values):
+    """Defines the flag that names the model's config."""
+    string, *_ = command_line.definers(values)
+    string("bert_config_file", None, "The model's bert_config.json.")
+    flags.mark_flag_as_required("bert_config_file", flag_values=values)
+
+
+def define_lower_case(values):
+    """Defines the flag that says how text is read."""
+    _, _, boolean, _ = command_line.definers(values)
+    boolean(
+        "do_lower_case",
+        True,
+        "Lower-case the text: true for uncased models, false for cased ones.",
+    )
+
+
+def define_text(values):
+    """Defines the flags of scripts that read text for a model."""
+    string, *_ = command_line.definers(values)
+    define_config(values)
+    string("vocab_file", None, "The vocabulary of the checkpoint.")
+    flags.mark_flag_as_required("vocab_file", flag_values=values)
+    define_lower_case(values)
+
+
+def define_training(values):
+    """Defines the flags of scripts that train."""
+    string, integer, _, number = command_line.definers(values)
+    string(
+        "output_dir",
+        None,
+        "Folder for checkpoints and results. If it has a checkpoint, that one "
+        "is continued.",
+    )
+    flags.mark_flag_as_required("output_dir", flag_values=values)
+    string(
+        "init_checkpoint",
+        None,
+        "Weights to start from: a prefix such as BERT/bert_model.ckpt, or a "
+        "folder.",
+    )
+    number("learning_rate", 5e-5, "Where the learning rate decays from.")
+    integer("save_checkpoints_steps", 1000, "Steps between checkpoints.")
+    integer(
+        "iterations_per_loop",
+        1000,
+        "The most steps in one call of the compiled loop.",
+    )
+    devices.define_tpu_flags(flags, values)
+    # Not the original's, but in all of these scripts.
+    integer("seed", None, "Makes a run repeatable; drawn when not given.")
+
+
+def define_epochs(values, what):
+    """Defines the flags of scripts that count epochs.
+
+    Args:
+        values: a `FlagValues`.
+        what: what an epoch goes over, in words.
+    """
+    _, _, _, number = command_line.definers(values)
+    number("num_train_epochs", 3.0, f"How often to go over {what}.")
+    number("warmup_proportion", 0.1, "Share of the steps that warm up.")
+
+
+def read_config(values):
+    """The model's `BertConfig`.
+
+    Raises:
+        InputError: the file is not there, or not a config.
+    """
+    command_line.require_file("bert_config_file", values.bert_config_file)
+    return BertConfig.from_json_file(values.bert_config_file)
+
+
+def check_text(values):
+    """The model's `BertConfig`, if the flags of `define_text` make sense.
+
+    Raises:
+        InputError: a file is not there, or the model needs the other case.
+    """
+    tokenization.validate_case_matches_checkpoint(
+        values.do_lower_case, values.init_checkpoint
+    )
+    config = read_config(values)
+    command_line.require_file("vocab_file", values.vocab_file)
+    return config
+
+
+def load_tokenizer(values, config):
+    """The `FullTokenizer` that the flags of `define_text` describe.
+
+    Raises:
+        InputError: the vocabulary does not fit the config, or lacks a token
+            that examples are made with.
+    """
+    tokenizer = tokenization.FullTokenizer(
+        values.vocab_file, do_lower_case=values.do_lower_case
+    )
+    checkpoints.check_vocab(
+        config.vocab_size, values.vocab_file, values.bert_config_file
+    )
+    datasets.require_special_tokens(tokenizer, values.vocab_file)
+    return tokenizer
+
+
+def require_positions(values, config, advice=""):
+    """Raises `InputError` if a model has no positions for --max_seq_length.
+
+    Args:
+        values: parsed `FlagValues`.
+        config: the model's `BertConfig`.
+        advice: what to do besides lowering it, as a sentence.
+    """
+    if values.max_seq_length > config.max_position_embeddings:
+        raise InputError(
+            f"Cannot use sequence length {values.max_seq_length} because the "
+            "BERT model was only trained up to sequence length "
+            f"{config.max_position_embeddings}: lower --max_seq_length."
+            + (f" {advice}" if advice else "")
+        )
+
+
+def check_training(values):
+    """Raises `InputError` for a bad value of `define_training`'s flags."""
+    command_line.require_positive(
+        values,
+        "train_batch_size",
+        "save_checkpoints_steps",
+        "iterations_per_loop",
+    )
+    command_line.require_between(values, "learning_rate", 0, math.inf)
+    if values.seed is not None:
+        command_line.require_between(values, "seed", 0, 2**32 - 1)
+
+
+def check_epochs(values):
+    """Raises `InputError` for a bad value of `define_epochs`' flags."""
+    command_line.require_between(values, "num_train_epochs", 0, math.inf)
+    command_line.require_between(values, "warmup_proportion", 0, 1)
