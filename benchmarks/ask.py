@@ -85,7 +85,7 @@ def main():
         text, questions = read_article(options.squad, options.article)
         began = time.perf_counter()
         # Here, so that TensorFlow's own start is part of the time.
-        from bert_tf.answer import Reader
+        from bert_tf.tasks.squad.reader import Reader
 
         imported = time.perf_counter()
         reader = Reader(

@@ -27,6 +27,8 @@ import traceback
 from collections.abc import Callable, Mapping
 from unittest import mock
 
+from bert_tf.checkpoints import hugging_face as checkpoints_hugging_face
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
@@ -419,7 +421,7 @@ def hugging_face(**changes):
     """Adds hf/, as transformers saves it, with changes to its config."""
 
     def spoil():
-        convert_checkpoint.to_hf("bert", "hf")
+        checkpoints_hugging_face.to_hf("bert", "hf")
         edit_json("hf/config.json", **changes)()
 
     return spoil

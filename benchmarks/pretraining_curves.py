@@ -17,6 +17,9 @@ import shutil
 import subprocess
 import sys
 
+from bert_tf.training import settings as training_settings
+from bert_tf.training import start as training_start
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
@@ -81,11 +84,13 @@ def train(model_folder, batches, output, num_steps, warmup):
     values = json.loads((model_folder / "bert_config.json").read_text())
     values["hidden_dropout_prob"] = values["attention_probs_dropout_prob"] = 0
     config = BertConfig.from_dict(values)
-    start = loop.find_starting_point(
+    start = training_start.find_starting_point(
         str(output), str(model_folder / "bert_model.ckpt")
     )
-    model = loop.build_model(lambda: models.pretraining(config), config, start)
-    settings = loop.TrainingSettings(
+    model = training_start.build_model(
+        lambda: models.pretraining(config), config, start
+    )
+    settings = training_settings.TrainingSettings(
         output_dir=str(output),
         num_train_steps=num_steps,
         learning_rate=1e-3,

@@ -26,7 +26,8 @@ import bert_tf
 from bert_tf.exports import export as serving
 from bert_tf.exports import quantization
 from bert_tf.tasks.classification import datasets
-from bert_tf.tasks.squad import metrics
+from bert_tf.tasks.classification import served as classification_served
+from bert_tf.tasks.squad import metrics, served
 
 SINGLE_TEXTS = 100
 WARM_UP_BATCHES = 2
@@ -101,9 +102,11 @@ def export(arguments, data, folder):
         )
         output_dir = str(pathlib.Path(folder) / name)
         if data.labels is None:
-            path = serving.export_span(source, output_dir, arguments.doc_stride)
+            path = served.export_span(source, output_dir, arguments.doc_stride)
         else:
-            path = serving.export_classifier(source, output_dir, data.labels)
+            path = classification_served.export_classifier(
+                source, output_dir, data.labels
+            )
         predictors[name] = bert_tf.Predictor(path, arguments.batch_size)
     return predictors
 

@@ -46,6 +46,8 @@ import urllib.parse
 import own_process
 from speed import percentile, rounded
 
+from bert_tf.tasks.classification import served
+
 WARM_CALLS = 3
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
 TEXTS = 64
@@ -395,7 +397,7 @@ def prepare(job):
         str(folder / "bert_config.json"),
         max_seq_length=job["longest"],
     )
-    export.export_classifier(source, str(folder / "model"), LABELS)
+    served.export_classifier(source, str(folder / "model"), LABELS)
 
 
 def versions(*packages):

@@ -25,6 +25,7 @@ import tempfile
 import numpy as np
 
 from bert_tf.tasks.squad import answers, data
+from bert_tf.tasks.squad import windows as squad_windows
 from bert_tf.tokenization import BasicTokenizer, FullTokenizer
 
 MAX_SEQ_LENGTH, DOC_STRIDE, MAX_QUERY_LENGTH = 384, 128, 64
@@ -147,7 +148,7 @@ def main():
     options = parser.parse_args()
 
     examples = data.read_squad_examples(str(options.squad), is_training=False)
-    maker = data.WindowMaker(
+    maker = squad_windows.WindowMaker(
         FullTokenizer(options.vocab, do_lower_case=True),
         MAX_SEQ_LENGTH,
         DOC_STRIDE,

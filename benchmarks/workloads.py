@@ -24,8 +24,10 @@ from bert_tf import (
 )
 from bert_tf.data import grouping, records
 from bert_tf.optimization import create_optimizer
+from bert_tf.tasks.classification import task as classification_task
 from bert_tf.tasks.pretraining import task
-from bert_tf.training import loop
+from bert_tf.tasks.squad import task as squad_task
+from bert_tf.training import settings as training_settings
 from bert_tf.training import step as training_step
 
 # vocab_size, hidden_size, num_hidden_layers, num_attention_heads,
@@ -219,9 +221,9 @@ def training_features(kind, config, batch, length, seed=1):
 
 
 SCHEMAS = {
-    "classifier": records.classifier_schema,
-    "squad": records.squad_training_schema,
-    "pretraining": lambda length: records.pretraining_schema(
+    "classifier": classification_task.classifier_schema,
+    "squad": squad_task.squad_training_schema,
+    "pretraining": lambda length: task.pretraining_schema(
         length, NUM_PREDICTIONS
     ),
 }
@@ -260,7 +262,7 @@ def compile_training(
     optimizer = create_optimizer(learning_rate, 10**9, 0)
     optimizer.build(model.trainable_variables)
     dataset = tf.data.Dataset.from_tensors(features).repeat()
-    settings = loop.TrainingSettings(
+    settings = training_settings.TrainingSettings(
         output_dir="",
         num_train_steps=10**9,
         learning_rate=learning_rate,

@@ -22,13 +22,16 @@ import dataclasses
 
 from absl import flags
 
-from bert_tf.checkpoints import inference
-from bert_tf.cli import command_line
+from bert_tf.checkpoints import folders
+from bert_tf.cli import command_line, export_flags, inference_flags
 from bert_tf.errors import InputError
 from bert_tf.exports import export, quantization
-from bert_tf.tasks.classification import datasets
+from bert_tf.tasks.classification import datasets, rows, served
+from bert_tf.tasks.pretraining import served as pretraining_served
+from bert_tf.tasks.squad import served as squad_served
 from bert_tf.tasks.squad.answers import AUTO
 from bert_tf.tasks.vectors import lines
+from bert_tf.tasks.vectors import served as vectors_served
 
 # Flags that only some heads have.
 FLAGS_OF_HEADS = {
@@ -54,7 +57,7 @@ FLAGS_OF_HEADS = {
 
 def define_flags(values):
     """Defines this script's flags on a `FlagValues`."""
-    inference.define_model_flags(values)
+    inference_flags.define_model(values)
     string, integer, boolean, _ = command_line.definers(values)
     flags.DEFINE_enum(
         "head",
@@ -109,7 +112,7 @@ def define_flags(values):
     flags.DEFINE_enum(
         "window_pooling",
         "mean",
-        list(datasets.WINDOW_POOLINGS),
+        list(rows.WINDOW_POOLINGS),
         "classifier, with --doc_stride: how the logits of a text's windows "
         "become one.",
         flag_values=values,
@@ -163,14 +166,14 @@ def define_flags(values):
 def main(flags):
     """Does what the parsed flags ask for."""
     check_flags(flags)
-    source = export.source_of(flags, flags.checkpoint)
+    source = export_flags.source_of(flags, flags.checkpoint)
     source = dataclasses.replace(source, quantize=flags.quantize)
     print(EXPORTS[flags.head](flags, source))
 
 
 def check_flags(flags):
     """Raises `InputError` for bad values, and flags without effect."""
-    inference.check_model_flags(flags)
+    inference_flags.check_model(flags)
     command_line.require_positive(flags, "batch_size")
     heads_of = {}
     for head, names in FLAGS_OF_HEADS.items():
@@ -213,13 +216,13 @@ def find_labels(flags):
             )
         return task.get_labels()
     if flags.labels_file:
-        return datasets.read_labels(flags.labels_file)
+        return folders.read_labels(flags.labels_file)
     return None
 
 
 def export_classifier(flags, source):
     """Exports a classifier; returns the path of the version."""
-    return export.export_classifier(
+    return served.export_classifier(
         source,
         flags.output_dir,
         find_labels(flags),
@@ -231,7 +234,7 @@ def export_classifier(flags, source):
 
 def export_span(flags, source):
     """Exports a model for questions; returns the path of the version."""
-    return export.export_span(
+    return squad_served.export_span(
         source,
         flags.output_dir,
         flags.doc_stride,
@@ -245,7 +248,7 @@ def export_span(flags, source):
 
 def export_pretraining(flags, source):
     """Exports a pretrained model; returns the path of the version."""
-    return export.export_pretraining(
+    return pretraining_served.export_pretraining(
         source,
         flags.output_dir,
         flags.top_k,
@@ -259,7 +262,7 @@ def export_features(flags, source):
     layers = None
     if not flags["layers"].using_default_value:
         layers = lines.read_layers(flags.layers)
-    return export.export_features(
+    return vectors_served.export_features(
         source,
         flags.output_dir,
         flags.pooling,

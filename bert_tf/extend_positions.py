@@ -35,7 +35,7 @@ import numpy as np
 from absl import flags, logging
 
 from bert_tf.checkpoints import folders
-from bert_tf.cli import command_line
+from bert_tf.cli import command_line, model_flags
 from bert_tf.errors import InputError
 
 POSITIONS = "bert/embeddings/position_embeddings"
@@ -47,7 +47,7 @@ WEIGHT_OF_PART = 0.4
 def define_flags(values):
     """Defines this script's flags on a `FlagValues`."""
     _, integer, _, _ = command_line.definers(values)
-    folders.define_flags(flags, values)
+    model_flags.define_new_folder(flags, values)
     integer(
         "max_position_embeddings",
         None,

@@ -23,7 +23,7 @@ from absl import flags, logging
 
 from bert_tf import tokenization
 from bert_tf.checkpoints import folders
-from bert_tf.cli import command_line
+from bert_tf.cli import command_line, model_flags
 from bert_tf.data import text_files, vocabulary
 from bert_tf.errors import InputError
 
@@ -35,7 +35,7 @@ OUTPUT_BIAS = "cls/predictions/output_bias"
 def define_flags(values):
     """Defines this script's flags on a `FlagValues`."""
     string, _, boolean, _ = command_line.definers(values)
-    folders.define_flags(flags, values)
+    model_flags.define_new_folder(flags, values)
     string("words", None, "New words, separated by commas.")
     string("words_file", None, "A text file of new words, one in each line.")
     boolean(

@@ -41,29 +41,26 @@ import itertools
 import math
 import os
 
-import tensorflow as tf
 from absl import flags, logging
 
 from bert_tf import checkpoints, models
 from bert_tf.checkpoints import inference
-from bert_tf.cli import command_line, model_flags
+from bert_tf.cli import command_line, export_flags, model_flags, training_flags
 from bert_tf.data import (
     grouping,
     packing,
     text_files,
 )
 from bert_tf.errors import InputError
-from bert_tf.exports import export
 from bert_tf.support import files
 from bert_tf.support.progress import counted
 from bert_tf.tasks.vectors import files as feature_files
-from bert_tf.tasks.vectors import lines
+from bert_tf.tasks.vectors import lines, served
 from bert_tf.tasks.vectors.lines import (
-    PADDING_LINE,
     POOLINGS,
-    Vectors,
 )
-from bert_tf.training import devices, loop
+from bert_tf.tasks.vectors.task import extract
+from bert_tf.training import devices
 
 EXAMPLES_TO_LOG = 5
 
@@ -99,7 +96,7 @@ def define_flags(values):
         "[none: what is over is cut off]",
     )
     integer("batch_size", 32, "Lines in a batch.")
-    devices.define_tpu_flags(flags, values)
+    training_flags.define_tpu_flags(flags, values)
     boolean(
         "use_one_hot_embeddings",
         False,
@@ -124,7 +121,7 @@ def define_flags(values):
         flag_values=values,
     )
     boolean("float16", False, "With npz and tfrecord: numbers of 16 bits.")
-    export.define_flags(values, beside="output_file")
+    export_flags.define(values, beside="output_file")
     for name in (
         "input_file",
         "output_file",
@@ -142,7 +139,7 @@ def main(flags):
     )
     ranges = find_input(flags)
     survey = look_through(flags, config, tokenizer, ranges)
-    export_dir = export.find_export_dir(
+    export_dir = export_flags.find_export_dir(
         flags, os.path.dirname(flags.output_file)
     )
 
@@ -193,7 +190,7 @@ def main(flags):
         )
         if fixed_size is None
         # They are filled up to one shape: smaller ones would save nothing.
-        else inference.batched(examples, fixed_size)
+        else grouping.batched(examples, fixed_size)
     )
     padded = (
         lines.pad_batch(batch, flags.max_seq_length, fixed_size)
@@ -228,8 +225,8 @@ def main(flags):
         flags.output_file,
     )
     if flags.do_export:
-        source = export.source_of(flags, flags.init_checkpoint)
-        export.export_features(
+        source = export_flags.source_of(flags, flags.init_checkpoint)
+        served.export_features(
             source,
             export_dir,
             flags.pooling,
@@ -264,7 +261,7 @@ def check_flags(flags):
             "`--output_file` must name a file on this machine. Received: "
             f"--output_file={path}"
         )
-    command_line.make_folder("output_file", os.path.dirname(path) or ".")
+    files.make_folder("output_file", os.path.dirname(path) or ".")
     return config, find_layers(flags, config.num_hidden_layers)
 
 
@@ -361,57 +358,6 @@ def look_through(flags, config, tokenizer, ranges):
             survey.num_cut,
         )
     return survey
-
-
-def extract(model, batches, tokenizer, strategy, has_fixed_shape=False):
-    """Runs the model over batches.
-
-    Args:
-        model: what `feature_extractor` returns.
-        batches: what `pad_batch` returns, one after the other.
-        tokenizer: names the tokens.
-        strategy: the one that the model was built under.
-        has_fixed_shape: whether all batches are of one shape.
-
-    Yields:
-        Pairs of place and `Vectors`, in the order of the batches: of the tokens
-        that an example owns.
-    """
-    errors = []
-
-    def feed():
-        # TensorFlow would make an error of its own of any other.
-        try:
-            yield from batches
-        except Exception as error:
-            errors.append(error)
-
-    batches = iter(batches)
-    first = next(batches)
-    batches = itertools.chain([first], batches)
-    spec = {
-        name: tf.TensorSpec(
-            array.shape if has_fixed_shape else [None] * array.ndim,
-            array.dtype,
-        )
-        for name, array in first.items()
-    }
-    dataset = tf.data.Dataset.from_generator(feed, output_signature=spec)
-    for inputs, outputs in loop.predict(model, dataset.prefetch(1), strategy):
-        for row, line in enumerate(inputs["line"]):
-            if line == PADDING_LINE:
-                continue
-            owned = slice(inputs["first"][row], inputs["stop"][row])
-            ids = inputs["input_ids"][row, owned].tolist()
-            values = outputs["values"][row]
-            vectors = Vectors(
-                int(line),
-                tokenizer.convert_ids_to_tokens(ids),
-                values[owned] if values.ndim == 3 else values,
-            )
-            yield int(inputs["place"][row]), vectors
-    if errors:
-        raise errors[0]
 
 
 def cli():

@@ -20,11 +20,11 @@ import reprlib
 import numpy as np
 from absl import flags
 
-from bert_tf.checkpoints import inference
-from bert_tf.cli import command_line
+from bert_tf.cli import command_line, inference_flags
+from bert_tf.data import grouping
 from bert_tf.errors import InputError
-from bert_tf.tasks.pretraining import cloze, language_model
-from bert_tf.tasks.pretraining.cloze import Candidate
+from bert_tf.exports.results import Candidate
+from bert_tf.tasks.pretraining import cloze
 
 
 def fill_mask(model, text, top_k=5):
@@ -53,7 +53,7 @@ def fill_masks(model, texts, top_k=5):
     """
     model.require_masked_lm()
     number = 0
-    for batch in inference.batched(texts, model.batch_size):
+    for batch in grouping.batched(texts, model.batch_size):
         queries = []
         for text in batch:
             number += 1
@@ -88,7 +88,7 @@ def _best(log_probs, top_k, model):
 
 def define_flags(values):
     """Defines this script's flags on a `FlagValues`."""
-    language_model.define_flags(values)
+    inference_flags.define_texts(values)
     flags.DEFINE_integer(
         "top_k", 5, "Pieces for each [MASK].", flag_values=values
     )
@@ -97,9 +97,9 @@ def define_flags(values):
 def main(flags):
     """Does what the parsed flags ask for."""
     command_line.require_positive(flags, "top_k")
-    texts = language_model.read_texts(flags)
-    model = language_model.from_flags(flags)
-    with inference.open_output(flags) as write:
+    texts = inference_flags.read_texts(flags)
+    model = inference_flags.load_language_model(flags)
+    with inference_flags.open_output(flags) as write:
         for text, masks in fill_masks(model, texts, flags.top_k):
             write(show(text, masks), as_dict(text, masks))
 

@@ -119,7 +119,7 @@ def check_flags(flags):
             "`--output_file` must name a file on this machine. Received: "
             f"--output_file={path}"
         )
-    command_line.make_folder("output_file", os.path.dirname(path) or ".")
+    files.make_folder("output_file", os.path.dirname(path) or ".")
 
 
 def import_learner():

@@ -30,8 +30,10 @@ from absl import flags, logging
 
 from bert_tf import heads, models
 from bert_tf.checkpoints import folders
+from bert_tf.checkpoints import names as checkpoints_names
 from bert_tf.cli import (
     command_line,
+    export_flags,
     model_flags,
     training_flags,
 )
@@ -41,12 +43,14 @@ from bert_tf.data import (
     records,
 )
 from bert_tf.errors import InputError
-from bert_tf.exports import export
 from bert_tf.support import files
 from bert_tf.support.progress import counted
 from bert_tf.tasks import metrics
-from bert_tf.tasks.classification import datasets
-from bert_tf.training import devices, loop
+from bert_tf.tasks.classification import datasets, served, targets
+from bert_tf.tasks.classification import rows as classification_rows
+from bert_tf.tasks.classification import task as classification_task
+from bert_tf.training import devices, evaluation, loop, prediction
+from bert_tf.training import start as training_start
 
 # What the original writes into eval_results.txt, but for the step.
 RESULTS = ("eval_accuracy", "eval_loss", "loss")
@@ -103,7 +107,7 @@ def define_flags(values):
     flags.DEFINE_enum(
         "window_pooling",
         "mean",
-        list(datasets.WINDOW_POOLINGS),
+        list(classification_rows.WINDOW_POOLINGS),
         "With --doc_stride: how the logits of a text's windows become one.",
         flag_values=values,
     )
@@ -115,7 +119,7 @@ def define_flags(values):
         "folders run_1, run_2, ... of OUTPUT_DIR, and say mean and deviation "
         f"of the results, in {RUNS_FILE} too. Needs --do_eval.",
     )
-    export.define_flags(values)
+    export_flags.define(values)
     for name in ("data_dir", "task_name"):
         flags.mark_flag_as_required(name, flag_values=values)
 
@@ -133,7 +137,7 @@ def main(flags):
 def run_several(flags, config, strategy):
     """Does it --num_runs times, and writes what the results have in common."""
     folder, seed = flags.output_dir, flags.seed
-    command_line.make_folder("output_dir", folder)
+    files.make_folder("output_dir", folder)
     found = []
     try:
         for number in range(1, flags.num_runs + 1):
@@ -184,8 +188,8 @@ def run(flags, config, strategy):
     task = datasets.find_task(
         flags.task_name, **{name: flags[name].value for name in COLUMNS}
     )
-    command_line.make_folder("output_dir", flags.output_dir)
-    export_dir = export.find_export_dir(flags, flags.output_dir)
+    files.make_folder("output_dir", flags.output_dir)
+    export_dir = export_flags.find_export_dir(flags, flags.output_dir)
     if isinstance(task, datasets.TsvTask):
         task = find_labels(task, flags)
     # All rows are read before any work starts: a bad one in the last file
@@ -194,20 +198,24 @@ def run(flags, config, strategy):
     if flags.do_train:
         train_examples = task.get_train_examples(flags.data_dir)
         if flags.doc_stride is None:
-            command_line.count_steps(flags, len(train_examples))
+            training_flags.count_steps(flags, len(train_examples))
     if flags.do_eval or (flags.do_train and flags.eval_every_steps):
         dev_examples = task.get_dev_examples(flags.data_dir)
     if flags.do_predict:
         test_examples = task.get_test_examples(flags.data_dir)
     for examples in (train_examples, dev_examples, test_examples):
-        datasets.require_token_types(config.type_vocab_size, examples or ())
+        classification_rows.require_token_types(
+            config.type_vocab_size, examples or ()
+        )
 
-    seed = loop.set_seed(flags.seed, strategy)
+    seed = training_start.set_seed(flags.seed, strategy)
     devices.log_devices(strategy)
     labels = task.get_labels()
-    start = loop.find_starting_point(flags.output_dir, flags.init_checkpoint)
+    start = training_start.find_starting_point(
+        flags.output_dir, flags.init_checkpoint
+    )
     if flags.do_export and not flags.do_train:
-        export.checkpoint_of_run(flags, start)
+        export_flags.checkpoint_of_run(flags, start)
     model = training_flags.build_model(
         flags,
         lambda: models.classifier(
@@ -220,7 +228,7 @@ def run(flags, config, strategy):
         strategy,
     )
     if flags.do_train or start.resumed:
-        datasets.write_labels(labels_file(flags), labels)
+        folders.write_labels(labels_file(flags), labels)
         folders.complete(
             flags.output_dir, flags.bert_config_file, flags.vocab_file
         )
@@ -237,8 +245,8 @@ def run(flags, config, strategy):
             if flags.do_predict:
                 work.predict(test_examples)
             if flags.do_export:
-                source = export.source_of_run(flags, start)
-                export.export_classifier(
+                source = export_flags.source_of_run(flags, start)
+                served.export_classifier(
                     source,
                     export_dir,
                     labels,
@@ -302,7 +310,7 @@ def check_flags(flags):
 
 def result_names(task_name):
     """What `--keep_best` may name: lines of eval_results.txt."""
-    more = datasets.task_metrics(task_name, [0], [0], 2)
+    more = targets.task_metrics(task_name, [0], [0], 2)
     return [*RESULTS, *more]
 
 
@@ -315,14 +323,14 @@ def find_labels(task, flags):
         folder = flags.init_checkpoint
         if not os.path.isdir(folder):
             folder = os.path.dirname(folder)
-        beside = os.path.join(folder, datasets.LABELS_FILE)
+        beside = os.path.join(folder, checkpoints_names.LABELS_FILE)
         path = beside if os.path.exists(beside) else path
-    return task.with_labels(datasets.read_labels(path))
+    return task.with_labels(folders.read_labels(path))
 
 
 def labels_file(flags):
     """Where training keeps the labels: beside the checkpoint."""
-    return os.path.join(flags.output_dir, datasets.LABELS_FILE)
+    return os.path.join(flags.output_dir, checkpoints_names.LABELS_FILE)
 
 
 class Classification:
@@ -335,8 +343,10 @@ class Classification:
         self.tokenizer = tokenizer
         self.model = model
         self.strategy = strategy
-        self.schema = records.classifier_schema(flags.max_seq_length)
-        self._predictor = loop.Predictor(model, strategy)
+        self.schema = classification_task.classifier_schema(
+            flags.max_seq_length
+        )
+        self._predictor = prediction.DatasetPredictor(model, strategy)
         self._folder = devices.work_folder(strategy, flags.output_dir)
         self._written = {}
 
@@ -348,7 +358,7 @@ class Classification:
         """
         flags, size = self.flags, self.flags.train_batch_size
         file, num_windows = self._write_records("train.tf_record", examples)
-        num_steps = command_line.count_steps(flags, sum(num_windows))
+        num_steps = training_flags.count_steps(flags, sum(num_windows))
         self._log("Running training", num_windows, size)
         logging.info("  Num steps = %d", num_steps)
         return loop.train(
@@ -384,7 +394,7 @@ class Classification:
         results = self.results(examples)
         more = {k: value for k, value in results.items() if k not in RESULTS}
         original = {name: results[name] for name in RESULTS}
-        loop.write_eval_results(
+        evaluation.write_eval_results(
             self.flags.output_dir, {**original, "global_step": step}, more
         )
         return results
@@ -393,11 +403,11 @@ class Classification:
         """How good the model is: `RESULTS`, and the task's own metrics."""
         size = self.flags.eval_batch_size
         outputs = self._run("eval.tf_record", examples, size, "Evaluating")
-        results = datasets.evaluate(
+        results = targets.evaluate(
             [(batch, out["logits"]) for batch, out in outputs]
         )
         labels, predictions = results.pop("labels"), results.pop("predictions")
-        more = datasets.task_metrics(
+        more = targets.task_metrics(
             self.flags.task_name, labels, predictions, len(self.labels)
         )
         return {**results, **more}
@@ -451,13 +461,13 @@ class Classification:
             self._predictor(dataset),
             sum(num_windows),
             label,
-            loop.count_rows,
+            prediction.count_rows,
         )
         if not flags.use_tpu:
             batches = self._in_order(batches, batch_size)
         if flags.doc_stride is None:
             return batches
-        pooled = datasets.pool_windows(
+        pooled = classification_rows.pool_windows(
             ((batch, out["logits"]) for batch, out in batches),
             num_windows,
             flags.window_pooling,
@@ -483,13 +493,15 @@ class Classification:
         for example in examples[:5]:
             logging.info(
                 "*** Example ***\n%s",
-                datasets.describe_example(example, *how),
+                classification_rows.describe_example(example, *how),
             )
-        truncation = datasets.Truncation()
+        truncation = classification_rows.Truncation()
         num_windows = []
 
         def rows():
-            converted = datasets.convert_examples_to_windows(examples, *how)
+            converted = classification_rows.convert_examples_to_windows(
+                examples, *how
+            )
             label = f"Writing {path}"
             for windows in counted(converted, len(examples), label):
                 truncation.add(windows)
@@ -500,7 +512,7 @@ class Classification:
 
         records.write_records(
             path,
-            map(records.classifier_values, rows()),
+            map(classification_task.classifier_values, rows()),
             self.schema,
             self.config.vocab_size,
         )

@@ -27,15 +27,17 @@ from bert_tf import (
 from bert_tf.checkpoints import folders
 from bert_tf.cli import (
     command_line,
+    export_flags,
     model_flags,
     training_flags,
 )
 from bert_tf.data import records, text_files
 from bert_tf.errors import InputError
-from bert_tf.exports import export
+from bert_tf.support import files as support_files
 from bert_tf.support.progress import counted
-from bert_tf.tasks.pretraining import dynamic_masking, task
-from bert_tf.training import devices, loop
+from bert_tf.tasks.pretraining import dynamic_masking, served, task
+from bert_tf.training import devices, evaluation, loop, prediction
+from bert_tf.training import start as training_start
 
 # As many files in turns as in the original.
 FILES_AT_ONCE = 4
@@ -95,7 +97,7 @@ def define_flags(values):
         "known by `##`: those of a --word_segmenter are not in the records.",
     )
     training_flags.define(values)
-    export.define_flags(values)
+    export_flags.define(values)
     boolean(
         "do_lower_case",
         True,
@@ -111,20 +113,22 @@ def main(flags):
     strategy = devices.find_strategy(flags)
     files = text_files.find_files(flags.input_file)
     logging.info("*** Input Files ***\n%s", "\n".join(files))
-    schema = records.pretraining_schema(
+    schema = task.pretraining_schema(
         flags.max_seq_length, flags.max_predictions_per_seq
     )
     records.check_records(files, schema, config.vocab_size)
     masker = make_masker(flags, config) if flags.mask_on_the_fly else None
-    command_line.make_folder("output_dir", flags.output_dir)
-    export_dir = export.find_export_dir(flags, flags.output_dir)
+    support_files.make_folder("output_dir", flags.output_dir)
+    export_dir = export_flags.find_export_dir(flags, flags.output_dir)
 
-    seed = loop.set_seed(flags.seed, strategy)
+    seed = training_start.set_seed(flags.seed, strategy)
     devices.log_devices(strategy)
-    start = loop.find_starting_point(flags.output_dir, flags.init_checkpoint)
+    start = training_start.find_starting_point(
+        flags.output_dir, flags.init_checkpoint
+    )
     tell_about_start(flags, start)
     if flags.do_export and not flags.do_train:
-        export.checkpoint_of_run(flags, start)
+        export_flags.checkpoint_of_run(flags, start)
     model = training_flags.build_model(
         flags,
         lambda: models.pretraining(
@@ -150,8 +154,8 @@ def main(flags):
             if flags.do_eval:
                 work.evaluate(step)
             if flags.do_export:
-                source = export.source_of_run(flags, start)
-                export.export_pretraining(
+                source = export_flags.source_of_run(flags, start)
+                served.export_pretraining(
                     source,
                     export_dir,
                     # What was not trained has nothing to say.
@@ -312,7 +316,9 @@ class Pretraining:
         self.schema = schema
         self.model = model
         self.strategy = strategy
-        self._predictor = loop.Predictor(model, strategy, task.per_prediction)
+        self._predictor = prediction.DatasetPredictor(
+            model, strategy, task.per_prediction
+        )
 
     def train(self, start, seed, masker=None):
         """Trains from a `StartingPoint` to the last step, and returns it.
@@ -358,7 +364,7 @@ class Pretraining:
 
     def evaluate(self, step):
         """Writes eval_results.txt."""
-        loop.write_eval_results(
+        evaluation.write_eval_results(
             self.flags.output_dir, {**self.results(), "global_step": step}
         )
 
@@ -388,7 +394,7 @@ class Pretraining:
                     batches,
                     num_batches * size,
                     "Evaluating",
-                    loop.count_rows,
+                    prediction.count_rows,
                 ),
                 self.flags.next_sentence,
             )

@@ -25,12 +25,12 @@ from bert_tf import heads, models
 from bert_tf.checkpoints import folders as model_folders
 from bert_tf.cli import (
     command_line,
+    export_flags,
     model_flags,
     training_flags,
 )
 from bert_tf.data import grouping, records
 from bert_tf.errors import InputError
-from bert_tf.exports import export as serving
 from bert_tf.support import files
 from bert_tf.support.progress import counted
 from bert_tf.tasks.squad import (
@@ -39,9 +39,13 @@ from bert_tf.tasks.squad import (
 from bert_tf.tasks.squad import (
     data,
     metrics,
+    served,
+    task,
 )
+from bert_tf.tasks.squad import windows as squad_windows
 from bert_tf.tasks.squad.answers import AUTO, THRESHOLD_FILE
-from bert_tf.training import devices, loop
+from bert_tf.training import devices, evaluation, loop, prediction
+from bert_tf.training import start as training_start
 
 # What the original shuffles the questions with, before it makes windows.
 SHUFFLE_SEED = 12345
@@ -120,7 +124,7 @@ def define_flags(values):
         flag_values=values,
     )
     training_flags.define(values)
-    serving.define_flags(values)
+    export_flags.define(values)
 
 
 def main(flags):
@@ -139,7 +143,7 @@ def main(flags):
             on_bad_answer=flags.on_bad_answer,
             exact_answers=flags.exact_answers,
         )
-        command_line.count_steps(flags, len(train_examples))
+        training_flags.count_steps(flags, len(train_examples))
     evaluates = flags.do_train and flags.eval_every_steps
     if flags.do_predict or evaluates:
         predict_examples = data.read_squad_examples(
@@ -157,14 +161,16 @@ def main(flags):
     if flags.do_export and not (flags.do_predict and threshold is None):
         # It is there already, or is never going to be.
         threshold_to_export(flags)
-    command_line.make_folder("output_dir", flags.output_dir)
-    export_dir = serving.find_export_dir(flags, flags.output_dir)
+    files.make_folder("output_dir", flags.output_dir)
+    export_dir = export_flags.find_export_dir(flags, flags.output_dir)
 
-    seed = loop.set_seed(flags.seed, strategy)
+    seed = training_start.set_seed(flags.seed, strategy)
     devices.log_devices(strategy)
-    start = loop.find_starting_point(flags.output_dir, flags.init_checkpoint)
+    start = training_start.find_starting_point(
+        flags.output_dir, flags.init_checkpoint
+    )
     if flags.do_export and not flags.do_train:
-        serving.checkpoint_of_run(flags, start)
+        export_flags.checkpoint_of_run(flags, start)
     model = training_flags.build_model(
         flags,
         lambda: models.span(config, use_one_hot_embeddings=flags.use_tpu),
@@ -214,8 +220,8 @@ def check_flags(flags):
             command_line.require_file(name, flags[name].value)
     config = model_flags.check_text(flags)
     model_flags.require_positions(flags, config)
-    data.require_token_types(config.type_vocab_size)
-    data.require_room(
+    squad_windows.require_token_types(config.type_vocab_size)
+    squad_windows.require_room(
         flags.max_seq_length, flags.doc_stride, flags.max_query_length
     )
     command_line.require_positive(
@@ -333,11 +339,11 @@ def threshold_to_export(flags):
 
 def export(flags, start, export_dir):
     """Writes a SavedModel of the checkpoint that the run has made or used."""
-    source = serving.source_of_run(flags, start)
+    source = export_flags.source_of_run(flags, start)
     threshold = 0.0
     if flags.version_2_with_negative:
         threshold = threshold_to_export(flags)
-    serving.export_span(
+    served.export_span(
         source,
         export_dir,
         flags.doc_stride,
@@ -360,7 +366,7 @@ class QuestionAnswering:
         self.tokenizer = tokenizer
         self.model = model
         self.strategy = strategy
-        self._predictor = loop.Predictor(model, strategy)
+        self._predictor = prediction.DatasetPredictor(model, strategy)
         self._folder = devices.work_folder(strategy, flags.output_dir)
         self._written = None
 
@@ -373,10 +379,10 @@ class QuestionAnswering:
         threshold as `predict` takes it, are for evaluation on the way.
         """
         flags, size = self.flags, self.flags.train_batch_size
-        num_steps = command_line.count_steps(flags, len(examples))
+        num_steps = training_flags.count_steps(flags, len(examples))
         examples = list(examples)
         random.Random(SHUFFLE_SEED).shuffle(examples)
-        schema = records.squad_training_schema(flags.max_seq_length)
+        schema = task.squad_training_schema(flags.max_seq_length)
         file, num_windows = self._write_records(
             "train.tf_record",
             # Shuffled questions come back to any context.
@@ -506,14 +512,14 @@ class QuestionAnswering:
         more = {}
         if threshold is not None:
             more["null_score_diff_threshold"] = threshold
-        loop.write_eval_results(
+        evaluation.write_eval_results(
             self.flags.output_dir, {**results, "global_step": step}, more
         )
 
     def _predictions(self, examples):
         """The `Prediction` of each question, as soon as the model is done."""
         flags, size = self.flags, self.flags.predict_batch_size
-        schema = records.squad_evaluation_schema(flags.max_seq_length)
+        schema = task.squad_evaluation_schema(flags.max_seq_length)
         maker = self._window_maker(documents_kept=1)
         if self._written is None:
             self._written = self._write_records(
@@ -534,7 +540,9 @@ class QuestionAnswering:
             group_by_length=flags.skip_padding,
         )
         batches = self._predictor(dataset)
-        batches = counted(batches, num_windows, "Predicting", loop.count_rows)
+        batches = counted(
+            batches, num_windows, "Predicting", prediction.count_rows
+        )
         rows = (
             self._logits_without_padding(batches)
             if flags.skip_padding
@@ -575,7 +583,7 @@ class QuestionAnswering:
 
     def _window_maker(self, documents_kept):
         flags = self.flags
-        return data.WindowMaker(
+        return squad_windows.WindowMaker(
             self.tokenizer,
             flags.max_seq_length,
             flags.doc_stride,
@@ -599,7 +607,7 @@ class QuestionAnswering:
                     if written < WINDOWS_LOGGED:
                         logging.info(
                             "*** Example ***\n%s",
-                            data.describe_window(example, window),
+                            squad_windows.describe_window(example, window),
                         )
                     written += 1
                     yield window.record(length)

@@ -26,11 +26,10 @@ from typing import NamedTuple
 
 from absl import logging
 
-from bert_tf.checkpoints import inference
-from bert_tf.cli import command_line
-from bert_tf.data import packing
+from bert_tf.cli import command_line, inference_flags
+from bert_tf.data import grouping, packing
 from bert_tf.errors import InputError
-from bert_tf.tasks.pretraining import cloze, language_model
+from bert_tf.tasks.pretraining import cloze
 from bert_tf.tasks.vectors.lines import split_pair
 
 
@@ -175,16 +174,16 @@ def perplexity(log_likelihood, num_pieces):
 
 def define_flags(values):
     """Defines this script's flags on a `FlagValues`."""
-    language_model.define_flags(values)
+    inference_flags.define_texts(values)
 
 
 def main(flags):
     """Does what the parsed flags ask for."""
-    lines = language_model.read_texts(flags)
-    model = language_model.from_flags(flags)
+    lines = inference_flags.read_texts(flags)
+    model = inference_flags.load_language_model(flags)
     num_pieces = num_cut_pairs = 0
     log_likelihood = 0.0
-    with inference.open_output(flags) as write:
+    with inference_flags.open_output(flags) as write:
         for line, score in score_lines(model, lines):
             write(
                 f"{line}\n  {score.show()}", {"text": line, **score.as_dict()}
@@ -210,7 +209,7 @@ def main(flags):
 
 def score_lines(model, lines):
     """Pairs of a line, `A` or `A ||| B`, and its score, in order."""
-    for batch in inference.batched(lines, model.batch_size):
+    for batch in grouping.batched(lines, model.batch_size):
         pairs = [split_pair(line) for line in batch]
         texts = iter(score_texts(model, [a for a, b in pairs if not b]))
         follows = iter(score_pairs(model, [pair for pair in pairs if pair[1]]))

@@ -13,47 +13,16 @@ import dataclasses
 import filecmp
 import os
 import shutil
+from collections.abc import Sequence
 
 from absl import logging
 
 from bert_tf import checkpoints, tokenization
-from bert_tf.cli import command_line
-from bert_tf.errors import InputError
+from bert_tf.checkpoints.names import CONFIG, LABELS_FILE, PREFIX, VOCAB
+from bert_tf.errors import InputError, count_of, quote, some_of
 from bert_tf.modeling import BertConfig
 from bert_tf.support import files
-from bert_tf.tasks.classification.datasets import LABELS_FILE
-
-CONFIG = "bert_config.json"
-VOCAB = "vocab.txt"
-PREFIX = "bert_model.ckpt"
-
-
-def define_flags(flags, values):
-    """Defines the flags that name the folder to read and the one to make.
-
-    Args:
-        flags: `absl.flags`.
-        values: a `FlagValues`.
-    """
-    string, *_ = command_line.definers(values)
-    string(
-        "init_checkpoint",
-        None,
-        "The checkpoint to extend: its prefix, or its folder.",
-    )
-    string("output_dir", None, "The folder to make, with the new checkpoint.")
-    string(
-        "vocab_file",
-        None,
-        "The checkpoint's vocabulary. [vocab.txt beside it]",
-    )
-    string(
-        "bert_config_file",
-        None,
-        "The checkpoint's config. [bert_config.json beside it]",
-    )
-    for name in ("init_checkpoint", "output_dir"):
-        flags.mark_flag_as_required(name, flag_values=values)
+from bert_tf.support.files import write_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,7 +128,7 @@ def check_output(output_dir):
             f"empty. Received: --output_dir={output_dir}"
         )
     parent = os.path.dirname(output_dir.rstrip("/")) or "."
-    command_line.make_folder("output_dir", parent)
+    files.make_folder("output_dir", parent)
 
 
 def write(output_dir, weights, vocab, config, labels_file=None):
@@ -256,3 +225,56 @@ def _appearing(output_dir):
         ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_labels(path: str, labels: Sequence[str]) -> None:
+    """Writes labels.txt: one label on each line, in the order of their ids.
+
+    Raises:
+        InputError: the file is there already, with other labels. The model
+            beside it would give its classes the wrong names.
+    """
+    if os.path.exists(path):
+        there = read_labels(path)
+        if there != tuple(labels):
+            raise InputError(
+                f"{path} must have the labels of the training file, in this "
+                f"order: {some_of(labels)}. It has: {some_of(there)}. Take "
+                "another output_dir for other labels, or remove the file if "
+                "no model with its labels is to be kept"
+            )
+        return
+    write_text(path, "".join(f"{label}\n" for label in labels))
+
+
+def read_labels(path: str) -> tuple[str, ...]:
+    """The labels in the order of their ids, as `write_labels` wrote them.
+
+    Raises:
+        InputError: no such file, fewer than two labels, a blank or repeated
+            one, or not UTF-8.
+    """
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            labels = tuple(line.strip() for line in file)
+    except OSError as error:
+        raise InputError(
+            f"Cannot read {path}, which names the labels of this model, one "
+            f"on each line, as training writes it: {error.strerror}"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} must be UTF-8 text: {error}") from error
+    repeated = [label for label in labels if labels.count(label) > 1]
+    if len(labels) < 2 or "" in labels or repeated:
+        found = (
+            f"{quote(repeated[0])} more than once"
+            if repeated and "" not in labels
+            else f"a blank line {labels.index('') + 1}"
+            if "" in labels
+            else count_of(len(labels), "label")
+        )
+        raise InputError(
+            f"{path} must hold two or more different labels, one on each "
+            f"line. It has {found}"
+        )
+    return labels

@@ -5,15 +5,11 @@ Goes out: the model, ready to be asked about rows of any length. What is asked,
 and which head must be there, is for `language_model` and `answer`.
 """
 
-import contextlib
-import itertools
-import json
-import os
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from absl import flags, logging
+from absl import logging
 
 from bert_tf import (
     checkpoints,
@@ -21,12 +17,9 @@ from bert_tf import (
     tokenization,
 )
 from bert_tf.checkpoints import folders
-from bert_tf.cli import command_line, model_flags
 from bert_tf.data import packing
 from bert_tf.errors import InputError
 from bert_tf.modeling import BertConfig, create_initializer, weights_to_come
-from bert_tf.support import files
-from bert_tf.tasks.classification import datasets
 
 ANY_NAME = ("",)
 """How all names begin: what `load_model` takes for `may_lack`."""
@@ -67,7 +60,7 @@ def open_checkpoint(
     path, vocab_file = found.reader.path, found.vocab_file
     tokenization.validate_case_matches_checkpoint(do_lower_case, path)
     tokenizer = tokenization.FullTokenizer(vocab_file, do_lower_case)
-    datasets.require_special_tokens(tokenizer, vocab_file)
+    tokenization.require_special_tokens(tokenizer, vocab_file)
     return Opened(path, found.config, tokenizer, vocab_file)
 
 
@@ -165,76 +158,4 @@ def encoder_inputs(rows, length):
     return dict(zip(models.ENCODER_INPUTS, arrays))
 
 
-def require_positive(name, value):
-    """Raises `InputError` for a number that is not above 0."""
-    if value < 1:
-        raise InputError(f"`{name}` must be above 0. Received: {name}={value}")
-
-
-def batched(things, size):
-    """Lists of `size` things; the last one may be shorter."""
-    things = iter(things)
-    while batch := list(itertools.islice(things, size)):
-        yield batch
-
-
 # ------------------------------------------------- what commands have in common
-
-
-def define_model_flags(values):
-    """Defines the flags that say which model."""
-    string, *_ = command_line.definers(values)
-    string(
-        "checkpoint",
-        None,
-        "Folder of a model, with bert_config.json and vocab.txt; or a prefix "
-        "such as BERT/bert_model.ckpt.",
-    )
-    string("vocab_file", None, "[vocab.txt beside the checkpoint]")
-    string("bert_config_file", None, "[bert_config.json beside the checkpoint]")
-    model_flags.define_lower_case(values)
-    flags.mark_flag_as_required("checkpoint", flag_values=values)
-
-
-def check_model_flags(flags):
-    """Raises `InputError` for a file of those that is not there."""
-    for name in ("vocab_file", "bert_config_file"):
-        if flags[name].value:
-            command_line.require_file(name, flags[name].value)
-
-
-def define_flags(values):
-    """Defines the flags that say which model, and where answers go."""
-    define_model_flags(values)
-    string, integer, _, _ = command_line.definers(values)
-    integer("batch_size", 32, "Rows in a batch.")
-    string(
-        "output_file",
-        None,
-        "Write answers as lines of JSON. [they are printed for people]",
-    )
-
-
-def check_flags(flags):
-    """Raises `InputError` for a bad value of those, before any work."""
-    command_line.require_positive(flags, "batch_size")
-    check_model_flags(flags)
-
-
-@contextlib.contextmanager
-def open_output(flags):
-    """A function of an answer, as text and as a dictionary, that shows it."""
-    if not flags.output_file:
-        yield lambda text, _: print(text, flush=True)
-        return
-    folder = os.path.dirname(flags.output_file) or "."
-    command_line.make_folder("output_file", folder)
-    files.remove_left_overs(flags.output_file)
-    with files.whole_or_nothing(flags.output_file) as file:
-
-        def write(_, values):
-            line = json.dumps(values, ensure_ascii=False) + "\n"
-            file.write(line.encode("utf-8"))
-
-        yield write
-    logging.info("Wrote %s.", flags.output_file)

@@ -255,20 +255,6 @@ def require_file(flag, path):
         raise InputError(f"`--{flag}`: the file {path} {kind}.")
 
 
-def make_folder(flag, path):
-    """Makes the folder that a flag names, unless it is there.
-
-    Raises:
-        InputError: it cannot be made; names the flag.
-    """
-    try:
-        os.makedirs(path, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"`--{flag}`: the folder {path!r} cannot be made: {error.strerror}."
-        ) from error
-
-
 def require_positive(values, *names):
     """Raises `InputError` for an integer flag among `names` not above 0."""
     for name in names:
@@ -278,25 +264,6 @@ def require_positive(values, *names):
             raise InputError(
                 f"`--{name}` must be {limit}. Received: --{name}={value}"
             )
-
-
-def count_steps(flags, num_examples):
-    """The number of steps to train: the original's, rounded down.
-
-    With --doc_stride, the windows are the examples.
-
-    Raises:
-        InputError: it is 0.
-    """
-    size, epochs = flags.train_batch_size, flags.num_train_epochs
-    num_steps = int(num_examples / size * epochs)
-    if num_steps < 1:
-        raise InputError(
-            f"There is not one step to train: {num_examples} examples / "
-            f"--train_batch_size={size} x --num_train_epochs={epochs} is "
-            "below 1."
-        )
-    return num_steps
 
 
 def require_between(values, name, low, high):

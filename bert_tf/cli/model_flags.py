@@ -11,11 +11,9 @@ import math
 from absl import flags
 
 from bert_tf import checkpoints, tokenization
-from bert_tf.cli import command_line
+from bert_tf.cli import command_line, training_flags
 from bert_tf.errors import InputError
 from bert_tf.modeling import BertConfig
-from bert_tf.tasks.classification import datasets
-from bert_tf.training import devices
 
 
 def define_config(values):
@@ -67,7 +65,7 @@ def define_training(values):
         1000,
         "The most steps in one call of the compiled loop.",
     )
-    devices.define_tpu_flags(flags, values)
+    training_flags.define_tpu_flags(flags, values)
     # Not the original's, but in all of these scripts.
     integer("seed", None, "Makes a run repeatable; drawn when not given.")
 
@@ -121,7 +119,7 @@ def load_tokenizer(values, config):
     checkpoints.check_vocab(
         config.vocab_size, values.vocab_file, values.bert_config_file
     )
-    datasets.require_special_tokens(tokenizer, values.vocab_file)
+    tokenization.require_special_tokens(tokenizer, values.vocab_file)
     return tokenizer
 
 
@@ -159,3 +157,31 @@ def check_epochs(values):
     """Raises `InputError` for a bad value of `define_epochs`' flags."""
     command_line.require_between(values, "num_train_epochs", 0, math.inf)
     command_line.require_between(values, "warmup_proportion", 0, 1)
+
+
+def define_new_folder(flags, values):
+    """Defines the flags that name the folder to read and the one to make.
+
+    Args:
+        flags: `absl.flags`.
+        values: a `FlagValues`.
+    """
+    string, *_ = command_line.definers(values)
+    string(
+        "init_checkpoint",
+        None,
+        "The checkpoint to extend: its prefix, or its folder.",
+    )
+    string("output_dir", None, "The folder to make, with the new checkpoint.")
+    string(
+        "vocab_file",
+        None,
+        "The checkpoint's vocabulary. [vocab.txt beside it]",
+    )
+    string(
+        "bert_config_file",
+        None,
+        "The checkpoint's config. [bert_config.json beside it]",
+    )
+    for name in ("init_checkpoint", "output_dir"):
+        flags.mark_flag_as_required(name, flag_values=values)

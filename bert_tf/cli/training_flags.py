@@ -16,13 +16,16 @@ from bert_tf import (
 )
 from bert_tf.cli import command_line
 from bert_tf.errors import InputError
-from bert_tf.training import devices, loop
+from bert_tf.training import evaluation as training_evaluation
+from bert_tf.training import settings as training_settings
+from bert_tf.training import start as training_start
+from bert_tf.training.devices import DISTRIBUTIONS, OFF, TPU, TPU_FLAGS
 
 
 def define(values):
     """Defines the flags on a `FlagValues`; left out, none changes anything."""
     string, integer, boolean, number = command_line.definers(values)
-    devices.define_distribution_flag(flags, values)
+    define_distribution_flag(flags, values)
     boolean(
         "jit_compile",
         False,
@@ -120,7 +123,7 @@ def check(values, config, results):
         config: the model's `BertConfig`.
         results: names of those that the script evaluates.
     """
-    devices.check_distribution(values)
+    check_distribution(values)
     _check_evaluation(values, results)
     command_line.require_positive(values, "gradient_accumulation_steps")
     parts = values.gradient_accumulation_steps
@@ -189,7 +192,7 @@ def build_model(values, build, config, start, strategy):
         build, config, start, strategy: of `training.build_model`.
     """
     with modeling.precision(values.precision):
-        model = loop.build_model(
+        model = training_start.build_model(
             build, config, start, strategy, values.bert_config_file
         )
     if values.recompute:
@@ -214,7 +217,7 @@ def settings(values, config, num_train_steps, num_warmup_steps):
         config: the model's `BertConfig`.
         num_train_steps, num_warmup_steps: ints.
     """
-    return loop.TrainingSettings(
+    return training_settings.TrainingSettings(
         output_dir=values.output_dir,
         num_train_steps=num_train_steps,
         learning_rate=values.learning_rate,
@@ -242,7 +245,7 @@ def evaluation(values, evaluate):
     """
     if values.eval_every_steps is None:
         return None
-    return loop.EvaluationSettings(
+    return training_settings.EvaluationSettings(
         evaluate,
         values.eval_every_steps,
         values.keep_best,
@@ -263,5 +266,75 @@ def use_best(values, model, step):
     """
     if values.keep_best is None:
         return step
-    best = loop.load_best(model, values.output_dir)
+    best = training_evaluation.load_best(model, values.output_dir)
     return step if best is None else best
+
+
+def count_steps(flags, num_examples):
+    """The number of steps to train: the original's, rounded down.
+
+    With --doc_stride, the windows are the examples.
+
+    Raises:
+        InputError: it is 0.
+    """
+    size, epochs = flags.train_batch_size, flags.num_train_epochs
+    num_steps = int(num_examples / size * epochs)
+    if num_steps < 1:
+        raise InputError(
+            f"There is not one step to train: {num_examples} examples / "
+            f"--train_batch_size={size} x --num_train_epochs={epochs} is "
+            "below 1."
+        )
+    return num_steps
+
+
+def define_tpu_flags(flags, values):
+    """Defines the original's flags for TPUs on a `FlagValues`."""
+    text = {
+        "tpu_name": "Cloud TPU to use: its name, or grpc://IP:PORT.",
+        "tpu_zone": "Zone of the Cloud TPU; found out where possible.",
+        "gcp_project": "Project of the Cloud TPU; found out where possible.",
+        "master": "Address of the TPU, where --tpu_name is not given.",
+    }
+    flags.DEFINE_bool(
+        "use_tpu", False, "Run on a TPU, with one-hot embeddings.",
+        flag_values=values,
+    )  # fmt: skip
+    for name in TPU_FLAGS:
+        flags.DEFINE_string(name, None, text[name], flag_values=values)
+    flags.DEFINE_integer(
+        "num_tpu_cores",
+        8,
+        "Cores that the TPU must have.",
+        flag_values=values,
+    )
+
+
+def define_distribution_flag(flags, values):
+    """Defines --distribution on a `FlagValues`."""
+    flags.DEFINE_enum(
+        "distribution",
+        OFF,
+        list(DISTRIBUTIONS),
+        "What a batch is spread over. off: one GPU, or the CPU. mirrored: all "
+        "GPUs of this machine. multi_worker: several machines, each of which "
+        "runs the same command; the environment variable TF_CONFIG tells them "
+        "of each other. tpu: the same as --use_tpu.",
+        flag_values=values,
+    )
+
+
+def check_distribution(flags):
+    """Makes --distribution=tpu and --use_tpu the same.
+
+    Raises:
+        InputError: they contradict each other.
+    """
+    if flags.distribution == TPU:
+        flags.use_tpu = True
+    elif flags.use_tpu and flags.distribution != OFF:
+        raise InputError(
+            "`--use_tpu` is --distribution=tpu. Received: --use_tpu "
+            f"--distribution={flags.distribution}"
+        )

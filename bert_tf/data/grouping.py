@@ -6,6 +6,7 @@ made of the rows, in their order again. What a row is stays outside: lists of
 rows are grouped here, records of a file in `records.py`, by the same rule.
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TypeVar
@@ -166,3 +167,10 @@ def batched_rows(
     while batch := list(islice(rows, batch_size)):
         names = batch[0]
         yield {name: np.stack([row[name] for row in batch]) for name in names}
+
+
+def batched(things, size):
+    """Lists of `size` things; the last one may be shorter."""
+    things = iter(things)
+    while batch := list(itertools.islice(things, size)):
+        yield batch

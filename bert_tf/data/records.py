@@ -21,7 +21,6 @@ from absl import logging
 from google.protobuf.message import DecodeError
 
 from bert_tf.data import grouping
-from bert_tf.data.packing import InputFeatures
 from bert_tf.errors import InputError
 from bert_tf.support.files import is_running
 
@@ -56,75 +55,6 @@ class Feature:
 
 Schema = Mapping[str, Feature]
 Values = Mapping[str, Sequence[int] | Sequence[float]]
-
-
-def classifier_schema(max_seq_length: int) -> dict[str, Feature]:
-    """What run_classifier's records hold, under the original's names."""
-    tokens = Feature((max_seq_length,), length_flag="max_seq_length")
-    return {
-        "input_ids": dataclasses.replace(tokens, holds_token_ids=True),
-        "input_mask": tokens,
-        "segment_ids": tokens,
-        "label_ids": Feature(()),
-        "is_real_example": Feature(()),
-    }
-
-
-def classifier_values(features: InputFeatures) -> dict[str, list[int]]:
-    """The values of one record of `classifier_schema`."""
-    return {
-        "input_ids": features.input_ids,
-        "input_mask": features.input_mask,
-        "segment_ids": features.segment_ids,
-        "label_ids": [features.label_id],
-        "is_real_example": [int(features.is_real_example)],
-    }
-
-
-def pretraining_schema(
-    max_seq_length: int, max_predictions_per_seq: int
-) -> dict[str, Feature]:
-    """What create_pretraining_data's records hold, under the original's names.
-
-    `next_sentence_labels` is 1 where the second text is a random one.
-    """
-    tokens = Feature((max_seq_length,), length_flag="max_seq_length")
-    masked = Feature(
-        (max_predictions_per_seq,), length_flag="max_predictions_per_seq"
-    )
-    return {
-        "input_ids": dataclasses.replace(tokens, holds_token_ids=True),
-        "input_mask": tokens,
-        "segment_ids": tokens,
-        "masked_lm_positions": masked,
-        "masked_lm_ids": dataclasses.replace(masked, holds_token_ids=True),
-        "masked_lm_weights": dataclasses.replace(masked, dtype="float32"),
-        "next_sentence_labels": Feature((1,)),
-    }
-
-
-def squad_training_schema(max_seq_length: int) -> dict[str, Feature]:
-    """What run_squad's records to train on hold, under the original's names.
-
-    Positions are 0 where the answer is not, or not all, in the window.
-    """
-    return {
-        **squad_evaluation_schema(max_seq_length),
-        "start_positions": Feature(()),
-        "end_positions": Feature(()),
-        "is_impossible": Feature(()),
-    }
-
-
-def squad_evaluation_schema(max_seq_length: int) -> dict[str, Feature]:
-    """What run_squad's records to predict hold, under the original's names."""
-    tokens = Feature((max_seq_length,), length_flag="max_seq_length")
-    return {
-        "unique_ids": Feature(()),
-        "input_ids": dataclasses.replace(tokens, holds_token_ids=True),
-        "input_mask": tokens,
-        "segment_ids": tokens,
-    }
 
 
 # -------------------------------------------------------------------- writing

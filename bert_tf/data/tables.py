@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
-from bert_tf.errors import InputError
+from bert_tf.errors import InputError, count_of, list_folder, quote
 
 FORMATS = (".tsv", ".csv", ".jsonl")
 
@@ -64,28 +64,6 @@ class Problems:
         raise InputError(
             f"{self.path} has {rows}{first}\n" + "\n".join(self._lines)
         )
-
-
-def quote(text: str, length: int = 60) -> str:
-    """A text as an error message shows it: quoted, and not too long."""
-    return repr(text if len(text) <= length else text[: length - 3] + "...")
-
-
-def count_of(number: int, noun: str) -> str:
-    """`1 column`, `2 columns`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def list_folder(folder: str, shown: int = 20) -> str:
-    """What lies in a folder, for the message that a file does not."""
-    names = sorted(
-        name + "/" * os.path.isdir(os.path.join(folder, name))
-        for name in os.listdir(folder)
-    )
-    if not names:
-        return "nothing"
-    rest = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + rest
 
 
 def find_file(folder: str, names: Sequence[str]) -> str:

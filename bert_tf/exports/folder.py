@@ -14,8 +14,7 @@ import json
 import os
 from typing import Any
 
-from bert_tf.data.tables import list_folder
-from bert_tf.errors import InputError
+from bert_tf.errors import InputError, list_folder
 
 FORMAT = 1
 """Of assets/bert_tf.json. A higher one has what this version cannot know."""

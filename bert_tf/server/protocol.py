@@ -20,8 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bert_tf.data.tables import count_of, quote
-from bert_tf.errors import InputError
+from bert_tf.errors import InputError, count_of, quote
 
 DEFAULT_SIGNATURE = "serving_default"
 

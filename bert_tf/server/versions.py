@@ -19,8 +19,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from bert_tf.data.tables import list_folder
-from bert_tf.errors import InputError
+from bert_tf.errors import InputError, list_folder
 from bert_tf.exports import folder as saved_models
 from bert_tf.server.protocol import RequestError
 

@@ -69,3 +69,17 @@ def is_running(process: int) -> bool:
 
 def _half_written(path: str) -> str:
     return f"{path}.{socket.gethostname()}-"
+
+
+def make_folder(flag, path):
+    """Makes the folder that a flag names, unless it is there.
+
+    Raises:
+        InputError: it cannot be made; names the flag.
+    """
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"`--{flag}`: the folder {path!r} cannot be made: {error.strerror}."
+        ) from error

@@ -29,57 +29,6 @@ OFF, MIRRORED, MULTI_WORKER, TPU = DISTRIBUTIONS = (
 TPU_FLAGS = ("tpu_name", "tpu_zone", "gcp_project", "master")
 
 
-def define_tpu_flags(flags, values):
-    """Defines the original's flags for TPUs on a `FlagValues`."""
-    text = {
-        "tpu_name": "Cloud TPU to use: its name, or grpc://IP:PORT.",
-        "tpu_zone": "Zone of the Cloud TPU; found out where possible.",
-        "gcp_project": "Project of the Cloud TPU; found out where possible.",
-        "master": "Address of the TPU, where --tpu_name is not given.",
-    }
-    flags.DEFINE_bool(
-        "use_tpu", False, "Run on a TPU, with one-hot embeddings.",
-        flag_values=values,
-    )  # fmt: skip
-    for name in TPU_FLAGS:
-        flags.DEFINE_string(name, None, text[name], flag_values=values)
-    flags.DEFINE_integer(
-        "num_tpu_cores",
-        8,
-        "Cores that the TPU must have.",
-        flag_values=values,
-    )
-
-
-def define_distribution_flag(flags, values):
-    """Defines --distribution on a `FlagValues`."""
-    flags.DEFINE_enum(
-        "distribution",
-        OFF,
-        list(DISTRIBUTIONS),
-        "What a batch is spread over. off: one GPU, or the CPU. mirrored: all "
-        "GPUs of this machine. multi_worker: several machines, each of which "
-        "runs the same command; the environment variable TF_CONFIG tells them "
-        "of each other. tpu: the same as --use_tpu.",
-        flag_values=values,
-    )
-
-
-def check_distribution(flags):
-    """Makes --distribution=tpu and --use_tpu the same.
-
-    Raises:
-        InputError: they contradict each other.
-    """
-    if flags.distribution == TPU:
-        flags.use_tpu = True
-    elif flags.use_tpu and flags.distribution != OFF:
-        raise InputError(
-            "`--use_tpu` is --distribution=tpu. Received: --use_tpu "
-            f"--distribution={flags.distribution}"
-        )
-
-
 def find_strategy(flags):
     """What the flags ask for, else the strategy of the one best device.
 

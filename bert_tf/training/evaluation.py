@@ -11,8 +11,15 @@ import math
 import os
 from collections.abc import Mapping
 
+import numpy as np
+from absl import logging
+
+from bert_tf import checkpoints
+from bert_tf.checkpoints.names import BEST_FOLDER, CONFIG, LABELS_FILE, VOCAB
 from bert_tf.errors import InputError
 from bert_tf.support import files
+from bert_tf.training import devices
+from bert_tf.training.monitor import write_eval_events
 
 EVALUATIONS_FILE = "evaluations.json"
 
@@ -137,3 +144,125 @@ class Evaluations:
         if since := self._since_best():
             text += f"; {since} evaluation{'s' * (since > 1)} since"
         return text
+
+
+class Milestones:
+    """Steps where a checkpoint is saved or the model evaluated."""
+
+    def __init__(self, model, start, settings, strategy, evaluation):
+        self.model = model
+        self.settings = settings
+        self.strategy = strategy
+        self.evaluation = evaluation
+        self.done = set()
+        self.evaluations = None
+        if evaluation is not None and evaluation.metric is not None:
+            self.evaluations = Evaluations(
+                os.path.join(settings.output_dir, EVALUATIONS_FILE),
+                evaluation.metric,
+                evaluation.patience,
+                start.step,
+                writes=devices.is_chief(strategy),
+            )
+
+    def next_stop(self, step):
+        """The next step at which something is to be done."""
+        intervals = [self.settings.save_checkpoints_steps]
+        if self.evaluation is not None:
+            intervals.append(self.evaluation.every_steps)
+        stops = [(step // every + 1) * every for every in intervals]
+        return min([*stops, self.settings.num_train_steps])
+
+    def lacks(self, step):
+        """Whether the model is still to be evaluated at this step."""
+        if self.evaluation is None or not step or step in self.done:
+            return False
+        if self.evaluations is not None and self.evaluations.knows(step):
+            return False
+        is_last = step == self.settings.num_train_steps
+        return is_last or step % self.evaluation.every_steps == 0
+
+    def pass_by(self, step):
+        """Evaluates; keeps the checkpoint if it is the best so far.
+
+        The chief does; other workers wait for it if there is a metric, which
+        may end the training.
+        """
+        self.done.add(step)
+        is_chief, results = devices.is_chief(self.strategy), {}
+        if is_chief:
+            results = dict(self.evaluation.evaluate())
+            write_eval_events(self.settings.output_dir, step, results)
+            text = "  ".join(f"{k} {value:.6g}" for k, value in results.items())
+            logging.info("Evaluated step %d: %s", step, text)
+        if self.evaluations is None:
+            return
+        metric = self.evaluation.metric
+        (value,) = devices.as_chief_says(
+            self.strategy, [results.get(metric, 0.0)]
+        )
+        results[metric] = float(value)
+        if is_chief and self.evaluations.is_new_best(step, results):
+            _save_best(
+                self.settings.output_dir,
+                step,
+                checkpoints.named_weights(self.model),
+            )
+        self.evaluations.add(step, results)
+        logging.info("So far %s.", self.evaluations.summary())
+
+    def is_over(self):
+        """Whether evaluations say that it is time to stop."""
+        return self.evaluations is not None and self.evaluations.is_over()
+
+    def summary(self):
+        return self.evaluations.summary()
+
+
+def _save_best(folder, step, weights):
+    """A folder to start or predict from: weights, and what belongs to them."""
+    best = os.path.join(folder, BEST_FOLDER)
+    checkpoints.save(best, step, weights, keep=1)
+    for name in (CONFIG, VOCAB, LABELS_FILE):
+        source = os.path.join(folder, name)
+        if os.path.exists(source):
+            with open(source, encoding="utf-8") as file:
+                files.write_text(os.path.join(best, name), file.read())
+
+
+def load_best(model, output_dir):
+    """Gives a model the best weights that `train` kept in a folder.
+
+    Returns:
+        The step that they are of; None if there are none.
+    """
+    folder = os.path.join(output_dir, BEST_FOLDER)
+    prefix = checkpoints.latest(folder) if os.path.isdir(folder) else None
+    if prefix is None:
+        return None
+    weights = checkpoints.named_weights(model)
+    checkpoints.load(weights, prefix, expect=weights)
+    step = checkpoints.global_step(prefix)
+    logging.info("Using the best checkpoint, %s (step %d).", prefix, step)
+    return step
+
+
+def write_eval_results(output_dir, results, more=()):
+    """Writes `eval_results.txt` and the same as TensorBoard scalars.
+
+    Args:
+        output_dir: folder; events go to `eval/` in it.
+        results: what the original writes: names to numbers, with
+            `global_step`. Floats are written in their shortest float32 form.
+        more: what it does not write; comes after the original's lines.
+    """
+    more = dict(more)
+    path = os.path.join(output_dir, "eval_results.txt")
+    lines = []
+    logging.info("***** Eval results *****")
+    for key, value in [*sorted(results.items()), *sorted(more.items())]:
+        text = str(value if isinstance(value, int) else np.float32(value))
+        logging.info("  %s = %s", key, text)
+        lines.append(f"{key} = {text}\n")
+    files.write_text(path, "".join(lines))
+    write_eval_events(output_dir, results["global_step"], {**results, **more})

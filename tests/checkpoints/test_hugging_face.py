@@ -9,7 +9,12 @@ import pytest
 from helpers.paths import GOLDEN
 
 from bert_tf import checkpoints, models
-from bert_tf.convert_checkpoint import cli, from_hf, main, strip, to_hf
+from bert_tf.checkpoints.hugging_face import (
+    from_hf,
+    strip,
+    to_hf,
+)
+from bert_tf.convert_checkpoint import cli, main
 from bert_tf.errors import InputError
 from bert_tf.modeling import BertConfig, BertModel, weights_to_come
 

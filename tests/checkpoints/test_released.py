@@ -26,7 +26,8 @@ import pytest
 from helpers.paths import ROOT
 
 from bert_tf import released_models as rm
-from bert_tf.checkpoints import downloads
+from bert_tf.checkpoints import downloads, released
+from bert_tf.checkpoints import names as checkpoints_names
 from bert_tf.errors import InputError
 
 CONFIG = {
@@ -68,14 +69,14 @@ def registry_name(folder):
 def test_urls_are_those_of_the_original_readmes(data):
     text = (data / "released_models" / "urls_in_the_readme.txt").read_text()
 
-    urls = [model.url for model in rm.released_models()]
+    urls = [model.url for model in released.released_models()]
 
     assert sorted(urls) == sorted(text.split())
     assert len(set(urls)) == 33
 
 
 def test_configs_agree_with_the_names():
-    for model in rm.released_models():
+    for model in released.released_models():
         layers, width, heads = map(
             int, re.search(r"_L-(\d+)_H-(\d+)_A-(\d+)$", model.name).groups()
         )
@@ -88,7 +89,7 @@ def test_configs_agree_with_the_names():
 
 
 def test_cased_models_are_the_cased_ones():
-    cased = {m.name for m in rm.released_models() if not m.do_lower_case}
+    cased = {m.name for m in released.released_models() if not m.do_lower_case}
 
     assert cased == {
         "cased_L-12_H-768_A-12",
@@ -103,7 +104,7 @@ def test_shapes_are_those_of_the_released_indexes(data):
 
     assert len(indexed) == 11
     for folder, variables in indexed.items():
-        assert rm.find_model(registry_name(folder)).shapes == variables
+        assert released.find_model(registry_name(folder)).shapes == variables
 
 
 @pytest.mark.parametrize(
@@ -118,11 +119,11 @@ def test_shapes_are_those_of_the_released_indexes(data):
     ],
 )
 def test_encoders_have_as_many_parameters_as_published(alias, parameters):
-    assert rm.find_model(alias).parameters == parameters
+    assert released.find_model(alias).parameters == parameters
 
 
 def test_data_size_is_that_of_the_released_file():
-    for model in rm.released_models():
+    for model in released.released_models():
         if DATA in model.files:
             assert model.data_bytes == model.files[DATA].bytes
 
@@ -142,22 +143,24 @@ def test_data_size_is_that_of_the_released_file():
     ],
 )
 def test_aliases_find_their_model(alias, name):
-    assert rm.find_model(alias).name == name
+    assert released.find_model(alias).name == name
 
 
 def test_no_alias_belongs_to_two_models():
-    names = [n for m in rm.released_models() for n in (m.name, *m.aliases)]
+    names = [
+        n for m in released.released_models() for n in (m.name, *m.aliases)
+    ]
 
-    assert all(rm.find_model(n).name != "" for n in names)
+    assert all(released.find_model(n).name != "" for n in names)
     keys = [re.sub(r"[^a-z0-9]+", "", n.lower()) for n in names]
     assert len(set(keys)) == len(keys)
 
 
 def test_unknown_name_suggests_the_nearest_and_lists_all():
     with pytest.raises(InputError, match=r"'BERT-Tni'.*'BERT-Tiny'") as caught:
-        rm.find_model("BERT-Tni")
+        released.find_model("BERT-Tni")
 
-    assert all(m.name in str(caught.value) for m in rm.released_models())
+    assert all(m.name in str(caught.value) for m in released.released_models())
 
 
 def test_registry_is_found_in_a_wheel(tmp_path):
@@ -212,7 +215,7 @@ def model_files():
     import tensorflow as tf
 
     rng = np.random.default_rng(1)
-    shapes = rm.checkpoint_shapes(CONFIG)
+    shapes = checkpoints_names.checkpoint_shapes(CONFIG)
     values = [rng.normal(size=s).astype("float32") for s in shapes.values()]
     with tempfile.TemporaryDirectory() as folder:
         tf.raw_ops.SaveV2(
@@ -232,11 +235,11 @@ def model_files():
 def model(model_files):
     """Registered as BERT-Tiny is, but so small that tests can download it."""
     known = {
-        name: rm.KnownFile(len(c), hashlib.sha256(c).hexdigest(), True)
+        name: released.KnownFile(len(c), hashlib.sha256(c).hexdigest(), True)
         for name, c in model_files.items()
     }
     return dataclasses.replace(
-        rm.find_model("BERT-Tiny"),
+        released.find_model("BERT-Tiny"),
         config=CONFIG,
         vocab_tokens=CONFIG["vocab_size"],
         files=known,
@@ -336,7 +339,7 @@ def get(server, model, tmp_path):
 
     def get(**options):
         options = {"url": server.url, "wait": 0.0, "quiet": True} | options
-        return rm.download(model, tmp_path / "models", **options)
+        return released.download(model, tmp_path / "models", **options)
 
     get.folder = tmp_path / "models"
     get.target = get.folder / model.name
@@ -757,7 +760,7 @@ def test_folder_that_cannot_be_made_is_named(model, tmp_path):
     (tmp_path / "file").write_text("")
 
     with pytest.raises(InputError, match=r"Cannot make the folder .*file"):
-        rm.download(model, tmp_path / "file" / "models")
+        released.download(model, tmp_path / "file" / "models")
 
 
 def test_command_prints_what_failed_and_no_traceback(server, tmp_path):
@@ -777,7 +780,7 @@ def test_ctrl_c_ends_the_command_with_a_hint(monkeypatch, capsys):
     def interrupted(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(rm, "download", interrupted)
+    monkeypatch.setattr(released, "download", interrupted)
     monkeypatch.setattr(sys, "argv", ["", "download", "BERT-Tiny"])
 
     with pytest.raises(SystemExit) as ended:
@@ -804,17 +807,17 @@ def unknown_checksums(model):
 
 
 def test_verify_accepts_the_released_files(model, folder):
-    report = rm.verify(folder, model)
+    report = released.verify(folder, model)
 
     assert report.ok and not report.notes
     assert len(report.facts) == len(model.files) + 4
 
 
 def test_verify_finds_a_model_by_name(folder, model, monkeypatch):
-    monkeypatch.setattr(rm, "released_models", lambda: (model,))
+    monkeypatch.setattr(released, "released_models", lambda: (model,))
 
-    assert rm.verify("bert-tiny", folder=folder.parent).ok
-    assert rm.verify(folder).ok
+    assert released.verify("bert-tiny", folder=folder.parent).ok
+    assert released.verify(folder).ok
 
 
 def test_verify_tells_an_unproven_checksum_from_a_proven_one(model, folder):
@@ -823,7 +826,7 @@ def test_verify_tells_an_unproven_checksum_from_a_proven_one(model, folder):
     content = (folder / "vocab.txt").read_bytes()
     (folder / "vocab.txt").write_bytes(content.replace(b"n7\n", b"n8\n"))
 
-    report = rm.verify(folder, model)
+    report = released.verify(folder, model)
 
     assert report.ok
     assert "vocab.txt: differs from the one copy" in report.notes[0]
@@ -872,7 +875,7 @@ def flip_a_weight(folder):
 def test_verify_finds_what_is_wrong(model, folder, spoil, problem):
     spoil(folder)
 
-    report = rm.verify(folder, unknown_checksums(model))
+    report = released.verify(folder, unknown_checksums(model))
 
     assert not report.ok
     assert re.search(problem, "\n".join(report.problems))
@@ -884,7 +887,7 @@ def test_guessed_config_value_does_not_condemn_a_model(model, folder):
     )
     change("bert_config.json", b"gelu", b"relu")(folder)
 
-    report = rm.verify(folder, model)
+    report = released.verify(folder, model)
 
     assert report.ok
     assert "hidden_act must be 'gelu'. Found: 'relu'" in report.notes[0]
@@ -895,7 +898,7 @@ def test_verify_compares_the_index_with_the_config(model, folder):
     (folder / "bert_config.json").write_text(json.dumps(deeper))
     model = dataclasses.replace(unknown_checksums(model), config=deeper)
 
-    (problem,) = rm.verify(folder, model).problems
+    (problem,) = released.verify(folder, model).problems
 
     assert "17 variables differ" in problem
     assert "layer_2/attention/output/LayerNorm/beta is missing" in problem
@@ -905,14 +908,14 @@ def test_verify_asks_which_model_a_folder_holds(folder):
     unnamed = folder.rename(folder.parent / "my_bert")
 
     with pytest.raises(InputError, match=r"model is in .*my_bert.*--model"):
-        rm.verify(unnamed)
+        released.verify(unnamed)
 
 
 def test_verify_of_what_is_not_there_says_how_to_get_it(tmp_path):
     with pytest.raises(
         InputError, match="download uncased_L-2_H-128_A-2 --dir"
     ):
-        rm.verify("BERT-Tiny", folder=tmp_path)
+        released.verify("BERT-Tiny", folder=tmp_path)
 
 
 def test_verify_command_fails_for_a_broken_model(folder, capsys):
@@ -928,7 +931,7 @@ def test_real_indexes_configs_and_vocabularies_pass(shared_folder, tmp_path):
     folders = [p for p in (real / "ckpt_index").iterdir() if p.is_dir()]
     assert len(folders) == 11
     for index in folders:
-        model = rm.find_model(registry_name(index.name))
+        model = released.find_model(registry_name(index.name))
         folder = tmp_path / model.name
         folder.mkdir()
         shutil.copy(real / "configs" / index.name / "bert_config.json", folder)
@@ -940,7 +943,7 @@ def test_real_indexes_configs_and_vocabularies_pass(shared_folder, tmp_path):
         ) as file:  # Holes where weights should be.
             file.truncate(4 * sum(map(math.prod, model.shapes.values())))
 
-        report = rm.verify(folder, model)
+        report = released.verify(folder, model)
 
         assert not report.notes or DATA in report.notes[0]
         assert all(problem.startswith(DATA) for problem in report.problems)

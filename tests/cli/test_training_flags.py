@@ -17,7 +17,6 @@ from bert_tf import (
 )
 from bert_tf.cli import command_line, training_flags
 from bert_tf.errors import InputError
-from bert_tf.training import devices
 
 DATA = GOLDEN
 TINY = CHECKPOINTS / "tiny"
@@ -103,7 +102,7 @@ def parsed(*arguments):
     values = absl_flags.FlagValues()
     _, integer, _, _ = command_line.definers(values)
     integer("train_batch_size", 32, "As the scripts define it.")
-    devices.define_tpu_flags(absl_flags, values)
+    training_flags.define_tpu_flags(absl_flags, values)
     training_flags.define(values)
     command_line.parse(values, ["program", *arguments])
     return values

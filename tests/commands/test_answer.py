@@ -16,7 +16,8 @@ from bert_tf import answer
 from bert_tf.cli import command_line
 from bert_tf.errors import InputError
 from bert_tf.tasks.squad import answers as squad_answers
-from bert_tf.tasks.squad import data
+from bert_tf.tasks.squad import data, windows
+from bert_tf.tasks.squad import reader as squad_reader
 from bert_tf.tasks.squad.answers import THRESHOLD_FILE
 from bert_tf.tasks.squad.passages import Query
 
@@ -30,7 +31,7 @@ WINDOWS = {"max_seq_length": 128, "doc_stride": 48, "max_query_length": 24}
 
 
 def load(**more):
-    return answer.Reader(CHECKPOINT, **BESIDE, **WINDOWS, **more)
+    return squad_reader.Reader(CHECKPOINT, **BESIDE, **WINDOWS, **more)
 
 
 @functools.cache
@@ -103,7 +104,7 @@ def test_scores_are_shares_of_all_windows_as_numpy_computes_them():
     bert = NumpyBert(variables, read_config(TINY.parent).num_attention_heads)
     weights = variables["cls/squad/output_weights"].astype(np.float64)
     bias = variables["cls/squad/output_bias"].astype(np.float64)
-    maker = data.WindowMaker(
+    maker = windows.WindowMaker(
         tokenizer("tiny", True), **WINDOWS, exact_answers=True
     )
     question, powers, shares = "Who was born?", {}, [0.0] * 4
@@ -202,7 +203,7 @@ def test_a_checkpoint_without_the_head_never_answers():
     with pytest.raises(
         InputError, match=r"no head.*lacks cls/squad/.*bert_tf\.run_squad"
     ):
-        answer.Reader(TINY.parent)
+        squad_reader.Reader(TINY.parent)
 
 
 @pytest.mark.parametrize(
@@ -237,7 +238,7 @@ def test_what_makes_no_sense_is_refused_before_the_weights_are_read(
 ):
     monkeypatch.delattr("bert_tf.checkpoints.inference.load_model")
     with pytest.raises(InputError, match=message):
-        answer.Reader(CHECKPOINT, **{**BESIDE, **WINDOWS, **arguments})
+        squad_reader.Reader(CHECKPOINT, **{**BESIDE, **WINDOWS, **arguments})
 
 
 def test_auto_takes_the_threshold_that_run_squad_kept(tmp_path):
@@ -265,7 +266,9 @@ def run(*arguments):
 
 @pytest.fixture
 def loaded_once(monkeypatch):
-    monkeypatch.setattr("bert_tf.answer.Reader", lambda *args: reader())
+    monkeypatch.setattr(
+        "bert_tf.tasks.squad.reader.Reader", lambda *args: reader()
+    )
 
 
 def test_prints_answers_for_people(loaded_once, tmp_path, capsys):
@@ -368,7 +371,7 @@ def test_a_stream_that_fails_leaves_no_file(loaded_once, tmp_path):
 def test_bad_lines_are_named_before_any_work(
     row, message, tmp_path, monkeypatch
 ):
-    monkeypatch.delattr("bert_tf.answer.Reader")
+    monkeypatch.delattr("bert_tf.tasks.squad.reader.Reader")
     good = '{"question": "?", "context": "x"}\n'
     (tmp_path / "in").write_text(f"{good}{row}\n")
     with pytest.raises(InputError, match=message):
@@ -393,7 +396,7 @@ def test_bad_lines_are_named_before_any_work(
     ],
 )
 def test_mistakes_are_named(given, message, monkeypatch):
-    monkeypatch.delattr("bert_tf.answer.Reader")
+    monkeypatch.delattr("bert_tf.tasks.squad.reader.Reader")
     with pytest.raises(InputError, match=message):
         run(*given)
 

@@ -19,7 +19,9 @@ from helpers.paths import GOLDEN, ROOT
 
 from bert_tf import beam_pretraining_data as script
 from bert_tf import create_pretraining_data as local
+from bert_tf.cli import pretraining_data_flags
 from bert_tf.errors import InputError
+from bert_tf.tasks.pretraining import shards as pretraining_shards
 
 DATA = GOLDEN
 FOLDER = DATA / "create_pretraining_data"
@@ -93,7 +95,7 @@ def run_local(corpus, folder):
     given = parse(local, arguments(corpus, folder / "x", num_workers=2))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            local,
+            pretraining_shards,
             "report",
             lambda summary: (folder / "summary").write_text(f"{summary}."),
         )
@@ -266,7 +268,7 @@ def test_what_a_worker_found_is_told_from_what_runners_add(error, mistake):
 def test_flags_are_those_of_create_pretraining_data():
     ours, theirs = flags.FlagValues(), flags.FlagValues()
     script.define_flags(ours)
-    local.define_flags(theirs)
+    pretraining_data_flags.define(theirs)
     assert set(ours) == set(theirs)
     for name in set(theirs) - {"num_workers"}:
         assert ours[name].default == theirs[name].default
@@ -333,7 +335,9 @@ def test_nothing_is_left_to_do_the_second_time(
 
 
 def test_a_worker_that_sees_another_folder_says_so(tmp_path):
-    shard = local.Shard(0, [], 1, str(tmp_path / "x-00000-of-00001"))
+    shard = pretraining_shards.Shard(
+        0, [], 1, str(tmp_path / "x-00000-of-00001")
+    )
     with pytest.raises(InputError, match=r"does not see .*x\.json"):
         script.make_shard(shard, None, str(tmp_path / "x.json"))
 
@@ -351,7 +355,7 @@ def test_a_job_that_is_not_waited_for_has_no_summary_yet(
 ):
     made = []
     monkeypatch.setattr(script, "run_pipeline", lambda *_: False)
-    monkeypatch.setattr(local, "report", made.append)
+    monkeypatch.setattr(pretraining_shards, "report", made.append)
     run(corpus, tmp_path)
     assert not made
 

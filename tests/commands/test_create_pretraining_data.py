@@ -15,8 +15,11 @@ from absl import flags
 from helpers.paths import GOLDEN, ROOT
 
 from bert_tf import create_pretraining_data as script
+from bert_tf.cli import pretraining_data_flags
 from bert_tf.data import records, text_files
 from bert_tf.errors import InputError
+from bert_tf.tasks.pretraining import shards as pretraining_shards
+from bert_tf.tasks.pretraining import task
 
 DATA = GOLDEN
 FOLDER = DATA / "create_pretraining_data"
@@ -40,7 +43,7 @@ def inputs(tmp_path_factory):
 
 def parse(**given):
     values = flags.FlagValues()
-    script.define_flags(values)
+    pretraining_data_flags.define(values)
     values(["script", *(f"--{name}={value}" for name, value in given.items())])
     return values
 
@@ -112,7 +115,7 @@ def test_records_are_those_that_the_original_made(golden, inputs, tmp_path):
             assert got == read(FOLDER / one["file"], "GZIP")
         assert len(got) == one["records"]
         assert digest(got) == one["canonical_sha256"]
-        schema = records.pretraining_schema(
+        schema = task.pretraining_schema(
             golden["flags"]["max_seq_length"],
             golden["flags"]["max_predictions_per_seq"],
         )
@@ -184,7 +187,7 @@ def test_real_text_gives_the_original_s_records(shared_folder, tmp_path, names):
 
 def test_flags_are_the_originals():
     values = flags.FlagValues()
-    script.define_flags(values)
+    pretraining_data_flags.define(values)
     originals = {
         "input_file": None,
         "output_file": None,
@@ -341,7 +344,7 @@ def test_every_shard_is_what_the_exact_mode_makes_of_its_text(
 ):
     given = sharded(inputs, four_shards / "x")
     paths = text_files.find_files(given["input_file"])
-    shards = script.plan_shards(
+    shards = pretraining_shards.plan_shards(
         text_files.whole_files(paths), str(four_shards / "x"), 12345, 4
     )
     assert sorted(content(four_shards)) == [
@@ -368,8 +371,12 @@ def test_every_shard_is_what_the_exact_mode_makes_of_its_text(
 
 def test_seeds_of_shards_are_32_bits_of_a_sha256():
     # printf 12345,3 | sha256sum | head -c 8
-    assert script.shard_seed(12345, 3) == int("d889d921", 16)
-    seeds = [script.shard_seed(one, n) for one in (1, 2) for n in range(1000)]
+    assert pretraining_shards.shard_seed(12345, 3) == int("d889d921", 16)
+    seeds = [
+        pretraining_shards.shard_seed(one, n)
+        for one in (1, 2)
+        for n in range(1000)
+    ]
     assert len(set(seeds)) == 2000
 
 
@@ -378,7 +385,7 @@ def test_seeds_of_shards_are_32_bits_of_a_sha256():
     [(0, 0), (0.2, 1), (3.5, 3), (20, 16), (256, 16), (257, 32), (40e3, 2512)],
 )
 def test_text_is_cut_so_that_workers_end_together(megabytes, shards):
-    assert script.count_shards(int(megabytes * 1e6)) == shards
+    assert pretraining_shards.count_shards(int(megabytes * 1e6)) == shards
 
 
 def test_shards_of_a_single_document_are_told(inputs, tmp_path, caplog):

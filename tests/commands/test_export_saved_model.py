@@ -22,7 +22,9 @@ from bert_tf import (
 from bert_tf.cli import command_line
 from bert_tf.errors import InputError
 from bert_tf.exports import export as serving
+from bert_tf.tasks.pretraining import served
 from bert_tf.tasks.squad.answers import THRESHOLD_FILE
+from bert_tf.tasks.vectors import served as vectors_served
 
 MRPC = DATA / "run_classifier" / "mrpc_fine_tuned"
 
@@ -318,14 +320,14 @@ def test_run_pretraining_exports_how_it_was_used(
         next_sentence=next_sentence,
     )
     calls = {}
-    serving_export = serving.export_pretraining
+    serving_export = served.export_pretraining
 
     def called(*args, **options):
         calls.update(options)
         serving_export(*args)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(serving, "export_pretraining", called)
+        patch.setattr(served, "export_pretraining", called)
         run(run_pretraining, **given)
     source = serving.Source(str(TINY), *BESIDE.values(), False, 32)
     assert asked["pretraining"] == (source, str(tmp_path / "export"))
@@ -403,7 +405,7 @@ def test_there_must_be_something_to_export(tmp_path):
 
 def test_a_second_export_is_a_second_version(tmp_path):
     shutil.copytree(exported.folder("features") / "1", tmp_path / "1")
-    path = serving.export_features(
+    path = vectors_served.export_features(
         exported.source("features"), str(tmp_path), layers=exported.LAYERS
     )
     assert path == str(tmp_path / "2")

@@ -31,8 +31,9 @@ from bert_tf.cli import command_line
 from bert_tf.data import grouping, records
 from bert_tf.errors import InputError
 from bert_tf.modeling import BertConfig
-from bert_tf.tasks.classification import datasets
-from bert_tf.training import loop
+from bert_tf.tasks.classification import datasets, targets
+from bert_tf.tasks.classification import task as classification_task
+from bert_tf.training import loop, prediction, start
 
 DATA = GOLDEN
 TINY = DATA / "checkpoints" / "tiny"
@@ -201,23 +202,26 @@ def test_evaluation_is_exact_for_any_batch_size(tmp_path):
     file = GOLDEN / "mrpc" / "eval_with_padding_examples.tf_record.gz"
     path.write_bytes(gzip.decompress(file.read_bytes()))
     config = BertConfig.from_json_file(str(TINY / "bert_config.json"))
-    model = loop.build_model(
+    model = start.build_model(
         lambda: models.classifier(config, 2),
         config,
-        loop.find_starting_point(str(CLASSIFIERS / "mrpc_fine_tuned")),
+        start.find_starting_point(str(CLASSIFIERS / "mrpc_fine_tuned")),
     )
     dataset = records.evaluation_batches(
-        [str(path)], records.classifier_schema(40), 8, drop_remainder=True
+        [str(path)],
+        classification_task.classifier_schema(40),
+        8,
+        drop_remainder=True,
     )
     batches = [
         (batch, outputs["logits"])
-        for batch, outputs in loop.predict(model, dataset)
+        for batch, outputs in prediction.predict(model, dataset)
     ]
     (written,) = files_below(tmp_path)
     assert written == "eval.tf_record"
 
     # As on a TPU: whole batches, the last one filled up.
-    results = datasets.evaluate(batches)
+    results = targets.evaluate(batches)
     golden = json.loads(
         (GOLDEN / "mrpc" / "eval_with_padding_examples.json").read_text()
     )["results"]
@@ -232,7 +236,7 @@ def test_evaluation_is_exact_for_any_batch_size(tmp_path):
     logits = np.concatenate([logits for _, logits in batches])[:45]
     for size, loss in ((8, 0.6927848), (5, 0.69129544), (1, 0.6912954)):
         parts = range(0, 45, size)
-        results = datasets.evaluate(
+        results = targets.evaluate(
             [
                 (
                     {k: v[i : i + size] for k, v in features.items()},
@@ -274,7 +278,7 @@ def test_batches_by_length_give_the_logits_of_padded_ones_in_order(
 
     path = str(tmp_path / "predict.tf_record")
     padded = records.evaluation_batches([path], work.schema, 8)
-    want = list(loop.predict(model, padded))
+    want = list(prediction.predict(model, padded))
     assert len(got) == len(want) == 7
     lengths = [batch["input_mask"].sum(1).max() for batch, _ in want]
     assert min(lengths) <= 32 and max(lengths) > 32
@@ -762,7 +766,9 @@ def test_logits_of_windows_are_pooled_for_each_text(
 @pytest.fixture
 def job(long_flags, monkeypatch):
     """A function of more flags: a `Classification` without a model."""
-    monkeypatch.setattr(loop.Predictor, "__call__", lambda *arguments: [])
+    monkeypatch.setattr(
+        prediction.DatasetPredictor, "__call__", lambda *arguments: []
+    )
     monkeypatch.setattr(loop, "train", lambda *arguments, **options: arguments)
 
     def make(*arguments):

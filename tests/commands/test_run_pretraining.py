@@ -18,6 +18,7 @@ from bert_tf import checkpoints, run_pretraining
 from bert_tf.cli import command_line
 from bert_tf.data import records
 from bert_tf.errors import InputError
+from bert_tf.tasks.pretraining import task
 
 DATA = GOLDEN
 TINY = DATA / "checkpoints" / "tiny"
@@ -100,7 +101,7 @@ def test_continues_the_originals_training_with_its_losses(
         want = {key: file[key] for key in file.files}
     batches = {
         name: np.stack([want[f"batches/{i:02d}/{name}"] for i in range(6)])
-        for name in records.pretraining_schema(32, 5)
+        for name in task.pretraining_schema(32, 5)
     }
 
     def in_order(files, schema, batch_size, seed, step, *more):

@@ -23,7 +23,6 @@ from bert_tf import (
     run_squad,
     tokenization,
 )
-from bert_tf.answer import Reader
 from bert_tf.cli import command_line
 from bert_tf.data import records
 from bert_tf.errors import InputError
@@ -34,8 +33,12 @@ from bert_tf.tasks.squad import (
 from bert_tf.tasks.squad import (
     data,
     metrics,
+    task,
 )
-from bert_tf.training import loop
+from bert_tf.tasks.squad import windows as squad_windows
+from bert_tf.tasks.squad.reader import Reader
+from bert_tf.training import prediction
+from bert_tf.training import start as training_start
 
 RUNS = json.loads((SQUAD / "end_to_end" / "end_to_end.json").read_text())
 CHECKPOINT = SQUAD / "checkpoint" / "model.ckpt"
@@ -206,18 +209,18 @@ def test_without_padding_answers_are_those_of_the_windows_tokens(
 
     values = parse(*given)
     config = BertConfig.from_json_file(values.bert_config_file)
-    model = loop.build_model(
+    model = training_start.build_model(
         lambda: models.span(config),
         config,
-        loop.find_starting_point("", values.init_checkpoint),
+        training_start.find_starting_point("", values.init_checkpoint),
     )
-    schema = records.squad_evaluation_schema(128)
+    schema = task.squad_evaluation_schema(128)
     file = str(predicted("v1.1") / "eval.tf_record")
     batches = records.evaluation_batches([file], schema, 8)
     rows = iter(
         [
             squad_answers.Logits(start[:count], end[:count])
-            for batch, out in loop.predict(model, batches)
+            for batch, out in prediction.predict(model, batches)
             for start, end, count in zip(
                 out["start_logits"],
                 out["end_logits"],
@@ -226,7 +229,7 @@ def test_without_padding_answers_are_those_of_the_windows_tokens(
         ]
     )
     tokenizer = tokenization.FullTokenizer(values.vocab_file)
-    maker = data.WindowMaker(tokenizer, 128, 48, 24, False, None)
+    maker = squad_windows.WindowMaker(tokenizer, 128, 48, 24, False, None)
     examples = data.read_squad_examples(values.predict_file, False)
     settings = squad_answers.AnswerSettings(
         values.n_best_size, values.max_answer_length
@@ -536,7 +539,7 @@ def test_for_a_tpu_records_fill_up_the_last_batch(tmp_path):
         "eval.tf_record",
         work._window_maker(1),
         examples,
-        records.squad_evaluation_schema(128),
+        task.squad_evaluation_schema(128),
         multiple_of=8,
     )
     rows = read_features(path)

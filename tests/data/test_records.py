@@ -16,17 +16,20 @@ from bert_tf.data.packing import PaddingInputExample
 from bert_tf.data.records import (
     Feature,
     check_records,
-    classifier_schema,
-    classifier_values,
     encode,
     evaluation_batches,
     naming_bad_records,
-    pretraining_schema,
     training_batches,
     write_records,
 )
 from bert_tf.errors import InputError
-from bert_tf.tasks.classification.datasets import convert_examples, find_task
+from bert_tf.tasks.classification.datasets import find_task
+from bert_tf.tasks.classification.rows import convert_examples
+from bert_tf.tasks.classification.task import (
+    classifier_schema,
+    classifier_values,
+)
+from bert_tf.tasks.pretraining.task import pretraining_schema
 from bert_tf.tokenization import FullTokenizer
 
 ONE_NUMBER = {"number": Feature(())}

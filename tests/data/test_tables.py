@@ -6,14 +6,13 @@ import pytest
 from bert_tf.data.tables import (
     Problems,
     find_file,
-    quote,
     read_columns,
     read_csv,
     read_jsonl,
     read_lines,
     read_tsv,
 )
-from bert_tf.errors import InputError
+from bert_tf.errors import InputError, quote
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 

@@ -26,6 +26,7 @@ from bert_tf import (
 )
 from bert_tf.data import records
 from bert_tf.modeling import BertConfig
+from bert_tf.tasks.pretraining import task
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BUILTIN = ROOT / "checkpoints" / "builtin"
@@ -199,7 +200,7 @@ def test_the_pretraining_data_command_writes_whole_records(
     )
 
     records.check_records(
-        [str(target)], records.pretraining_schema(128, 20), whole=True
+        [str(target)], task.pretraining_schema(128, 20), whole=True
     )
 
 

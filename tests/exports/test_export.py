@@ -44,7 +44,8 @@ from bert_tf.exports import (
     warmup,
 )
 from bert_tf.tasks.pretraining.language_model import LanguageModel
-from bert_tf.tasks.vectors import lines
+from bert_tf.tasks.squad import reader as squad_reader
+from bert_tf.tasks.vectors import lines, served
 from bert_tf.tokenization import FullTokenizer
 
 # Vectors reach 5, and rows of another length are added up in another order.
@@ -324,7 +325,7 @@ def reader(name):
             "version_2_with_negative": True,
             "null_score_diff_threshold": THRESHOLD,
         }
-    return answer.Reader(
+    return squad_reader.Reader(
         exported.CHECKPOINTS[name], **exported.BESIDE, **SPANS, **more
     )
 
@@ -641,7 +642,7 @@ def test_an_export_that_fails_leaves_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(warmup, "write", full)
     with pytest.raises(InputError, match="No space left"):
-        serving.export_features(source("features"), str(tmp_path))
+        served.export_features(source("features"), str(tmp_path))
     assert os.listdir(tmp_path) == []
 
 

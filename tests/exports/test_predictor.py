@@ -16,7 +16,7 @@ import bert_tf
 from bert_tf.errors import InputError
 from bert_tf.exports import folder as saved_models
 from bert_tf.exports import predictor
-from bert_tf.exports.predictor import (
+from bert_tf.exports.results import (
     Answer,
     Guesses,
     Label,

@@ -20,8 +20,8 @@ from bert_tf import (
 )
 from bert_tf.cli import command_line
 from bert_tf.errors import InputError
-from bert_tf.exports import export as serving
 from bert_tf.exports import quantization
+from bert_tf.tasks.vectors import served
 
 HEADS = ("classifier", "span", "pretraining", "features")
 ROWS = {
@@ -258,7 +258,7 @@ def test_python_takes_modes_only(tmp_path):
     with pytest.raises(
         InputError, match=r"int8.*bfloat16.*None.*Received.*'int4'"
     ):
-        serving.export_features(source, str(tmp_path))
+        served.export_features(source, str(tmp_path))
 
 
 def test_the_flag_reaches_the_export(tmp_path, capsys):

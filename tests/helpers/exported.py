@@ -7,6 +7,10 @@ import tempfile
 import tensorflow as tf
 
 from bert_tf.exports import export as serving
+from bert_tf.tasks.classification import served
+from bert_tf.tasks.pretraining import served as pretraining_served
+from bert_tf.tasks.squad import served as squad_served
+from bert_tf.tasks.vectors import served as vectors_served
 from helpers.golden import DATA, TINY
 
 BESIDE = {
@@ -42,10 +46,10 @@ TOKEN_LAYERS = (2, -2)
 TOP_K = 7
 
 EXPORT = {
-    "classifier": (serving.export_classifier, {"labels": LABELS}),
-    "span": (serving.export_span, {**SPANS, "rows_at_once": 4}),
+    "classifier": (served.export_classifier, {"labels": LABELS}),
+    "span": (squad_served.export_span, {**SPANS, "rows_at_once": 4}),
     "span_v2": (
-        serving.export_span,
+        squad_served.export_span,
         {
             **SPANS,
             "version_2_with_negative": True,
@@ -53,24 +57,24 @@ EXPORT = {
         },
     ),
     "pretraining": (
-        serving.export_pretraining,
+        pretraining_served.export_pretraining,
         {"top_k": TOP_K, "rows_at_once": 3},
     ),
-    "features": (serving.export_features, {"layers": LAYERS}),
+    "features": (vectors_served.export_features, {"layers": LAYERS}),
     "tokens": (
-        serving.export_features,
+        vectors_served.export_features,
         {"pooling": "none", "layers": TOKEN_LAYERS},
     ),
     "classifier_windows": (
-        serving.export_classifier,
+        served.export_classifier,
         {"labels": LABELS, "doc_stride": STRIDE, "rows_at_once": 4},
     ),
     "features_windows": (
-        serving.export_features,
+        vectors_served.export_features,
         {"layers": LAYERS, "doc_stride": STRIDE, "rows_at_once": 4},
     ),
     "tokens_windows": (
-        serving.export_features,
+        vectors_served.export_features,
         {"pooling": "none", "layers": TOKEN_LAYERS, "doc_stride": STRIDE},
     ),
 }

@@ -9,6 +9,7 @@ import tarfile
 import numpy as np
 
 from bert_tf.tasks.squad import answers, data
+from bert_tf.tasks.squad import windows as squad_windows
 from bert_tf.tokenization import FullTokenizer
 from helpers.paths import GOLDEN
 
@@ -58,7 +59,7 @@ def read_examples(name):
 def make_windows(name):
     """Our examples, and windows of each, for a file of features."""
     settings = RUNS["files"][name]
-    maker = data.WindowMaker(
+    maker = squad_windows.WindowMaker(
         tokenizer(settings["vocab"], settings["do_lower_case"]),
         **RUNS["settings"][settings["setting"]],
     )

@@ -8,14 +8,15 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
+from bert_tf.cli import training_flags
 from bert_tf.errors import InputError
 from bert_tf.training import devices
 
 
 def parse(*arguments):
     values = flags.FlagValues()
-    devices.define_tpu_flags(flags, values)
-    devices.define_distribution_flag(flags, values)
+    training_flags.define_tpu_flags(flags, values)
+    training_flags.define_distribution_flag(flags, values)
     values(["program", *arguments])
     return values
 
@@ -114,17 +115,17 @@ def test_the_log_tells_devices_and_the_version(caplog):
 def test_a_tpu_can_be_asked_for_in_two_ways():
     for arguments in (["--use_tpu"], ["--distribution=tpu"]):
         values = parse(*arguments)
-        devices.check_distribution(values)
+        training_flags.check_distribution(values)
         assert values.use_tpu
     values = parse("--distribution=mirrored")
-    devices.check_distribution(values)
+    training_flags.check_distribution(values)
     assert not values.use_tpu
 
 
 @pytest.mark.parametrize("other", ["mirrored", "multi_worker"])
 def test_a_tpu_and_another_distribution_contradict_each_other(other):
     with pytest.raises(InputError, match=rf"--use_tpu --distribution={other}"):
-        devices.check_distribution(
+        training_flags.check_distribution(
             parse("--use_tpu", f"--distribution={other}")
         )
 

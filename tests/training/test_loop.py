@@ -27,7 +27,10 @@ from bert_tf import (
 )
 from bert_tf.errors import InputError, Interrupted
 from bert_tf.modeling import BertConfig
-from bert_tf.training import loop
+from bert_tf.training import evaluation as training_evaluation
+from bert_tf.training import loop, prediction
+from bert_tf.training import settings as training_settings
+from bert_tf.training import start as training_start
 from bert_tf.training import step as training_step
 
 INIT_LR = 0.01
@@ -70,8 +73,8 @@ def train(
     **settings,
 ):
     """What an entry point does: seed, starting point, model, training."""
-    loop.set_seed(seed)
-    start = loop.find_starting_point(str(folder))
+    training_start.set_seed(seed)
+    start = training_start.find_starting_point(str(folder))
     with modeling.precision(precision):
         model = small_model(dropout)
     if start.prefix:
@@ -81,7 +84,7 @@ def train(
         loss_fn,
         make_dataset,
         start,
-        loop.TrainingSettings(
+        training_settings.TrainingSettings(
             output_dir=str(folder),
             num_train_steps=num_train_steps,
             learning_rate=learning_rate,
@@ -91,7 +94,7 @@ def train(
         ),
         evaluation=evaluation and evaluation(model),
     )
-    return contents(loop.find_starting_point(str(folder)).prefix)
+    return contents(training_start.find_starting_point(str(folder)).prefix)
 
 
 def contents(prefix):
@@ -249,8 +252,8 @@ def test_slots_that_a_checkpoint_lacks_start_at_0_and_are_told(tmp_path, log):
 def test_a_folder_of_another_model_is_not_continued(tmp_path, data):
     micro = str(data / "checkpoints" / "micro" / "bert_model.ckpt")
     tf.compat.v1.train.update_checkpoint_state(str(tmp_path), micro)
-    start = loop.find_starting_point(str(tmp_path))
-    assert start == loop.StartingPoint(micro, resumed=True, step=0)
+    start = training_start.find_starting_point(str(tmp_path))
+    assert start == training_start.StartingPoint(micro, resumed=True, step=0)
     with pytest.raises(
         InputError, match=r"lacks output_weights, output_bias.*--output_dir"
     ):
@@ -272,18 +275,18 @@ def test_the_initial_checkpoint_does_not_count_in_a_folder_that_has_one(
     train(tmp_path, 1)
     micro = str(data / "checkpoints" / "micro" / "bert_model.ckpt")
 
-    start = loop.find_starting_point(str(tmp_path), micro)
+    start = training_start.find_starting_point(str(tmp_path), micro)
 
     own = str(tmp_path / "model.ckpt-1")
-    assert start == loop.StartingPoint(own, resumed=True, step=1)
+    assert start == training_start.StartingPoint(own, resumed=True, step=1)
     assert f"--init_checkpoint={micro} is without effect" in log.text
 
 
 def test_an_initial_checkpoint_starts_at_step_0(tmp_path, data):
     folder = data / "run_classifier" / "micro_after_1"
-    start = loop.find_starting_point(str(tmp_path), str(folder))
+    start = training_start.find_starting_point(str(tmp_path), str(folder))
     prefix = str(folder / "model.ckpt-1")
-    assert start == loop.StartingPoint(prefix, resumed=False, step=0)
+    assert start == training_start.StartingPoint(prefix, resumed=False, step=0)
 
 
 # ------------------------------------------------------------ the same numbers
@@ -330,11 +333,11 @@ def test_another_seed_gives_other_numbers(tmp_path, undisturbed):
 
 
 def test_a_seed_that_is_drawn_is_logged_and_repeats_the_run(log):
-    seed = loop.set_seed(None)
+    seed = training_start.set_seed(None)
     first = keras.random.uniform((3,))
     assert f"--seed={seed} repeats this run" in log.text
 
-    loop.set_seed(seed)
+    training_start.set_seed(seed)
     np.testing.assert_array_equal(keras.random.uniform((3,)), first)
 
 
@@ -344,7 +347,7 @@ def micro_classifier(data, start):
         str(data / "checkpoints" / "micro" / "bert_config.json")
     )
     config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
-    model = loop.build_model(
+    model = training_start.build_model(
         lambda: models.classifier(config, 3), config, start
     )
     model.get_layer("classifier").dropout.rate = 0.0
@@ -361,7 +364,9 @@ def test_weights_are_read_while_the_model_is_built(data, monkeypatch):
         return restore(reader, names)
 
     monkeypatch.setattr(checkpoints.CheckpointReader, "_restore", noted)
-    start = loop.find_starting_point("", str(data / "checkpoints" / "micro"))
+    start = training_start.find_starting_point(
+        "", str(data / "checkpoints" / "micro")
+    )
     config = BertConfig.from_json_file(
         str(data / "checkpoints" / "micro" / "bert_config.json")
     )
@@ -371,7 +376,7 @@ def test_weights_are_read_while_the_model_is_built(data, monkeypatch):
         assert begun.wait(timeout=60)
         return models.pretraining(config)
 
-    model = loop.build_model(build, config, start)
+    model = training_start.build_model(build, config, start)
 
     weight = checkpoints.named_weights(model)["bert/pooler/dense/bias"]
     want = checkpoints.CheckpointReader(start.prefix).tensor(weight.path)
@@ -394,7 +399,7 @@ def train_on_golden_batches(data, folder, model, start):
             tf.data.Dataset.from_tensor_slices(golden).repeat().skip(step)
         ),
         start,
-        loop.TrainingSettings(
+        training_settings.TrainingSettings(
             output_dir=str(folder),
             num_train_steps=10,
             learning_rate=0.001,
@@ -434,7 +439,7 @@ def test_a_folder_of_the_original_is_continued_with_its_step_and_slots(
 ):
     for file in (data / "run_classifier" / "micro_after_1").iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    start = loop.find_starting_point(str(tmp_path))
+    start = training_start.find_starting_point(str(tmp_path))
     assert start.step == 1
 
     train_on_golden_batches(
@@ -447,7 +452,7 @@ def test_a_folder_of_the_original_is_continued_with_its_step_and_slots(
 @pytest.mark.slow
 def test_the_loop_follows_the_original_from_step_0(tmp_path, data):
     micro = data / "checkpoints" / "micro" / "bert_model.ckpt"
-    start = loop.find_starting_point(str(tmp_path), str(micro))
+    start = training_start.find_starting_point(str(tmp_path), str(micro))
     model = micro_classifier(data, start)
     golden = np.load(data / "optim" / "micro_classifier3.npz")
     for name in ("output_weights", "output_bias"):
@@ -475,7 +480,7 @@ class Scores:
             self.looked_at.append(model.get_weights())
             return {"score": self.scores[len(self.looked_at) - 1], "loss": 0.5}
 
-        return loop.EvaluationSettings(evaluate, **self.settings)
+        return training_settings.EvaluationSettings(evaluate, **self.settings)
 
 
 def test_evaluates_every_so_many_steps_and_at_the_end(tmp_path, log):
@@ -516,11 +521,11 @@ def test_the_best_checkpoint_is_kept_with_what_belongs_to_it(tmp_path, log):
     assert "So far the best score is 0.75, of step 4; 1 evaluation" in log.text
 
     model = small_model()
-    assert loop.load_best(model, str(tmp_path)) == 4
+    assert training_evaluation.load_best(model, str(tmp_path)) == 4
     np.testing.assert_array_equal(
         model.get_weights()[0], saved["hidden/kernel"]
     )
-    assert loop.load_best(model, str(tmp_path / "eval")) is None
+    assert training_evaluation.load_best(model, str(tmp_path / "eval")) is None
 
 
 def test_training_stops_when_it_gets_no_better_and_stays_so(tmp_path, log):
@@ -750,7 +755,7 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path):
             tmp_path, 12, learning_rate=float("inf"), save_checkpoints_steps=1
         )
 
-    newest = loop.find_starting_point(str(tmp_path)).prefix
+    newest = training_start.find_starting_point(str(tmp_path)).prefix
     for array in contents(newest).values():
         assert np.isfinite(array).all()
 
@@ -763,8 +768,8 @@ def test_initial_weights_that_are_not_finite_are_told_before_any_step(tmp_path):
             model,
             squared_error,
             batches_from,
-            loop.StartingPoint(None, resumed=False, step=0),
-            loop.TrainingSettings(str(tmp_path), 3, INIT_LR, 0, 8),
+            training_start.StartingPoint(None, resumed=False, step=0),
+            training_settings.TrainingSettings(str(tmp_path), 3, INIT_LR, 0, 8),
         )
     assert "before step 0: 1 of 4 weights" in str(error.value)
     assert "out/bias" in str(error.value)
@@ -815,7 +820,7 @@ def test_a_terminal_gets_one_line_that_changes(tmp_path, log, monkeypatch):
 
 
 def test_results_are_sorted_float32_lines_with_ours_at_the_end(tmp_path):
-    loop.write_eval_results(
+    training_evaluation.write_eval_results(
         str(tmp_path),
         {"loss": 1 / 3, "global_step": 30, "eval_loss": 1e-5},
         {"eval_f1": 0.5, "eval_a": 2.0},
@@ -842,11 +847,11 @@ def test_predicts_every_row_in_order_whatever_the_batch_size(batch_size):
     rows = {"x": x, "number": np.arange(12)}
     dataset = tf.data.Dataset.from_tensor_slices(rows).batch(batch_size)
 
-    pairs = list(loop.predict(model, dataset))
+    pairs = list(prediction.predict(model, dataset))
 
     numbers = np.concatenate([features["number"] for features, _ in pairs])
     np.testing.assert_array_equal(numbers, np.arange(12))
-    sizes = [loop.count_rows(pair) for pair in pairs]
+    sizes = [prediction.count_rows(pair) for pair in pairs]
     assert sizes[0] == min(batch_size, 12)
     assert sum(sizes) == 12
     kernel, bias, out, out_bias = map(np.array, model.weights)

@@ -18,7 +18,9 @@ from bert_tf import heads, models
 from bert_tf.errors import InputError
 from bert_tf.optimization import create_optimizer
 from bert_tf.tasks.pretraining import task as pretraining
-from bert_tf.training import loop, step
+from bert_tf.training import settings as training_settings
+from bert_tf.training import start as training_start
+from bert_tf.training import step
 
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 ONE_LAYER = {**NO_DROPOUT, "num_hidden_layers": 1}
@@ -76,7 +78,7 @@ def read_batches(task):
 @functools.cache
 def take_steps(task, parts, num_steps=3, jit_compile=False):
     """Scalars by name, and all weights and slots, after some steps."""
-    loop.set_seed(1)
+    training_start.set_seed(1)
     build, loss_fn, count = TASKS[task]
     model = build(read_config(MICRO.parent, **ONE_LAYER))
     values = read_variables(MICRO)
@@ -91,7 +93,7 @@ def take_steps(task, parts, num_steps=3, jit_compile=False):
         optimizer,
         dataset,
         tf.distribute.get_strategy(),
-        loop.TrainingSettings(
+        training_settings.TrainingSettings(
             output_dir="",
             num_train_steps=10,
             learning_rate=0.01,
@@ -151,7 +153,7 @@ def test_the_norm_of_parts_counts_repeated_words_separately():
     optimizer = create_optimizer(0.01, 10, 0)
     optimizer.build(model.trainable_variables)
     dataset = tf.data.Dataset.from_tensor_slices(read_batches("classifier"))
-    settings = loop.TrainingSettings(
+    settings = training_settings.TrainingSettings(
         "", 10, 0.01, 0, 4, gradient_accumulation_steps=4
     )
     run_steps, names = step.compile_steps(

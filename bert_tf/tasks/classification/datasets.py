@@ -9,50 +9,23 @@ everything TensorFlow in `records.py`.
 import abc
 import collections
 import dataclasses
-import itertools
 import json
 import logging
-import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import numpy as np
-
-from bert_tf.data.packing import (
-    InputFeatures,
-    PackedWindows,
-    PaddingInputExample,
-    pack_windows,
-    pad_inputs,
-    padding_features,
-)
 from bert_tf.data.tables import (
     FORMATS,
     Problems,
-    count_of,
     find_file,
-    quote,
     read_columns,
     read_tsv,
 )
-from bert_tf.errors import InputError
-from bert_tf.support.files import write_text
-from bert_tf.tasks import metrics
+from bert_tf.errors import InputError, count_of, quote, some_of
 
-LABELS_FILE = "labels.txt"
 _LOGGER = logging.getLogger(__name__)
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
-
-
-class Tokenizer(Protocol):
-    """What this room asks of a tokenizer (`tokenization.FullTokenizer`)."""
-
-    def tokenize(self, text: str) -> list[str]:
-        """Word pieces of the text."""
-
-    def convert_tokens_to_ids(self, tokens: Sequence[str]) -> list[int]:
-        """The id of each word piece."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -428,7 +401,7 @@ class TsvTask(Task):
                 problems.add(
                     line,
                     f"the label {quote(example.label or '')}",
-                    f"one of the training file's: {_some(labels)}"
+                    f"one of the training file's: {some_of(labels)}"
                     + (
                         " (if this is a header, say header=yes)"
                         if line == 1 and not path.endswith(".jsonl")
@@ -512,11 +485,6 @@ def _label_value(value: Any) -> str:
     return label
 
 
-def _some(labels: Sequence[str], shown: int = 20) -> str:
-    rest = f" and {len(labels) - shown} more" if len(labels) > shown else ""
-    return ", ".join(map(quote, labels[:shown])) + rest
-
-
 def infer_labels(found: Sequence[str]) -> tuple[str, ...]:
     """The different labels in the order that gives them their ids.
 
@@ -526,59 +494,6 @@ def infer_labels(found: Sequence[str]) -> tuple[str, ...]:
     if all(_NUMBER.fullmatch(label) for label in different):
         return tuple(sorted(different, key=lambda text: (float(text), text)))
     return tuple(sorted(different))
-
-
-def write_labels(path: str, labels: Sequence[str]) -> None:
-    """Writes labels.txt: one label on each line, in the order of their ids.
-
-    Raises:
-        InputError: the file is there already, with other labels. The model
-            beside it would give its classes the wrong names.
-    """
-    if os.path.exists(path):
-        there = read_labels(path)
-        if there != tuple(labels):
-            raise InputError(
-                f"{path} must have the labels of the training file, in this "
-                f"order: {_some(labels)}. It has: {_some(there)}. Take "
-                "another output_dir for other labels, or remove the file if "
-                "no model with its labels is to be kept"
-            )
-        return
-    write_text(path, "".join(f"{label}\n" for label in labels))
-
-
-def read_labels(path: str) -> tuple[str, ...]:
-    """The labels in the order of their ids, as `write_labels` wrote them.
-
-    Raises:
-        InputError: no such file, fewer than two labels, a blank or repeated
-            one, or not UTF-8.
-    """
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            labels = tuple(line.strip() for line in file)
-    except OSError as error:
-        raise InputError(
-            f"Cannot read {path}, which names the labels of this model, one "
-            f"on each line, as training writes it: {error.strerror}"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} must be UTF-8 text: {error}") from error
-    repeated = [label for label in labels if labels.count(label) > 1]
-    if len(labels) < 2 or "" in labels or repeated:
-        found = (
-            f"{quote(repeated[0])} more than once"
-            if repeated and "" not in labels
-            else f"a blank line {labels.index('') + 1}"
-            if "" in labels
-            else count_of(len(labels), "label")
-        )
-        raise InputError(
-            f"{path} must hold two or more different labels, one on each "
-            f"line. It has {found}"
-        )
-    return labels
 
 
 # ------------------------------------------------------------------ all tasks
@@ -627,323 +542,4 @@ def find_task(name: str, **columns: str | int | None) -> Task:
 # ----------------------------------------------------- examples into features
 
 
-def pack_example(
-    example: InputExample,
-    max_seq_length: int,
-    tokenizer: Tokenizer,
-    doc_stride: int | None = None,
-) -> PackedWindows:
-    """Tokenizes an example and packs as much of it as fits, or windows."""
-    tokens_a = tokenizer.tokenize(example.text_a)
-    tokens_b = tokenizer.tokenize(example.text_b) if example.text_b else []
-    return pack_windows(tokens_a, tokens_b, max_seq_length, doc_stride)
-
-
-def convert_single_example(
-    example: InputExample | PaddingInputExample,
-    labels: Sequence[str],
-    max_seq_length: int,
-    tokenizer: Tokenizer,
-) -> InputFeatures:
-    """The features of one example, padded to `max_seq_length`.
-
-    Raises:
-        InputError: its label is none of `labels`.
-    """
-    return convert_to_windows(example, labels, max_seq_length, tokenizer)[0]
-
-
-def convert_to_windows(
-    example: InputExample | PaddingInputExample,
-    labels: Sequence[str],
-    max_seq_length: int,
-    tokenizer: Tokenizer,
-    doc_stride: int | None = None,
-) -> list[InputFeatures]:
-    """The features of each window of one example, with the example's label.
-
-    Args:
-        example: a text or a pair, or what fills up a batch.
-        labels: in the order of their ids.
-        max_seq_length: S of the features.
-        tokenizer: makes word pieces and their ids.
-        doc_stride: how far apart windows start, in word pieces; None for one
-            window with what fits.
-
-    Raises:
-        InputError: its label is none of `labels`.
-    """
-    if isinstance(example, PaddingInputExample):
-        return [padding_features(max_seq_length)]
-    if example.label not in labels:
-        raise InputError(
-            f"The label of {example.guid} must be one of {_some(labels)}. "
-            f"Received: label={example.label!r}"
-        )
-    packed = pack_example(example, max_seq_length, tokenizer, doc_stride)
-    converted = []
-    for number, window in enumerate(packed.windows):
-        input_ids = tokenizer.convert_tokens_to_ids(window.tokens)
-        converted.append(
-            InputFeatures(
-                *pad_inputs(input_ids, window.segment_ids, max_seq_length),
-                label_id=labels.index(example.label),
-                num_cut=0 if number else packed.num_cut,
-            )
-        )
-    return converted
-
-
-def convert_examples(
-    examples: Sequence[InputExample | PaddingInputExample],
-    labels: Sequence[str],
-    max_seq_length: int,
-    tokenizer: Tokenizer,
-) -> Iterator[InputFeatures]:
-    """The features of each example, made one by one as they are asked for.
-
-    Args:
-        examples: what `get_..._examples` returned, perhaps padded.
-        labels: in the order of their ids.
-        max_seq_length: S of the features.
-        tokenizer: makes word pieces and their ids.
-
-    Raises:
-        InputError: at once, if the vocabulary lacks [CLS], [SEP] or [UNK].
-    """
-    windows = convert_examples_to_windows(
-        examples, labels, max_seq_length, tokenizer
-    )
-    return (only for (only,) in windows)
-
-
-def convert_examples_to_windows(
-    examples: Sequence[InputExample | PaddingInputExample],
-    labels: Sequence[str],
-    max_seq_length: int,
-    tokenizer: Tokenizer,
-    doc_stride: int | None = None,
-) -> Iterator[list[InputFeatures]]:
-    """The windows of each example: `convert_to_windows`, one by one.
-
-    Raises:
-        InputError: at once, if the vocabulary lacks [CLS], [SEP] or [UNK].
-    """
-    require_special_tokens(tokenizer)
-    return (
-        convert_to_windows(
-            example, labels, max_seq_length, tokenizer, doc_stride
-        )
-        for example in examples
-    )
-
-
-def require_special_tokens(
-    tokenizer: Tokenizer, vocab_file: str = "`vocab_file`"
-) -> None:
-    """Raises InputError if a token that examples are made with has no id.
-
-    Args:
-        tokenizer: what is to make the examples.
-        vocab_file: what to call its vocabulary in an error.
-    """
-    for token in ("[CLS]", "[SEP]", "[UNK]"):
-        try:
-            tokenizer.convert_tokens_to_ids([token])
-        except KeyError as error:
-            raise InputError(
-                f"The vocabulary must have the token {token}. {vocab_file} has "
-                "not: is it the vocab.txt of the checkpoint?"
-            ) from error
-
-
-def require_token_types(
-    type_vocab_size: int, examples: Iterable[InputExample]
-) -> None:
-    """Raises InputError for a pair whose texts a model cannot tell apart."""
-    if type_vocab_size > 1:
-        return
-    for example in examples:
-        if example.text_b:
-            raise InputError(
-                "For pairs of texts the model must have two token types. "
-                f"`type_vocab_size` of its config is {type_vocab_size}, and "
-                f"{example.guid} is a pair"
-            )
-
-
-def describe_example(
-    example: InputExample,
-    labels: Sequence[str],
-    max_seq_length: int,
-    tokenizer: Tokenizer,
-    doc_stride: int | None = None,
-) -> str:
-    """One example and what becomes of it, for the log."""
-    windows, cut = pack_example(example, max_seq_length, tokenizer, doc_stride)
-    first = windows[0]
-    features = convert_to_windows(
-        example, labels, max_seq_length, tokenizer, doc_stride
-    )[0]
-    used = len(first.tokens)
-    ids = " ".join(map(str, features.input_ids[:used]))
-    lines = [
-        f"guid: {example.guid}",
-        f"text_a: {example.text_a}",
-        f"text_b: {example.text_b}" if example.text_b else "",
-        f"windows: {len(windows)}, doc_stride={doc_stride}; of the first one:"
-        if len(windows) > 1
-        else "",
-        f"tokens: {' '.join(first.tokens)}",
-        f"input_ids: {ids}",
-        f"segment_ids: {first.segment_ids.count(0)} times 0, "
-        f"{first.segment_ids.count(1)} times 1",
-        f"length: {used} of max_seq_length={max_seq_length}"
-        + (f"; {count_of(cut, 'token')} cut off" if cut else ""),
-        f"label: {example.label} (id {features.label_id})",
-    ]
-    return "\n".join(line for line in lines if line)
-
-
-class Truncation:
-    """How much of a set of examples was cut off, counted as it is made."""
-
-    def __init__(self) -> None:
-        self.num_examples = 0
-        self.num_cut_examples = 0
-        self.num_cut = 0
-
-    def add(self, windows: Sequence[InputFeatures]) -> None:
-        """Counts one example, by its windows."""
-        cut = windows[0].num_cut
-        self.num_examples += 1
-        self.num_cut_examples += cut > 0
-        self.num_cut += cut
-
-    def log(self, max_seq_length: int, doc_stride: int | None = None) -> None:
-        """Says it in one line: a notice if nothing was lost, else a warning."""
-        if not self.num_cut:
-            _LOGGER.info(
-                "Nothing was cut off: 0 of %d examples, 0 word pieces.",
-                self.num_examples,
-            )
-            return
-        advice = (
-            "A higher max_seq_length loses less, --doc_stride nothing."
-            if doc_stride is None
-            else "The shorter text of a pair has half of a window at most."
-        )
-        _LOGGER.warning(
-            "%d of %d examples are longer than max_seq_length=%d: %s cut off. "
-            "%s",
-            self.num_cut_examples,
-            self.num_examples,
-            max_seq_length,
-            count_of(self.num_cut, "word piece"),
-            advice,
-        )
-
-
 # ----------------------------------------------------------- how good it is
-
-# How `pool_windows` makes one row of logits out of several.
-WINDOW_POOLINGS: Mapping[str, Callable[..., np.ndarray]] = {
-    "mean": np.mean,
-    "max": np.max,
-}
-
-
-def pool_windows(
-    batches: Iterable[tuple[Mapping[str, np.ndarray], np.ndarray]],
-    num_windows: Sequence[int],
-    pooling: str,
-    batch_size: int,
-) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
-    """One row of logits for each example, out of those of its windows.
-
-    Args:
-        batches: pairs of features, of which `label_ids` [B] is used, and logits
-            [B, L], of windows in the order of their examples. What only fills
-            up a batch comes last.
-        num_windows: how many windows each example has.
-        pooling: one of `WINDOW_POOLINGS`, taken for each label.
-        batch_size: how many examples to give at once.
-
-    Yields:
-        Pairs of `label_ids` and `is_real_example` [B], and logits [B, L].
-    """
-    pool = WINDOW_POOLINGS[pooling]
-    rows = (
-        row
-        for features, logits in batches
-        for row in zip(features["label_ids"], logits)
-    )
-    for start in range(0, len(num_windows), batch_size):
-        label_ids, pooled = [], []
-        for count in num_windows[start : start + batch_size]:
-            labels, logits = zip(*itertools.islice(rows, count))
-            label_ids.append(labels[0])
-            pooled.append(pool(np.stack(logits), axis=0))
-        features = {
-            "label_ids": np.stack(label_ids),
-            "is_real_example": np.ones(len(label_ids), np.int32),
-        }
-        yield features, np.stack(pooled)
-
-
-def evaluate(
-    batches: Iterable[tuple[Mapping[str, np.ndarray], np.ndarray]],
-) -> dict[str, Any]:
-    """The original's numbers, exact over all examples.
-
-    Args:
-        batches: pairs of features, of which `label_ids` [B] and
-            `is_real_example` [B] are used, and logits [B, L]. Examples with
-            `is_real_example` 0 only fill up their batch.
-
-    Returns:
-        `eval_accuracy` and `eval_loss` over examples; `loss`, the plain mean
-        of the batches' losses; `labels` and `predictions` as lists.
-    """
-    batch_losses, losses = [], []
-    labels: list[int] = []
-    predictions: list[int] = []
-    for batch, logits in batches:
-        real = batch["is_real_example"] == 1
-        label_ids = batch["label_ids"]
-        rows = np.arange(len(label_ids))
-        loss = -metrics.log_softmax(logits)[rows, label_ids]
-        batch_losses.append(loss.mean())
-        losses.extend(loss[real])
-        labels.extend(label_ids[real])
-        predictions.extend(logits[real].argmax(axis=-1))
-    return {
-        "eval_accuracy": metrics.accuracy(labels, predictions),
-        "eval_loss": float(np.mean(losses)),
-        "loss": float(np.mean(batch_losses)),
-        "labels": labels,
-        "predictions": predictions,
-    }
-
-
-def task_metrics(
-    task_name: str,
-    labels: Sequence[int],
-    predictions: Sequence[int],
-    num_labels: int,
-) -> dict[str, float]:
-    """The task's official metric where it is not accuracy, by its name.
-
-    F1 of label 1 for MRPC and Matthews' correlation for CoLA, as in GLUE; the
-    mean of every label's F1 for users' own data.
-    """
-    name = task_name.lower()
-    if name == "mrpc":
-        return {"eval_f1": metrics.f1(labels, predictions)}
-    if name == "cola":
-        correlation = metrics.matthews_correlation(labels, predictions)
-        return {"eval_matthews_correlation": correlation}
-    if name == "tsv":
-        score = metrics.macro_f1(labels, predictions, num_labels)
-        return {"eval_macro_f1": score}
-    return {}

@@ -12,17 +12,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from bert_tf.data.packing import pack_tokens
-from bert_tf.tasks.classification.datasets import Tokenizer
-from bert_tf.tokenization import FullTokenizer, Piece
+from bert_tf.tokenization import FullTokenizer, Piece, Tokenizer
 
 MASK = "[MASK]"
-
-
-class Candidate(NamedTuple):
-    """A piece of the vocabulary; one with ## goes on with the word before."""
-
-    piece: str
-    probability: float
 
 
 class Query(NamedTuple):

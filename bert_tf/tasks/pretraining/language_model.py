@@ -5,15 +5,11 @@ out: log probabilities, as NumPy arrays. What is asked and how answers are shown
 is for `fill_mask` and `score`.
 """
 
-from absl import flags
-
 from bert_tf import models
 from bert_tf.checkpoints import inference
-from bert_tf.cli import command_line
 from bert_tf.data import (
     grouping,
     packing,
-    text_files,
 )
 from bert_tf.errors import InputError
 from bert_tf.tasks import metrics
@@ -151,51 +147,3 @@ class LanguageModel:
 
 
 # -------------------------------------------- what both commands do with flags
-
-
-def define_flags(values):
-    """Defines the flags that say which model, which texts, and where to."""
-    inference.define_flags(values)
-    string, integer, _, _ = command_line.definers(values)
-    integer(
-        "max_seq_length",
-        None,
-        "The most word pieces to show to the model at once. [as many as it has "
-        "positions for]",
-    )
-    flags.DEFINE_multi_string(
-        "text", [], "A text; may be given again and again.", flag_values=values
-    )
-    string("input_file", None, "Instead of --text: files of one text per line.")
-
-
-def from_flags(flags):
-    """The `LanguageModel` that the flags describe."""
-    inference.check_flags(flags)
-    return LanguageModel(
-        flags.checkpoint,
-        flags.vocab_file,
-        flags.bert_config_file,
-        flags.do_lower_case,
-        flags.max_seq_length,
-        flags.batch_size,
-    )
-
-
-def read_texts(flags):
-    """An iterator over the texts of `--text` or `--input_file`.
-
-    Raises:
-        InputError: neither or both are given, or there is no such file.
-    """
-    if bool(flags.text) == bool(flags.input_file):
-        received = "both" if flags.text else "neither"
-        raise InputError(
-            "Either `--text` or `--input_file` must be given. Received: "
-            f"{received}"
-        )
-    if flags.text:
-        return iter(flags.text)
-    paths = text_files.find_files(flags.input_file)
-    text_files.require_other_file(flags.output_file, paths)
-    return text_files.read_lines(text_files.whole_files(paths))

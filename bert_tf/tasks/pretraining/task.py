@@ -5,9 +5,12 @@ Goes out: the losses to lower, and the original's six results of evaluation.
 How records are made is in `pretraining_data.py`, new masks are in `masking.py`.
 """
 
+import dataclasses
+
 import numpy as np
 from keras import ops
 
+from bert_tf.data.records import Feature
 from bert_tf.heads import (
     classification_loss,
     masked_lm_loss,
@@ -140,3 +143,25 @@ def evaluate(batches, next_sentence=True):
         right = float(np.mean(next_rights, dtype=float))
         results["next_sentence_accuracy"] = right
     return results
+
+
+def pretraining_schema(
+    max_seq_length: int, max_predictions_per_seq: int
+) -> dict[str, Feature]:
+    """What create_pretraining_data's records hold, under the original's names.
+
+    `next_sentence_labels` is 1 where the second text is a random one.
+    """
+    tokens = Feature((max_seq_length,), length_flag="max_seq_length")
+    masked = Feature(
+        (max_predictions_per_seq,), length_flag="max_predictions_per_seq"
+    )
+    return {
+        "input_ids": dataclasses.replace(tokens, holds_token_ids=True),
+        "input_mask": tokens,
+        "segment_ids": tokens,
+        "masked_lm_positions": masked,
+        "masked_lm_ids": dataclasses.replace(masked, holds_token_ids=True),
+        "masked_lm_weights": dataclasses.replace(masked, dtype="float32"),
+        "next_sentence_labels": Feature((1,)),
+    }

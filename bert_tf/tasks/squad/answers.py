@@ -24,10 +24,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bert_tf.data.tables import quote
-from bert_tf.errors import InputError
+from bert_tf.errors import InputError, quote
 from bert_tf.support.files import whole_or_nothing
-from bert_tf.tasks.squad.data import SquadExample, Window
+from bert_tf.tasks.squad.data import SquadExample
+from bert_tf.tasks.squad.windows import Window
 from bert_tf.tokenization import BasicTokenizer
 
 AUTO = "auto"

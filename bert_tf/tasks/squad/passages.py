@@ -29,16 +29,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bert_tf.data.tables import quote
-from bert_tf.errors import InputError
+from bert_tf.errors import InputError, quote
 from bert_tf.tasks.squad.answers import (
     Logits,
     Span,
     null_span,
     require_finite,
 )
-from bert_tf.tasks.squad.data import Window
 from bert_tf.tasks.squad.metrics import normalize_answer
+from bert_tf.tasks.squad.windows import Window
 
 
 class Query(NamedTuple):

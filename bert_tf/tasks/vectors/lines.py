@@ -24,7 +24,7 @@ from bert_tf.data.packing import (
     pad_to_length,
 )
 from bert_tf.errors import InputError
-from bert_tf.tasks.classification.datasets import Tokenizer
+from bert_tf.tokenization import Tokenizer
 
 # The first part takes all it can: of several separators the last one counts.
 PAIR = re.compile(r"(.*) \|\|\| (.*)")

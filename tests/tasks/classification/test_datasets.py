@@ -9,21 +9,22 @@ import numpy as np
 import pytest
 from helpers.paths import ROOT
 
+from bert_tf.checkpoints.folders import read_labels, write_labels
+from bert_tf.checkpoints.names import LABELS_FILE
 from bert_tf.errors import InputError
 from bert_tf.tasks.classification.datasets import (
-    LABELS_FILE,
     InputExample,
-    Truncation,
     TsvTask,
+    find_task,
+    infer_labels,
+)
+from bert_tf.tasks.classification.rows import (
+    Truncation,
     convert_examples,
     convert_examples_to_windows,
     convert_single_example,
     describe_example,
-    find_task,
-    infer_labels,
     pool_windows,
-    read_labels,
-    write_labels,
 )
 from bert_tf.tokenization import FullTokenizer
 

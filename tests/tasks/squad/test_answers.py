@@ -16,6 +16,7 @@ from helpers.squad_golden import (
 
 from bert_tf.errors import InputError
 from bert_tf.tasks.squad import answers, data
+from bert_tf.tasks.squad import windows as squad_windows
 from bert_tf.tasks.squad.answers import AnswerSettings, Logits
 from bert_tf.tokenization import BasicTokenizer
 
@@ -142,7 +143,7 @@ def test_softmax_is_that_of_the_original():
 
 
 def one_window(context, exact_answers=False, do_lower_case=True):
-    maker = data.WindowMaker(
+    maker = squad_windows.WindowMaker(
         tokenizer("uncased", do_lower_case), exact_answers=exact_answers
     )
     example = data.SquadExample("q", "what?", context)
@@ -203,7 +204,7 @@ def test_without_windows_the_answer_is_empty_or_none():
 
 
 def test_the_best_window_wins_and_a_start_counts_where_it_has_most_context():
-    maker = data.WindowMaker(tokenizer("uncased", True), 16, 4, 2)
+    maker = squad_windows.WindowMaker(tokenizer("uncased", True), 16, 4, 2)
     example = data.SquadExample("q", "what?", "a b c d e f g h i j k l m n o")
     windows = maker.windows(example)
     assert [window.span for window in windows] == [(0, 11), (4, 11)]

@@ -18,6 +18,7 @@ from helpers.squad_golden import (
 
 from bert_tf.errors import InputError
 from bert_tf.tasks.squad import data
+from bert_tf.tasks.squad import windows as squad_windows
 from bert_tf.tokenization import FullTokenizer
 
 UNITS = read_gzip("units.json.gz")
@@ -88,7 +89,7 @@ def test_finds_the_window_with_most_context_as_the_original(case):
 def test_improves_answer_spans_as_the_original():
     tiny = tokenizer("uncased", True)
     for case in UNITS["improve_answer_span"]:
-        got = data.improve_answer_span(
+        got = squad_windows.improve_answer_span(
             case["doc_tokens"],
             case["start"],
             case["end"],
@@ -132,7 +133,7 @@ def test_a_context_is_tokenized_once_for_all_its_questions():
             return [0] * len(tokens)
 
     counting = CountingTokenizer()
-    maker = data.WindowMaker(counting, 12, 2, 3)
+    maker = squad_windows.WindowMaker(counting, 12, 2, 3)
     context = "one two three four five six seven eight nine ten"
     for question in ("a", "b", "c"):
         windows = maker.windows(data.SquadExample("q", question, context))
@@ -146,7 +147,7 @@ def test_windows_are_described_for_the_log():
     example, windows = make_windows(
         "features_train-v2.0_s128_tiny_lower.json.gz"
     )[0]
-    text = data.describe_window(example, windows[0])
+    text = squad_windows.describe_window(example, windows[0])
     assert "qas_id: tra2-00001" in text
     assert "tokens: [CLS] what year was john smith b ##or ##n ? [SEP]" in text
     assert text.endswith(
@@ -199,7 +200,7 @@ def test_exact_answers_are_the_pieces_of_their_characters(
     vocab += [f"##{char}" for char in characters]
     file = tmp_path / "vocab.txt"
     file.write_text("\n".join(dict.fromkeys(vocab)))
-    maker = data.WindowMaker(
+    maker = squad_windows.WindowMaker(
         FullTokenizer(file), 100, 50, 20, exact_answers=True
     )
     (example,) = data.read_squad_examples(path, True, exact_answers=True)
@@ -404,11 +405,11 @@ def test_what_cannot_be_asked_for_is_told():
     with pytest.raises(InputError, match=r"stop or skip.*'never'"):
         data.read_squad_examples("x", True, on_bad_answer="never")
     with pytest.raises(InputError, match=r"\(67\).*max_query_length \(64\)"):
-        data.WindowMaker(None, 67, 128, 64)
+        squad_windows.WindowMaker(None, 67, 128, 64)
     with pytest.raises(InputError, match="doc_stride=0"):
-        data.WindowMaker(None, 384, 0, 64)
+        squad_windows.WindowMaker(None, 384, 0, 64)
     with pytest.raises(InputError, match="max_query_length=0"):
-        data.WindowMaker(None, 384, 128, 0)
+        squad_windows.WindowMaker(None, 384, 128, 0)
 
 
 # ------------------------------------------------------------- large real data
@@ -453,7 +454,7 @@ def test_makes_the_features_of_the_official_dev_set(
     wanted, count = real_data_digest(
         shared_folder, f"squad_dev_v1.1_features_{vocab}_384_128_64"
     )
-    maker = data.WindowMaker(
+    maker = squad_windows.WindowMaker(
         FullTokenizer(
             shared_folder / "data" / "vocabs" / f"{vocab}.txt",
             do_lower_case=vocab == "uncased",
@@ -477,7 +478,7 @@ def test_first_20_features_are_those_that_somebody_elses_run_logged(
     log = (folder / "run_squad_eval_log.txt").read_text()
     logged = log.split("***** Running predictions")[0]
     wanted = logged.split("*** Example ***\n")[1:]
-    maker = data.WindowMaker(
+    maker = squad_windows.WindowMaker(
         FullTokenizer(shared_folder / "data" / "vocabs" / "uncased.txt")
     )
     windows = [

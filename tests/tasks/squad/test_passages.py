@@ -9,6 +9,7 @@ from helpers.squad_golden import RUNS, SQUAD, read_examples, tokenizer
 
 from bert_tf.errors import InputError
 from bert_tf.tasks.squad import data, passages
+from bert_tf.tasks.squad import windows as squad_windows
 from bert_tf.tasks.squad.answers import Logits
 from bert_tf.tasks.squad.passages import Query
 
@@ -19,7 +20,7 @@ def windows_and_logits(kind, count=None):
     """The examples of a golden file, as if they were about one question."""
     features = "features_dev-v2.0_s128_uncased_lower.json.gz"
     settings = RUNS["files"][features]
-    maker = data.WindowMaker(
+    maker = squad_windows.WindowMaker(
         tokenizer("uncased", True),
         **RUNS["settings"][settings["setting"]],
         exact_answers=True,
@@ -157,13 +158,13 @@ def test_a_question_is_unanswered_above_the_threshold():
 
 
 def one_window(context, pieces, starts, ends):
-    document = data.Document(
+    document = squad_windows.Document(
         context, pieces, [0] * len(pieces), [], [], starts, ends
     )
     span = data.DocSpan(0, len(pieces))
     front = ["[CLS]", "?", "[SEP]"]
     zeros = [0] * len(pieces)
-    return data.Window(0, 0, 0, front, [0] * 3, document, span, zeros)
+    return squad_windows.Window(0, 0, 0, front, [0] * 3, document, span, zeros)
 
 
 def test_pieces_of_one_character_are_not_two_answers():
