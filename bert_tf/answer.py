@@ -23,10 +23,9 @@ line ends included. Models of SQuAD 2.0: --version_2_with_negative. In Python:
 import itertools
 import os
 
-from absl import flags
-
 from bert_tf import errors
 from bert_tf.cli import command_line, inference_flags
+from bert_tf.cli.command_line import FlagSet
 from bert_tf.data import tables, text_files
 from bert_tf.errors import InputError
 from bert_tf.support.progress import counted
@@ -43,57 +42,50 @@ from bert_tf.tasks.squad.reader import Reader
 
 def define_flags(values):
     """Defines this script's flags on a `FlagValues`."""
-    inference_flags.define(values)
-    string, integer, boolean, _ = command_line.definers(values)
-    flags.DEFINE_multi_string(
-        "question",
-        [],
-        "A question; may be given again and again.",
-        flag_values=values,
-    )
-    string(
+    flags = FlagSet(values)
+    inference_flags.define(flags)
+    flags.strings("question", "A question; may be given again and again.")
+    flags.string(
         "context_file",
         None,
         "The text that --question is about; files or patterns, separated by "
         "commas. Each file is a text.",
     )
-    string(
+    flags.string(
         "input_file",
         None,
         'Instead of --question: files with {"question": ..., "context": ...} '
         'in each line, or "contexts": [...]. An "id" comes back.',
     )
-    integer("num_answers", 1, "Answers to each question.")
-    integer(
+    flags.integer("num_answers", 1, "Answers to each question.")
+    flags.integer(
         "max_seq_length",
         None,
         "Word pieces of an input; a longer text is cut into windows. [384, or "
         "as many as the model has positions for]",
     )
-    integer(
+    flags.integer(
         "doc_stride",
         None,
         "How far apart windows start, in word pieces. [a third of "
         "--max_seq_length]",
     )
-    integer(
+    flags.integer(
         "max_query_length", 64, "Word pieces of a question; the rest is cut."
     )
-    integer("max_answer_length", 30, "The most word pieces of an answer.")
-    boolean(
+    flags.integer("max_answer_length", 30, "The most word pieces of an answer.")
+    flags.boolean(
         "version_2_with_negative",
         False,
         "Questions may have no answer; for models of SQuAD 2.0.",
     )
-    flags.DEFINE(
-        command_line.NumberOr(AUTO),
+    flags.number_or(
+        AUTO,
         "null_score_diff_threshold",
         0.0,
         "With --version_2_with_negative: a question is left unanswered if the "
         "score of no answer is above that of the best one by more than this. "
         f"{AUTO}: what run_squad kept beside the checkpoint.",
-        flag_values=values,
-        serializer=flags.ArgumentSerializer(),
     )
 
 

@@ -59,7 +59,7 @@ MISSING = (
 
 def define_flags(values):
     """Defines this script's flags on a `FlagValues`; Beam's are Beam's."""
-    pretraining_data_flags.define(values)
+    pretraining_data_flags.define(command_line.FlagSet(values))
     # Beam has an option of this name. There are shards even without it.
     values.set_default("num_workers", 1)
     values["num_workers"].help = "Passed on to Beam, for runners that take it."

@@ -17,8 +17,7 @@ the seed that `shard_seed` derives. Run the same command again after it was
 stopped: what is finished is kept.
 """
 
-from bert_tf.cli import command_line
-from bert_tf.cli.pretraining_data_flags import check, define
+from bert_tf.cli import command_line, pretraining_data_flags
 from bert_tf.tasks.pretraining.shards import (
     find_text,
     make_files,
@@ -28,9 +27,15 @@ from bert_tf.tasks.pretraining.shards import (
 )
 
 
+def define_flags(values):
+    """Defines this script's flags on a `FlagValues`."""
+    pretraining_data_flags.define(command_line.FlagSet(values))
+
+
 def main(flags):
     """Does what the parsed flags ask for."""
-    options, seed = check(flags), flags.random_seed
+    options = pretraining_data_flags.check(flags)
+    seed = flags.random_seed
     outputs = flags.output_file.split(",")
     with stopping_at_signals():
         ranges = find_text(flags.input_file)
@@ -48,15 +53,9 @@ def main(flags):
     report(summary)
 
 
-# ------------------------------------------------------------------- one text
-
-
-# --------------------------------------------------------------------- shards
-
-
 def cli():
     """The console command."""
-    command_line.run(define, main, __doc__)
+    command_line.run(define_flags, main, __doc__)
 
 
 if __name__ == "__main__":

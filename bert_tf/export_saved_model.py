@@ -20,12 +20,12 @@ features (any: vectors of texts or tokens). The four scripts do the same with
 
 import dataclasses
 
-from absl import flags
-
 from bert_tf.checkpoints import folders
 from bert_tf.cli import command_line, export_flags, inference_flags
+from bert_tf.cli.command_line import FlagSet
 from bert_tf.errors import InputError
 from bert_tf.exports import export, quantization
+from bert_tf.exports.signature import ROWS_AT_ONCE
 from bert_tf.tasks.classification import datasets, rows, served
 from bert_tf.tasks.pretraining import served as pretraining_served
 from bert_tf.tasks.squad import served as squad_served
@@ -57,110 +57,105 @@ FLAGS_OF_HEADS = {
 
 def define_flags(values):
     """Defines this script's flags on a `FlagValues`."""
-    inference_flags.define_model(values)
-    string, integer, boolean, _ = command_line.definers(values)
-    flags.DEFINE_enum(
+    flags = FlagSet(values)
+    inference_flags.define_model(flags)
+    flags.choice(
         "head",
         None,
-        list(FLAGS_OF_HEADS),
+        FLAGS_OF_HEADS,
         "What the checkpoint was trained for; features for any.",
-        flag_values=values,
     )
-    string("output_dir", None, "The folder to make the next version in.")
-    integer(
+    flags.string("output_dir", None, "The folder to make the next version in.")
+    flags.integer(
         "max_seq_length",
         None,
         "Word pieces of a row made of text; what is over is cut, or of a "
         "context or around a [MASK] read in windows. [classifier and features "
         "128, span 384, pretraining as many as there are positions]",
     )
-    integer(
+    flags.integer(
         "batch_size",
-        export.ROWS_AT_ONCE,
+        ROWS_AT_ONCE,
         "Windows of long texts that are computed together.",
     )
-    flags.DEFINE_enum(
+    flags.choice(
         "quantize",
         None,
-        list(quantization.MODES),
+        quantization.MODES,
         "bfloat16: the encoder's linear layers in 16 bits, for smaller models "
         "that are faster where there are instructions for it (on CPUs, "
         "AVX-512 BF16). int8: in 8 bits, still smaller and faster (AVX-512 "
         "VNNI), and a little less accurate; needs a TensorFlow for CPUs with "
         "oneDNN, as for x86-64.",
-        flag_values=values,
     )
-    string(
+    flags.string(
         "labels_file",
         None,
         "classifier: names of the labels, one on each line, in the order of "
         "their ids. [labels.txt beside the checkpoint]",
     )
-    string(
+    flags.string(
         "task_name",
         None,
         "classifier: instead of --labels_file, the labels of cola, mnli, mrpc "
         "or xnli.",
     )
-    integer(
+    flags.integer(
         "doc_stride",
         None,
         "Read long texts in windows that start so many word pieces apart. "
         "[span: a third of --max_seq_length; classifier and features: what is "
         "over is cut off]",
     )
-    flags.DEFINE_enum(
+    flags.choice(
         "window_pooling",
         "mean",
-        list(rows.WINDOW_POOLINGS),
+        rows.WINDOW_POOLINGS,
         "classifier, with --doc_stride: how the logits of a text's windows "
         "become one.",
-        flag_values=values,
     )
-    integer(
+    flags.integer(
         "max_query_length",
         64,
         "span: word pieces of a question; the rest is cut.",
     )
-    integer("max_answer_length", 30, "span: the most word pieces of an answer.")
-    boolean(
+    flags.integer(
+        "max_answer_length", 30, "span: the most word pieces of an answer."
+    )
+    flags.boolean(
         "version_2_with_negative",
         False,
         "span: questions may have no answer; for models of SQuAD 2.0.",
     )
-    flags.DEFINE(
-        command_line.NumberOr(AUTO),
+    flags.number_or(
+        AUTO,
         "null_score_diff_threshold",
         0.0,
         "span, with --version_2_with_negative: a question is left unanswered "
         "if the score of no answer is above that of the best one by more than "
         f"this. {AUTO}: what run_squad kept beside the checkpoint.",
-        flag_values=values,
-        serializer=flags.ArgumentSerializer(),
     )
-    integer("top_k", 5, "pretraining: guesses for each [MASK].")
-    boolean(
+    flags.integer("top_k", 5, "pretraining: guesses for each [MASK].")
+    flags.boolean(
         "next_sentence",
         None,
         "pretraining: say whether a text follows another. [if the checkpoint "
         "has weights for it]",
     )
-    flags.DEFINE_enum(
+    flags.choice(
         "pooling",
         "mean",
-        list(lines.POOLINGS),
+        lines.POOLINGS,
         "features: one vector for each text, or with none and concat_last_4 "
         "for each of its tokens.",
-        flag_values=values,
     )
-    string(
+    flags.string(
         "layers",
         "-1",
         "features: layers to take: 0 is the lowest, -1 the highest one. "
         "Several are put side by side.",
     )
-    for name in ("head", "output_dir"):
-        flags.mark_flag_as_required(name, flag_values=values)
+    flags.require("head", "output_dir")
 
 
 def main(flags):

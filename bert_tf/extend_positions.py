@@ -32,10 +32,11 @@ extract_features --doc_stride read long texts in windows.
 """
 
 import numpy as np
-from absl import flags, logging
+from absl import logging
 
 from bert_tf.checkpoints import folders
 from bert_tf.cli import command_line, model_flags
+from bert_tf.cli.command_line import FlagSet
 from bert_tf.errors import InputError
 
 POSITIONS = "bert/embeddings/position_embeddings"
@@ -46,22 +47,21 @@ WEIGHT_OF_PART = 0.4
 
 def define_flags(values):
     """Defines this script's flags on a `FlagValues`."""
-    _, integer, _, _ = command_line.definers(values)
-    model_flags.define_new_folder(flags, values)
-    integer(
+    flags = FlagSet(values)
+    model_flags.define_new_folder(flags)
+    flags.integer(
         "max_position_embeddings",
         None,
         "How many tokens the new model can read at once.",
     )
-    flags.DEFINE_enum(
+    flags.choice(
         "new_positions",
         "repeat",
-        list(METHODS),
+        METHODS,
         "Where new rows come from: the table again and again; parts and places "
         "in them, told apart; or the table stretched.",
-        flag_values=values,
     )
-    flags.mark_flag_as_required("max_position_embeddings", flag_values=values)
+    flags.require("max_position_embeddings")
 
 
 def main(flags):

@@ -19,11 +19,12 @@ another vocabulary. Mind that pieces are matched greedily: with the token
 """
 
 import numpy as np
-from absl import flags, logging
+from absl import logging
 
 from bert_tf import tokenization
 from bert_tf.checkpoints import folders
 from bert_tf.cli import command_line, model_flags
+from bert_tf.cli.command_line import FlagSet
 from bert_tf.data import text_files, vocabulary
 from bert_tf.errors import InputError
 
@@ -34,22 +35,24 @@ OUTPUT_BIAS = "cls/predictions/output_bias"
 
 def define_flags(values):
     """Defines this script's flags on a `FlagValues`."""
-    string, _, boolean, _ = command_line.definers(values)
-    model_flags.define_new_folder(flags, values)
-    string("words", None, "New words, separated by commas.")
-    string("words_file", None, "A text file of new words, one in each line.")
-    boolean(
+    flags = FlagSet(values)
+    model_flags.define_new_folder(flags)
+    flags.string("words", None, "New words, separated by commas.")
+    flags.string(
+        "words_file", None, "A text file of new words, one in each line."
+    )
+    flags.boolean(
         "do_lower_case",
         True,
         "Whether the model lower-cases text: true for uncased models, false "
         "for cased ones.",
     )
-    boolean(
+    flags.boolean(
         "grow",
         False,
         "Give the words new rows at the end, not the [unusedN] places.",
     )
-    boolean(
+    flags.boolean(
         "mean_of_pieces",
         True,
         "Start each word as the mean of its pieces. If false, it starts as "

@@ -41,11 +41,12 @@ import itertools
 import math
 import os
 
-from absl import flags, logging
+from absl import logging
 
 from bert_tf import checkpoints, models
 from bert_tf.checkpoints import inference
 from bert_tf.cli import command_line, export_flags, model_flags, training_flags
+from bert_tf.cli.command_line import FlagSet
 from bert_tf.data import (
     grouping,
     packing,
@@ -67,67 +68,64 @@ EXAMPLES_TO_LOG = 5
 
 def define_flags(values):
     """Defines this script's flags on a `FlagValues`."""
-    string, integer, boolean, _ = command_line.definers(values)
-    string(
+    flags = FlagSet(values)
+    flags.string(
         "input_file",
         None,
         "Text with one example in each line: `A`, or `A ||| B`. Files or "
         "patterns, separated by commas; .gz is unpacked.",
     )
-    string("output_file", None, "File to write; one that is there is replaced.")
-    string(
+    flags.string(
+        "output_file", None, "File to write; one that is there is replaced."
+    )
+    flags.string(
         "layers",
         "-1,-2,-3,-4",
         "Layers to write: 0 is the lowest, -1 the highest one.",
     )
-    integer(
+    flags.integer(
         "max_seq_length", 128, "Word pieces of an input; what is over is cut."
     )
-    string(
+    flags.string(
         "init_checkpoint",
         None,
         "The weights: a prefix such as BERT/bert_model.ckpt, or a folder.",
     )
-    model_flags.define_text(values)
-    integer(
+    model_flags.define_text(flags)
+    flags.integer(
         "doc_stride",
         None,
         "Read long lines in windows that start so many word pieces apart. "
         "[none: what is over is cut off]",
     )
-    integer("batch_size", 32, "Lines in a batch.")
-    training_flags.define_tpu_flags(flags, values)
-    boolean(
+    flags.integer("batch_size", 32, "Lines in a batch.")
+    training_flags.define_tpu_flags(flags)
+    flags.boolean(
         "use_one_hot_embeddings",
         False,
         "Look up word embeddings by multiplying, which is quicker on TPUs.",
     )
 
-    flags.DEFINE_enum(
+    flags.choice(
         "output_format",
         "jsonl",
-        list(feature_files.FORMATS),
+        feature_files.FORMATS,
         "jsonl as the original's; npz or tfrecord.",
-        flag_values=values,
     )
-    flags.DEFINE_enum(
+    flags.choice(
         "pooling",
         "none",
-        list(POOLINGS),
+        POOLINGS,
         "One vector for each line and layer: that of [CLS], or mean or max "
         "over all tokens, [CLS] and [SEP] among them. second_to_last_mean: the "
         "mean of layer -2. concat_last_4: one vector for each token, of the "
         "layers -1, -2, -3, -4.",
-        flag_values=values,
     )
-    boolean("float16", False, "With npz and tfrecord: numbers of 16 bits.")
-    export_flags.define(values, beside="output_file")
-    for name in (
-        "input_file",
-        "output_file",
-        "init_checkpoint",
-    ):
-        flags.mark_flag_as_required(name, flag_values=values)
+    flags.boolean(
+        "float16", False, "With npz and tfrecord: numbers of 16 bits."
+    )
+    export_flags.define(flags, beside="output_file")
+    flags.require("input_file", "output_file", "init_checkpoint")
 
 
 def main(flags):

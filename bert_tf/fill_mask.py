@@ -18,9 +18,9 @@ import itertools
 import reprlib
 
 import numpy as np
-from absl import flags
 
 from bert_tf.cli import command_line, inference_flags
+from bert_tf.cli.command_line import FlagSet
 from bert_tf.data import grouping
 from bert_tf.errors import InputError
 from bert_tf.exports.results import Candidate
@@ -88,10 +88,9 @@ def _best(log_probs, top_k, model):
 
 def define_flags(values):
     """Defines this script's flags on a `FlagValues`."""
-    inference_flags.define_texts(values)
-    flags.DEFINE_integer(
-        "top_k", 5, "Pieces for each [MASK].", flag_values=values
-    )
+    flags = FlagSet(values)
+    inference_flags.define_texts(flags)
+    flags.integer("top_k", 5, "Pieces for each [MASK].")
 
 
 def main(flags):

@@ -26,7 +26,7 @@ How much is chance: --num_runs=5 trains five times and says mean and deviation.
 import os
 
 import numpy as np
-from absl import flags, logging
+from absl import logging
 
 from bert_tf import heads, models
 from bert_tf.checkpoints import folders
@@ -37,6 +37,7 @@ from bert_tf.cli import (
     model_flags,
     training_flags,
 )
+from bert_tf.cli.command_line import FlagSet
 from bert_tf.data import (
     grouping,
     packing,
@@ -62,66 +63,63 @@ COLUMNS = ("text_a_col", "text_b_col", "label_col", "header")
 
 def define_flags(values):
     """Defines this script's flags on a `FlagValues`."""
-    string, integer, boolean, _ = command_line.definers(values)
-    string("data_dir", None, "Folder of the task's files.")
-    string(
+    flags = FlagSet(values)
+    flags.string("data_dir", None, "Folder of the task's files.")
+    flags.string(
         "task_name",
         None,
         "cola, mnli, mrpc or xnli with the original's files; tsv for files of "
         "your own.",
     )
-    integer(
+    flags.integer(
         "max_seq_length", 128, "Word pieces of an input; what is over is cut."
     )
-    boolean("do_train", False, "Train.")
-    boolean("do_eval", False, "Evaluate on the dev set.")
-    boolean("do_predict", False, "Predict the test set.")
-    integer("train_batch_size", 32, "Examples in a training step.")
-    integer("eval_batch_size", 8, "Examples in a batch of evaluation.")
-    integer("predict_batch_size", 8, "Examples in a batch of prediction.")
-    model_flags.define_text(values)
-    model_flags.define_training(values)
-    model_flags.define_epochs(values, "the training set")
+    flags.boolean("do_train", False, "Train.")
+    flags.boolean("do_eval", False, "Evaluate on the dev set.")
+    flags.boolean("do_predict", False, "Predict the test set.")
+    flags.integer("train_batch_size", 32, "Examples in a training step.")
+    flags.integer("eval_batch_size", 8, "Examples in a batch of evaluation.")
+    flags.integer("predict_batch_size", 8, "Examples in a batch of prediction.")
+    model_flags.define_text(flags)
+    model_flags.define_training(flags)
+    model_flags.define_epochs(flags, "the training set")
 
-    string(
+    flags.string(
         "text_a_col",
         None,
         "With --task_name=tsv: column of the text, by name or counted from 0. "
         "[text]",
     )
-    string("text_b_col", None, "The same for a second text. [none]")
-    string("label_col", None, "The same for the label. [label]")
-    flags.DEFINE_enum(
+    flags.string("text_b_col", None, "The same for a second text. [none]")
+    flags.string("label_col", None, "The same for the label. [label]")
+    flags.choice(
         "header",
         None,
         ["auto", "yes", "no"],
         "With --task_name=tsv: whether the files start with a header. [auto]",
-        flag_values=values,
     )
-    integer(
+    flags.integer(
         "doc_stride",
         None,
         "Read long texts in windows that start so many word pieces apart. "
         "[none: what is over is cut off]",
     )
-    flags.DEFINE_enum(
+    flags.choice(
         "window_pooling",
         "mean",
-        list(classification_rows.WINDOW_POOLINGS),
+        classification_rows.WINDOW_POOLINGS,
         "With --doc_stride: how the logits of a text's windows become one.",
-        flag_values=values,
     )
-    training_flags.define(values)
-    integer(
+    training_flags.define(flags)
+    flags.integer(
         "num_runs",
         1,
         "Train so many times, with seeds that follow each other, in the "
         "folders run_1, run_2, ... of OUTPUT_DIR, and say mean and deviation "
         f"of the results, in {RUNS_FILE} too. Needs --do_eval.",
     )
-    export_flags.define(values)
-    for name in ("data_dir", "task_name"):
-        flags.mark_flag_as_required(name, flag_values=values)
+    export_flags.define(flags)
+    flags.require("data_dir", "task_name")
 
 
 def main(flags):

@@ -17,7 +17,7 @@ at its step with its optimizer's state. To start from random weights leave out
 import functools
 import math
 
-from absl import flags, logging
+from absl import logging
 
 from bert_tf import (
     checkpoints,
@@ -31,6 +31,7 @@ from bert_tf.cli import (
     model_flags,
     training_flags,
 )
+from bert_tf.cli.command_line import FlagSet
 from bert_tf.data import records, text_files
 from bert_tf.errors import InputError
 from bert_tf.support import files as support_files
@@ -45,66 +46,68 @@ FILES_AT_ONCE = 4
 
 def define_flags(values):
     """Defines this script's flags on a `FlagValues`."""
-    string, integer, boolean, number = command_line.definers(values)
-    string(
+    flags = FlagSet(values)
+    flags.string(
         "input_file",
         None,
         "TFRecord files of create_pretraining_data: names or patterns, "
         "separated by commas.",
     )
-    integer(
+    flags.integer(
         "max_seq_length",
         128,
         "Word pieces of an input, as create_pretraining_data was told.",
     )
-    integer(
+    flags.integer(
         "max_predictions_per_seq",
         20,
         "Most masked pieces of an input, as create_pretraining_data was told.",
     )
-    boolean("do_train", False, "Train.")
-    boolean("do_eval", False, "Evaluate on the same files.")
-    integer("train_batch_size", 32, "Examples in a training step.")
-    integer("eval_batch_size", 8, "Examples in a batch of evaluation.")
-    model_flags.define_config(values)
-    model_flags.define_training(values)
-    integer("num_train_steps", 100000, "The step to train to.")
-    integer("num_warmup_steps", 10000, "So many first steps warm up.")
-    integer("max_eval_steps", 100, "Batches to evaluate.")
+    flags.boolean("do_train", False, "Train.")
+    flags.boolean("do_eval", False, "Evaluate on the same files.")
+    flags.integer("train_batch_size", 32, "Examples in a training step.")
+    flags.integer("eval_batch_size", 8, "Examples in a batch of evaluation.")
+    model_flags.define_config(flags)
+    model_flags.define_training(flags)
+    flags.integer("num_train_steps", 100000, "The step to train to.")
+    flags.integer("num_warmup_steps", 10000, "So many first steps warm up.")
+    flags.integer("max_eval_steps", 100, "Batches to evaluate.")
 
-    boolean(
+    flags.boolean(
         "next_sentence",
         True,
         "Learn to tell the next sentence too; false for masked words only.",
     )
-    boolean(
+    flags.boolean(
         "mask_on_the_fly",
         False,
         "Draw new masks in each epoch, instead of the masks in the records "
         "(which create_pretraining_data makes --dupe_factor times). Needs "
         "--vocab_file. Evaluation keeps the masks in the records.",
     )
-    string(
+    flags.string(
         "vocab_file",
         None,
         "With --mask_on_the_fly or --do_export: the vocabulary.",
     )
-    number("masked_lm_prob", 0.15, "With --mask_on_the_fly: the share to mask.")
-    boolean(
+    flags.number(
+        "masked_lm_prob", 0.15, "With --mask_on_the_fly: the share to mask."
+    )
+    flags.boolean(
         "do_whole_word_mask",
         False,
         "With --mask_on_the_fly: mask all pieces of a word together. Words are "
         "known by `##`: those of a --word_segmenter are not in the records.",
     )
-    training_flags.define(values)
-    export_flags.define(values)
-    boolean(
+    training_flags.define(flags)
+    export_flags.define(flags)
+    flags.boolean(
         "do_lower_case",
         True,
         "With --do_export: lower-case the text, as it was when records were "
         "made of it.",
     )
-    flags.mark_flag_as_required("input_file", flag_values=values)
+    flags.require("input_file")
 
 
 def main(flags):

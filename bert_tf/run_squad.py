@@ -19,7 +19,7 @@ import math
 import os
 import random
 
-from absl import flags, logging
+from absl import logging
 
 from bert_tf import heads, models
 from bert_tf.checkpoints import folders as model_folders
@@ -29,6 +29,7 @@ from bert_tf.cli import (
     model_flags,
     training_flags,
 )
+from bert_tf.cli.command_line import FlagSet
 from bert_tf.data import grouping, records
 from bert_tf.errors import InputError
 from bert_tf.support import files
@@ -55,50 +56,50 @@ WINDOWS_LOGGED = 5
 
 def define_flags(values):
     """Defines this script's flags on a `FlagValues`."""
-    string, integer, boolean, _ = command_line.definers(values)
-    string("train_file", None, "SQuAD JSON to train on: train-v1.1.json.")
-    string("predict_file", None, "SQuAD JSON to predict: dev-v1.1.json.")
-    integer(
+    flags = FlagSet(values)
+    flags.string("train_file", None, "SQuAD JSON to train on: train-v1.1.json.")
+    flags.string("predict_file", None, "SQuAD JSON to predict: dev-v1.1.json.")
+    flags.integer(
         "max_seq_length",
         384,
         "Word pieces of an input; a longer text is cut into windows.",
     )
-    integer("doc_stride", 128, "How far apart windows start, in word pieces.")
-    integer(
+    flags.integer(
+        "doc_stride", 128, "How far apart windows start, in word pieces."
+    )
+    flags.integer(
         "max_query_length", 64, "Word pieces of a question; the rest is cut."
     )
-    boolean("do_train", False, "Train on --train_file.")
-    boolean("do_predict", False, "Predict the answers of --predict_file.")
-    integer("train_batch_size", 32, "Windows in a training step.")
-    integer("predict_batch_size", 8, "Windows in a batch of prediction.")
-    model_flags.define_text(values)
-    model_flags.define_training(values)
-    model_flags.define_epochs(values, "the questions")
-    integer("n_best_size", 20, "Answers in nbest_predictions.json.")
-    integer("max_answer_length", 30, "The most word pieces of an answer.")
-    boolean(
+    flags.boolean("do_train", False, "Train on --train_file.")
+    flags.boolean("do_predict", False, "Predict the answers of --predict_file.")
+    flags.integer("train_batch_size", 32, "Windows in a training step.")
+    flags.integer("predict_batch_size", 8, "Windows in a batch of prediction.")
+    model_flags.define_text(flags)
+    model_flags.define_training(flags)
+    model_flags.define_epochs(flags, "the questions")
+    flags.integer("n_best_size", 20, "Answers in nbest_predictions.json.")
+    flags.integer("max_answer_length", 30, "The most word pieces of an answer.")
+    flags.boolean(
         "verbose_logging",
         False,
         "Log where an answer could not be found in the words it comes from.",
     )
-    boolean(
+    flags.boolean(
         "version_2_with_negative",
         False,
         "Questions may have no answer, as in SQuAD 2.0.",
     )
-    flags.DEFINE(
-        command_line.NumberOr(AUTO),
+    flags.number_or(
+        AUTO,
         "null_score_diff_threshold",
         0.0,
         "With --version_2_with_negative: a question is left unanswered if the "
         "score of no answer is above that of the best one by more than this. "
         "auto: what gives the best F1 on --predict_file if that has answers, "
         f"and is then kept in {THRESHOLD_FILE}; else what is kept there.",
-        flag_values=values,
-        serializer=flags.ArgumentSerializer(),
     )
 
-    boolean(
+    flags.boolean(
         "exact_answers",
         False,
         "Take answers by the characters their word pieces were made from. "
@@ -106,7 +107,7 @@ def define_flags(values):
         "words, where the tokenizer changes text: accents, Hangul, special "
         "spaces.",
     )
-    boolean(
+    flags.boolean(
         "skip_padding",
         False,
         "Predict windows of about one length together, padded to what they "
@@ -115,16 +116,15 @@ def define_flags(values):
         "nbest_predictions.json may have more answers, and other "
         "probabilities.",
     )
-    flags.DEFINE_enum(
+    flags.choice(
         "on_bad_answer",
         data.SKIP,
         [data.SKIP, data.STOP],
         "What to do with an answer to train on that is not where --train_file "
         "says: leave the question out, with a warning, or stop.",
-        flag_values=values,
     )
-    training_flags.define(values)
-    export_flags.define(values)
+    training_flags.define(flags)
+    export_flags.define(flags)
 
 
 def main(flags):

@@ -27,6 +27,7 @@ from typing import NamedTuple
 from absl import logging
 
 from bert_tf.cli import command_line, inference_flags
+from bert_tf.cli.command_line import FlagSet
 from bert_tf.data import grouping, packing
 from bert_tf.errors import InputError
 from bert_tf.tasks.pretraining import cloze
@@ -174,7 +175,7 @@ def perplexity(log_likelihood, num_pieces):
 
 def define_flags(values):
     """Defines this script's flags on a `FlagValues`."""
-    inference_flags.define_texts(values)
+    inference_flags.define_texts(FlagSet(values))
 
 
 def main(flags):

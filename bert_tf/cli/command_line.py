@@ -44,18 +44,60 @@ def run(define_flags, main, doc, positional=None):
     )
 
 
-def definers(values):
-    """What defines flags for text, whole numbers, yes or no, and numbers.
+class FlagSet:
+    """Defines flags on a `FlagValues`; each method takes a name first.
 
-    Each takes a name, a default and a help text.
+    absl's own functions would define them for the whole process, where the
+    flags of two commands collide.
+
+    Args:
+        values: a `FlagValues`.
     """
-    kinds = (
-        flags.DEFINE_string,
-        flags.DEFINE_integer,
-        flags.DEFINE_bool,
-        flags.DEFINE_float,
-    )
-    return [functools.partial(define, flag_values=values) for define in kinds]
+
+    def __init__(self, values):
+        self.values = values
+
+    def string(self, name, default, help):
+        """Defines a flag that takes text."""
+        flags.DEFINE_string(name, default, help, flag_values=self.values)
+
+    def strings(self, name, help):
+        """Defines a flag that may be given several times; a list of texts."""
+        flags.DEFINE_multi_string(name, [], help, flag_values=self.values)
+
+    def integer(self, name, default, help):
+        """Defines a flag that takes a whole number."""
+        flags.DEFINE_integer(name, default, help, flag_values=self.values)
+
+    def number(self, name, default, help):
+        """Defines a flag that takes a number."""
+        flags.DEFINE_float(name, default, help, flag_values=self.values)
+
+    def number_or(self, word, name, default, help):
+        """Defines a flag that takes a number or one word."""
+        flags.DEFINE(
+            NumberOr(word),
+            name,
+            default,
+            help,
+            flag_values=self.values,
+            serializer=flags.ArgumentSerializer(),
+        )
+
+    def boolean(self, name, default, help):
+        """Defines a flag that takes true or false."""
+        flags.DEFINE_bool(name, default, help, flag_values=self.values)
+
+    def choice(self, name, default, choices, help):
+        """Defines a flag that takes one of several words."""
+        flags.DEFINE_enum(
+            name, default, list(choices), help, flag_values=self.values
+        )
+
+    def require(self, *names):
+        """Makes flags mandatory that are defined already."""
+        for name in names:
+            flags.mark_flag_as_required(name, flag_values=self.values)
 
 
 class NumberOr(flags.FloatParser):

@@ -4,25 +4,23 @@ import os
 
 from bert_tf import checkpoints
 from bert_tf.checkpoints import names
-from bert_tf.cli import command_line
 from bert_tf.errors import InputError
 from bert_tf.exports.export import Source, check_output
 
 
-def define(values, beside="output_dir"):
+def define(flags, beside="output_dir"):
     """Defines the flags of scripts that export what they have just used.
 
     Args:
         values: a `FlagValues`.
         beside: the flag that says where the script writes.
     """
-    string, _, boolean, _ = command_line.definers(values)
-    boolean(
+    flags.boolean(
         "do_export",
         False,
         "In the end, export the checkpoint as a SavedModel that takes text.",
     )
-    string(
+    flags.string(
         "export_dir",
         None,
         "With --do_export: the folder to make the next version in. [export, in "

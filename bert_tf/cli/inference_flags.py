@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 
-from absl import flags, logging
+from absl import logging
 
 from bert_tf.cli import command_line, model_flags
 from bert_tf.data import text_files
@@ -13,19 +13,20 @@ from bert_tf.support import files
 from bert_tf.tasks.pretraining.language_model import LanguageModel
 
 
-def define_model(values):
+def define_model(flags):
     """Defines the flags that say which model."""
-    string, *_ = command_line.definers(values)
-    string(
+    flags.string(
         "checkpoint",
         None,
         "Folder of a model, with bert_config.json and vocab.txt; or a prefix "
         "such as BERT/bert_model.ckpt.",
     )
-    string("vocab_file", None, "[vocab.txt beside the checkpoint]")
-    string("bert_config_file", None, "[bert_config.json beside the checkpoint]")
-    model_flags.define_lower_case(values)
-    flags.mark_flag_as_required("checkpoint", flag_values=values)
+    flags.string("vocab_file", None, "[vocab.txt beside the checkpoint]")
+    flags.string(
+        "bert_config_file", None, "[bert_config.json beside the checkpoint]"
+    )
+    model_flags.define_lower_case(flags)
+    flags.require("checkpoint")
 
 
 def check_model(flags):
@@ -35,12 +36,11 @@ def check_model(flags):
             command_line.require_file(name, flags[name].value)
 
 
-def define(values):
+def define(flags):
     """Defines the flags that say which model, and where answers go."""
-    define_model(values)
-    string, integer, _, _ = command_line.definers(values)
-    integer("batch_size", 32, "Rows in a batch.")
-    string(
+    define_model(flags)
+    flags.integer("batch_size", 32, "Rows in a batch.")
+    flags.string(
         "output_file",
         None,
         "Write answers as lines of JSON. [they are printed for people]",
@@ -72,20 +72,19 @@ def open_output(flags):
     logging.info("Wrote %s.", flags.output_file)
 
 
-def define_texts(values):
+def define_texts(flags):
     """Defines the flags that say which model, which texts, and where to."""
-    define(values)
-    string, integer, _, _ = command_line.definers(values)
-    integer(
+    define(flags)
+    flags.integer(
         "max_seq_length",
         None,
         "The most word pieces to show to the model at once. [as many as it has "
         "positions for]",
     )
-    flags.DEFINE_multi_string(
-        "text", [], "A text; may be given again and again.", flag_values=values
+    flags.strings("text", "A text; may be given again and again.")
+    flags.string(
+        "input_file", None, "Instead of --text: files of one text per line."
     )
-    string("input_file", None, "Instead of --text: files of one text per line.")
 
 
 def load_language_model(flags):

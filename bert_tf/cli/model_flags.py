@@ -8,78 +8,71 @@ the original did not have, in `loading` for commands that only use a model.
 
 import math
 
-from absl import flags
-
 from bert_tf import checkpoints, tokenization
 from bert_tf.cli import command_line, training_flags
 from bert_tf.errors import InputError
 from bert_tf.modeling import BertConfig
 
 
-def define_config(values):
+def define_config(flags):
     """Defines the flag that names the model's config."""
-    string, *_ = command_line.definers(values)
-    string("bert_config_file", None, "The model's bert_config.json.")
-    flags.mark_flag_as_required("bert_config_file", flag_values=values)
+    flags.string("bert_config_file", None, "The model's bert_config.json.")
+    flags.require("bert_config_file")
 
 
-def define_lower_case(values):
+def define_lower_case(flags):
     """Defines the flag that says how text is read."""
-    _, _, boolean, _ = command_line.definers(values)
-    boolean(
+    flags.boolean(
         "do_lower_case",
         True,
         "Lower-case the text: true for uncased models, false for cased ones.",
     )
 
 
-def define_text(values):
+def define_text(flags):
     """Defines the flags of scripts that read text for a model."""
-    string, *_ = command_line.definers(values)
-    define_config(values)
-    string("vocab_file", None, "The vocabulary of the checkpoint.")
-    flags.mark_flag_as_required("vocab_file", flag_values=values)
-    define_lower_case(values)
+    define_config(flags)
+    flags.string("vocab_file", None, "The vocabulary of the checkpoint.")
+    flags.require("vocab_file")
+    define_lower_case(flags)
 
 
-def define_training(values):
+def define_training(flags):
     """Defines the flags of scripts that train."""
-    string, integer, _, number = command_line.definers(values)
-    string(
+    flags.string(
         "output_dir",
         None,
         "Folder for checkpoints and results. If it has a checkpoint, that one "
         "is continued.",
     )
-    flags.mark_flag_as_required("output_dir", flag_values=values)
-    string(
+    flags.require("output_dir")
+    flags.string(
         "init_checkpoint",
         None,
         "Weights to start from: a prefix such as BERT/bert_model.ckpt, or a "
         "folder.",
     )
-    number("learning_rate", 5e-5, "Where the learning rate decays from.")
-    integer("save_checkpoints_steps", 1000, "Steps between checkpoints.")
-    integer(
+    flags.number("learning_rate", 5e-5, "Where the learning rate decays from.")
+    flags.integer("save_checkpoints_steps", 1000, "Steps between checkpoints.")
+    flags.integer(
         "iterations_per_loop",
         1000,
         "The most steps in one call of the compiled loop.",
     )
-    training_flags.define_tpu_flags(flags, values)
+    training_flags.define_tpu_flags(flags)
     # Not the original's, but in all of these scripts.
-    integer("seed", None, "Makes a run repeatable; drawn when not given.")
+    flags.integer("seed", None, "Makes a run repeatable; drawn when not given.")
 
 
-def define_epochs(values, what):
+def define_epochs(flags, what):
     """Defines the flags of scripts that count epochs.
 
     Args:
         values: a `FlagValues`.
         what: what an epoch goes over, in words.
     """
-    _, _, _, number = command_line.definers(values)
-    number("num_train_epochs", 3.0, f"How often to go over {what}.")
-    number("warmup_proportion", 0.1, "Share of the steps that warm up.")
+    flags.number("num_train_epochs", 3.0, f"How often to go over {what}.")
+    flags.number("warmup_proportion", 0.1, "Share of the steps that warm up.")
 
 
 def read_config(values):
@@ -159,29 +152,29 @@ def check_epochs(values):
     command_line.require_between(values, "warmup_proportion", 0, 1)
 
 
-def define_new_folder(flags, values):
+def define_new_folder(flags):
     """Defines the flags that name the folder to read and the one to make.
 
     Args:
         flags: `absl.flags`.
         values: a `FlagValues`.
     """
-    string, *_ = command_line.definers(values)
-    string(
+    flags.string(
         "init_checkpoint",
         None,
         "The checkpoint to extend: its prefix, or its folder.",
     )
-    string("output_dir", None, "The folder to make, with the new checkpoint.")
-    string(
+    flags.string(
+        "output_dir", None, "The folder to make, with the new checkpoint."
+    )
+    flags.string(
         "vocab_file",
         None,
         "The checkpoint's vocabulary. [vocab.txt beside it]",
     )
-    string(
+    flags.string(
         "bert_config_file",
         None,
         "The checkpoint's config. [bert_config.json beside it]",
     )
-    for name in ("init_checkpoint", "output_dir"):
-        flags.mark_flag_as_required(name, flag_values=values)
+    flags.require("init_checkpoint", "output_dir")

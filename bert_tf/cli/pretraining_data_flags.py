@@ -3,8 +3,6 @@
 import dataclasses
 import os
 
-from absl import flags
-
 from bert_tf.cli import command_line
 from bert_tf.errors import InputError
 from bert_tf.tasks.pretraining.instances import Settings
@@ -17,48 +15,53 @@ from bert_tf.tasks.pretraining.shards import (
 )
 
 
-def define(values):
+def define(flags):
     """Defines this script's flags on a `FlagValues`."""
-    string, integer, boolean, number = command_line.definers(values)
-    string(
+    flags.string(
         "input_file",
         None,
         "Text files or patterns such as corpus/*.txt.gz, separated by commas. "
         "The files of a pattern are read in sorted order.",
     )
-    string(
+    flags.string(
         "output_file",
         None,
         "TFRecord file to write, or several, separated by commas: examples "
         "are dealt to them in turn. With shards: how their names start.",
     )
-    string("vocab_file", None, "The vocabulary that the model is to have.")
-    boolean(
+    flags.string(
+        "vocab_file", None, "The vocabulary that the model is to have."
+    )
+    flags.boolean(
         "do_lower_case",
         True,
         "Lower-case the text: true for uncased models, false for cased ones.",
     )
-    boolean("do_whole_word_mask", False, "Mask all pieces of a word or none.")
-    integer("max_seq_length", 128, "Word pieces of an example.")
-    integer("max_predictions_per_seq", 20, "The most masked pieces in one.")
-    integer("random_seed", 12345, "Decides what is drawn.")
-    integer(
+    flags.boolean(
+        "do_whole_word_mask", False, "Mask all pieces of a word or none."
+    )
+    flags.integer("max_seq_length", 128, "Word pieces of an example.")
+    flags.integer(
+        "max_predictions_per_seq", 20, "The most masked pieces in one."
+    )
+    flags.integer("random_seed", 12345, "Decides what is drawn.")
+    flags.integer(
         "dupe_factor", 10, "How often to go over the text, with other masks."
     )
-    number("masked_lm_prob", 0.15, "Share of the pieces to mask.")
-    number(
+    flags.number("masked_lm_prob", 0.15, "Share of the pieces to mask.")
+    flags.number(
         "short_seq_prob",
         0.1,
         "Share of examples to make shorter than they could be.",
     )
 
-    integer(
+    flags.integer(
         "num_workers",
         None,
         "Cut the text into shards, made by so many processes. [one process, "
         "no shards; with --num_shards, as many as there are cores]",
     )
-    integer(
+    flags.integer(
         "num_shards",
         None,
         "Cut the text into so many shards, or fewer where documents are "
@@ -66,15 +69,14 @@ def define(values):
         f"{SHARD_BYTES // 1_000_000} MB of text; fewer if that is less than "
         f"{LEAST_SHARD_BYTES // 1_000_000} MB each]",
     )
-    string(
+    flags.string(
         "word_segmenter",
         None,
         "With --do_whole_word_mask: `module:function`, a function of your own "
         "from a sentence to the list of its words, for languages without "
         "spaces. The module is looked for in this folder, too.",
     )
-    for name in ("input_file", "output_file", "vocab_file"):
-        flags.mark_flag_as_required(name, flag_values=values)
+    flags.require("input_file", "output_file", "vocab_file")
 
 
 def check(flags) -> Options:

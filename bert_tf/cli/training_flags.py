@@ -7,7 +7,7 @@ the original had are defined in the scripts; what trains is in `training`.
 
 import contextlib
 
-from absl import flags, logging
+from absl import logging
 
 from bert_tf import (
     modeling,
@@ -22,78 +22,76 @@ from bert_tf.training import start as training_start
 from bert_tf.training.devices import DISTRIBUTIONS, OFF, TPU, TPU_FLAGS
 
 
-def define(values):
+def define(flags):
     """Defines the flags on a `FlagValues`; left out, none changes anything."""
-    string, integer, boolean, number = command_line.definers(values)
-    define_distribution_flag(flags, values)
-    boolean(
+    define_distribution_flag(flags)
+    flags.boolean(
         "jit_compile",
         False,
         "Compile training steps with XLA. It takes longer to start; whether "
         "steps are faster depends on model and machine.",
     )
-    integer(
+    flags.integer(
         "gradient_accumulation_steps",
         1,
         "Compute each step's batch in so many parts, one after the other, in "
         "as little memory as one part takes. --train_batch_size is still the "
         "whole batch, and weights change as after the whole batch.",
     )
-    boolean(
+    flags.boolean(
         "bucket_by_length",
         False,
         "Train on batches of examples of about one length, padded to what they "
         "need and not to --max_seq_length. It changes the order of examples.",
     )
-    boolean(
+    flags.boolean(
         "recompute",
         False,
         "Keep only the input of each encoder layer in memory, and compute the "
         "rest again when gradients are due. The numbers are the same.",
     )
-    define_precision(values)
-    integer(
+    define_precision(flags)
+    flags.integer(
         "eval_every_steps",
         None,
         "Evaluate every so many steps of training, and at its end. A "
         "checkpoint is saved before each time.",
     )
-    string(
+    flags.string(
         "keep_best",
         None,
         "With --eval_every_steps: the result, as eval_results.txt names it, "
         "whose best checkpoint is kept in OUTPUT_DIR/best. Evaluation and "
         "prediction at the end use that one.",
     )
-    integer(
+    flags.integer(
         "early_stopping_patience",
         None,
         "With --keep_best: stop after so many evaluations in a row that were "
         "not better than the best.",
     )
-    flags.DEFINE_enum(
+    flags.choice(
         "optimizer",
         "adamw",
-        list(optimization.OPTIMIZERS),
+        optimization.OPTIMIZERS,
         "adamw: the original's. lamb: for large batches; its state in "
         "checkpoints is called lamb_m and lamb_v. Both clip all gradients "
         "together to a norm of 1 first, and decay the same weights by 0.01.",
-        flag_values=values,
     )
-    boolean(
+    flags.boolean(
         "bias_correction",
         False,
         "With --optimizer=adamw: correct the averages of the first steps, as "
         "Adam's authors do and the original does not. lamb always does.",
     )
-    number(
+    flags.number(
         "layerwise_lr_decay",
         1.0,
         "Train each layer with the learning rate of the next higher one times "
         "this: layer i of L with its power L - 1 - i, embeddings with its "
         "power L; the highest layer, pooler and heads with the full rate.",
     )
-    string(
+    flags.string(
         "freeze",
         None,
         "Parts of the encoder that are not trained: embeddings, pooler, "
@@ -101,17 +99,16 @@ def define(values):
     )
 
 
-def define_precision(values):
+def define_precision(flags):
     """Defines --precision, for whatever builds a model."""
-    flags.DEFINE_enum(
+    flags.choice(
         "precision",
         "float32",
-        list(modeling.PRECISIONS),
+        modeling.PRECISIONS,
         "What the model computes in: mixed_bfloat16 and mixed_float16 do most "
         "of the work in 16 bits, where the device is quicker with those. "
         "Weights and checkpoints are float32 in all. With mixed_float16 the "
         "loss is scaled, and steps whose gradients are too large are skipped.",
-        flag_values=values,
     )
 
 
@@ -289,7 +286,7 @@ def count_steps(flags, num_examples):
     return num_steps
 
 
-def define_tpu_flags(flags, values):
+def define_tpu_flags(flags):
     """Defines the original's flags for TPUs on a `FlagValues`."""
     text = {
         "tpu_name": "Cloud TPU to use: its name, or grpc://IP:PORT.",
@@ -297,31 +294,22 @@ def define_tpu_flags(flags, values):
         "gcp_project": "Project of the Cloud TPU; found out where possible.",
         "master": "Address of the TPU, where --tpu_name is not given.",
     }
-    flags.DEFINE_bool(
-        "use_tpu", False, "Run on a TPU, with one-hot embeddings.",
-        flag_values=values,
-    )  # fmt: skip
+    flags.boolean("use_tpu", False, "Run on a TPU, with one-hot embeddings.")
     for name in TPU_FLAGS:
-        flags.DEFINE_string(name, None, text[name], flag_values=values)
-    flags.DEFINE_integer(
-        "num_tpu_cores",
-        8,
-        "Cores that the TPU must have.",
-        flag_values=values,
-    )
+        flags.string(name, None, text[name])
+    flags.integer("num_tpu_cores", 8, "Cores that the TPU must have.")
 
 
-def define_distribution_flag(flags, values):
+def define_distribution_flag(flags):
     """Defines --distribution on a `FlagValues`."""
-    flags.DEFINE_enum(
+    flags.choice(
         "distribution",
         OFF,
-        list(DISTRIBUTIONS),
+        DISTRIBUTIONS,
         "What a batch is spread over. off: one GPU, or the CPU. mirrored: all "
         "GPUs of this machine. multi_worker: several machines, each of which "
         "runs the same command; the environment variable TF_CONFIG tells them "
         "of each other. tpu: the same as --use_tpu.",
-        flag_values=values,
     )
 
 

@@ -5,6 +5,7 @@ from absl import flags
 from helpers.golden import TINY
 
 from bert_tf.cli import command_line, model_flags
+from bert_tf.cli.command_line import FlagSet
 from bert_tf.errors import InputError
 
 FOLDER = TINY.parent
@@ -16,9 +17,10 @@ def parse():
 
     def parse(**changes):
         values = flags.FlagValues()
-        model_flags.define_text(values)
-        model_flags.define_training(values)
-        model_flags.define_epochs(values, "all of it")
+        flag_set = FlagSet(values)
+        model_flags.define_text(flag_set)
+        model_flags.define_training(flag_set)
+        model_flags.define_epochs(flag_set, "all of it")
         for name in ("max_seq_length", "train_batch_size"):
             flags.DEFINE_integer(name, 8, "", flag_values=values)
         given = {

@@ -100,10 +100,10 @@ def test_all_three_scripts_have_the_flags_and_leave_them_off():
 
 def parsed(*arguments):
     values = absl_flags.FlagValues()
-    _, integer, _, _ = command_line.definers(values)
-    integer("train_batch_size", 32, "As the scripts define it.")
-    training_flags.define_tpu_flags(absl_flags, values)
-    training_flags.define(values)
+    flags = command_line.FlagSet(values)
+    flags.integer("train_batch_size", 32, "As the scripts define it.")
+    training_flags.define_tpu_flags(flags)
+    training_flags.define(flags)
     command_line.parse(values, ["program", *arguments])
     return values
 

@@ -19,7 +19,6 @@ from helpers.paths import GOLDEN, ROOT
 
 from bert_tf import beam_pretraining_data as script
 from bert_tf import create_pretraining_data as local
-from bert_tf.cli import pretraining_data_flags
 from bert_tf.errors import InputError
 from bert_tf.tasks.pretraining import shards as pretraining_shards
 
@@ -268,7 +267,7 @@ def test_what_a_worker_found_is_told_from_what_runners_add(error, mistake):
 def test_flags_are_those_of_create_pretraining_data():
     ours, theirs = flags.FlagValues(), flags.FlagValues()
     script.define_flags(ours)
-    pretraining_data_flags.define(theirs)
+    local.define_flags(theirs)
     assert set(ours) == set(theirs)
     for name in set(theirs) - {"num_workers"}:
         assert ours[name].default == theirs[name].default

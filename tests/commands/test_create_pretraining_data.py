@@ -15,7 +15,6 @@ from absl import flags
 from helpers.paths import GOLDEN, ROOT
 
 from bert_tf import create_pretraining_data as script
-from bert_tf.cli import pretraining_data_flags
 from bert_tf.data import records, text_files
 from bert_tf.errors import InputError
 from bert_tf.tasks.pretraining import shards as pretraining_shards
@@ -43,7 +42,7 @@ def inputs(tmp_path_factory):
 
 def parse(**given):
     values = flags.FlagValues()
-    pretraining_data_flags.define(values)
+    script.define_flags(values)
     values(["script", *(f"--{name}={value}" for name, value in given.items())])
     return values
 
@@ -187,7 +186,7 @@ def test_real_text_gives_the_original_s_records(shared_folder, tmp_path, names):
 
 def test_flags_are_the_originals():
     values = flags.FlagValues()
-    pretraining_data_flags.define(values)
+    script.define_flags(values)
     originals = {
         "input_file": None,
         "output_file": None,

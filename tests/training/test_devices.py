@@ -9,14 +9,15 @@ import tensorflow as tf
 from absl import flags
 
 from bert_tf.cli import training_flags
+from bert_tf.cli.command_line import FlagSet
 from bert_tf.errors import InputError
 from bert_tf.training import devices
 
 
 def parse(*arguments):
     values = flags.FlagValues()
-    training_flags.define_tpu_flags(flags, values)
-    training_flags.define_distribution_flag(flags, values)
+    training_flags.define_tpu_flags(FlagSet(values))
+    training_flags.define_distribution_flag(FlagSet(values))
     values(["program", *arguments])
     return values
 
