@@ -61,7 +61,7 @@ from bert_tf.tasks.vectors.lines import (
     POOLINGS,
 )
 from bert_tf.tasks.vectors.task import extract
-from bert_tf.training import devices
+from bert_tf.training import devices, start
 
 EXAMPLES_TO_LOG = 5
 
@@ -86,12 +86,8 @@ def define_flags(values):
     flags.integer(
         "max_seq_length", 128, "Word pieces of an input; what is over is cut."
     )
-    flags.string(
-        "init_checkpoint",
-        None,
-        "The weights: a prefix such as BERT/bert_model.ckpt, or a folder.",
-    )
-    model_flags.define_text(flags)
+    model_flags.define(flags, required=True)
+    model_flags.define_lower_case(flags)
     flags.integer(
         "doc_stride",
         None,
@@ -99,7 +95,7 @@ def define_flags(values):
         "[none: what is over is cut off]",
     )
     flags.integer("batch_size", 32, "Lines in a batch.")
-    training_flags.define_tpu_flags(flags)
+    training_flags.define_tpu(flags)
     flags.boolean(
         "use_one_hot_embeddings",
         False,
@@ -125,23 +121,23 @@ def define_flags(values):
         "float16", False, "With npz and tfrecord: numbers of 16 bits."
     )
     export_flags.define(flags, beside="output_file")
-    flags.require("input_file", "output_file", "init_checkpoint")
+    flags.require("input_file", "output_file")
 
 
 def main(flags):
     """Does what the parsed flags ask for."""
-    config, layers = check_flags(flags)
-    tokenizer = model_flags.load_tokenizer(flags, config)
-    checkpoints.check_config(
-        config, flags.init_checkpoint, flags.bert_config_file
-    )
+    check_flags(flags)
+    opened = start.open_model(model_flags.model_files(flags))
+    config, tokenizer = opened.config, opened.tokenizer
+    layers = check_config(flags, config)
+    checkpoints.check_config(config, flags.init_checkpoint, opened.config_file)
     ranges = find_input(flags)
     survey = look_through(flags, config, tokenizer, ranges)
     export_dir = export_flags.find_export_dir(
         flags, os.path.dirname(flags.output_file)
     )
 
-    strategy = devices.find_strategy(flags)
+    strategy = devices.find_strategy(training_flags.devices(flags))
     devices.log_devices(strategy)
     fixed_size = find_fixed_size(flags, strategy)
     pooling = POOLINGS[flags.pooling]
@@ -233,20 +229,24 @@ def main(flags):
         )
 
 
-def check_flags(flags):
-    """The model's config and the layers to take, if the flags make sense.
+def check_config(flags, config):
+    """The layers to extract, if the flags fit the model's config.
 
     Raises:
         InputError: names the flag.
     """
-    command_line.require_positive(flags, "batch_size")
-    config = model_flags.check_text(flags)
     if not 3 <= flags.max_seq_length <= config.max_position_embeddings:
         raise InputError(
             "`--max_seq_length` must be at least 3 ([CLS] and two [SEP]) and "
             f"at most {config.max_position_embeddings}, the positions that "
             f"the model has. Received: --max_seq_length={flags.max_seq_length}"
         )
+    return find_layers(flags, config.num_hidden_layers)
+
+
+def check_flags(flags):
+    """Raises `InputError` for flags that do not fit each other."""
+    command_line.require_positive(flags, "batch_size")
     packing.require_stride(flags.doc_stride, flags.max_seq_length)
     if flags.float16 and flags.output_format == "jsonl":
         raise InputError(
@@ -260,7 +260,6 @@ def check_flags(flags):
             f"--output_file={path}"
         )
     files.make_folder("output_file", os.path.dirname(path) or ".")
-    return config, find_layers(flags, config.num_hidden_layers)
 
 
 def find_layers(flags, num_hidden_layers):
