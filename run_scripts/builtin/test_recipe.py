@@ -14,8 +14,7 @@ import pytest
 from bert_tf import checkpoints
 from bert_tf.modeling import BertConfig
 
-ROOT = pathlib.Path(__file__).parents[1]
-RECIPE = ROOT / "run_scripts" / "builtin"
+RECIPE = pathlib.Path(__file__).parent
 
 
 def test_config_is_a_small_model_of_at_most_ten_megabytes():

@@ -2,17 +2,13 @@
 
 import io
 import lzma
-import pathlib
 import tarfile
 
+import prepare_text
 import pytest
 from absl import flags
-from programs import load
 
 from bert_tf.errors import InputError
-
-ROOT = pathlib.Path(__file__).parents[1]
-prepare_text = load(ROOT / "run_scripts" / "builtin" / "prepare_text.py")
 
 
 @pytest.mark.parametrize(
