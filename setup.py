@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 README = Path(__file__).parent / "README.md"
 
@@ -17,10 +17,10 @@ setup(
     python_requires=">=3.11",
     # `checkpoints/` travels inside the wheel as `bert_tf/_checkpoints`;
     # `bert_tf.released_models` looks in both places.
-    packages=["bert_tf", "bert_tf._checkpoints"],
+    packages=[*find_packages(include=["bert_tf*"]), "bert_tf._checkpoints"],
     package_dir={"bert_tf": "bert_tf", "bert_tf._checkpoints": "checkpoints"},
     package_data={
-        "bert_tf": ["page/*"],
+        "bert_tf.server": ["page/*"],
         "bert_tf._checkpoints": ["*.json", "builtin/*"],
     },
     install_requires=[

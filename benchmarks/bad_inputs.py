@@ -27,6 +27,8 @@ import traceback
 from collections.abc import Callable, Mapping
 from unittest import mock
 
+from bert_tf.checkpoints import hugging_face as checkpoints_hugging_face
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
@@ -36,7 +38,6 @@ from absl import flags
 from bert_tf import (
     answer,
     checkpoints,
-    command_line,
     convert_checkpoint,
     extend_positions,
     extract_features,
@@ -46,10 +47,11 @@ from bert_tf import (
     run_squad,
     score,
 )
+from bert_tf.cli import command_line
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TABLE = ROOT / "docs" / "errors.md"
-SMALL_MODEL = ROOT / "tests" / "data" / "checkpoints" / "small"
+SMALL_MODEL = ROOT / "tests" / "golden" / "checkpoints" / "small"
 SAMPLES = ROOT / "run_scripts" / "sample_data"
 
 TRAIN, DEV = "data/train.tsv", "data/dev.tsv"
@@ -419,7 +421,7 @@ def hugging_face(**changes):
     """Adds hf/, as transformers saves it, with changes to its config."""
 
     def spoil():
-        convert_checkpoint.to_hf("bert", "hf")
+        checkpoints_hugging_face.to_hf("bert", "hf")
         edit_json("hf/config.json", **changes)()
 
     return spoil

@@ -98,7 +98,8 @@ def build(arguments, workload):
     import keras
     import workloads
 
-    from bert_tf import loading, quantization
+    from bert_tf.checkpoints import inference
+    from bert_tf.exports import quantization
 
     set_threads()
     keras.utils.set_random_seed(0)
@@ -109,7 +110,7 @@ def build(arguments, workload):
     model = build_model(arguments, workloads.make_encoder)
     if "bf16" in choices_of(arguments):
         quantization.quantize(model, quantization.BFLOAT16)
-    run = loading.compile_forward(model)
+    run = inference.compile_forward(model)
     inputs = renamed(batch, ENCODER_NAMES)
     if kind == "infer":
         return lambda: run(inputs), outputs_of
@@ -158,7 +159,8 @@ def prepare(arguments):
     import tensorflow as tf
     import workloads
 
-    from bert_tf import checkpoints, files
+    from bert_tf import checkpoints
+    from bert_tf.support import files
 
     folder = native_folder(arguments)
     weights = C.load_weights(arguments.data, arguments.config)
@@ -195,15 +197,16 @@ def startup(arguments):
         return outputs_of({k: v.numpy() for k, v in result.items()})
     import workloads
 
-    from bert_tf import loading, modeling
+    from bert_tf import modeling
+    from bert_tf.checkpoints import inference
 
     config = modeling.BertConfig.from_json_file(
         os.path.join(folder, "bert_config.json")
     )
-    model, _ = loading.load_model(
+    model, _ = inference.load_model(
         lambda: workloads.make_encoder(config), config, folder, ()
     )
-    return outputs_of(loading.compile_forward(model)(inputs))
+    return outputs_of(inference.compile_forward(model)(inputs))
 
 
 def versions():

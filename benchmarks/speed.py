@@ -355,7 +355,9 @@ def build(job):
     import keras
     import workloads
 
-    from bert_tf import loading, quantization, records
+    from bert_tf.checkpoints import inference
+    from bert_tf.data import records
+    from bert_tf.exports import quantization
 
     keras.utils.set_random_seed(1)
     config = workloads.find_config(job["size"])
@@ -390,7 +392,7 @@ def build(job):
     )
     if mode in EXPORTED:
         quantization.quantize(model, mode)
-    run = loading.compile_forward(model)
+    run = inference.compile_forward(model)
     if not kind.startswith("mixed-"):
         inputs = workloads.encoder_inputs(config, batch, length)
         least = LEAST_LATENCY_CALLS if kind == "latency" else LEAST_CALLS
@@ -427,18 +429,18 @@ def prepare(job):
 
 def start_up(job):
     """From the start of this process to the first answer."""
-    from bert_tf import loading  # isort: skip  (As users do: it first.)
+    from bert_tf.checkpoints import inference  # isort: skip  (First, as users do.)
     import workloads
 
     config = workloads.find_config(job["size"])
-    model, _ = loading.load_model(
+    model, _ = inference.load_model(
         lambda: workloads.make_encoder(config),
         config,
         job["folder"],
         may_lack=(),
     )
     inputs = workloads.encoder_inputs(config, job["batch"], job["length"])
-    loading.compile_forward(model)(inputs)
+    inference.compile_forward(model)(inputs)
     seconds = time.time() - job["started"]
     return make_answer([seconds], own_process.processor_seconds(), job["batch"])
 

@@ -1,8 +1,8 @@
 """Models, inputs and training steps to measure, with fixed seeds.
 
-They are what users run: the encoder as `loading` compiles it, batches as
-`grouping` forms them, steps as `training_step` takes them. The programs that
-import this module have the clocks and the tables.
+They are what users run: encoder, batches and steps are compiled and formed by
+the functions that the commands use. The programs that import this module have
+the clocks and the tables.
 """
 
 import pathlib
@@ -16,16 +16,17 @@ import tensorflow as tf
 
 from bert_tf import (
     checkpoints,
-    grouping,
     heads,
     modeling,
     models,
-    pretraining,
-    records,
-    training,
-    training_step,
 )
+from bert_tf.data import grouping, records
 from bert_tf.optimization import create_optimizer
+from bert_tf.tasks.classification import task as classification_task
+from bert_tf.tasks.pretraining import task
+from bert_tf.tasks.squad import task as squad_task
+from bert_tf.training import settings as training_settings
+from bert_tf.training import step as training_step
 
 # vocab_size, hidden_size, num_hidden_layers, num_attention_heads,
 # intermediate_size; dropout is BERT's own.
@@ -131,7 +132,7 @@ def run_batches(run, inputs, batches):
     """Runs all batches; returns the outputs of each row, in order.
 
     Args:
-        run: of `loading.compile_forward`.
+        run: the compiled encoder.
         inputs: arrays [count, S] by name.
         batches: of one of the two functions above.
 
@@ -189,9 +190,7 @@ TRAININGS = {
         training_step.count_examples,
     ),
     "squad": Training(models.span, _span_loss, training_step.count_examples),
-    "pretraining": Training(
-        models.pretraining, pretraining.losses, pretraining.count
-    ),
+    "pretraining": Training(models.pretraining, task.losses, task.count),
 }
 
 
@@ -220,9 +219,9 @@ def training_features(kind, config, batch, length, seed=1):
 
 
 SCHEMAS = {
-    "classifier": records.classifier_schema,
-    "squad": records.squad_training_schema,
-    "pretraining": lambda length: records.pretraining_schema(
+    "classifier": classification_task.classifier_schema,
+    "squad": squad_task.squad_training_schema,
+    "pretraining": lambda length: task.pretraining_schema(
         length, NUM_PREDICTIONS
     ),
 }
@@ -261,7 +260,7 @@ def compile_training(
     optimizer = create_optimizer(learning_rate, 10**9, 0)
     optimizer.build(model.trainable_variables)
     dataset = tf.data.Dataset.from_tensors(features).repeat()
-    settings = training.TrainingSettings(
+    settings = training_settings.TrainingSettings(
         output_dir="",
         num_train_steps=10**9,
         learning_rate=learning_rate,

@@ -7,7 +7,7 @@
 
 import os as _os
 
-from bert_tf import quick_import as _quick_import
+from bert_tf.support import quick_import as _quick_import
 
 _quick_import.install()
 
@@ -21,7 +21,7 @@ __version__ = "0.1.0"
 
 def __getattr__(name):
     if name == "Predictor":
-        from bert_tf.predictor import Predictor
+        from bert_tf.exports.predictor import Predictor
 
         return Predictor
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -34,12 +34,17 @@ from typing import Any
 
 from absl import flags, logging
 
-from bert_tf import command_line, files
-from bert_tf import create_pretraining_data as local
-from bert_tf.create_pretraining_data import Notes, Options, Shard
+from bert_tf.cli import command_line, pretraining_data_flags
+from bert_tf.data.text_files import Range
 from bert_tf.errors import InputError, Interrupted
-from bert_tf.pretraining_data import Summary
-from bert_tf.text_files import Range
+from bert_tf.support import files
+from bert_tf.tasks.pretraining import shards as pretraining_shards
+from bert_tf.tasks.pretraining.instances import Summary
+from bert_tf.tasks.pretraining.shards import (
+    Notes,
+    Options,
+    Shard,
+)
 
 # What is noted of finished shards: {name of the file: counts}.
 Finished = dict[str, dict[str, int]]
@@ -54,7 +59,7 @@ MISSING = (
 
 def define_flags(values):
     """Defines this script's flags on a `FlagValues`; Beam's are Beam's."""
-    local.define_flags(values)
+    pretraining_data_flags.define(command_line.FlagSet(values))
     # Beam has an option of this name. There are shards even without it.
     values.set_default("num_workers", 1)
     values["num_workers"].help = "Passed on to Beam, for runners that take it."
@@ -63,12 +68,12 @@ def define_flags(values):
 def main(values, beam_arguments: Sequence[str] = ()):
     """Does what the parsed flags ask for, as Beam is told by its arguments."""
     beam_options = parse_beam_options(beam_arguments)
-    options = local.check_flags(values)
-    with local.stopping_at_signals():
+    options = pretraining_data_flags.check(values)
+    with pretraining_shards.stopping_at_signals():
         # Workers may have other working directories.
         ranges = [
             part._replace(path=os.path.abspath(part.path))
-            for part in local.find_text(values.input_file)
+            for part in pretraining_shards.find_text(values.input_file)
         ]
         vocab = os.path.abspath(options.vocab_file)
         summary = make_shards(
@@ -80,7 +85,7 @@ def main(values, beam_arguments: Sequence[str] = ()):
             beam_options,
         )
     if summary:
-        local.report(summary)
+        pretraining_shards.report(summary)
 
 
 def make_shards(
@@ -109,7 +114,9 @@ def make_shards(
             workers see other folders.
     """
     was_begun = os.path.exists(f"{output}.json")
-    shards, notes = local.open_shards(ranges, options, seed, output, num_shards)
+    shards, notes = pretraining_shards.open_shards(
+        ranges, options, seed, output, num_shards
+    )
     found = take_single_notes(shards)
     if was_begun:
         notes.add(found)
@@ -207,7 +214,7 @@ def make_shard(shard: Shard, options: Options, notes_path: str) -> Finished:
     # Threads of one process would share a core, and need the memory of many.
     with _one_at_a_time:
         files.remove_left_overs(shard.path)
-        finished = local.note_of(shard, _prepare(options)(shard))
+        finished = pretraining_shards.note_of(shard, _prepare(options)(shard))
     # If the job is stopped, the next one finds it here.
     files.write_text(single_note(shard), json.dumps(finished))
     return finished
@@ -219,7 +226,7 @@ _one_at_a_time = threading.Lock()
 @functools.lru_cache(maxsize=1)
 def _prepare(options: Options) -> Callable[[Shard], Summary]:
     """Once for each process, not for each shard."""
-    return local.prepare_worker(options, {})
+    return pretraining_shards.prepare_worker(options, {})
 
 
 def merge(finished: Iterable[Finished]) -> Finished:

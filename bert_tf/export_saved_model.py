@@ -20,18 +20,18 @@ features (any: vectors of texts or tokens). The four scripts do the same with
 
 import dataclasses
 
-from absl import flags
-
-from bert_tf import (
-    classification,
-    command_line,
-    feature_extraction,
-    loading,
-    quantization,
-    serving,
-)
+from bert_tf.checkpoints import folders
+from bert_tf.cli import command_line, export_flags, inference_flags
+from bert_tf.cli.command_line import FlagSet
 from bert_tf.errors import InputError
-from bert_tf.squad_answers import AUTO
+from bert_tf.exports import export, quantization
+from bert_tf.exports.signature import ROWS_AT_ONCE
+from bert_tf.tasks.classification import datasets, rows, served
+from bert_tf.tasks.pretraining import served as pretraining_served
+from bert_tf.tasks.squad import served as squad_served
+from bert_tf.tasks.squad.answers import AUTO
+from bert_tf.tasks.vectors import lines
+from bert_tf.tasks.vectors import served as vectors_served
 
 # Flags that only some heads have.
 FLAGS_OF_HEADS = {
@@ -57,123 +57,118 @@ FLAGS_OF_HEADS = {
 
 def define_flags(values):
     """Defines this script's flags on a `FlagValues`."""
-    loading.define_model_flags(values)
-    string, integer, boolean, _ = command_line.definers(values)
-    flags.DEFINE_enum(
+    flags = FlagSet(values)
+    inference_flags.define_model(flags)
+    flags.choice(
         "head",
         None,
-        list(FLAGS_OF_HEADS),
+        FLAGS_OF_HEADS,
         "What the checkpoint was trained for; features for any.",
-        flag_values=values,
     )
-    string("output_dir", None, "The folder to make the next version in.")
-    integer(
+    flags.string("output_dir", None, "The folder to make the next version in.")
+    flags.integer(
         "max_seq_length",
         None,
         "Word pieces of a row made of text; what is over is cut, or of a "
         "context or around a [MASK] read in windows. [classifier and features "
         "128, span 384, pretraining as many as there are positions]",
     )
-    integer(
+    flags.integer(
         "batch_size",
-        serving.ROWS_AT_ONCE,
+        ROWS_AT_ONCE,
         "Windows of long texts that are computed together.",
     )
-    flags.DEFINE_enum(
+    flags.choice(
         "quantize",
         None,
-        list(quantization.MODES),
+        quantization.MODES,
         "bfloat16: the encoder's linear layers in 16 bits, for smaller models "
         "that are faster where there are instructions for it (on CPUs, "
         "AVX-512 BF16). int8: in 8 bits, still smaller and faster (AVX-512 "
         "VNNI), and a little less accurate; needs a TensorFlow for CPUs with "
         "oneDNN, as for x86-64.",
-        flag_values=values,
     )
-    string(
+    flags.string(
         "labels_file",
         None,
         "classifier: names of the labels, one on each line, in the order of "
         "their ids. [labels.txt beside the checkpoint]",
     )
-    string(
+    flags.string(
         "task_name",
         None,
         "classifier: instead of --labels_file, the labels of cola, mnli, mrpc "
         "or xnli.",
     )
-    integer(
+    flags.integer(
         "doc_stride",
         None,
         "Read long texts in windows that start so many word pieces apart. "
         "[span: a third of --max_seq_length; classifier and features: what is "
         "over is cut off]",
     )
-    flags.DEFINE_enum(
+    flags.choice(
         "window_pooling",
         "mean",
-        list(classification.WINDOW_POOLINGS),
+        rows.WINDOW_POOLINGS,
         "classifier, with --doc_stride: how the logits of a text's windows "
         "become one.",
-        flag_values=values,
     )
-    integer(
+    flags.integer(
         "max_query_length",
         64,
         "span: word pieces of a question; the rest is cut.",
     )
-    integer("max_answer_length", 30, "span: the most word pieces of an answer.")
-    boolean(
+    flags.integer(
+        "max_answer_length", 30, "span: the most word pieces of an answer."
+    )
+    flags.boolean(
         "version_2_with_negative",
         False,
         "span: questions may have no answer; for models of SQuAD 2.0.",
     )
-    flags.DEFINE(
-        command_line.NumberOr(AUTO),
+    flags.number_or(
+        AUTO,
         "null_score_diff_threshold",
         0.0,
         "span, with --version_2_with_negative: a question is left unanswered "
         "if the score of no answer is above that of the best one by more than "
         f"this. {AUTO}: what run_squad kept beside the checkpoint.",
-        flag_values=values,
-        serializer=flags.ArgumentSerializer(),
     )
-    integer("top_k", 5, "pretraining: guesses for each [MASK].")
-    boolean(
+    flags.integer("top_k", 5, "pretraining: guesses for each [MASK].")
+    flags.boolean(
         "next_sentence",
         None,
         "pretraining: say whether a text follows another. [if the checkpoint "
         "has weights for it]",
     )
-    flags.DEFINE_enum(
+    flags.choice(
         "pooling",
         "mean",
-        list(feature_extraction.POOLINGS),
+        lines.POOLINGS,
         "features: one vector for each text, or with none and concat_last_4 "
         "for each of its tokens.",
-        flag_values=values,
     )
-    string(
+    flags.string(
         "layers",
         "-1",
         "features: layers to take: 0 is the lowest, -1 the highest one. "
         "Several are put side by side.",
     )
-    for name in ("head", "output_dir"):
-        flags.mark_flag_as_required(name, flag_values=values)
+    flags.require("head", "output_dir")
 
 
 def main(flags):
     """Does what the parsed flags ask for."""
     check_flags(flags)
-    source = serving.source_of(flags, flags.checkpoint)
+    source = export_flags.source_of(flags, flags.checkpoint)
     source = dataclasses.replace(source, quantize=flags.quantize)
     print(EXPORTS[flags.head](flags, source))
 
 
 def check_flags(flags):
     """Raises `InputError` for bad values, and flags without effect."""
-    loading.check_model_flags(flags)
+    inference_flags.check_model(flags)
     command_line.require_positive(flags, "batch_size")
     heads_of = {}
     for head, names in FLAGS_OF_HEADS.items():
@@ -193,7 +188,7 @@ def check_flags(flags):
             "`--window_pooling` needs --doc_stride, without which there are no "
             f"windows. Received: --window_pooling={flags.window_pooling}"
         )
-    serving.check_output(flags.output_dir)
+    export.check_output(flags.output_dir)
 
 
 def find_labels(flags):
@@ -207,8 +202,8 @@ def find_labels(flags):
             "Either `--task_name` or `--labels_file` must be given, not both."
         )
     if flags.task_name:
-        task = classification.find_task(flags.task_name)
-        if isinstance(task, classification.TsvTask):
+        task = datasets.find_task(flags.task_name)
+        if isinstance(task, datasets.TsvTask):
             raise InputError(
                 "`--task_name` must be a task with labels of its own. The "
                 "labels of tsv are in labels.txt beside the checkpoint; "
@@ -216,13 +211,13 @@ def find_labels(flags):
             )
         return task.get_labels()
     if flags.labels_file:
-        return classification.read_labels(flags.labels_file)
+        return folders.read_labels(flags.labels_file)
     return None
 
 
 def export_classifier(flags, source):
     """Exports a classifier; returns the path of the version."""
-    return serving.export_classifier(
+    return served.export_classifier(
         source,
         flags.output_dir,
         find_labels(flags),
@@ -234,7 +229,7 @@ def export_classifier(flags, source):
 
 def export_span(flags, source):
     """Exports a model for questions; returns the path of the version."""
-    return serving.export_span(
+    return squad_served.export_span(
         source,
         flags.output_dir,
         flags.doc_stride,
@@ -248,7 +243,7 @@ def export_span(flags, source):
 
 def export_pretraining(flags, source):
     """Exports a pretrained model; returns the path of the version."""
-    return serving.export_pretraining(
+    return pretraining_served.export_pretraining(
         source,
         flags.output_dir,
         flags.top_k,
@@ -261,8 +256,8 @@ def export_features(flags, source):
     """Exports an encoder; returns the path of the version."""
     layers = None
     if not flags["layers"].using_default_value:
-        layers = feature_extraction.read_layers(flags.layers)
-    return serving.export_features(
+        layers = lines.read_layers(flags.layers)
+    return vectors_served.export_features(
         source,
         flags.output_dir,
         flags.pooling,

@@ -32,9 +32,11 @@ extract_features --doc_stride read long texts in windows.
 """
 
 import numpy as np
-from absl import flags, logging
+from absl import logging
 
-from bert_tf import command_line, model_folders
+from bert_tf.checkpoints import folders
+from bert_tf.cli import command_line, model_flags
+from bert_tf.cli.command_line import FlagSet
 from bert_tf.errors import InputError
 
 POSITIONS = "bert/embeddings/position_embeddings"
@@ -45,22 +47,21 @@ WEIGHT_OF_PART = 0.4
 
 def define_flags(values):
     """Defines this script's flags on a `FlagValues`."""
-    _, integer, _, _ = command_line.definers(values)
-    model_folders.define_flags(flags, values)
-    integer(
+    flags = FlagSet(values)
+    model_flags.define_new_folder(flags)
+    flags.integer(
         "max_position_embeddings",
         None,
         "How many tokens the new model can read at once.",
     )
-    flags.DEFINE_enum(
+    flags.choice(
         "new_positions",
         "repeat",
-        list(METHODS),
+        METHODS,
         "Where new rows come from: the table again and again; parts and places "
         "in them, told apart; or the table stretched.",
-        flag_values=values,
     )
-    flags.mark_flag_as_required("max_position_embeddings", flag_values=values)
+    flags.require("max_position_embeddings")
 
 
 def main(flags):
@@ -114,8 +115,8 @@ def extend(
             f"`new_positions` must be one of {list(METHODS)}. "
             f"Received: new_positions={new_positions!r}"
         )
-    model_folders.check_output(output_dir)
-    source = model_folders.find(init_checkpoint, vocab_file, bert_config_file)
+    folders.check_output(output_dir)
+    source = folders.find(init_checkpoint, vocab_file, bert_config_file)
     config = source.config
     before = config.max_position_embeddings
     most = before**2 if new_positions == "hierarchical" else None
@@ -130,9 +131,9 @@ def extend(
             f"--max_position_embeddings={max_position_embeddings}"
         )
     shape = (before, config.hidden_size)
-    model_folders.require_shape(source.reader, POSITIONS, shape)
+    folders.require_shape(source.reader, POSITIONS, shape)
 
-    weights = model_folders.read_weights(source.reader)
+    weights = folders.read_weights(source.reader)
     table = weights[POSITIONS]
     longer = METHODS[new_positions](
         table.astype(np.float64), max_position_embeddings
@@ -141,7 +142,7 @@ def extend(
     config.max_position_embeddings = max_position_embeddings
     with open(source.vocab_file, "rb") as file:
         vocab = file.read()
-    model_folders.write(output_dir, weights, vocab, config, source.labels_file)
+    folders.write(output_dir, weights, vocab, config, source.labels_file)
     return before
 
 

@@ -19,15 +19,13 @@ another vocabulary. Mind that pieces are matched greedily: with the token
 """
 
 import numpy as np
-from absl import flags, logging
+from absl import logging
 
-from bert_tf import (
-    command_line,
-    model_folders,
-    text_files,
-    tokenization,
-    vocabulary,
-)
+from bert_tf import tokenization
+from bert_tf.checkpoints import folders
+from bert_tf.cli import command_line, model_flags
+from bert_tf.cli.command_line import FlagSet
+from bert_tf.data import text_files, vocabulary
 from bert_tf.errors import InputError
 
 # The variables with a row for each token.
@@ -37,22 +35,24 @@ OUTPUT_BIAS = "cls/predictions/output_bias"
 
 def define_flags(values):
     """Defines this script's flags on a `FlagValues`."""
-    string, _, boolean, _ = command_line.definers(values)
-    model_folders.define_flags(flags, values)
-    string("words", None, "New words, separated by commas.")
-    string("words_file", None, "A text file of new words, one in each line.")
-    boolean(
+    flags = FlagSet(values)
+    model_flags.define_new_folder(flags)
+    flags.string("words", None, "New words, separated by commas.")
+    flags.string(
+        "words_file", None, "A text file of new words, one in each line."
+    )
+    flags.boolean(
         "do_lower_case",
         True,
         "Whether the model lower-cases text: true for uncased models, false "
         "for cased ones.",
     )
-    boolean(
+    flags.boolean(
         "grow",
         False,
         "Give the words new rows at the end, not the [unusedN] places.",
     )
-    boolean(
+    flags.boolean(
         "mean_of_pieces",
         True,
         "Start each word as the mean of its pieces. If false, it starts as "
@@ -136,14 +136,14 @@ def extend(
             "`--mean_of_pieces` must be true with --grow=True: a new row has "
             "nothing that it could stay as."
         )
-    model_folders.check_output(output_dir)
-    source = model_folders.find(init_checkpoint, vocab_file, bert_config_file)
+    folders.check_output(output_dir)
+    source = folders.find(init_checkpoint, vocab_file, bert_config_file)
     reader, config = source.reader, source.config
     tokenization.validate_case_matches_checkpoint(do_lower_case, reader.path)
     rows = config.vocab_size
-    model_folders.require_shape(reader, EMBEDDINGS, (rows, config.hidden_size))
+    folders.require_shape(reader, EMBEDDINGS, (rows, config.hidden_size))
     if OUTPUT_BIAS in reader:
-        model_folders.require_shape(reader, OUTPUT_BIAS, (rows,))
+        folders.require_shape(reader, OUTPUT_BIAS, (rows,))
 
     vocab = tokenization.load_vocab(source.vocab_file)
     new_words = vocabulary.plan_words(
@@ -158,14 +158,12 @@ def extend(
         content = vocabulary.place_words(file.read(), new_words)
     if grow:
         config.vocab_size += len(new_words)
-    weights = model_folders.read_weights(reader)
+    weights = folders.read_weights(reader)
     if mean_of_pieces:
         for name in (EMBEDDINGS, OUTPUT_BIAS):
             if name in weights:
                 weights[name] = with_means(weights[name], new_words)
-    model_folders.write(
-        output_dir, weights, content, config, source.labels_file
-    )
+    folders.write(output_dir, weights, content, config, source.labels_file)
     return new_words
 
 

@@ -41,107 +41,103 @@ import itertools
 import math
 import os
 
-import tensorflow as tf
-from absl import flags, logging
+from absl import logging
 
-from bert_tf import (
-    checkpoints,
-    command_line,
-    devices,
-    feature_extraction,
-    feature_files,
-    features,
-    files,
+from bert_tf import checkpoints, models
+from bert_tf.checkpoints import inference
+from bert_tf.cli import command_line, export_flags, model_flags, training_flags
+from bert_tf.cli.command_line import FlagSet
+from bert_tf.data import (
     grouping,
-    loading,
-    models,
-    serving,
-    shared_flags,
+    packing,
     text_files,
-    training,
 )
 from bert_tf.errors import InputError
-from bert_tf.feature_extraction import PADDING_LINE, POOLINGS, Vectors
-from bert_tf.progress import counted
+from bert_tf.support import files
+from bert_tf.support.progress import counted
+from bert_tf.tasks.vectors import files as feature_files
+from bert_tf.tasks.vectors import lines, served
+from bert_tf.tasks.vectors.lines import (
+    POOLINGS,
+)
+from bert_tf.tasks.vectors.task import extract
+from bert_tf.training import devices
 
 EXAMPLES_TO_LOG = 5
 
 
 def define_flags(values):
     """Defines this script's flags on a `FlagValues`."""
-    string, integer, boolean, _ = command_line.definers(values)
-    string(
+    flags = FlagSet(values)
+    flags.string(
         "input_file",
         None,
         "Text with one example in each line: `A`, or `A ||| B`. Files or "
         "patterns, separated by commas; .gz is unpacked.",
     )
-    string("output_file", None, "File to write; one that is there is replaced.")
-    string(
+    flags.string(
+        "output_file", None, "File to write; one that is there is replaced."
+    )
+    flags.string(
         "layers",
         "-1,-2,-3,-4",
         "Layers to write: 0 is the lowest, -1 the highest one.",
     )
-    integer(
+    flags.integer(
         "max_seq_length", 128, "Word pieces of an input; what is over is cut."
     )
-    string(
+    flags.string(
         "init_checkpoint",
         None,
         "The weights: a prefix such as BERT/bert_model.ckpt, or a folder.",
     )
-    shared_flags.define_text(values)
-    integer(
+    model_flags.define_text(flags)
+    flags.integer(
         "doc_stride",
         None,
         "Read long lines in windows that start so many word pieces apart. "
         "[none: what is over is cut off]",
     )
-    integer("batch_size", 32, "Lines in a batch.")
-    devices.define_tpu_flags(flags, values)
-    boolean(
+    flags.integer("batch_size", 32, "Lines in a batch.")
+    training_flags.define_tpu_flags(flags)
+    flags.boolean(
         "use_one_hot_embeddings",
         False,
         "Look up word embeddings by multiplying, which is quicker on TPUs.",
     )
 
-    flags.DEFINE_enum(
+    flags.choice(
         "output_format",
         "jsonl",
-        list(feature_files.FORMATS),
+        feature_files.FORMATS,
         "jsonl as the original's; npz or tfrecord.",
-        flag_values=values,
     )
-    flags.DEFINE_enum(
+    flags.choice(
         "pooling",
         "none",
-        list(POOLINGS),
+        POOLINGS,
         "One vector for each line and layer: that of [CLS], or mean or max "
         "over all tokens, [CLS] and [SEP] among them. second_to_last_mean: the "
         "mean of layer -2. concat_last_4: one vector for each token, of the "
         "layers -1, -2, -3, -4.",
-        flag_values=values,
     )
-    boolean("float16", False, "With npz and tfrecord: numbers of 16 bits.")
-    serving.define_flags(values, beside="output_file")
-    for name in (
-        "input_file",
-        "output_file",
-        "init_checkpoint",
-    ):
-        flags.mark_flag_as_required(name, flag_values=values)
+    flags.boolean(
+        "float16", False, "With npz and tfrecord: numbers of 16 bits."
+    )
+    export_flags.define(flags, beside="output_file")
+    flags.require("input_file", "output_file", "init_checkpoint")
 
 
 def main(flags):
     """Does what the parsed flags ask for."""
     config, layers = check_flags(flags)
-    tokenizer = shared_flags.load_tokenizer(flags, config)
+    tokenizer = model_flags.load_tokenizer(flags, config)
     checkpoints.check_config(
         config, flags.init_checkpoint, flags.bert_config_file
     )
     ranges = find_input(flags)
     survey = look_through(flags, config, tokenizer, ranges)
-    export_dir = serving.find_export_dir(
+    export_dir = export_flags.find_export_dir(
         flags, os.path.dirname(flags.output_file)
     )
 
@@ -156,7 +152,7 @@ def main(flags):
     if has_windows and over_tokens in ("mean", "max"):
         of_each = pooling._replace(over_tokens=None)
     # No layer depends on the pooler; nothing else may be missing.
-    model, _ = loading.load_model(
+    model, _ = inference.load_model(
         lambda: models.feature_extractor(
             config,
             layers,
@@ -192,19 +188,19 @@ def main(flags):
         )
         if fixed_size is None
         # They are filled up to one shape: smaller ones would save nothing.
-        else loading.batched(examples, fixed_size)
+        else grouping.batched(examples, fixed_size)
     )
     padded = (
-        feature_extraction.pad_batch(batch, flags.max_seq_length, fixed_size)
+        lines.pad_batch(batch, flags.max_seq_length, fixed_size)
         for batch in batches
     )
     placed = extract(model, padded, tokenizer, strategy, fixed_size is not None)
     if has_windows:
         windows = grouping.in_order(
-            (place, feature_extraction.pool_window(one, over_tokens))
+            (place, lines.pool_window(one, over_tokens))
             for place, one in placed
         )
-        vectors = feature_extraction.join_windows(windows, over_tokens)
+        vectors = lines.join_windows(windows, over_tokens)
     else:
         vectors = grouping.in_order(placed)
     files.remove_left_overs(flags.output_file)
@@ -227,8 +223,8 @@ def main(flags):
         flags.output_file,
     )
     if flags.do_export:
-        source = serving.source_of(flags, flags.init_checkpoint)
-        serving.export_features(
+        source = export_flags.source_of(flags, flags.init_checkpoint)
+        served.export_features(
             source,
             export_dir,
             flags.pooling,
@@ -244,14 +240,14 @@ def check_flags(flags):
         InputError: names the flag.
     """
     command_line.require_positive(flags, "batch_size")
-    config = shared_flags.check_text(flags)
+    config = model_flags.check_text(flags)
     if not 3 <= flags.max_seq_length <= config.max_position_embeddings:
         raise InputError(
             "`--max_seq_length` must be at least 3 ([CLS] and two [SEP]) and "
             f"at most {config.max_position_embeddings}, the positions that "
             f"the model has. Received: --max_seq_length={flags.max_seq_length}"
         )
-    features.require_stride(flags.doc_stride, flags.max_seq_length)
+    packing.require_stride(flags.doc_stride, flags.max_seq_length)
     if flags.float16 and flags.output_format == "jsonl":
         raise InputError(
             "`--float16` needs --output_format=npz or tfrecord: JSON has six "
@@ -263,7 +259,7 @@ def check_flags(flags):
             "`--output_file` must name a file on this machine. Received: "
             f"--output_file={path}"
         )
-    command_line.make_folder("output_file", os.path.dirname(path) or ".")
+    files.make_folder("output_file", os.path.dirname(path) or ".")
     return config, find_layers(flags, config.num_hidden_layers)
 
 
@@ -271,7 +267,7 @@ def find_layers(flags, num_hidden_layers):
     """The layers that the flags ask for, as they name them."""
     layers = POOLINGS[flags.pooling].layers
     if layers is None:
-        return feature_extraction.parse_layers(flags.layers, num_hidden_layers)
+        return lines.parse_layers(flags.layers, num_hidden_layers)
     received = f"--pooling={flags.pooling}"
     if not flags["layers"].using_default_value:
         raise InputError(
@@ -279,7 +275,7 @@ def find_layers(flags, num_hidden_layers):
             f"the layers {', '.join(map(str, layers))}. Received: {received} "
             f"--layers={flags.layers}"
         )
-    feature_extraction.check_layers(layers, num_hidden_layers, received)
+    lines.check_layers(layers, num_hidden_layers, received)
     return layers
 
 
@@ -317,7 +313,7 @@ def find_fixed_size(flags, strategy):
 
 def read_examples(flags, tokenizer, ranges):
     """An `Example` for each line of the files, or for each window of it."""
-    return feature_extraction.make_examples(
+    return lines.make_examples(
         text_files.read_lines(ranges),
         tokenizer,
         flags.max_seq_length,
@@ -336,10 +332,8 @@ def look_through(flags, config, tokenizer, ranges):
     examples = read_examples(flags, tokenizer, ranges)
     first = list(itertools.islice(examples, EXAMPLES_TO_LOG))
     for example in first:
-        logging.info(
-            "*** Example ***\n%s", feature_extraction.describe_example(example)
-        )
-    survey = feature_extraction.survey(
+        logging.info("*** Example ***\n%s", lines.describe_example(example))
+    survey = lines.survey(
         itertools.chain(first, examples), config.type_vocab_size
     )
     if not survey.num_lines:
@@ -362,59 +356,6 @@ def look_through(flags, config, tokenizer, ranges):
             survey.num_cut,
         )
     return survey
-
-
-def extract(model, batches, tokenizer, strategy, has_fixed_shape=False):
-    """Runs the model over batches.
-
-    Args:
-        model: what `feature_extractor` returns.
-        batches: what `pad_batch` returns, one after the other.
-        tokenizer: names the tokens.
-        strategy: the one that the model was built under.
-        has_fixed_shape: whether all batches are of one shape.
-
-    Yields:
-        Pairs of place and `Vectors`, in the order of the batches: of the tokens
-        that an example owns.
-    """
-    errors = []
-
-    def feed():
-        # TensorFlow would make an error of its own of any other.
-        try:
-            yield from batches
-        except Exception as error:
-            errors.append(error)
-
-    batches = iter(batches)
-    first = next(batches)
-    batches = itertools.chain([first], batches)
-    spec = {
-        name: tf.TensorSpec(
-            array.shape if has_fixed_shape else [None] * array.ndim,
-            array.dtype,
-        )
-        for name, array in first.items()
-    }
-    dataset = tf.data.Dataset.from_generator(feed, output_signature=spec)
-    for inputs, outputs in training.predict(
-        model, dataset.prefetch(1), strategy
-    ):
-        for row, line in enumerate(inputs["line"]):
-            if line == PADDING_LINE:
-                continue
-            owned = slice(inputs["first"][row], inputs["stop"][row])
-            ids = inputs["input_ids"][row, owned].tolist()
-            values = outputs["values"][row]
-            vectors = Vectors(
-                int(line),
-                tokenizer.convert_ids_to_tokens(ids),
-                values[owned] if values.ndim == 3 else values,
-            )
-            yield int(inputs["place"][row]), vectors
-    if errors:
-        raise errors[0]
 
 
 def cli():

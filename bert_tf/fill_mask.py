@@ -8,7 +8,7 @@ The checkpoint is one as pretraining left it, with its masked-LM head. Several
 Python:
 
   from bert_tf.fill_mask import fill_mask
-  from bert_tf.language_model import LanguageModel
+  from bert_tf.tasks.pretraining.language_model import LanguageModel
 
   model = LanguageModel("checkpoints/uncased_L-12_H-768_A-12")
   fill_mask(model, "The capital of France is [MASK].", top_k=3)
@@ -18,11 +18,13 @@ import itertools
 import reprlib
 
 import numpy as np
-from absl import flags
 
-from bert_tf import command_line, language_model, loading, masked_text
+from bert_tf.cli import command_line, inference_flags
+from bert_tf.cli.command_line import FlagSet
+from bert_tf.data import grouping
 from bert_tf.errors import InputError
-from bert_tf.masked_text import Candidate
+from bert_tf.exports.results import Candidate
+from bert_tf.tasks.pretraining import cloze
 
 
 def fill_mask(model, text, top_k=5):
@@ -51,15 +53,15 @@ def fill_masks(model, texts, top_k=5):
     """
     model.require_masked_lm()
     number = 0
-    for batch in loading.batched(texts, model.batch_size):
+    for batch in grouping.batched(texts, model.batch_size):
         queries = []
         for text in batch:
             number += 1
-            pieces = masked_text.tokenize(text, model.tokenizer)
-            found = masked_text.ask_for_masks(pieces, model.max_seq_length)
+            pieces = cloze.tokenize(text, model.tokenizer)
+            found = cloze.ask_for_masks(pieces, model.max_seq_length)
             if not found:
                 raise InputError(
-                    f"Each text must hold {masked_text.MASK}, written so, at "
+                    f"Each text must hold {cloze.MASK}, written so, at "
                     f"least once. Received: text {number}, "
                     f"{reprlib.repr(text)}"
                 )
@@ -86,18 +88,17 @@ def _best(log_probs, top_k, model):
 
 def define_flags(values):
     """Defines this script's flags on a `FlagValues`."""
-    language_model.define_flags(values)
-    flags.DEFINE_integer(
-        "top_k", 5, "Pieces for each [MASK].", flag_values=values
-    )
+    flags = FlagSet(values)
+    inference_flags.define_texts(flags)
+    flags.integer("top_k", 5, "Pieces for each [MASK].")
 
 
 def main(flags):
     """Does what the parsed flags ask for."""
     command_line.require_positive(flags, "top_k")
-    texts = language_model.read_texts(flags)
-    model = language_model.from_flags(flags)
-    with loading.open_output(flags) as write:
+    texts = inference_flags.read_texts(flags)
+    model = inference_flags.load_language_model(flags)
+    with inference_flags.open_output(flags) as write:
         for text, masks in fill_masks(model, texts, flags.top_k):
             write(show(text, masks), as_dict(text, masks))
 

@@ -22,65 +22,64 @@ text of very many gigabytes a sample is enough.
 
 import os
 
-from absl import flags, logging
+from absl import logging
 
-from bert_tf import (
-    command_line,
-    files,
-    text_files,
-    tokenization,
-    vocabulary,
-)
+from bert_tf import tokenization
+from bert_tf.cli import command_line
+from bert_tf.cli.command_line import FlagSet
+from bert_tf.data import text_files, vocabulary
+from bert_tf.data.vocabulary import JOINER
 from bert_tf.errors import InputError
-from bert_tf.progress import ByteProgress
-from bert_tf.vocabulary import JOINER
+from bert_tf.support import files
+from bert_tf.support.progress import ByteProgress
 
 
 def define_flags(values):
     """Defines this script's flags on a `FlagValues`."""
-    string, integer, boolean, _ = command_line.definers(values)
-    string(
+    flags = FlagSet(values)
+    flags.string(
         "input_file",
         None,
         "Text files or patterns such as corpus/*.txt.gz, separated by commas.",
     )
-    string("output_file", None, "The vocabulary to write, such as vocab.txt.")
-    integer(
+    flags.string(
+        "output_file", None, "The vocabulary to write, such as vocab.txt."
+    )
+    flags.integer(
         "vocab_size",
         None,
         "How many tokens the vocabulary gets, exactly. The embedding table has "
         "as many rows; multiples of 8 are fastest.",
     )
-    boolean(
+    flags.boolean(
         "do_lower_case",
         True,
         "Lower-case the text and strip accents, for an uncased model.",
     )
-    integer(
+    flags.integer(
         "num_unused",
         99,
         "How many of the tokens are places [unused0], [unused1], ... where "
         "extend_vocab can put words later. The released models have 99 before "
         "[UNK].",
     )
-    integer(
+    flags.integer(
         "min_frequency",
         10,
         "How often a character or a piece must come, at least. Which pieces "
         "are frequent enough follows from --vocab_size; this is the limit.",
     )
-    integer(
+    flags.integer(
         "max_characters",
         1000,
         "The most characters; if there are more, the rarest are left out.",
     )
-    integer(
+    flags.integer(
         "max_words",
         1_000_000,
         "Learn from so many distinct words, the most frequent ones.",
     )
-    for name in ("input_file", "output_file", "vocab_size"):
-        flags.mark_flag_as_required(name, flag_values=values)
+    flags.require("input_file", "output_file", "vocab_size")
 
 
 def main(flags):
@@ -122,7 +121,7 @@ def check_flags(flags):
             "`--output_file` must name a file on this machine. Received: "
             f"--output_file={path}"
         )
-    command_line.make_folder("output_file", os.path.dirname(path) or ".")
+    files.make_folder("output_file", os.path.dirname(path) or ".")
 
 
 def import_learner():

@@ -32,7 +32,7 @@ import math
 import keras
 from keras import ops
 
-from bert_tf import kernels
+from bert_tf import layers as kernels
 from bert_tf.errors import InputError
 
 # The original's value, in the embeddings, the encoder and the heads alike.

@@ -26,27 +26,32 @@ How much is chance: --num_runs=5 trains five times and says mean and deviation.
 import os
 
 import numpy as np
-from absl import flags, logging
+from absl import logging
 
-from bert_tf import (
-    classification,
+from bert_tf import heads, models
+from bert_tf.checkpoints import folders
+from bert_tf.checkpoints import names as checkpoints_names
+from bert_tf.cli import (
     command_line,
-    devices,
-    features,
-    files,
-    grouping,
-    heads,
-    metrics,
-    model_folders,
-    models,
-    records,
-    serving,
-    shared_flags,
-    training,
+    export_flags,
+    model_flags,
     training_flags,
 )
+from bert_tf.cli.command_line import FlagSet
+from bert_tf.data import (
+    grouping,
+    packing,
+    records,
+)
 from bert_tf.errors import InputError
-from bert_tf.progress import counted
+from bert_tf.support import files
+from bert_tf.support.progress import counted
+from bert_tf.tasks import metrics
+from bert_tf.tasks.classification import datasets, served, targets
+from bert_tf.tasks.classification import rows as classification_rows
+from bert_tf.tasks.classification import task as classification_task
+from bert_tf.training import devices, evaluation, loop, prediction
+from bert_tf.training import start as training_start
 
 # What the original writes into eval_results.txt, but for the step.
 RESULTS = ("eval_accuracy", "eval_loss", "loss")
@@ -58,66 +63,63 @@ COLUMNS = ("text_a_col", "text_b_col", "label_col", "header")
 
 def define_flags(values):
     """Defines this script's flags on a `FlagValues`."""
-    string, integer, boolean, _ = command_line.definers(values)
-    string("data_dir", None, "Folder of the task's files.")
-    string(
+    flags = FlagSet(values)
+    flags.string("data_dir", None, "Folder of the task's files.")
+    flags.string(
         "task_name",
         None,
         "cola, mnli, mrpc or xnli with the original's files; tsv for files of "
         "your own.",
     )
-    integer(
+    flags.integer(
         "max_seq_length", 128, "Word pieces of an input; what is over is cut."
     )
-    boolean("do_train", False, "Train.")
-    boolean("do_eval", False, "Evaluate on the dev set.")
-    boolean("do_predict", False, "Predict the test set.")
-    integer("train_batch_size", 32, "Examples in a training step.")
-    integer("eval_batch_size", 8, "Examples in a batch of evaluation.")
-    integer("predict_batch_size", 8, "Examples in a batch of prediction.")
-    shared_flags.define_text(values)
-    shared_flags.define_training(values)
-    shared_flags.define_epochs(values, "the training set")
+    flags.boolean("do_train", False, "Train.")
+    flags.boolean("do_eval", False, "Evaluate on the dev set.")
+    flags.boolean("do_predict", False, "Predict the test set.")
+    flags.integer("train_batch_size", 32, "Examples in a training step.")
+    flags.integer("eval_batch_size", 8, "Examples in a batch of evaluation.")
+    flags.integer("predict_batch_size", 8, "Examples in a batch of prediction.")
+    model_flags.define_text(flags)
+    model_flags.define_training(flags)
+    model_flags.define_epochs(flags, "the training set")
 
-    string(
+    flags.string(
         "text_a_col",
         None,
         "With --task_name=tsv: column of the text, by name or counted from 0. "
         "[text]",
     )
-    string("text_b_col", None, "The same for a second text. [none]")
-    string("label_col", None, "The same for the label. [label]")
-    flags.DEFINE_enum(
+    flags.string("text_b_col", None, "The same for a second text. [none]")
+    flags.string("label_col", None, "The same for the label. [label]")
+    flags.choice(
         "header",
         None,
         ["auto", "yes", "no"],
         "With --task_name=tsv: whether the files start with a header. [auto]",
-        flag_values=values,
     )
-    integer(
+    flags.integer(
         "doc_stride",
         None,
         "Read long texts in windows that start so many word pieces apart. "
         "[none: what is over is cut off]",
     )
-    flags.DEFINE_enum(
+    flags.choice(
         "window_pooling",
         "mean",
-        list(classification.WINDOW_POOLINGS),
+        classification_rows.WINDOW_POOLINGS,
         "With --doc_stride: how the logits of a text's windows become one.",
-        flag_values=values,
     )
-    training_flags.define(values)
-    integer(
+    training_flags.define(flags)
+    flags.integer(
         "num_runs",
         1,
         "Train so many times, with seeds that follow each other, in the "
         "folders run_1, run_2, ... of OUTPUT_DIR, and say mean and deviation "
         f"of the results, in {RUNS_FILE} too. Needs --do_eval.",
     )
-    serving.define_flags(values)
-    for name in ("data_dir", "task_name"):
-        flags.mark_flag_as_required(name, flag_values=values)
+    export_flags.define(flags)
+    flags.require("data_dir", "task_name")
 
 
 def main(flags):
@@ -133,7 +135,7 @@ def main(flags):
 def run_several(flags, config, strategy):
     """Does it --num_runs times, and writes what the results have in common."""
     folder, seed = flags.output_dir, flags.seed
-    command_line.make_folder("output_dir", folder)
+    files.make_folder("output_dir", folder)
     found = []
     try:
         for number in range(1, flags.num_runs + 1):
@@ -180,13 +182,13 @@ def run(flags, config, strategy):
     Returns:
         The results of evaluation by name; None without it.
     """
-    tokenizer = shared_flags.load_tokenizer(flags, config)
-    task = classification.find_task(
+    tokenizer = model_flags.load_tokenizer(flags, config)
+    task = datasets.find_task(
         flags.task_name, **{name: flags[name].value for name in COLUMNS}
     )
-    command_line.make_folder("output_dir", flags.output_dir)
-    export_dir = serving.find_export_dir(flags, flags.output_dir)
-    if isinstance(task, classification.TsvTask):
+    files.make_folder("output_dir", flags.output_dir)
+    export_dir = export_flags.find_export_dir(flags, flags.output_dir)
+    if isinstance(task, datasets.TsvTask):
         task = find_labels(task, flags)
     # All rows are read before any work starts: a bad one in the last file
     # should not cost a night of training.
@@ -194,24 +196,24 @@ def run(flags, config, strategy):
     if flags.do_train:
         train_examples = task.get_train_examples(flags.data_dir)
         if flags.doc_stride is None:
-            command_line.count_steps(flags, len(train_examples))
+            training_flags.count_steps(flags, len(train_examples))
     if flags.do_eval or (flags.do_train and flags.eval_every_steps):
         dev_examples = task.get_dev_examples(flags.data_dir)
     if flags.do_predict:
         test_examples = task.get_test_examples(flags.data_dir)
     for examples in (train_examples, dev_examples, test_examples):
-        classification.require_token_types(
+        classification_rows.require_token_types(
             config.type_vocab_size, examples or ()
         )
 
-    seed = training.set_seed(flags.seed, strategy)
+    seed = training_start.set_seed(flags.seed, strategy)
     devices.log_devices(strategy)
     labels = task.get_labels()
-    start = training.find_starting_point(
+    start = training_start.find_starting_point(
         flags.output_dir, flags.init_checkpoint
     )
     if flags.do_export and not flags.do_train:
-        serving.checkpoint_of_run(flags, start)
+        export_flags.checkpoint_of_run(flags, start)
     model = training_flags.build_model(
         flags,
         lambda: models.classifier(
@@ -224,8 +226,8 @@ def run(flags, config, strategy):
         strategy,
     )
     if flags.do_train or start.resumed:
-        classification.write_labels(labels_file(flags), labels)
-        model_folders.complete(
+        folders.write_labels(labels_file(flags), labels)
+        folders.complete(
             flags.output_dir, flags.bert_config_file, flags.vocab_file
         )
     work = Classification(flags, config, labels, tokenizer, model, strategy)
@@ -241,8 +243,8 @@ def run(flags, config, strategy):
             if flags.do_predict:
                 work.predict(test_examples)
             if flags.do_export:
-                source = serving.source_of_run(flags, start)
-                serving.export_classifier(
+                source = export_flags.source_of_run(flags, start)
+                served.export_classifier(
                     source,
                     export_dir,
                     labels,
@@ -265,19 +267,19 @@ def check_flags(flags):
             "At least one of `do_train`, `do_eval` or `do_predict` must be "
             "True."
         )
-    config = shared_flags.check_text(flags)
+    config = model_flags.check_text(flags)
     if flags.max_seq_length < 3:
         raise InputError(
             "`--max_seq_length` must be at least 3: [CLS], one token of the "
             f"text, [SEP]. Received: --max_seq_length={flags.max_seq_length}"
         )
-    shared_flags.require_positions(
+    model_flags.require_positions(
         flags,
         config,
         "--doc_stride reads longer texts in windows, and extend_positions "
         "makes a model with more positions.",
     )
-    features.require_stride(flags.doc_stride, flags.max_seq_length)
+    packing.require_stride(flags.doc_stride, flags.max_seq_length)
     if (
         flags.doc_stride is None
         and not flags["window_pooling"].using_default_value
@@ -289,8 +291,8 @@ def check_flags(flags):
     command_line.require_positive(
         flags, "eval_batch_size", "predict_batch_size"
     )
-    shared_flags.check_training(flags)
-    shared_flags.check_epochs(flags)
+    model_flags.check_training(flags)
+    model_flags.check_epochs(flags)
     command_line.require_positive(flags, "num_runs")
     if flags.num_runs > 1 and not flags.do_eval:
         raise InputError(
@@ -306,7 +308,7 @@ def check_flags(flags):
 
 def result_names(task_name):
     """What `--keep_best` may name: lines of eval_results.txt."""
-    more = classification.task_metrics(task_name, [0], [0], 2)
+    more = targets.task_metrics(task_name, [0], [0], 2)
     return [*RESULTS, *more]
 
 
@@ -319,14 +321,14 @@ def find_labels(task, flags):
         folder = flags.init_checkpoint
         if not os.path.isdir(folder):
             folder = os.path.dirname(folder)
-        beside = os.path.join(folder, classification.LABELS_FILE)
+        beside = os.path.join(folder, checkpoints_names.LABELS_FILE)
         path = beside if os.path.exists(beside) else path
-    return task.with_labels(classification.read_labels(path))
+    return task.with_labels(folders.read_labels(path))
 
 
 def labels_file(flags):
     """Where training keeps the labels: beside the checkpoint."""
-    return os.path.join(flags.output_dir, classification.LABELS_FILE)
+    return os.path.join(flags.output_dir, checkpoints_names.LABELS_FILE)
 
 
 class Classification:
@@ -339,8 +341,10 @@ class Classification:
         self.tokenizer = tokenizer
         self.model = model
         self.strategy = strategy
-        self.schema = records.classifier_schema(flags.max_seq_length)
-        self._predictor = training.Predictor(model, strategy)
+        self.schema = classification_task.classifier_schema(
+            flags.max_seq_length
+        )
+        self._predictor = prediction.DatasetPredictor(model, strategy)
         self._folder = devices.work_folder(strategy, flags.output_dir)
         self._written = {}
 
@@ -352,10 +356,10 @@ class Classification:
         """
         flags, size = self.flags, self.flags.train_batch_size
         file, num_windows = self._write_records("train.tf_record", examples)
-        num_steps = command_line.count_steps(flags, sum(num_windows))
+        num_steps = training_flags.count_steps(flags, sum(num_windows))
         self._log("Running training", num_windows, size)
         logging.info("  Num steps = %d", num_steps)
-        return training.train(
+        return loop.train(
             self.model,
             lambda outputs, batch, totals: heads.classification_loss(
                 outputs["logits"],
@@ -388,7 +392,7 @@ class Classification:
         results = self.results(examples)
         more = {k: value for k, value in results.items() if k not in RESULTS}
         original = {name: results[name] for name in RESULTS}
-        training.write_eval_results(
+        evaluation.write_eval_results(
             self.flags.output_dir, {**original, "global_step": step}, more
         )
         return results
@@ -397,11 +401,11 @@ class Classification:
         """How good the model is: `RESULTS`, and the task's own metrics."""
         size = self.flags.eval_batch_size
         outputs = self._run("eval.tf_record", examples, size, "Evaluating")
-        results = classification.evaluate(
+        results = targets.evaluate(
             [(batch, out["logits"]) for batch, out in outputs]
         )
         labels, predictions = results.pop("labels"), results.pop("predictions")
-        more = classification.task_metrics(
+        more = targets.task_metrics(
             self.flags.task_name, labels, predictions, len(self.labels)
         )
         return {**results, **more}
@@ -455,13 +459,13 @@ class Classification:
             self._predictor(dataset),
             sum(num_windows),
             label,
-            training.count_rows,
+            prediction.count_rows,
         )
         if not flags.use_tpu:
             batches = self._in_order(batches, batch_size)
         if flags.doc_stride is None:
             return batches
-        pooled = classification.pool_windows(
+        pooled = classification_rows.pool_windows(
             ((batch, out["logits"]) for batch, out in batches),
             num_windows,
             flags.window_pooling,
@@ -487,13 +491,13 @@ class Classification:
         for example in examples[:5]:
             logging.info(
                 "*** Example ***\n%s",
-                classification.describe_example(example, *how),
+                classification_rows.describe_example(example, *how),
             )
-        truncation = classification.Truncation()
+        truncation = classification_rows.Truncation()
         num_windows = []
 
         def rows():
-            converted = classification.convert_examples_to_windows(
+            converted = classification_rows.convert_examples_to_windows(
                 examples, *how
             )
             label = f"Writing {path}"
@@ -502,11 +506,11 @@ class Classification:
                 num_windows.append(len(windows))
                 yield from windows
             for _ in range(-sum(num_windows) % multiple_of):
-                yield features.padding_features(length)
+                yield packing.padding_features(length)
 
         records.write_records(
             path,
-            map(records.classifier_values, rows()),
+            map(classification_task.classifier_values, rows()),
             self.schema,
             self.config.vocab_size,
         )

@@ -17,26 +17,28 @@ at its step with its optimizer's state. To start from random weights leave out
 import functools
 import math
 
-from absl import flags, logging
+from absl import logging
 
 from bert_tf import (
     checkpoints,
-    command_line,
-    devices,
-    masking,
-    model_folders,
     models,
-    pretraining,
-    records,
-    serving,
-    shared_flags,
-    text_files,
     tokenization,
-    training,
+)
+from bert_tf.checkpoints import folders
+from bert_tf.cli import (
+    command_line,
+    export_flags,
+    model_flags,
     training_flags,
 )
+from bert_tf.cli.command_line import FlagSet
+from bert_tf.data import records, text_files
 from bert_tf.errors import InputError
-from bert_tf.progress import counted
+from bert_tf.support import files as support_files
+from bert_tf.support.progress import counted
+from bert_tf.tasks.pretraining import dynamic_masking, served, task
+from bert_tf.training import devices, evaluation, loop, prediction
+from bert_tf.training import start as training_start
 
 # As many files in turns as in the original.
 FILES_AT_ONCE = 4
@@ -44,66 +46,68 @@ FILES_AT_ONCE = 4
 
 def define_flags(values):
     """Defines this script's flags on a `FlagValues`."""
-    string, integer, boolean, number = command_line.definers(values)
-    string(
+    flags = FlagSet(values)
+    flags.string(
         "input_file",
         None,
         "TFRecord files of create_pretraining_data: names or patterns, "
         "separated by commas.",
     )
-    integer(
+    flags.integer(
         "max_seq_length",
         128,
         "Word pieces of an input, as create_pretraining_data was told.",
     )
-    integer(
+    flags.integer(
         "max_predictions_per_seq",
         20,
         "Most masked pieces of an input, as create_pretraining_data was told.",
     )
-    boolean("do_train", False, "Train.")
-    boolean("do_eval", False, "Evaluate on the same files.")
-    integer("train_batch_size", 32, "Examples in a training step.")
-    integer("eval_batch_size", 8, "Examples in a batch of evaluation.")
-    shared_flags.define_config(values)
-    shared_flags.define_training(values)
-    integer("num_train_steps", 100000, "The step to train to.")
-    integer("num_warmup_steps", 10000, "So many first steps warm up.")
-    integer("max_eval_steps", 100, "Batches to evaluate.")
+    flags.boolean("do_train", False, "Train.")
+    flags.boolean("do_eval", False, "Evaluate on the same files.")
+    flags.integer("train_batch_size", 32, "Examples in a training step.")
+    flags.integer("eval_batch_size", 8, "Examples in a batch of evaluation.")
+    model_flags.define_config(flags)
+    model_flags.define_training(flags)
+    flags.integer("num_train_steps", 100000, "The step to train to.")
+    flags.integer("num_warmup_steps", 10000, "So many first steps warm up.")
+    flags.integer("max_eval_steps", 100, "Batches to evaluate.")
 
-    boolean(
+    flags.boolean(
         "next_sentence",
         True,
         "Learn to tell the next sentence too; false for masked words only.",
     )
-    boolean(
+    flags.boolean(
         "mask_on_the_fly",
         False,
         "Draw new masks in each epoch, instead of the masks in the records "
         "(which create_pretraining_data makes --dupe_factor times). Needs "
         "--vocab_file. Evaluation keeps the masks in the records.",
     )
-    string(
+    flags.string(
         "vocab_file",
         None,
         "With --mask_on_the_fly or --do_export: the vocabulary.",
     )
-    number("masked_lm_prob", 0.15, "With --mask_on_the_fly: the share to mask.")
-    boolean(
+    flags.number(
+        "masked_lm_prob", 0.15, "With --mask_on_the_fly: the share to mask."
+    )
+    flags.boolean(
         "do_whole_word_mask",
         False,
         "With --mask_on_the_fly: mask all pieces of a word together. Words are "
         "known by `##`: those of a --word_segmenter are not in the records.",
     )
-    training_flags.define(values)
-    serving.define_flags(values)
-    boolean(
+    training_flags.define(flags)
+    export_flags.define(flags)
+    flags.boolean(
         "do_lower_case",
         True,
         "With --do_export: lower-case the text, as it was when records were "
         "made of it.",
     )
-    flags.mark_flag_as_required("input_file", flag_values=values)
+    flags.require("input_file")
 
 
 def main(flags):
@@ -112,22 +116,22 @@ def main(flags):
     strategy = devices.find_strategy(flags)
     files = text_files.find_files(flags.input_file)
     logging.info("*** Input Files ***\n%s", "\n".join(files))
-    schema = records.pretraining_schema(
+    schema = task.pretraining_schema(
         flags.max_seq_length, flags.max_predictions_per_seq
     )
     records.check_records(files, schema, config.vocab_size)
     masker = make_masker(flags, config) if flags.mask_on_the_fly else None
-    command_line.make_folder("output_dir", flags.output_dir)
-    export_dir = serving.find_export_dir(flags, flags.output_dir)
+    support_files.make_folder("output_dir", flags.output_dir)
+    export_dir = export_flags.find_export_dir(flags, flags.output_dir)
 
-    seed = training.set_seed(flags.seed, strategy)
+    seed = training_start.set_seed(flags.seed, strategy)
     devices.log_devices(strategy)
-    start = training.find_starting_point(
+    start = training_start.find_starting_point(
         flags.output_dir, flags.init_checkpoint
     )
     tell_about_start(flags, start)
     if flags.do_export and not flags.do_train:
-        serving.checkpoint_of_run(flags, start)
+        export_flags.checkpoint_of_run(flags, start)
     model = training_flags.build_model(
         flags,
         lambda: models.pretraining(
@@ -140,7 +144,7 @@ def main(flags):
         strategy,
     )
     if flags.do_train or start.resumed:
-        model_folders.complete(
+        folders.complete(
             flags.output_dir, flags.bert_config_file, flags.vocab_file
         )
     work = Pretraining(flags, config, files, schema, model, strategy)
@@ -153,8 +157,8 @@ def main(flags):
             if flags.do_eval:
                 work.evaluate(step)
             if flags.do_export:
-                source = serving.source_of_run(flags, start)
-                serving.export_pretraining(
+                source = export_flags.source_of_run(flags, start)
+                served.export_pretraining(
                     source,
                     export_dir,
                     # What was not trained has nothing to say.
@@ -172,7 +176,7 @@ def check_flags(flags):
         raise InputError(
             "At least one of `do_train` or `do_eval` must be True."
         )
-    config = shared_flags.read_config(flags)
+    config = model_flags.read_config(flags)
     command_line.require_positive(
         flags,
         "max_seq_length",
@@ -181,13 +185,11 @@ def check_flags(flags):
         "num_train_steps",
         "max_eval_steps",
     )
-    shared_flags.check_training(flags)
+    model_flags.check_training(flags)
     command_line.require_between(flags, "num_warmup_steps", 0, math.inf)
     command_line.require_between(flags, "masked_lm_prob", 0, 1)
-    training_flags.check(
-        flags, config, pretraining.result_names(flags.next_sentence)
-    )
-    shared_flags.require_positions(
+    training_flags.check(flags, config, task.result_names(flags.next_sentence))
+    model_flags.require_positions(
         flags, config, "create_pretraining_data needs the same value."
     )
     if config.attention_direction() == "left_to_right" and flags.next_sentence:
@@ -256,7 +258,7 @@ def make_masker(flags, config):
             "`--do_whole_word_mask` needs a vocabulary with pieces that begin "
             f"with `##`. {flags.vocab_file} has none."
         )
-    return masking.Masker.from_vocab(
+    return dynamic_masking.Masker.from_vocab(
         vocab,
         flags.vocab_file,
         masked_lm_prob=flags.masked_lm_prob,
@@ -317,8 +319,8 @@ class Pretraining:
         self.schema = schema
         self.model = model
         self.strategy = strategy
-        self._predictor = training.Predictor(
-            model, strategy, pretraining.per_prediction
+        self._predictor = prediction.DatasetPredictor(
+            model, strategy, task.per_prediction
         )
 
     def train(self, start, seed, masker=None):
@@ -345,10 +347,10 @@ class Pretraining:
             return masker.remask(found, seed, step) if masker else found
 
         with self._naming_bad_records():
-            return training.train(
+            return loop.train(
                 self.model,
                 functools.partial(
-                    pretraining.losses, next_sentence=flags.next_sentence
+                    task.losses, next_sentence=flags.next_sentence
                 ),
                 batches,
                 start,
@@ -359,13 +361,13 @@ class Pretraining:
                     flags.num_warmup_steps,
                 ),
                 self.strategy,
-                pretraining.count,
+                task.count,
                 training_flags.evaluation(flags, self.results),
             )
 
     def evaluate(self, step):
         """Writes eval_results.txt."""
-        training.write_eval_results(
+        evaluation.write_eval_results(
             self.flags.output_dir, {**self.results(), "global_step": step}
         )
 
@@ -390,12 +392,12 @@ class Pretraining:
         )
         batches = self._predictor(dataset)
         with self._naming_bad_records():
-            return pretraining.evaluate(
+            return task.evaluate(
                 counted(
                     batches,
                     num_batches * size,
                     "Evaluating",
-                    training.count_rows,
+                    prediction.count_rows,
                 ),
                 self.flags.next_sentence,
             )

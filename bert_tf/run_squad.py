@@ -19,28 +19,34 @@ import math
 import os
 import random
 
-from absl import flags, logging
+from absl import logging
 
-from bert_tf import (
+from bert_tf import heads, models
+from bert_tf.checkpoints import folders as model_folders
+from bert_tf.cli import (
     command_line,
-    devices,
-    files,
-    grouping,
-    heads,
-    model_folders,
-    models,
-    records,
-    serving,
-    shared_flags,
-    squad,
-    squad_answers,
-    squad_metrics,
-    training,
+    export_flags,
+    model_flags,
     training_flags,
 )
+from bert_tf.cli.command_line import FlagSet
+from bert_tf.data import grouping, records
 from bert_tf.errors import InputError
-from bert_tf.progress import counted
-from bert_tf.squad_answers import AUTO, THRESHOLD_FILE
+from bert_tf.support import files
+from bert_tf.support.progress import counted
+from bert_tf.tasks.squad import (
+    answers as squad_answers,
+)
+from bert_tf.tasks.squad import (
+    data,
+    metrics,
+    served,
+    task,
+)
+from bert_tf.tasks.squad import windows as squad_windows
+from bert_tf.tasks.squad.answers import AUTO, THRESHOLD_FILE
+from bert_tf.training import devices, evaluation, loop, prediction
+from bert_tf.training import start as training_start
 
 # What the original shuffles the questions with, before it makes windows.
 SHUFFLE_SEED = 12345
@@ -50,50 +56,50 @@ WINDOWS_LOGGED = 5
 
 def define_flags(values):
     """Defines this script's flags on a `FlagValues`."""
-    string, integer, boolean, _ = command_line.definers(values)
-    string("train_file", None, "SQuAD JSON to train on: train-v1.1.json.")
-    string("predict_file", None, "SQuAD JSON to predict: dev-v1.1.json.")
-    integer(
+    flags = FlagSet(values)
+    flags.string("train_file", None, "SQuAD JSON to train on: train-v1.1.json.")
+    flags.string("predict_file", None, "SQuAD JSON to predict: dev-v1.1.json.")
+    flags.integer(
         "max_seq_length",
         384,
         "Word pieces of an input; a longer text is cut into windows.",
     )
-    integer("doc_stride", 128, "How far apart windows start, in word pieces.")
-    integer(
+    flags.integer(
+        "doc_stride", 128, "How far apart windows start, in word pieces."
+    )
+    flags.integer(
         "max_query_length", 64, "Word pieces of a question; the rest is cut."
     )
-    boolean("do_train", False, "Train on --train_file.")
-    boolean("do_predict", False, "Predict the answers of --predict_file.")
-    integer("train_batch_size", 32, "Windows in a training step.")
-    integer("predict_batch_size", 8, "Windows in a batch of prediction.")
-    shared_flags.define_text(values)
-    shared_flags.define_training(values)
-    shared_flags.define_epochs(values, "the questions")
-    integer("n_best_size", 20, "Answers in nbest_predictions.json.")
-    integer("max_answer_length", 30, "The most word pieces of an answer.")
-    boolean(
+    flags.boolean("do_train", False, "Train on --train_file.")
+    flags.boolean("do_predict", False, "Predict the answers of --predict_file.")
+    flags.integer("train_batch_size", 32, "Windows in a training step.")
+    flags.integer("predict_batch_size", 8, "Windows in a batch of prediction.")
+    model_flags.define_text(flags)
+    model_flags.define_training(flags)
+    model_flags.define_epochs(flags, "the questions")
+    flags.integer("n_best_size", 20, "Answers in nbest_predictions.json.")
+    flags.integer("max_answer_length", 30, "The most word pieces of an answer.")
+    flags.boolean(
         "verbose_logging",
         False,
         "Log where an answer could not be found in the words it comes from.",
     )
-    boolean(
+    flags.boolean(
         "version_2_with_negative",
         False,
         "Questions may have no answer, as in SQuAD 2.0.",
     )
-    flags.DEFINE(
-        command_line.NumberOr(AUTO),
+    flags.number_or(
+        AUTO,
         "null_score_diff_threshold",
         0.0,
         "With --version_2_with_negative: a question is left unanswered if the "
         "score of no answer is above that of the best one by more than this. "
         "auto: what gives the best F1 on --predict_file if that has answers, "
         f"and is then kept in {THRESHOLD_FILE}; else what is kept there.",
-        flag_values=values,
-        serializer=flags.ArgumentSerializer(),
     )
 
-    boolean(
+    flags.boolean(
         "exact_answers",
         False,
         "Take answers by the characters their word pieces were made from. "
@@ -101,7 +107,7 @@ def define_flags(values):
         "words, where the tokenizer changes text: accents, Hangul, special "
         "spaces.",
     )
-    boolean(
+    flags.boolean(
         "skip_padding",
         False,
         "Predict windows of about one length together, padded to what they "
@@ -110,38 +116,37 @@ def define_flags(values):
         "nbest_predictions.json may have more answers, and other "
         "probabilities.",
     )
-    flags.DEFINE_enum(
+    flags.choice(
         "on_bad_answer",
-        squad.SKIP,
-        [squad.SKIP, squad.STOP],
+        data.SKIP,
+        [data.SKIP, data.STOP],
         "What to do with an answer to train on that is not where --train_file "
         "says: leave the question out, with a warning, or stop.",
-        flag_values=values,
     )
-    training_flags.define(values)
-    serving.define_flags(values)
+    training_flags.define(flags)
+    export_flags.define(flags)
 
 
 def main(flags):
     """Does what the parsed flags ask for."""
     config = check_flags(flags)
     strategy = devices.find_strategy(flags)
-    tokenizer = shared_flags.load_tokenizer(flags, config)
+    tokenizer = model_flags.load_tokenizer(flags, config)
     # All files are read before any work starts: a bad one should not cost a
     # night of training.
     train_examples = predict_examples = threshold = None
     if flags.do_train:
-        train_examples = squad.read_squad_examples(
+        train_examples = data.read_squad_examples(
             flags.train_file,
             is_training=True,
             version_2_with_negative=flags.version_2_with_negative,
             on_bad_answer=flags.on_bad_answer,
             exact_answers=flags.exact_answers,
         )
-        command_line.count_steps(flags, len(train_examples))
+        training_flags.count_steps(flags, len(train_examples))
     evaluates = flags.do_train and flags.eval_every_steps
     if flags.do_predict or evaluates:
-        predict_examples = squad.read_squad_examples(
+        predict_examples = data.read_squad_examples(
             flags.predict_file, is_training=False
         )
         threshold = find_threshold(flags, predict_examples)
@@ -156,16 +161,16 @@ def main(flags):
     if flags.do_export and not (flags.do_predict and threshold is None):
         # It is there already, or is never going to be.
         threshold_to_export(flags)
-    command_line.make_folder("output_dir", flags.output_dir)
-    export_dir = serving.find_export_dir(flags, flags.output_dir)
+    files.make_folder("output_dir", flags.output_dir)
+    export_dir = export_flags.find_export_dir(flags, flags.output_dir)
 
-    seed = training.set_seed(flags.seed, strategy)
+    seed = training_start.set_seed(flags.seed, strategy)
     devices.log_devices(strategy)
-    start = training.find_starting_point(
+    start = training_start.find_starting_point(
         flags.output_dir, flags.init_checkpoint
     )
     if flags.do_export and not flags.do_train:
-        serving.checkpoint_of_run(flags, start)
+        export_flags.checkpoint_of_run(flags, start)
     model = training_flags.build_model(
         flags,
         lambda: models.span(config, use_one_hot_embeddings=flags.use_tpu),
@@ -213,17 +218,17 @@ def check_flags(flags):
             )
         if flags[action].value:
             command_line.require_file(name, flags[name].value)
-    config = shared_flags.check_text(flags)
-    shared_flags.require_positions(flags, config)
-    squad.require_token_types(config.type_vocab_size)
-    squad.require_room(
+    config = model_flags.check_text(flags)
+    model_flags.require_positions(flags, config)
+    squad_windows.require_token_types(config.type_vocab_size)
+    squad_windows.require_room(
         flags.max_seq_length, flags.doc_stride, flags.max_query_length
     )
     command_line.require_positive(
         flags, "predict_batch_size", "n_best_size", "max_answer_length"
     )
-    shared_flags.check_training(flags)
-    shared_flags.check_epochs(flags)
+    model_flags.check_training(flags)
+    model_flags.check_epochs(flags)
     training_flags.check(
         flags, config, result_names(flags.version_2_with_negative)
     )
@@ -334,11 +339,11 @@ def threshold_to_export(flags):
 
 def export(flags, start, export_dir):
     """Writes a SavedModel of the checkpoint that the run has made or used."""
-    source = serving.source_of_run(flags, start)
+    source = export_flags.source_of_run(flags, start)
     threshold = 0.0
     if flags.version_2_with_negative:
         threshold = threshold_to_export(flags)
-    serving.export_span(
+    served.export_span(
         source,
         export_dir,
         flags.doc_stride,
@@ -361,7 +366,7 @@ class QuestionAnswering:
         self.tokenizer = tokenizer
         self.model = model
         self.strategy = strategy
-        self._predictor = training.Predictor(model, strategy)
+        self._predictor = prediction.DatasetPredictor(model, strategy)
         self._folder = devices.work_folder(strategy, flags.output_dir)
         self._written = None
 
@@ -374,10 +379,10 @@ class QuestionAnswering:
         threshold as `predict` takes it, are for evaluation on the way.
         """
         flags, size = self.flags, self.flags.train_batch_size
-        num_steps = command_line.count_steps(flags, len(examples))
+        num_steps = training_flags.count_steps(flags, len(examples))
         examples = list(examples)
         random.Random(SHUFFLE_SEED).shuffle(examples)
-        schema = records.squad_training_schema(flags.max_seq_length)
+        schema = task.squad_training_schema(flags.max_seq_length)
         file, num_windows = self._write_records(
             "train.tf_record",
             # Shuffled questions come back to any context.
@@ -387,7 +392,7 @@ class QuestionAnswering:
         )
         self._log("Running training", len(examples), num_windows, size)
         logging.info("  Num steps = %d", num_steps)
-        return training.train(
+        return loop.train(
             self.model,
             lambda outputs, batch, totals: heads.span_loss(
                 outputs["start_logits"],
@@ -431,14 +436,14 @@ class QuestionAnswering:
         texts = {one.qas_id: one.text for one in predictions}
         odds = {one.qas_id: one.null_odds for one in predictions}
         if not self.flags.version_2_with_negative:
-            return squad_metrics.evaluate_v1(answers, texts)
+            return metrics.evaluate_v1(answers, texts)
         if threshold is None:
-            chosen = squad_metrics.choose_threshold(answers, texts, odds)
+            chosen = metrics.choose_threshold(answers, texts, odds)
             threshold = chosen.threshold
         final = {one.qas_id: one.answer(threshold) for one in predictions}
         return {
-            **squad_metrics.evaluate_v2(answers, final),
-            **squad_metrics.evaluate_thresholds(answers, texts, odds),
+            **metrics.evaluate_v2(answers, final),
+            **metrics.evaluate_thresholds(answers, texts, odds),
         }
 
     def predict(self, examples, threshold, step):
@@ -478,11 +483,11 @@ class QuestionAnswering:
         elif self.flags.version_2_with_negative:
             self._evaluate_v2(answers, final, texts, odds, threshold, step)
         else:
-            results = squad_metrics.evaluate_v1(answers, final)
+            results = metrics.evaluate_v1(answers, final)
             self._write_results(results, step)
 
     def _choose_threshold(self, answers, texts, odds):
-        chosen = squad_metrics.choose_threshold(answers, texts, odds)
+        chosen = metrics.choose_threshold(answers, texts, odds)
         path = self._path(THRESHOLD_FILE)
         files.write_text(path, f"{chosen.threshold}\n")
         logging.info(
@@ -495,26 +500,26 @@ class QuestionAnswering:
         return chosen.threshold
 
     def _evaluate_v2(self, answers, final, texts, odds, threshold, step):
-        results = squad_metrics.evaluate_v2(answers, final)
-        results |= squad_metrics.evaluate_thresholds(answers, texts, odds)
+        results = metrics.evaluate_v2(answers, final)
+        results |= metrics.evaluate_thresholds(answers, texts, odds)
         self._write_results(results, step, threshold)
-        curves = squad_metrics.precision_recall(answers, texts, odds)
+        curves = metrics.precision_recall(answers, texts, odds)
         path = self._path("precision_recall.svg")
-        files.write_text(path, squad_metrics.draw_precision_recall(curves))
+        files.write_text(path, metrics.draw_precision_recall(curves))
         logging.info("Wrote the precision-recall curves to %s.", path)
 
     def _write_results(self, results, step, threshold=None):
         more = {}
         if threshold is not None:
             more["null_score_diff_threshold"] = threshold
-        training.write_eval_results(
+        evaluation.write_eval_results(
             self.flags.output_dir, {**results, "global_step": step}, more
         )
 
     def _predictions(self, examples):
         """The `Prediction` of each question, as soon as the model is done."""
         flags, size = self.flags, self.flags.predict_batch_size
-        schema = records.squad_evaluation_schema(flags.max_seq_length)
+        schema = task.squad_evaluation_schema(flags.max_seq_length)
         maker = self._window_maker(documents_kept=1)
         if self._written is None:
             self._written = self._write_records(
@@ -536,7 +541,7 @@ class QuestionAnswering:
         )
         batches = self._predictor(dataset)
         batches = counted(
-            batches, num_windows, "Predicting", training.count_rows
+            batches, num_windows, "Predicting", prediction.count_rows
         )
         rows = (
             self._logits_without_padding(batches)
@@ -578,7 +583,7 @@ class QuestionAnswering:
 
     def _window_maker(self, documents_kept):
         flags = self.flags
-        return squad.WindowMaker(
+        return squad_windows.WindowMaker(
             self.tokenizer,
             flags.max_seq_length,
             flags.doc_stride,
@@ -602,7 +607,7 @@ class QuestionAnswering:
                     if written < WINDOWS_LOGGED:
                         logging.info(
                             "*** Example ***\n%s",
-                            squad.describe_window(example, window),
+                            squad_windows.describe_window(example, window),
                         )
                     written += 1
                     yield window.record(length)

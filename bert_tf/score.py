@@ -12,7 +12,7 @@ probability of the text, and not comparable with a left-to-right model's.
 
 The checkpoint is one as pretraining left it, with its heads. In Python:
 
-  from bert_tf.language_model import LanguageModel
+  from bert_tf.tasks.pretraining.language_model import LanguageModel
   from bert_tf.score import score_pair, score_text
 
   model = LanguageModel("checkpoints/uncased_L-12_H-768_A-12")
@@ -26,15 +26,12 @@ from typing import NamedTuple
 
 from absl import logging
 
-from bert_tf import (
-    command_line,
-    features,
-    language_model,
-    loading,
-    masked_text,
-)
+from bert_tf.cli import command_line, inference_flags
+from bert_tf.cli.command_line import FlagSet
+from bert_tf.data import grouping, packing
 from bert_tf.errors import InputError
-from bert_tf.feature_extraction import split_pair
+from bert_tf.tasks.pretraining import cloze
+from bert_tf.tasks.vectors.lines import split_pair
 
 
 class TextScore(NamedTuple):
@@ -126,14 +123,14 @@ def score_texts(model, texts):
         InputError: no masked-LM head.
     """
     model.require_masked_lm()
-    pieces = [masked_text.tokenize(text, model.tokenizer) for text in texts]
+    pieces = [cloze.tokenize(text, model.tokenizer) for text in texts]
     log_probs = model.masked_lm_log_probs(
         query
         for of_text in pieces
-        for query in masked_text.ask_for_each(of_text, model.max_seq_length)
+        for query in cloze.ask_for_each(of_text, model.max_seq_length)
     )
     for of_text in pieces:
-        asked = [piece for piece in of_text if piece != masked_text.MASK]
+        asked = [piece for piece in of_text if piece != cloze.MASK]
         ids = model.tokenizer.convert_tokens_to_ids(asked)
         found = [float(next(log_probs)[index]) for index in ids]
         yield TextScore(asked, found)
@@ -161,9 +158,9 @@ def score_pairs(model, pairs):
                 "Both texts of a pair must hold a word piece. Received: "
                 f"{reprlib.repr(text_a)} and {reprlib.repr(text_b)}"
             )
-        whole = features.pack_tokens(tokens_a, tokens_b)
+        whole = packing.pack_tokens(tokens_a, tokens_b)
         packed.append(
-            features.truncate_and_pack(tokens_a, tokens_b, model.max_seq_length)
+            packing.truncate_and_pack(tokens_a, tokens_b, model.max_seq_length)
         )
         cut.append(len(whole.tokens) - len(packed[-1].tokens))
     log_probs = model.next_sentence_log_probs(packed)
@@ -178,16 +175,16 @@ def perplexity(log_likelihood, num_pieces):
 
 def define_flags(values):
     """Defines this script's flags on a `FlagValues`."""
-    language_model.define_flags(values)
+    inference_flags.define_texts(FlagSet(values))
 
 
 def main(flags):
     """Does what the parsed flags ask for."""
-    lines = language_model.read_texts(flags)
-    model = language_model.from_flags(flags)
+    lines = inference_flags.read_texts(flags)
+    model = inference_flags.load_language_model(flags)
     num_pieces = num_cut_pairs = 0
     log_likelihood = 0.0
-    with loading.open_output(flags) as write:
+    with inference_flags.open_output(flags) as write:
         for line, score in score_lines(model, lines):
             write(
                 f"{line}\n  {score.show()}", {"text": line, **score.as_dict()}
@@ -213,7 +210,7 @@ def main(flags):
 
 def score_lines(model, lines):
     """Pairs of a line, `A` or `A ||| B`, and its score, in order."""
-    for batch in loading.batched(lines, model.batch_size):
+    for batch in grouping.batched(lines, model.batch_size):
         pairs = [split_pair(line) for line in batch]
         texts = iter(score_texts(model, [a for a, b in pairs if not b]))
         follows = iter(score_pairs(model, [pair for pair in pairs if pair[1]]))

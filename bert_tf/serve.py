@@ -23,9 +23,10 @@ import socket
 
 from absl import logging
 
-from bert_tf import command_line
+from bert_tf.cli import command_line
+from bert_tf.cli.command_line import FlagSet
 from bert_tf.errors import InputError, Interrupted
-from bert_tf.rest_protocol import Limits
+from bert_tf.server.protocol import Limits
 
 MEGABYTE = 1024 * 1024
 
@@ -35,34 +36,42 @@ OTHER_FILES = 128
 
 def define_flags(values):
     """Defines the flags of this command."""
-    string, integer, boolean, number = command_line.definers(values)
-    string(
+    flags = FlagSet(values)
+    flags.string(
         "host",
         "127.0.0.1",
         "Address to listen on; 0.0.0.0 for all of the machine's. There is no "
         "password: leave it, or put something in front.",
     )
-    integer("port", 8501, "Port to listen on; 0 for any that is free.")
-    string("model_name", None, "Name in paths. [that of the folder]")
-    number("poll_seconds", 2.0, "How often to look for a new version.")
-    integer("max_batch", 32, "Instances that are computed together.")
-    boolean("no_batching", False, "Compute each request alone.")
-    integer("workers", 1, "Batches that are computed at once.")
-    integer("max_waiting", 512, "Instances that may wait; above it, 503.")
-    number("timeout", 30.0, "Seconds to the answer; above it, 503.")
-    number("max_body_mb", 2.0, "Megabytes of a request; above it, 413.")
-    integer("max_instances", 128, "Instances of a request; above it, 413.")
-    integer("max_text_chars", 20_000, "Characters of a text; above it, 413.")
-    integer(
+    flags.integer("port", 8501, "Port to listen on; 0 for any that is free.")
+    flags.string("model_name", None, "Name in paths. [that of the folder]")
+    flags.number("poll_seconds", 2.0, "How often to look for a new version.")
+    flags.integer("max_batch", 32, "Instances that are computed together.")
+    flags.boolean("no_batching", False, "Compute each request alone.")
+    flags.integer("workers", 1, "Batches that are computed at once.")
+    flags.integer("max_waiting", 512, "Instances that may wait; above it, 503.")
+    flags.number("timeout", 30.0, "Seconds to the answer; above it, 503.")
+    flags.number("max_body_mb", 2.0, "Megabytes of a request; above it, 413.")
+    flags.integer(
+        "max_instances", 128, "Instances of a request; above it, 413."
+    )
+    flags.integer(
+        "max_text_chars", 20_000, "Characters of a text; above it, 413."
+    )
+    flags.integer(
         "max_answer_values",
         4_000_000,
         "Numbers and texts in an answer; above it, 413.",
     )
-    integer("max_connections", 512, "Connections at once; above it, 503.")
-    number("request_seconds", 20.0, "For a request to arrive; after it, 408.")
-    number("answer_seconds", 30.0, "In which a client must read an answer on.")
-    number("idle_seconds", 15.0, "Between two requests on a connection.")
-    number("drain_seconds", 30.0, "At the end, for requests under way.")
+    flags.integer("max_connections", 512, "Connections at once; above it, 503.")
+    flags.number(
+        "request_seconds", 20.0, "For a request to arrive; after it, 408."
+    )
+    flags.number(
+        "answer_seconds", 30.0, "In which a client must read an answer on."
+    )
+    flags.number("idle_seconds", 15.0, "Between two requests on a connection.")
+    flags.number("drain_seconds", 30.0, "At the end, for requests under way.")
 
 
 def check_flags(flags):
@@ -167,12 +176,12 @@ def make_server(flags, name, folder):
     listening = listen(flags.host, flags.port, flags.max_connections)
 
     # TensorFlow takes seconds to import; mistakes of the flags show before.
-    from bert_tf.batching import Batcher
-    from bert_tf.http_connections import HttpServer, Patience
-    from bert_tf.model_versions import ModelVersions
-    from bert_tf.served_model import ServedModel
-    from bert_tf.server import Application, Settings
-    from bert_tf.server_metrics import Metrics
+    from bert_tf.server.app import Application, Settings
+    from bert_tf.server.batching import Batcher
+    from bert_tf.server.connections import HttpServer, Patience
+    from bert_tf.server.metrics import Metrics
+    from bert_tf.server.model import ServedModel
+    from bert_tf.server.versions import ModelVersions
 
     metrics = Metrics()
     try:

@@ -25,7 +25,7 @@ import reprlib
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from bert_tf.errors import InputError
 
@@ -507,3 +507,32 @@ class FullTokenizer:
     def convert_ids_to_tokens(self, ids: Iterable[int]) -> list[str]:
         """Returns the token of each id; `UnknownTokenError` if it has none."""
         return convert_by_vocab(self.inv_vocab, ids, str(self.vocab_file))
+
+
+class Tokenizer(Protocol):
+    """What this room asks of a tokenizer (`tokenization.FullTokenizer`)."""
+
+    def tokenize(self, text: str) -> list[str]:
+        """Word pieces of the text."""
+
+    def convert_tokens_to_ids(self, tokens: Sequence[str]) -> list[int]:
+        """The id of each word piece."""
+
+
+def require_special_tokens(
+    tokenizer: Tokenizer, vocab_file: str = "`vocab_file`"
+) -> None:
+    """Raises InputError if a token that examples are made with has no id.
+
+    Args:
+        tokenizer: what is to make the examples.
+        vocab_file: what to call its vocabulary in an error.
+    """
+    for token in ("[CLS]", "[SEP]", "[UNK]"):
+        try:
+            tokenizer.convert_tokens_to_ids([token])
+        except KeyError as error:
+            raise InputError(
+                f"The vocabulary must have the token {token}. {vocab_file} has "
+                "not: is it the vocab.txt of the checkpoint?"
+            ) from error

@@ -11,4 +11,4 @@ cd "$(dirname "$0")/.."
 BERT_TF_VENV="${BERT_TF_BEAM_VENV:-$PWD/.venv-beam}"
 BERT_TF_LOCK=requirements-beam.lock
 source run_scripts/setup.sh
-exec "$PYTHON" -m pytest tests/test_beam_pretraining_data.py "$@"
+exec "$PYTHON" -m pytest tests/commands/test_beam_pretraining_data.py "$@"

@@ -6,12 +6,13 @@ import lzma
 import os
 import pathlib
 
+import numpy as np
 import pytest
-from helpers.fixtures import rng, shared_folder  # noqa: F401
+from helpers.paths import GOLDEN
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-DATA = pathlib.Path(__file__).parent / "data"
+DATA = GOLDEN
 
 
 @pytest.fixture(autouse=True)
@@ -21,9 +22,23 @@ def unchanged_log_level():
 
 
 @pytest.fixture
+def rng():
+    return np.random.default_rng(20181011)
+
+
+@pytest.fixture
 def data():
     """The folder of small golden files that travel with the tests."""
     return DATA
+
+
+@pytest.fixture(scope="session")
+def shared_folder():
+    """Large real data outside the repository: `BERT_TF_SHARED` names it."""
+    folder = os.environ.get("BERT_TF_SHARED")
+    if not folder:
+        pytest.skip("BERT_TF_SHARED is not set: no large real data to compare")
+    return pathlib.Path(folder)
 
 
 @pytest.fixture(scope="session")

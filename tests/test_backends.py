@@ -5,15 +5,14 @@ absl-py and that backend; `run_scripts/test_backends.sh` makes the first.
 """
 
 import os
-import pathlib
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 from helpers import backends
+from helpers.paths import ROOT
 
-ROOT = pathlib.Path(__file__).parents[1]
 # Adam makes steps of one size of gradients of any size. Where these are hardly
 # more than rounding (that of a key's bias is nothing else), so are the steps.
 NOISE = 1e-4

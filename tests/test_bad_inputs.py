@@ -4,14 +4,11 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 from unittest import mock
 
 import pytest
-from programs import load
-
-ROOT = Path(__file__).resolve().parent.parent
-
+from helpers.paths import ROOT
+from helpers.programs import load
 
 bad_inputs = load(ROOT / "benchmarks" / "bad_inputs.py")
 

@@ -3,7 +3,7 @@ import math
 import re
 
 import pytest
-from golden import DATA
+from helpers.golden import DATA
 
 from bert_tf.errors import InputError
 from bert_tf.modeling import BertConfig, BertModel

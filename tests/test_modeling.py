@@ -6,7 +6,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from golden import DATA, TINY, assign, read_arrays, read_config, read_variables
+from helpers.golden import (
+    DATA,
+    TINY,
+    assign,
+    read_arrays,
+    read_config,
+    read_variables,
+)
 from keras import ops
 
 from bert_tf import modeling, models

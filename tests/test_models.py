@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from golden import (
+from helpers.golden import (
     DATA,
     MICRO,
     TINY,

@@ -7,7 +7,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from golden import DATA, assign, read_arrays, read_config, read_variables
+from helpers.golden import (
+    DATA,
+    assign,
+    read_arrays,
+    read_config,
+    read_variables,
+)
 
 from bert_tf import heads, models
 from bert_tf.errors import InputError

@@ -14,7 +14,7 @@ import sys
 import unicodedata
 
 import pytest
-from tokenization_golden import (
+from helpers.tokenization_golden import (
     CASES,
     RUNNING_TEXTS,
     SCALAR_VALUES,

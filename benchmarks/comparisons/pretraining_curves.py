@@ -22,8 +22,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 import tensorflow as tf
 
-from bert_tf import models, pretraining, training
+from bert_tf import models
 from bert_tf.modeling import BertConfig
+from bert_tf.tasks.pretraining import task
+from bert_tf.training import loop, settings, start
 
 QUANTITIES = (
     "masked_lm_loss",
@@ -98,13 +100,13 @@ def train(model_folder, batches, output, num_steps, warmup):
     values = json.loads((model_folder / "bert_config.json").read_text())
     values["hidden_dropout_prob"] = values["attention_probs_dropout_prob"] = 0
     config = BertConfig.from_dict(values)
-    start = training.find_starting_point(
+    beginning = start.find_starting_point(
         str(output), str(model_folder / "bert_model.ckpt")
     )
-    model = training.build_model(
-        lambda: models.pretraining(config), config, start
+    model = start.build_model(
+        lambda: models.pretraining(config), config, beginning
     )
-    settings = training.TrainingSettings(
+    training_settings = settings.TrainingSettings(
         output_dir=str(output),
         num_train_steps=num_steps,
         learning_rate=1e-3,
@@ -112,14 +114,14 @@ def train(model_folder, batches, output, num_steps, warmup):
         batch_size=len(batches["input_ids"][0]),
         steps_per_call=1,
     )
-    training.train(
+    loop.train(
         model,
-        pretraining.losses,
+        task.losses,
         lambda step: (
             tf.data.Dataset.from_tensor_slices(batches).repeat().skip(step)
         ),
-        start,
-        settings,
+        beginning,
+        training_settings,
     )
 
 

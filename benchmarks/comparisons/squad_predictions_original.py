@@ -23,7 +23,8 @@ import tempfile
 
 import numpy as np
 
-from bert_tf import squad, squad_answers
+from bert_tf.tasks.squad import answers, data
+from bert_tf.tasks.squad import windows as squad_windows
 from bert_tf.tokenization import BasicTokenizer, FullTokenizer
 
 MAX_SEQ_LENGTH, DOC_STRIDE, MAX_QUERY_LENGTH = 384, 128, 64
@@ -85,15 +86,13 @@ def make_logits(windows, rng):
 
 def predict(pairs, logits, version, basic_tokenizer, folder):
     """Writes the files that bert_tf makes of the logits of all windows."""
-    settings = squad_answers.AnswerSettings(
-        version_2_with_negative=version == "2.0"
-    )
+    settings = answers.AnswerSettings(version_2_with_negative=version == "2.0")
     rows = iter(logits)
     predictions = [
-        squad_answers.predict(
+        answers.predict(
             example,
             windows,
-            [squad_answers.Logits(*next(rows)) for _ in windows],
+            [answers.Logits(*next(rows)) for _ in windows],
             settings,
             basic_tokenizer,
         )
@@ -101,16 +100,13 @@ def predict(pairs, logits, version, basic_tokenizer, folder):
     ]
     items = (
         ((one.qas_id, one.answer(0.0)) for one in predictions),
-        (
-            (one.qas_id, squad_answers.nbest_to_json(one.nbest))
-            for one in predictions
-        ),
+        ((one.qas_id, answers.nbest_to_json(one.nbest)) for one in predictions),
         ((one.qas_id, one.null_odds) for one in predictions),
     )
     folder.mkdir()
     for name, values in zip(FILES, items):
         if version == "2.0" or name != "null_odds.json":
-            squad_answers.write_json(str(folder / name), values)
+            answers.write_json(str(folder / name), values)
 
 
 def compare(ours, original):
@@ -150,8 +146,8 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
 
-    examples = squad.read_squad_examples(str(options.squad), is_training=False)
-    maker = squad.WindowMaker(
+    examples = data.read_squad_examples(str(options.squad), is_training=False)
+    maker = squad_windows.WindowMaker(
         FullTokenizer(options.vocab, do_lower_case=True),
         MAX_SEQ_LENGTH,
         DOC_STRIDE,

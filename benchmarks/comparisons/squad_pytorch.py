@@ -29,7 +29,8 @@ import finetune_pytorch
 import torch
 import transformers
 
-from bert_tf import squad, squad_metrics
+from bert_tf.tasks.squad import data as squad
+from bert_tf.tasks.squad import metrics
 
 N_BEST = 20
 MAX_ANSWER_LENGTH = 30
@@ -284,7 +285,7 @@ def main():
         for example in squad.read_squad_examples(str(options.test), False)
         if example.qas_id in predictions
     }
-    scores = squad_metrics.evaluate_v1(answers, predictions)
+    scores = metrics.evaluate_v1(answers, predictions)
     results = {
         **scores,
         "train_seconds": round(trained - start, 1),

@@ -31,7 +31,7 @@ from typing import NamedTuple
 from heldout import read_results
 from reviews import Row, read_imdb, split_reviews, without_texts_of
 
-from bert_tf import files
+from bert_tf.support import files
 
 # Decides which rows are taken; has nothing to do with the seeds of the runs.
 SUBSET_SEED = 20181011

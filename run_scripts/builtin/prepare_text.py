@@ -34,8 +34,10 @@ from typing import NamedTuple
 
 from absl import logging
 
-from bert_tf import command_line, files, text_files
+from bert_tf.cli import command_line
+from bert_tf.data import text_files
 from bert_tf.errors import InputError
+from bert_tf.support import files
 
 # A line of fewer words is a heading or an entry of a list.
 FEWEST_WORDS_OF_A_PARAGRAPH = 8
@@ -352,20 +354,22 @@ def write_documents(path: str, documents: Sequence[list[str]]) -> Counts:
 
 def define_flags(values):
     """Defines this script's flags on a `FlagValues`."""
-    string, integer, _, _ = command_line.definers(values)
-    string(
+    flags = command_line.FlagSet(values)
+    flags.string(
         "wikipedia", None, "Output of WikiExtractor: archive, folder or files."
     )
-    string("books", "", "Plain text books: archive, folder or files.")
-    string(
+    flags.string("books", "", "Plain text books: archive, folder or files.")
+    flags.string(
         "documents",
         "",
         "Text with a document in each line: archive, folder or files.",
     )
-    string("train_file", None, "Text to train on, written here.")
-    string("heldout_file", None, "Articles to test on, written here.")
-    integer("hold_out_every", 40, "Which articles are held out: every N-th.")
-    integer("random_seed", 12345, "Orders the documents to train on.")
+    flags.string("train_file", None, "Text to train on, written here.")
+    flags.string("heldout_file", None, "Articles to test on, written here.")
+    flags.integer(
+        "hold_out_every", 40, "Which articles are held out: every N-th."
+    )
+    flags.integer("random_seed", 12345, "Orders the documents to train on.")
 
 
 def main(flags):

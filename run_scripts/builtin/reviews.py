@@ -18,7 +18,7 @@ import sys
 import tarfile
 from typing import NamedTuple
 
-from bert_tf import files
+from bert_tf.support import files
 
 # The most reviews of one film, by the README of the data set.
 REVIEWS_OF_A_FILM = 30

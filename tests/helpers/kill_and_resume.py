@@ -1,6 +1,6 @@
 """Kills a training again and again, and checks what it resumes from.
 
-    python tests/helpers/kill_and_resume.py --data tests/data --kills 20
+    python tests/helpers/kill_and_resume.py --data tests/golden --kills 20
 
 Trains a small classifier twice: once undisturbed, and once killed (SIGKILL) at
 random moments and started again with the same command. Of five kills, one falls

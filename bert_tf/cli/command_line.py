@@ -1,0 +1,319 @@
+"""What every entry point shares: parsing, help, logging, errors, exit codes.
+
+Comes in: a function that defines flags and one that does the work. Goes out: a
+process that ends with 0, with 1 and one readable message, or with 128 + N after
+signal N. Logic of a task does not belong here.
+"""
+
+import functools
+import logging as python_logging
+import math
+import os
+import pathlib
+import re
+import signal
+import sys
+
+from absl import app, flags, logging
+
+from bert_tf.errors import InputError, Interrupted
+
+
+def run(define_flags, main, doc, positional=None):
+    """Parses the command line, runs `main(flag_values)`, reports mistakes.
+
+    Args:
+        define_flags: function of a `FlagValues` that defines the script's own.
+        main: function of the parsed `FlagValues`.
+        doc: the script's docstring, shown by `--help`.
+        positional: what the script calls the one argument that it needs beside
+            flags, and that `main` is given too; None if there is none.
+    """
+    sys.modules["__main__"].__doc__ = doc
+    values, known = flags.FLAGS, set(flags.FLAGS)
+    define_flags(values)
+    for name in set(values) - known:
+        # absl's --help lists what is registered under the program's name.
+        values.register_key_flag_for_module(sys.argv[0], values[name])
+    logging.set_verbosity(logging.INFO)
+    logging.get_absl_handler().setFormatter(_LogFormat())
+
+    app.run(
+        lambda argv: finish(main, values, argv[1:], positional),
+        flags_parser=lambda argv: parse_or_exit(values, argv),
+    )
+
+
+class FlagSet:
+    """Defines flags on a `FlagValues`; each method takes a name first.
+
+    absl's own functions would define them for the whole process, where the
+    flags of two commands collide.
+
+    Args:
+        values: a `FlagValues`.
+    """
+
+    def __init__(self, values):
+        self.values = values
+
+    def string(self, name, default, help):
+        """Defines a flag that takes text."""
+        flags.DEFINE_string(name, default, help, flag_values=self.values)
+
+    def strings(self, name, help):
+        """Defines a flag that may be given several times; a list of texts."""
+        flags.DEFINE_multi_string(name, [], help, flag_values=self.values)
+
+    def integer(self, name, default, help):
+        """Defines a flag that takes a whole number."""
+        flags.DEFINE_integer(name, default, help, flag_values=self.values)
+
+    def number(self, name, default, help):
+        """Defines a flag that takes a number."""
+        flags.DEFINE_float(name, default, help, flag_values=self.values)
+
+    def number_or(self, word, name, default, help):
+        """Defines a flag that takes a number or one word."""
+        flags.DEFINE(
+            NumberOr(word),
+            name,
+            default,
+            help,
+            flag_values=self.values,
+            serializer=flags.ArgumentSerializer(),
+        )
+
+    def boolean(self, name, default, help):
+        """Defines a flag that takes true or false."""
+        flags.DEFINE_bool(name, default, help, flag_values=self.values)
+
+    def choice(self, name, default, choices, help):
+        """Defines a flag that takes one of several words."""
+        flags.DEFINE_enum(
+            name, default, list(choices), help, flag_values=self.values
+        )
+
+    def require(self, *names):
+        """Makes flags mandatory that are defined already."""
+        for name in names:
+            flags.mark_flag_as_required(name, flag_values=self.values)
+
+
+class NumberOr(flags.FloatParser):
+    """Parses a flag that takes a number or one word."""
+
+    def __init__(self, word):
+        super().__init__()
+        self.word = word
+
+    def parse(self, argument):
+        return argument if argument == self.word else super().parse(argument)
+
+
+def parse(values, argv):
+    """Sets flags from a command line; returns it without them.
+
+    Raises:
+        absl.flags.Error: an unknown flag, with those that may be meant, or a
+            value that a flag cannot have.
+    """
+    try:
+        return values(argv)
+    except flags.UnrecognizedFlagError as error:
+        # absl finds misspelt names. People also leave out half of one:
+        # --epochs for --num_train_epochs.
+        name = error.flagname.replace("-", "_")
+        similar = [known for known in values if len(name) > 2 and name in known]
+        if "Did you mean" in str(error) or not similar:
+            raise
+        raise flags.UnrecognizedFlagError(
+            error.flagname, error.flagvalue, sorted(similar)
+        ) from None
+
+
+def parse_or_exit(values, argv):
+    """Like `parse`, but a mistake ends it with a message and exit code 1."""
+    try:
+        return parse(values, argv)
+    except flags.Error as error:
+        _fail(f"{error}\nAll flags: {_program()} --help")
+
+
+def finish(main, values, arguments=(), positional=None):
+    """Runs `main(values)`; a mistake ends it with a message and exit code 1.
+
+    Args:
+        main: function of the parsed `FlagValues`, and of the argument that is
+            no flag if there must be one.
+        values: these.
+        arguments: what the command line has besides flags.
+        positional: what the one that there must be is called, or None.
+
+    Raises:
+        SystemExit: after a mistake of the user's, or a signal.
+    """
+    if positional:
+        if len(arguments) != 1:
+            received = " ".join(map(repr, arguments)) or "none"
+            _fail(
+                f"There must be one {positional}, beside flags. Received: "
+                f"{received}\nAll flags: {_program()} --help"
+            )
+        main = functools.partial(_call, main, arguments[0])
+    elif arguments:
+        _fail(
+            f"Unexpected argument {arguments[0]!r}: flags start with `--`, and "
+            "the value of a boolean follows a `=`, as in --do_train=true."
+        )
+    try:
+        main(values)
+    except Interrupted as stop:
+        print(f"{_program()}: {stop}", file=sys.stderr)
+        sys.exit(128 + stop.signal_number)
+    except KeyboardInterrupt:
+        print(f"{_program()}: interrupted", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+    except InputError as error:
+        _fail(error)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _fail(f"{error.strerror}: {error.filename}")
+    except Exception as error:
+        if not _is_out_of_memory(error):
+            raise
+        _fail(
+            f"There is not enough memory ({_allocation(error)}). "
+            f"{_memory_advice(values)}"
+        )
+
+
+def _call(main, argument, values):
+    return main(values, argument)
+
+
+# What XLA, its kernels and CUDA call it, beside "OOM". ResourceExhaustedError
+# alone does not say: a full disk is one too.
+_OUT_OF_MEMORY = re.compile("OOM|out of memory|allocate memory", re.IGNORECASE)
+
+
+def _is_out_of_memory(error):
+    if isinstance(error, MemoryError):
+        return True
+    # It is TensorFlow's, if at all, and then TensorFlow is there.
+    tf = sys.modules.get("tensorflow")
+    return (
+        tf is not None
+        and isinstance(error, tf.errors.OpError)
+        and _OUT_OF_MEMORY.search(str(error)) is not None
+    )
+
+
+def _allocation(error):
+    """What was to be allocated, out of a message of many lines."""
+    tensor = re.search(r"tensor with shape\[[^]]*\]", str(error))
+    if tensor:
+        return tensor[0]
+    if isinstance(error, MemoryError):
+        return str(error) or "Python could not allocate any more"
+    return "TensorFlow could not allocate any more"
+
+
+# Each with the flag that says whether it is in use, if there is one.
+_BATCH_SIZES = {
+    "train_batch_size": "do_train",
+    "eval_batch_size": "do_eval",
+    "predict_batch_size": "do_predict",
+    "batch_size": None,
+}
+
+# Of commands without a model.
+_LESS_MEMORY = {
+    "num_shards": "more",
+    "num_workers": "fewer",
+    "max_words": "a lower",
+    "max_position_embeddings": "a lower",
+}
+
+
+def _memory_advice(values):
+    """The flags in use that memory depends on, and what to try next."""
+    used = {
+        name: values[name].value
+        for name, action in _BATCH_SIZES.items()
+        if name in values and (action is None or values[action].value)
+    }
+    advice = [
+        f"--{name}={size // 2}" for name, size in used.items() if size > 1
+    ]
+    if used:
+        if (
+            "train_batch_size" in used
+            and "gradient_accumulation_steps" in values
+        ):
+            # The whole batch, in smaller parts: the training stays the same.
+            parts = 2 * values["gradient_accumulation_steps"].value
+            if used["train_batch_size"] % parts == 0:
+                advice.insert(0, f"--gradient_accumulation_steps={parts}")
+        if "max_seq_length" in values:
+            used["max_seq_length"] = values["max_seq_length"].value
+            advice.append("a lower --max_seq_length")
+        advice.append("a smaller model (--bert_config_file)")
+    advice += [
+        f"{less} --{name}"
+        for name, less in _LESS_MEMORY.items()
+        if name in values
+    ]
+    given = [f"--{n}={value}" for n, value in used.items() if value is not None]
+    return (f"In use: {' '.join(given)}. " if given else "") + (
+        f"Try {' or '.join(advice)}." if advice else ""
+    )
+
+
+def _fail(message):
+    print(f"{_program()}: error: {message}", file=sys.stderr)
+    sys.exit(1)
+
+
+def _program():
+    return pathlib.Path(sys.argv[0]).stem
+
+
+class _LogFormat(python_logging.Formatter):
+    """The time and the message; the level where it is more than a notice."""
+
+    def format(self, record):
+        level = record.levelname + ": " if record.levelno > 20 else ""
+        return f"{self.formatTime(record, '%H:%M:%S')} {level}" + (
+            super().format(record)
+        )
+
+
+def require_file(flag, path):
+    """Raises `InputError` unless the file that a flag names can be opened."""
+    if not os.path.isfile(path):
+        kind = "is a folder" if os.path.isdir(path) else "does not exist"
+        raise InputError(f"`--{flag}`: the file {path} {kind}.")
+
+
+def require_positive(values, *names):
+    """Raises `InputError` for an integer flag among `names` not above 0."""
+    for name in names:
+        value = values[name].value
+        if not 0 < value < 2**63:
+            limit = "above 0" if value <= 0 else "below 2^63"
+            raise InputError(
+                f"`--{name}` must be {limit}. Received: --{name}={value}"
+            )
+
+
+def require_between(values, name, low, high):
+    """Raises `InputError` unless a flag is a finite number in [low, high]."""
+    value = values[name].value
+    if not (low <= value <= high and math.isfinite(value)):
+        limit = "" if high == math.inf else f" and at most {high}"
+        raise InputError(
+            f"`--{name}` must be a finite number of at least {low}{limit}. "
+            f"Received: --{name}={value}"
+        )

@@ -1,0 +1,119 @@
+"""Flags of commands that use a model: model, texts, where answers go."""
+
+import contextlib
+import json
+import os
+
+from absl import logging
+
+from bert_tf.cli import command_line, model_flags
+from bert_tf.data import text_files
+from bert_tf.errors import InputError
+from bert_tf.support import files
+from bert_tf.tasks.pretraining.language_model import LanguageModel
+
+
+def define_model(flags):
+    """Defines the flags that say which model."""
+    flags.string(
+        "checkpoint",
+        None,
+        "Folder of a model, with bert_config.json and vocab.txt; or a prefix "
+        "such as BERT/bert_model.ckpt.",
+    )
+    flags.string("vocab_file", None, "[vocab.txt beside the checkpoint]")
+    flags.string(
+        "bert_config_file", None, "[bert_config.json beside the checkpoint]"
+    )
+    model_flags.define_lower_case(flags)
+    flags.require("checkpoint")
+
+
+def check_model(flags):
+    """Raises `InputError` for a file of those that is not there."""
+    for name in ("vocab_file", "bert_config_file"):
+        if flags[name].value:
+            command_line.require_file(name, flags[name].value)
+
+
+def define(flags):
+    """Defines the flags that say which model, and where answers go."""
+    define_model(flags)
+    flags.integer("batch_size", 32, "Rows in a batch.")
+    flags.string(
+        "output_file",
+        None,
+        "Write answers as lines of JSON. [they are printed for people]",
+    )
+
+
+def check(flags):
+    """Raises `InputError` for a bad value of those, before any work."""
+    command_line.require_positive(flags, "batch_size")
+    check_model(flags)
+
+
+@contextlib.contextmanager
+def open_output(flags):
+    """A function of an answer, as text and as a dictionary, that shows it."""
+    if not flags.output_file:
+        yield lambda text, _: print(text, flush=True)
+        return
+    folder = os.path.dirname(flags.output_file) or "."
+    files.make_folder("output_file", folder)
+    files.remove_left_overs(flags.output_file)
+    with files.whole_or_nothing(flags.output_file) as file:
+
+        def write(_, values):
+            line = json.dumps(values, ensure_ascii=False) + "\n"
+            file.write(line.encode("utf-8"))
+
+        yield write
+    logging.info("Wrote %s.", flags.output_file)
+
+
+def define_texts(flags):
+    """Defines the flags that say which model, which texts, and where to."""
+    define(flags)
+    flags.integer(
+        "max_seq_length",
+        None,
+        "The most word pieces to show to the model at once. [as many as it has "
+        "positions for]",
+    )
+    flags.strings("text", "A text; may be given again and again.")
+    flags.string(
+        "input_file", None, "Instead of --text: files of one text per line."
+    )
+
+
+def load_language_model(flags):
+    """The `LanguageModel` that the flags describe."""
+    check(flags)
+    return LanguageModel(
+        flags.checkpoint,
+        flags.vocab_file,
+        flags.bert_config_file,
+        flags.do_lower_case,
+        flags.max_seq_length,
+        flags.batch_size,
+    )
+
+
+def read_texts(flags):
+    """An iterator over the texts of `--text` or `--input_file`.
+
+    Raises:
+        InputError: neither or both are given, or there is no such file.
+    """
+    if bool(flags.text) == bool(flags.input_file):
+        received = "both" if flags.text else "neither"
+        raise InputError(
+            "Either `--text` or `--input_file` must be given. Received: "
+            f"{received}"
+        )
+    if flags.text:
+        return iter(flags.text)
+    paths = text_files.find_files(flags.input_file)
+    text_files.require_other_file(flags.output_file, paths)
+    return text_files.read_lines(text_files.whole_files(paths))

@@ -1,0 +1,510 @@
+"""TFRecord files: what a record holds, how it is written, how it is read.
+
+Comes in: features as lists of numbers, and a `Schema` that says what each kind
+of record holds. Goes out: files, and `tf.data` datasets of batches. How an
+example becomes features is for the task modules; what is done with a batch,
+for `training.py`.
+
+A new kind of record is a new schema: a table of names, shapes and dtypes.
+"""
+
+import contextlib
+import dataclasses
+import math
+import os
+import socket
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+from google.protobuf.message import DecodeError
+
+from bert_tf.data import grouping
+from bert_tf.errors import InputError
+from bert_tf.support.files import is_running
+
+SHUFFLE_BUFFER = 100
+"""Records among which the next one is drawn, as in the original."""
+
+
+# -------------------------------------------------------------------- schemas
+
+
+@dataclasses.dataclass(frozen=True)
+class Feature:
+    """One named entry of a record.
+
+    Attributes:
+        shape: its shape in a batch, without the batch; () for one number.
+        dtype: "int64" or "float32", as stored. Integers are read as int32.
+        length_flag: the flag that sets its length, for error messages.
+        holds_token_ids: whether its values index the vocabulary.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str = "int64"
+    length_flag: str | None = None
+    holds_token_ids: bool = False
+
+    @property
+    def length(self) -> int:
+        """How many values a record has of it."""
+        return math.prod(self.shape)
+
+
+Schema = Mapping[str, Feature]
+Values = Mapping[str, Sequence[int] | Sequence[float]]
+
+
+# -------------------------------------------------------------------- writing
+
+
+def encode(values: Values, schema: Schema) -> bytes:
+    """One serialized `tf.train.Example`; the same values give the same bytes.
+
+    Raises:
+        ValueError: the values are not those that the schema asks for.
+    """
+    if values.keys() != schema.keys():
+        raise ValueError(
+            f"A record must have the features {sorted(schema)}. "
+            f"Received: {sorted(values)}"
+        )
+    example = tf.train.Example()
+    for name, feature in schema.items():
+        if len(values[name]) != feature.length:
+            raise ValueError(
+                f"The feature {name} must have {feature.length} values. "
+                f"Received: {len(values[name])}"
+            )
+        entry = example.features.feature[name]
+        if feature.dtype == "int64":
+            entry.int64_list.value.extend(values[name])
+        else:
+            entry.float_list.value.extend(values[name])
+    return example.SerializeToString(deterministic=True)
+
+
+def write_records(
+    path: str,
+    records: Iterable[Values],
+    schema: Schema,
+    vocab_size: int | None = None,
+) -> int:
+    """Writes a TFRecord file; it appears under its name once it is whole.
+
+    Args:
+        path: of the file; one that is there is replaced.
+        records: {feature name: values} of each record.
+        schema: what each of them must hold.
+        vocab_size: if given, token ids must be below it.
+
+    Returns:
+        How many records were written.
+
+    Raises:
+        InputError: a token id that the model has no embedding for, or a path
+            that cannot be written.
+    """
+    written = 0
+    with (
+        _whole_or_nothing(path) as half_written,
+        tf.io.TFRecordWriter(half_written) as writer,
+    ):
+        for values in records:
+            bad = _find_bad_id(values, schema, vocab_size)
+            if bad:
+                raise InputError(f"{path}, record {written + 1}: {bad}")
+            writer.write(encode(values, schema))
+            written += 1
+    return written
+
+
+@contextlib.contextmanager
+def _whole_or_nothing(path: str) -> Iterator[str]:
+    """A name to write under; the file is renamed once the block is done."""
+    name = f"{path}.{socket.gethostname()}-{os.getpid()}.incomplete"
+    try:
+        _remove_left_overs(path)
+        yield name
+        tf.io.gfile.rename(name, path, overwrite=True)
+    except tf.errors.OpError as error:
+        reason = error.message.removeprefix(f"{name}; ")
+        raise InputError(f"Cannot write {path}: {reason}") from error
+    finally:
+        if tf.io.gfile.exists(name):
+            tf.io.gfile.remove(name)
+
+
+def _remove_left_overs(path: str) -> None:
+    """Removes what killed processes of this machine left of the same file."""
+    start = f"{path}.{socket.gethostname()}-"
+    for name in tf.io.gfile.glob(f"{start}*.incomplete"):
+        process = name[len(start) : -len(".incomplete")]
+        if process.isdigit() and not is_running(int(process)):
+            tf.io.gfile.remove(name)
+
+
+def _find_bad_id(values: Values, schema: Schema, vocab_size: int | None) -> str:
+    if vocab_size is None:
+        return ""
+    for name, feature in schema.items():
+        if not feature.holds_token_ids or not values[name]:
+            continue
+        lowest, highest = min(values[name]), max(values[name])
+        if lowest < 0 or highest >= vocab_size:
+            return (
+                f"{name} must hold token ids from 0 to {vocab_size - 1}, as "
+                f"vocab_size={vocab_size} of the model's config says. It "
+                f"holds {lowest if lowest < 0 else highest}: the vocabulary "
+                "is not that of the model"
+            )
+    return ""
+
+
+# ------------------------------------------------------------------- checking
+
+
+def check_records(
+    files: Sequence[str],
+    schema: Schema,
+    vocab_size: int | None = None,
+    whole: bool = False,
+) -> None:
+    """Looks whether the files hold records of this schema.
+
+    Args:
+        files: TFRecord files.
+        schema: what each record must hold.
+        vocab_size: if given, token ids must be below it.
+        whole: looks at every record, not only at the first of each file.
+
+    Raises:
+        InputError: names file, record number from 1, feature, and what was
+            required and found; or a file that is missing, cut off or no
+            TFRecord file; or that all files are empty.
+    """
+    are_empty = []
+    for path in files:
+        number = 0
+        for number, serialized in enumerate(_serialized(path), start=1):
+            fault = _find_fault(serialized, schema, vocab_size)
+            if fault:
+                raise InputError(f"{path}, record {number}: {fault}")
+            if not whole:
+                break
+        if not number:
+            are_empty.append(path)
+    if len(are_empty) == len(files):
+        raise InputError(
+            f"{', '.join(are_empty)} must hold records. It has none"
+        )
+    for path in are_empty:
+        logging.warning("%s holds no records.", path)
+
+
+@contextlib.contextmanager
+def naming_bad_records(
+    files: Sequence[str], schema: Schema, vocab_size: int | None = None
+) -> Iterator[None]:
+    """Turns TensorFlow's error over a bad record into one that names it.
+
+    To be put around a loop over batches: TensorFlow says neither which file
+    nor which record it could not read.
+
+    Raises:
+        InputError: as `check_records`, if it finds what is wrong.
+    """
+    try:
+        yield
+    except (tf.errors.InvalidArgumentError, tf.errors.DataLossError):
+        check_records(files, schema, vocab_size, whole=True)
+        raise
+
+
+def _serialized(path: str) -> Iterator[bytes]:
+    if not tf.io.gfile.exists(path):
+        raise InputError(f"There is no file {path}: it must hold records")
+    if tf.io.gfile.isdir(path):
+        raise InputError(f"{path} must be a file of records, but is a folder")
+    number = 0
+    try:
+        for serialized in tf.data.TFRecordDataset(path).as_numpy_iterator():
+            number += 1
+            yield serialized
+    except tf.errors.OpError as error:
+        reason = (
+            "it is cut off or damaged there"
+            if number
+            else "is it a TFRecord file, and not compressed?"
+        )
+        if path.endswith(".json"):
+            reason = "it lists what the shards beside it hold: leave it out"
+        raise InputError(
+            f"{path} cannot be read after record {number}: {reason} "
+            f"({str(error.message).split(' [Op:')[0]})"
+        ) from error
+
+
+def _find_fault(
+    serialized: bytes, schema: Schema, vocab_size: int | None
+) -> str:
+    try:
+        entries = tf.train.Example.FromString(serialized).features.feature
+    except DecodeError:
+        return f"must be a tf.train.Example, is {serialized[:20]!r}..."
+    values = {}
+    for name, feature in schema.items():
+        if name not in entries:
+            has = ", ".join(sorted(entries)) or "nothing"
+            return (
+                f"must have the feature {name}. It has {has}: was the file "
+                "made for another task?"
+            )
+        wanted = "int64_list" if feature.dtype == "int64" else "float_list"
+        kind = entries[name].WhichOneof("kind")
+        if kind != wanted:
+            return f"{name} must be a {wanted}, is a {kind}"
+        values[name] = list(getattr(entries[name], kind).value)
+        if len(values[name]) != feature.length:
+            flag = feature.length_flag
+            return f"{name} must have length {feature.length}" + (
+                f", as {flag}={feature.shape[0]} asks. It has length "
+                f"{len(values[name])}: give the {flag} that the file was "
+                "made with, or make the file again"
+                if flag
+                else f". It has length {len(values[name])}"
+            )
+    return _find_bad_id(values, schema, vocab_size)
+
+
+# -------------------------------------------------------------------- reading
+
+
+def training_batches(
+    files: Sequence[str],
+    schema: Schema,
+    batch_size: int,
+    seed: int,
+    start_step: int = 0,
+    vocab_size: int | None = None,
+    files_at_once: int = 1,
+    bucket_by_length: bool = False,
+) -> tf.data.Dataset:
+    """Batches without end: repeat, then shuffle, remainder dropped.
+
+    Order and buffer are the original's. The same seed gives the same stream
+    (where `tf.random.set_seed` was called, both seeds count), and one that
+    starts at step n goes on exactly where another one was after n batches.
+    Skipped records are read, but not parsed.
+
+    Args:
+        files: TFRecord files.
+        schema: what each record holds.
+        batch_size: records of a step, over all devices.
+        seed: decides the order.
+        start_step: how many batches were used before.
+        vocab_size: if given, a token id that is not below it is an error.
+        files_at_once: with 1, files are read one after the other as given; with
+            more, so many in turns, in an order drawn anew for each epoch.
+        bucket_by_length: batches of examples of about one length, padded to
+            what they need. So many batches as `grouping.BATCHES_AHEAD` are
+            read, sorted by length, and used in an order of their own.
+
+    Returns:
+        A dataset of {name: int32 or float32 [B, ...]}.
+    """
+    files = list(files)
+    if files_at_once == 1:
+        records = tf.data.TFRecordDataset(files).repeat()
+    else:
+        turns = tf.data.Dataset.from_tensor_slices(files)
+        turns = turns.shuffle(len(files), seed=seed).repeat()
+        records = turns.interleave(
+            tf.data.TFRecordDataset,
+            cycle_length=min(files_at_once, len(files)),
+        )
+    records = records.shuffle(
+        SHUFFLE_BUFFER, seed=seed, reshuffle_each_iteration=False
+    )
+    if bucket_by_length:
+        return _bucketed(
+            records, schema, batch_size, seed, start_step, vocab_size
+        )
+    records = records.skip(start_step * batch_size)
+    records = records.batch(batch_size, drop_remainder=True)
+    return _parsed(records, schema, vocab_size)
+
+
+def evaluation_batches(
+    files: Sequence[str],
+    schema: Schema,
+    batch_size: int,
+    vocab_size: int | None = None,
+    drop_remainder: bool = False,
+    num_batches: int | None = None,
+    group_by_length: bool = False,
+) -> tf.data.Dataset:
+    """All records once and in order; the last batch may be smaller.
+
+    Args:
+        files: TFRecord files, read one after the other.
+        schema: what each record holds.
+        batch_size: records of a batch; at most so many with `group_by_length`.
+        vocab_size: if given, a token id that is not below it is an error.
+        drop_remainder: for devices that need batches of one size. The set
+            should be filled up to a multiple then.
+        num_batches: if given, exactly so many full batches, from the first
+            record again when all are used up.
+        group_by_length: batches of records of about one length, padded to what
+            they need, as `grouping` has it. Each record then has a number,
+            `grouping.PLACE`, by which they can be put in order again.
+
+    Returns:
+        A dataset of {name: int32 or float32 [B, ...]}.
+    """
+    records = tf.data.TFRecordDataset(list(files))
+    if group_by_length:
+        return _grouped(records, schema, batch_size, vocab_size)
+    if num_batches is None:
+        batches = records.batch(batch_size, drop_remainder=drop_remainder)
+    else:
+        batches = records.repeat().batch(batch_size, drop_remainder=True)
+        batches = batches.take(num_batches)
+    return _parsed(batches, schema, vocab_size)
+
+
+def _grouped(
+    records: tf.data.Dataset,
+    schema: Schema,
+    batch_size: int,
+    vocab_size: int | None,
+) -> tf.data.Dataset:
+    """All records, some batches at a time, the longest of those first."""
+
+    def sort(
+        places: tf.Tensor, serialized: tf.Tensor
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        features = parse_batch(serialized, schema, vocab_size)
+        features = _by_length({**features, grouping.PLACE: places})
+        lengths = tf.reduce_sum(features["input_mask"], axis=1)
+        (sizes,) = tf.numpy_function(
+            lambda lengths: [np.array(grouping.cut(lengths, batch_size))],
+            [lengths],
+            [tf.int64],
+        )
+        return features, tf.ensure_shape(sizes, [None])
+
+    def split(
+        features: dict[str, tf.Tensor], sizes: tf.Tensor
+    ) -> tf.data.Dataset:
+        starts = tf.cumsum(sizes, exclusive=True)
+        return tf.data.Dataset.from_tensor_slices((starts, sizes)).map(
+            lambda start, size: {
+                name: x[start : start + size] for name, x in features.items()
+            }
+        )
+
+    windows = records.enumerate().batch(grouping.BATCHES_AHEAD * batch_size)
+    batches = windows.map(sort).prefetch(1).flat_map(split)
+    trimmed = batches.map(lambda features: _trimmed(features, schema))
+    return _for_devices(trimmed)
+
+
+def _bucketed(
+    records: tf.data.Dataset,
+    schema: Schema,
+    batch_size: int,
+    seed: int,
+    start_step: int,
+    vocab_size: int | None,
+) -> tf.data.Dataset:
+    """Batches for training, without end, from endless records."""
+    ahead = grouping.BATCHES_AHEAD
+    first, used = divmod(start_step, ahead)
+    windows = records.skip(first * ahead * batch_size)
+    windows = windows.batch(ahead * batch_size, drop_remainder=True)
+
+    def sort(number: tf.Tensor, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+        features = _by_length(parse_batch(serialized, schema, vocab_size))
+        draws = tf.random.stateless_uniform((ahead,), tf.stack([seed, number]))
+        order = tf.argsort(draws)
+        return {
+            name: tf.gather(
+                tf.reshape(x, (ahead, batch_size, *x.shape[1:])), order
+            )
+            for name, x in features.items()
+        }
+
+    windows = windows.enumerate(first).map(sort).prefetch(1)
+    batches = windows.flat_map(tf.data.Dataset.from_tensor_slices).skip(used)
+    return _for_devices(batches.map(lambda x: _trimmed(x, schema)))
+
+
+def _by_length(features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Rows of a window, the longest first."""
+    lengths = tf.reduce_sum(features["input_mask"], axis=1)
+    order = tf.argsort(-lengths, stable=True)
+    return {name: tf.gather(x, order) for name, x in features.items()}
+
+
+def _trimmed(
+    features: dict[str, tf.Tensor], schema: Schema
+) -> dict[str, tf.Tensor]:
+    """A batch without the columns that are padding in all of its rows."""
+    of_tokens = schema["input_mask"]
+    longest = tf.reduce_max(tf.reduce_sum(features["input_mask"], axis=1))
+    step = grouping.LENGTH_STEP
+    # Of what only fills up a batch, a step is kept.
+    steps = tf.maximum((longest + step - 1) // step, 1)
+    length = tf.minimum(steps * step, of_tokens.length)
+    return {
+        name: x[:, :length]
+        if name in schema and schema[name].length_flag == of_tokens.length_flag
+        else x
+        for name, x in features.items()
+    }
+
+
+def _parsed(
+    batches: tf.data.Dataset, schema: Schema, vocab_size: int | None
+) -> tf.data.Dataset:
+    parsed = batches.map(
+        lambda serialized: parse_batch(serialized, schema, vocab_size),
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+    return _for_devices(parsed)
+
+
+def _for_devices(batches: tf.data.Dataset) -> tf.data.Dataset:
+    options = tf.data.Options()
+    # Several workers each read everything and take their share of each batch:
+    # shares by file would be other batches for each number of workers.
+    options.experimental_distribute.auto_shard_policy = (
+        tf.data.experimental.AutoShardPolicy.DATA
+    )
+    return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
+
+
+def parse_batch(
+    serialized: tf.Tensor, schema: Schema, vocab_size: int | None = None
+) -> dict[str, tf.Tensor]:
+    """Serialized records, string [B], as {name: int32 or float32 [B, ...]}."""
+    wanted = {
+        name: tf.io.FixedLenFeature(feature.shape, feature.dtype)
+        for name, feature in schema.items()
+    }
+    parsed = tf.io.parse_example(serialized, wanted)
+    for name, feature in schema.items():
+        # Models on accelerators take the nearest row of the embedding table
+        # for an id that is out of range, without an error.
+        if feature.holds_token_ids and vocab_size is not None:
+            fits = (parsed[name] >= 0) & (parsed[name] < vocab_size)
+            message = f"{name} holds an id that is not below {vocab_size}"
+            tf.debugging.Assert(tf.reduce_all(fits), [message])
+        # Integers are stored as int64, but a TPU computes with int32.
+        if feature.dtype == "int64":
+            parsed[name] = tf.cast(parsed[name], tf.int32)
+    return parsed

@@ -1,0 +1,357 @@
+"""Rows of .tsv, .csv and .jsonl files, with every bad row named.
+
+Comes in: a path, and which columns are wanted. Goes out: the row's line number
+and its values as text. What the values mean (labels, sentences) is for the
+task modules. A bad row does not stop the reading: it is noted in a `Problems`,
+which raises once, with all of them, so that a file is mended in one go.
+"""
+
+import csv
+import difflib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, BinaryIO, NamedTuple
+
+from bert_tf.errors import InputError, count_of, list_folder, quote
+
+FORMATS = (".tsv", ".csv", ".jsonl")
+
+# Byte-order marks of encodings that are not UTF-8; the longer ones first.
+_OTHER_ENCODINGS = (
+    (b"\xff\xfe\x00\x00", "UTF-32"),
+    (b"\x00\x00\xfe\xff", "UTF-32"),
+    (b"\xff\xfe", "UTF-16"),
+    (b"\xfe\xff", "UTF-16"),
+)
+
+
+class Row(NamedTuple):
+    """One row of a table; `line` counts from 1, as editors do."""
+
+    line: int
+    cells: list[str]
+
+
+class Problems:
+    """What is wrong with the rows of one file, gathered while reading on."""
+
+    def __init__(self, path: str, shown: int = 10):
+        self.path = path
+        self.shown = shown
+        self.count = 0
+        self._lines: list[str] = []
+
+    def add(self, line: int, found: str, expected: str) -> None:
+        """Notes one bad row."""
+        self.count += 1
+        if self.count <= self.shown:
+            self._lines.append(
+                f"  {self.path}, line {line}: found {found}; "
+                f"expected {expected}"
+            )
+
+    def raise_if_any(self) -> None:
+        """Raises one InputError that names the first `shown` of them."""
+        if not self.count:
+            return
+        rows = "one bad row" if self.count == 1 else f"{self.count} bad rows"
+        first = (
+            f", the first {self.shown} of them:"
+            if self.count > self.shown
+            else ":"
+        )
+        raise InputError(
+            f"{self.path} has {rows}{first}\n" + "\n".join(self._lines)
+        )
+
+
+def find_file(folder: str, names: Sequence[str]) -> str:
+    """The path of the one file in `folder` that has one of these names.
+
+    Raises:
+        InputError: no such folder, none of the files, or several of them.
+    """
+    if "://" in folder:
+        raise InputError(
+            "`data_dir` must be a folder on this machine: copy the files. "
+            f"Received: data_dir={folder!r}"
+        )
+    if not os.path.isdir(folder):
+        raise InputError(
+            "`data_dir` must be a folder that exists. "
+            f"Received: data_dir={folder!r}"
+        )
+    there = [name for name in names if os.path.isfile(f"{folder}/{name}")]
+    if len(there) > 1:
+        raise InputError(
+            f"`data_dir` must hold one of {', '.join(names)}, so that it is "
+            f"plain which is meant. data_dir={folder!r} has "
+            f"{' and '.join(there)}: remove or rename all but one"
+        )
+    if not there:
+        raise InputError(
+            f"`data_dir` must hold {' or '.join(names)}. "
+            f"data_dir={folder!r} has: {list_folder(folder)}"
+        )
+    return os.path.join(folder, there[0])
+
+
+def read_lines(path: str, problems: Problems) -> Iterator[tuple[int, str]]:
+    r"""Each line's number, from 1, and its text without the line end.
+
+    As TensorFlow's line reader does for the original, lines end at \n only and
+    every carriage return is dropped, also in the middle of a line. A
+    byte-order mark at the start is no part of the first line. A line that is
+    not UTF-8, or holds NUL, is noted and still comes out, mended, so that the
+    lines after it keep their numbers.
+
+    Raises:
+        InputError: the file is empty or in another encoding, or has carriage
+            returns for line ends.
+    """
+    with _open(path) as file:
+        start = file.read(4)
+        if not start:
+            raise InputError(f"{path} is empty: it must hold examples")
+        for mark, encoding in _OTHER_ENCODINGS:
+            if start.startswith(mark):
+                raise InputError(
+                    f"{path} must be UTF-8 text, but starts with the "
+                    f"byte-order mark of {encoding}: save it as UTF-8"
+                )
+        file.seek(3 if start.startswith(b"\xef\xbb\xbf") else 0)
+        for line, raw in enumerate(file, start=1):
+            if line == 1 and not raw.endswith(b"\n"):
+                _refuse_bare_carriage_returns(path, raw)
+            if not raw.rstrip(b"\r"):
+                return  # Carriage returns after the last line end.
+            yield line, _decode(raw, line, problems)
+
+
+def _open(path: str) -> BinaryIO:
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise InputError(f"Cannot read {path}: {error.strerror}") from error
+
+
+def _refuse_bare_carriage_returns(path: str, whole_file: bytes) -> None:
+    if b"\r" in whole_file.rstrip(b"\r"):
+        raise InputError(
+            f"The lines of {path} must end with \\n or \\r\\n, but the file "
+            "has only bare carriage returns (\\r), which would make it one "
+            "line: save it with Unix or Windows line ends"
+        )
+
+
+def _decode(raw: bytes, line: int, problems: Problems) -> str:
+    raw = raw.removesuffix(b"\n").replace(b"\r", b"")
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        before = raw[: error.start].decode("utf-8")
+        problems.add(
+            line,
+            f"the byte 0x{raw[error.start]:02x} at column "
+            f"{len(before) + 1}, after {quote(before[-20:])}",
+            "UTF-8 text",
+        )
+        text = raw.decode("utf-8", errors="replace")
+    if "\x00" in text:
+        problems.add(
+            line,
+            f"a NUL byte at column {text.index(chr(0)) + 1}",
+            "text (is this a binary file, or UTF-16?)",
+        )
+        text = text.replace("\x00", "")
+    return text
+
+
+def read_tsv(path: str, problems: Problems) -> Iterator[Row]:
+    """Rows of a tab-separated file; quotes are ordinary characters."""
+    for line, text in read_lines(path, problems):
+        if text:
+            yield Row(line, text.split("\t"))
+        else:
+            problems.add(line, "a blank line", "a row")
+
+
+def read_csv(path: str, problems: Problems) -> Iterator[Row]:
+    """Rows of a comma-separated file quoted as in RFC 4180.
+
+    A quoted cell may hold commas, doubled quotes and line breaks; the row has
+    the number of its first line.
+    """
+    # For the whole process; else a text of 131,072 characters is refused.
+    csv.field_size_limit(2**31 - 1)
+    lines = (text + "\n" for _, text in read_lines(path, problems))
+    reader = csv.reader(lines, strict=True)
+    while True:
+        line = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            problems.add(
+                line,
+                f"quoting that cannot be read ({error})",
+                'RFC 4180 quoting: "..." around a cell, "" for a quote in it, '
+                "and each quote closed",
+            )
+            continue
+        if cells:
+            yield Row(line, cells)
+        else:
+            problems.add(line, "a blank line", "a row")
+
+
+def read_jsonl(
+    path: str, problems: Problems
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The JSON object on each line."""
+    for line, text in read_lines(path, problems):
+        if not text.strip():
+            problems.add(line, "a blank line", "a JSON object")
+            continue
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            problems.add(line, f"{quote(text)} ({error})", "a JSON object")
+            continue
+        if isinstance(value, dict):
+            yield line, value
+        else:
+            problems.add(line, quote(text), "a JSON object: {...}")
+
+
+def read_columns(
+    path: str,
+    columns: Mapping[str, str | int],
+    has_header: bool,
+    problems: Problems,
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The wanted values of each row of a .tsv, .csv or .jsonl file.
+
+    Args:
+        path: the file; its ending says which format it has.
+        columns: for each wanted value the column: a name in the header (in a
+            .jsonl file, a key), or a place counted from 0. What it is wanted
+            as (`label_col`) is the name that error messages use.
+        has_header: whether the first row names the columns. All rows must be
+            as wide as the first one.
+        problems: takes the bad rows.
+
+    Yields:
+        Line number, and {what it is wanted as: value}. Values are text, in a
+        .jsonl file whatever JSON holds.
+
+    Raises:
+        InputError: a column that the file does not have.
+    """
+    if path.endswith(".jsonl"):
+        yield from _read_keys(path, columns, problems)
+        return
+    rows = (read_csv if path.endswith(".csv") else read_tsv)(path, problems)
+    first = next(rows, None)
+    if first is None:
+        return
+    places = find_columns(path, columns, first, has_header)
+    if not has_header:
+        yield first.line, {role: first.cells[at] for role, at in places.items()}
+    for line, cells in rows:
+        if len(cells) == len(first.cells):
+            yield line, {role: cells[at] for role, at in places.items()}
+        else:
+            problems.add(
+                line,
+                count_of(len(cells), "column"),
+                f"{len(first.cells)} as in line {first.line} "
+                + _width_hint(path, len(cells) > len(first.cells)),
+            )
+
+
+def _width_hint(path: str, too_wide: bool) -> str:
+    if not too_wide:
+        return "(is a column missing, or the row broken in two?)"
+    if path.endswith(".csv"):
+        return "(a text that holds a comma must stand in quotes)"
+    return "(a text cannot hold a tab)"
+
+
+def find_columns(
+    path: str,
+    columns: Mapping[str, str | int],
+    first: Row,
+    has_header: bool,
+) -> dict[str, int]:
+    """The place of each wanted column, counted from 0.
+
+    Raises:
+        InputError: a column that the first row does not have, or has twice.
+    """
+    names = [name.strip() for name in first.cells]
+    places = {}
+    for role, column in columns.items():
+        if isinstance(column, int):
+            if not 0 <= column < len(names):
+                raise InputError(
+                    f"`{role}` must be a column of {path}, which has "
+                    f"{count_of(len(names), 'column')}, counted from 0. "
+                    f"Received: {role}={column}" + _separator_hint(path, names)
+                )
+            places[role] = column
+            continue
+        if not has_header:
+            raise InputError(
+                f"`{role}` must be a place counted from 0 where the files "
+                f"have no header. Received: {role}={column!r}"
+            )
+        if names.count(column) != 1:
+            raise InputError(
+                f"`{role}` must be one of the columns that line {first.line} "
+                f"of {path} names: {', '.join(map(quote, names[:20]))}. "
+                f"Received: {role}={column!r}"
+                + (
+                    ", which is there twice"
+                    if column in names
+                    else _nearest(column, names)
+                    + _separator_hint(path, names)
+                    + ". In files without a header, name columns by place: "
+                    "0, 1, ..."
+                )
+            )
+        places[role] = names.index(column)
+    return places
+
+
+def _nearest(column: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(column, names, n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def _separator_hint(path: str, names: Sequence[str]) -> str:
+    if len(names) > 1:
+        return ""
+    separator = "commas" if path.endswith(".csv") else "tabs"
+    return f" (columns of this file are separated by {separator})"
+
+
+def _read_keys(
+    path: str, columns: Mapping[str, str | int], problems: Problems
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    keys = {role: str(column) for role, column in columns.items()}
+    for line, values in read_jsonl(path, problems):
+        missing = [
+            f"{key!r} ({role})"
+            for role, key in keys.items()
+            if key not in values
+        ]
+        if missing:
+            has = ", ".join(map(quote, list(values)[:20])) or "none"
+            problems.add(
+                line, f"the keys {has}", f"the key {' and '.join(missing)}"
+            )
+        else:
+            yield line, {role: values[key] for role, key in keys.items()}

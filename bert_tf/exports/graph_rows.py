@@ -1,0 +1,529 @@
+"""From pieces of texts to the rows that BERT reads, inside a TensorFlow graph.
+
+Comes in: ids of word pieces as ragged tensors, one row for each text. Goes out:
+rows for the model. It is what `features.py`, `masked_text.py` and `squad.py` do
+with lists, for whole batches and as a graph, so that a SavedModel can do it
+without Python; the tests hold the two together. How text becomes pieces is for
+`graph_tokenizer.py`, what the model says for `graph_answers.py`.
+
+Shape letters: B texts of a batch, W windows over all of them, S tokens of a
+row. A size in brackets, [B, (n)], differs from row to row: a RaggedTensor.
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from bert_tf.data.grouping import LENGTH_STEP
+from bert_tf.data.packing import PADDING_ID
+from bert_tf.models import ENCODER_INPUTS
+
+
+class Rows(NamedTuple):
+    """What stands in each row: [CLS] A [SEP], or [CLS] A [SEP] B [SEP].
+
+    A and B are runs of pieces of a text and of its second text; B may be empty.
+    int64 [W] each.
+
+    Attributes:
+        texts: which text of the batch the row is of.
+        starts_a, lengths_a: the first piece of A, and how many.
+        starts_b, lengths_b: the same of B.
+    """
+
+    texts: tf.Tensor
+    starts_a: tf.Tensor
+    lengths_a: tf.Tensor
+    starts_b: tf.Tensor
+    lengths_b: tf.Tensor
+
+    @property
+    def lengths(self):
+        """Tokens of each row, int64 [W]."""
+        # The last [SEP] is there if B is.
+        end = tf.cast(self.lengths_b > 0, tf.int64)
+        return self.lengths_a + self.lengths_b + end + 2
+
+    def part(self, first, last):
+        """Those from `first` up to, not including, `last`."""
+        return Rows(*(values[first:last] for values in self))
+
+
+class Special(NamedTuple):
+    """Ids of the tokens that rows are made with."""
+
+    cls: int
+    sep: int
+
+
+def fill(rows, pieces_a, pieces_b, special, max_seq_length):
+    """Rows as the model's inputs.
+
+    Args:
+        rows: `Rows`.
+        pieces_a: int32 [B, (n)], ids of the texts.
+        pieces_b: the same of the second ones.
+        special: `Special`.
+        max_seq_length: the most tokens of a row.
+
+    Returns:
+        int32 [W, S] by name. S is the length of the longest row, rounded up to
+        `grouping.LENGTH_STEP` but at most `max_seq_length`.
+    """
+    # Not 0 where there are no rows either.
+    longest = tf.reduce_max(tf.concat([[1], rows.lengths], axis=0))
+    length = -(-longest // LENGTH_STEP) * LENGTH_STEP
+    places = tf.range(tf.minimum(length, max_seq_length))
+    # All that a token may be, in one row: the pieces last.
+    pool = tf.concat(
+        [[PADDING_ID, *special], pieces_a.values, pieces_b.values], axis=0
+    )
+    padding, cls, sep = tf.unstack(tf.range(3, dtype=tf.int64))
+    offset_a = tf.constant(3, tf.int64)
+    offset_b = offset_a + tf.size(pieces_a.values, tf.int64)
+    first_a = tf.gather(pieces_a.row_starts(), rows.texts) + rows.starts_a
+    first_b = tf.gather(pieces_b.row_starts(), rows.texts) + rows.starts_b
+    # Where [SEP] stands; without a B the second one is behind the row.
+    middle = (rows.lengths_a + 1)[:, None]
+    end = middle + rows.lengths_b[:, None] + 1
+    in_a, in_b = places < middle, (places > middle) & (places < end)
+    source = tf.where(in_a, (offset_a + first_a - 1)[:, None] + places, sep)
+    source = tf.where(
+        in_b,
+        (offset_b + first_b)[:, None] + places - middle - 1,
+        source,
+    )
+    source = tf.where(places == 0, cls, source)
+    is_token = places < rows.lengths[:, None]
+    source = tf.where(is_token, source, padding)
+    columns = (
+        tf.gather(pool, source),
+        tf.cast(is_token, tf.int32),
+        tf.cast(is_token & (places > middle), tf.int32),
+    )
+    return dict(zip(ENCODER_INPUTS, columns))
+
+
+def truncated_lengths(lengths_a, lengths_b, room):
+    """What `features.truncate_seq_pair` leaves of pairs.
+
+    That rule takes single tokens off the longer text, and off B where both are
+    equally long. So either only the longer one is cut, down to what the other
+    leaves of the room; or both, down to halves of it, A's the larger.
+
+    Args:
+        lengths_a, lengths_b: int64 [B], tokens.
+        room: int64 [B], how many both may have.
+
+    Returns:
+        What is left of A and of B, int64 [B] each.
+    """
+    half = room // 2
+    left_a = tf.minimum(lengths_a, tf.maximum(room - lengths_b, room - half))
+    left_b = tf.minimum(lengths_b, tf.maximum(room - lengths_a, half))
+    return left_a, left_b
+
+
+def truncate(pieces_a, pieces_b, max_seq_length):
+    """A row for each text or pair, cut as `features.truncate_and_pack` does.
+
+    Args:
+        pieces_a: int32 [B, (n)], ids of the text, or of the first of a pair.
+        pieces_b: the same of the second one; an empty row where there is none.
+        max_seq_length: the most tokens of a row, [CLS] and [SEP] included.
+
+    Returns:
+        `Rows`, and how many pieces were cut off, int32 [B].
+    """
+    lengths_a, lengths_b = pieces_a.row_lengths(), pieces_b.row_lengths()
+    room = max_seq_length - 2 - tf.cast(lengths_b > 0, tf.int64)
+    left_a, left_b = truncated_lengths(lengths_a, lengths_b, room)
+    num_cut = lengths_a - left_a + lengths_b - left_b
+    texts = tf.range(pieces_a.nrows())
+    start = tf.zeros_like(texts)
+    rows = Rows(texts, start, left_a, start, left_b)
+    return rows, tf.cast(num_cut, tf.int32)
+
+
+# --------------------------------------------------- rows that come as numbers
+
+
+def parse_examples(serialized, names):
+    """Features of serialized `tf.train.Example`s, one row for each.
+
+    Args:
+        serialized: string [B].
+        names: which features, lists of int64.
+
+    Returns:
+        Ragged int32 [B, (n)] by name; an empty row where an example lacks the
+        feature.
+    """
+    schema = {
+        name: tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64)
+        for name in names
+    }
+    parsed = tf.io.parse_example(serialized, schema)
+    return {name: tf.cast(parsed[name], tf.int32) for name in names}
+
+
+def encoder_rows(features):
+    """`input_ids`, `input_mask` and `segment_ids` [B, S] of parsed examples.
+
+    Rows that are shorter than the longest one are padded.
+
+    Raises:
+        InvalidArgumentError: when it runs: an example without input_ids, or
+            whose three features are of different lengths.
+    """
+    ids = features["input_ids"]
+    with tf.control_dependencies(
+        [
+            tf.debugging.assert_positive(
+                ids.row_lengths(),
+                "Each example must have the feature input_ids, a list of "
+                "int64. Their lengths:",
+                summarize=64,
+            )
+        ]
+    ):
+        rows = {"input_ids": ids.to_tensor(PADDING_ID)}
+    for name in ENCODER_INPUTS[1:]:
+        check = tf.debugging.assert_equal(
+            features[name].row_lengths(),
+            ids.row_lengths(),
+            f"In each example {name} must be as long as input_ids. The lengths "
+            f"of {name}, and those of input_ids:",
+            summarize=64,
+        )
+        with tf.control_dependencies([check]):
+            rows[name] = features[name].to_tensor(0)
+    return rows
+
+
+def checked(inputs, config):
+    """The model's inputs, which the caller made, once they fit it.
+
+    On a GPU an id that is out of range would become another one in silence.
+
+    Args:
+        inputs: int32 tensors [B, S] by name.
+        config: the model's `BertConfig`.
+
+    Raises:
+        InvalidArgumentError: when it runs: an id that is not in the vocabulary,
+            tensors of different shapes, or more tokens than positions.
+    """
+    ids = inputs["input_ids"]
+    last, longest = config.vocab_size - 1, config.max_position_embeddings
+    checks = [
+        tf.debugging.Assert(
+            tf.reduce_all((ids >= 0) & (ids <= last)),
+            [f"input_ids must be from 0 to {last}. Received:", ids],
+            summarize=64,
+        ),
+        tf.debugging.assert_less_equal(
+            tf.shape(ids)[1],
+            longest,
+            f"The model has {longest} positions. Tokens in a row:",
+        ),
+    ]
+    checks += [
+        tf.debugging.assert_equal(
+            tf.shape(inputs[name]),
+            tf.shape(ids),
+            f"{name} must have the shape of input_ids. Their shapes:",
+        )
+        for name in ENCODER_INPUTS[1:]
+    ]
+    with tf.control_dependencies(checks):
+        return {name: tf.identity(value) for name, value in inputs.items()}
+
+
+# --------------------------------------------------------------------- windows
+
+
+class Windows(NamedTuple):
+    """Overlapping parts of the texts of a batch, in order.
+
+    Attributes:
+        rows: int64 [W], the text that a window is of.
+        starts: int64 [W], its first piece there.
+        lengths: int64 [W], how many pieces it has.
+    """
+
+    rows: tf.Tensor
+    starts: tf.Tensor
+    lengths: tf.Tensor
+
+
+def split_documents(num_pieces, room, doc_stride, least=0):
+    """Does `features.split_document` for a batch.
+
+    Args:
+        num_pieces: int64 [B], pieces of each text.
+        room: int64 [B], how many a window of it holds; above 0.
+        doc_stride: how far apart windows start.
+        least: how many windows a text without pieces has, 0 or 1.
+
+    Returns:
+        `Windows`.
+    """
+    # A window that holds less than the stride leaves no gap behind it.
+    step = tf.minimum(room, tf.cast(doc_stride, tf.int64))
+    more = tf.maximum(num_pieces - room, 0)
+    count = -(-more // step) + tf.cast(num_pieces > -least, tf.int64)
+    numbers = tf.ragged.range(count)
+    rows = numbers.value_rowids()
+    starts = numbers.values * tf.gather(step, rows)
+    left = tf.gather(num_pieces, rows) - starts
+    return Windows(rows, starts, tf.minimum(left, tf.gather(room, rows)))
+
+
+def find_max_context(windows, num_pieces):
+    """Whether a window has more around a piece of it than any other has.
+
+    Does what `features.find_max_context` does, with its numbers.
+
+    Args:
+        windows: `Windows`.
+        num_pieces: int64 [B], pieces of each text.
+
+    Returns:
+        bool [W, (lengths)]. Of the places of a text exactly one window has it.
+    """
+    offsets = tf.ragged.range(windows.lengths)
+    number = offsets.value_rowids()
+    length = tf.gather(windows.lengths, number)
+    left = offsets.values
+    around = tf.minimum(left, length - 1 - left)
+    # As Python computes it, in double precision, so that equals are equal.
+    score = tf.cast(around, tf.float64) + 0.01 * tf.cast(length, tf.float64)
+    first = tf.cumsum(num_pieces, exclusive=True)
+    place = tf.gather(tf.gather(first, windows.rows) + windows.starts, number)
+    total = tf.reduce_sum(num_pieces)
+    best = tf.math.unsorted_segment_max(score, place + left, total)
+    is_best = score == tf.gather(best, place + left)
+    # Of equal ones the earlier window.
+    none = tf.cast(tf.shape(windows.rows)[0], tf.int64)
+    owner = tf.math.unsorted_segment_min(
+        tf.where(is_best, number, none), place + left, total
+    )
+    return offsets.with_values(tf.gather(owner, place + left) == number)
+
+
+class PairWindows(NamedTuple):
+    """Rows for all windows of a batch of texts or pairs.
+
+    Attributes:
+        rows: `Rows`, at least one of each text.
+        is_owned: bool [W, (S)], whether no other window has more around a
+            token. Those of all windows of a text are the whole of it, in order.
+        num_cut: int32 [B], pieces that are in no window.
+    """
+
+    rows: Rows
+    is_owned: tf.RaggedTensor
+    num_cut: tf.Tensor
+
+
+def pair_windows(pieces_a, pieces_b, max_seq_length, doc_stride):
+    """Does `features.pack_windows` for a batch: nothing long is cut off.
+
+    Args:
+        pieces_a, pieces_b: int32 [B, (n)], ids.
+        max_seq_length: the most tokens of a row, at least 5.
+        doc_stride: how far apart windows start.
+
+    Returns:
+        `PairWindows`.
+    """
+    lengths_a, lengths_b = pieces_a.row_lengths(), pieces_b.row_lengths()
+    room = max_seq_length - 2 - tf.cast(lengths_b > 0, tf.int64)
+    cuts_a = lengths_a > lengths_b
+    longer = tf.maximum(lengths_a, lengths_b)
+    other = tf.minimum(lengths_a, lengths_b)
+    fits = longer + other <= room
+    kept = tf.where(fits, other, tf.minimum(other, room // 2))
+    windows = split_documents(longer, room - kept, doc_stride, least=1)
+
+    texts, starts, lengths = windows
+    of_a, of_other = tf.gather(cuts_a, texts), tf.gather(kept, texts)
+    zero = tf.zeros_like(starts)
+    rows = Rows(
+        texts,
+        tf.where(of_a, starts, zero),
+        tf.where(of_a, lengths, of_other),
+        tf.where(of_a, zero, starts),
+        tf.where(of_a, of_other, lengths),
+    )
+    # What is in every window goes with the end of the text next to it.
+    before = tf.where(of_a, zero + 1, of_other + 2)
+    behind = rows.lengths - before - lengths
+    is_last = starts + lengths == tf.gather(longer, texts)
+    is_owned = tf.concat(
+        [
+            _repeated(starts == 0, before),
+            find_max_context(windows, longer),
+            _repeated(is_last, behind),
+        ],
+        axis=1,
+    )
+    return PairWindows(rows, is_owned, tf.cast(other - kept, tf.int32))
+
+
+def _repeated(values, lengths):
+    """A value for each row, so often in it."""
+    return tf.RaggedTensor.from_row_lengths(
+        tf.repeat(values, lengths), lengths, validate=False
+    )
+
+
+# ----------------------------------------------------------------------- masks
+
+
+class MaskRows(NamedTuple):
+    """Rows that ask for the [MASK]s of a batch of texts, R of them.
+
+    Attributes:
+        rows: `Rows`.
+        positions: int32 [R, (P)], the tokens that are asked for.
+        num_masks: int64 [B], how many [MASK]s of each text are asked for, in
+            order, over all of its rows.
+        has_extra: bool [B], whether the text is asked for its [CLS] before
+            them. Texts with a second one are, so that there is a row of each.
+        is_pair: bool [B], whether both texts of a pair have a piece.
+        num_cut: int32 [B], pieces of a pair that were cut off.
+    """
+
+    rows: Rows
+    positions: tf.RaggedTensor
+    num_masks: tf.Tensor
+    has_extra: tf.Tensor
+    is_pair: tf.Tensor
+    num_cut: tf.Tensor
+
+
+def mask_rows(pieces_a, pieces_b, max_seq_length, mask_id):
+    """Rows for all [MASK]s, as `masked_text.ask_for_masks` makes them.
+
+    A text that is too long is not cut: each [MASK] is asked for in the window
+    around it. [MASK]s with the same window share a row. A pair is one row, cut
+    to what fits.
+
+    Args:
+        pieces_a: int32 [B, (n)], ids of the text, or of the first of a pair.
+        pieces_b: the same of the second one; an empty row where there is none.
+        max_seq_length: the most tokens of a row.
+        mask_id: the id of [MASK].
+
+    Returns:
+        `MaskRows`.
+    """
+    has_b = pieces_b.row_lengths() > 0
+    is_pair = has_b & (pieces_a.row_lengths() > 0)
+    cut, num_cut = truncate(pieces_a, pieces_b, max_seq_length)
+    used_a = tf.where(has_b, cut.lengths_a, pieces_a.row_lengths())
+    # The places of both texts, counted through.
+    masks = tf.concat(
+        [
+            _find(pieces_a, mask_id, used_a, tf.zeros_like(used_a)),
+            _find(pieces_b, mask_id, cut.lengths_b, used_a),
+        ],
+        axis=1,
+    )
+    first = tf.ragged.boolean_mask(cut.texts[:, None], has_b[:, None])
+    asked = tf.concat([tf.zeros_like(first) - 1, masks], axis=1)
+    text, place = asked.value_rowids(), asked.values
+    of_pair, length = tf.gather(has_b, text), tf.gather(used_a, text)
+    room = tf.constant(max_seq_length - 2, tf.int64)
+    start = tf.minimum(place - room // 2, length - room)
+    start = tf.where(of_pair, tf.zeros_like(start), tf.maximum(start, 0))
+    # In B, one [SEP] more is before it.
+    in_b = tf.cast(of_pair & (place >= length), tf.int64)
+    position = place - start + 1 + in_b
+
+    # What asks for the same window stands together.
+    is_new = tf.concat(
+        [
+            tf.ones([tf.minimum(tf.size(text), 1)], tf.bool),
+            (text[1:] != text[:-1]) | (start[1:] != start[:-1]),
+        ],
+        axis=0,
+    )
+    row_of_each = tf.cumsum(tf.cast(is_new, tf.int64)) - 1
+    texts = tf.boolean_mask(text, is_new)
+    starts = tf.boolean_mask(start, is_new)
+    left = tf.gather(used_a, texts) - starts
+    rows = Rows(
+        texts,
+        starts,
+        tf.minimum(left, room),
+        tf.zeros_like(starts),
+        tf.gather(cut.lengths_b, texts),
+    )
+    positions = tf.RaggedTensor.from_value_rowids(
+        tf.cast(position, tf.int32),
+        row_of_each,
+        tf.size(texts, tf.int64),
+        validate=False,
+    )
+    return MaskRows(
+        rows,
+        positions,
+        masks.row_lengths(),
+        has_b,
+        is_pair,
+        tf.where(has_b, num_cut, 0),
+    )
+
+
+def _find(pieces, wanted, used, offsets):
+    """Where an id stands among the first `used` pieces of each row."""
+    places = tf.ragged.range(pieces.row_lengths())
+    is_wanted = (pieces == wanted) & (places < used[:, None])
+    return tf.ragged.boolean_mask(places + offsets[:, None], is_wanted)
+
+
+# ------------------------------------------------------------- a few at a time
+
+
+def in_chunks(compute, total, size, outputs):
+    """Calls a function for some rows after the others, and joins the results.
+
+    What it needs on its way is then bounded, however many rows there are.
+
+    Args:
+        compute: function of the first row and the one after the last, int64,
+            that returns tensors [rows or another number, ...].
+        total: int64, how many rows there are.
+        size: how many at a time.
+        outputs: a `TensorSpec` for each of its results.
+
+    Returns:
+        The results, joined along their first axis.
+    """
+    count = tf.cast(-(-total // size), tf.int32)
+    arrays = [
+        tf.TensorArray(
+            spec.dtype, count, element_shape=spec.shape, infer_shape=False
+        )
+        for spec in outputs
+    ]
+
+    def step(chunk, *arrays):
+        first = tf.cast(chunk, tf.int64) * size
+        found = compute(first, tf.minimum(first + size, total))
+        written = [
+            array.write(chunk, one)
+            for array, one in zip(arrays, found, strict=True)
+        ]
+        return chunk + 1, *written
+
+    _, *arrays = tf.while_loop(
+        lambda chunk, *_: chunk < count,
+        step,
+        (0, *arrays),
+        parallel_iterations=1,
+    )
+    return [array.concat() for array in arrays]

@@ -1,0 +1,422 @@
+"""The server's requests and answers: an ASGI application.
+
+Comes in: HTTP requests, as uvicorn hands them on. Goes out: answers of
+TensorFlow Serving's REST protocol, the page to try the model, and what is asked
+about the server itself. What stands in a request is for `rest_protocol`, who
+computes it for `batching`, with what for `model_versions`; sockets are for
+`http_connections`.
+
+Starlette was chosen for the routes and requests: it is what most of Python's
+ASGI servers are built on, small, kept up, and needs only anyio.
+"""
+
+import asyncio
+import importlib.resources
+import json
+import time
+from typing import NamedTuple
+
+from absl import logging
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from bert_tf import __version__
+from bert_tf.errors import InputError
+from bert_tf.server import metrics as server_metrics
+from bert_tf.server import protocol
+from bert_tf.server.protocol import Limits, RequestError
+
+JSON = "application/json"
+
+# Bodies and answers up to this long are read and written at once; longer ones
+# in a thread, so that others do not wait for them.
+QUICK_BYTES = 32 * 1024
+QUICK_VALUES = 4096
+
+PAGE_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+
+# Nothing from elsewhere, nothing inline, in nobody's frame.
+SECURITY_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; "
+        "img-src 'self'; connect-src 'self'; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-cache",
+}
+
+
+class Settings(NamedTuple):
+    """How the application answers.
+
+    Attributes:
+        name: of the model, in paths.
+        limits: of one request.
+        timeout: seconds from a whole request to its answer.
+        batching: whether requests share runs of the model.
+    """
+
+    name: str
+    limits: Limits = Limits()
+    timeout: float = 30.0
+    batching: bool = True
+
+
+class Application:
+    """What `http_connections.HttpServer` serves.
+
+    Args:
+        versions: a `ModelVersions` of `ServedModel`s.
+        batcher: a `Batcher`.
+        metrics: a `Metrics`.
+        settings: a `Settings`.
+
+    Attributes:
+        draining: set when the server is to end: new requests are refused.
+        under_way: how many requests to predict or tokenize are being worked on.
+    """
+
+    def __init__(self, versions, batcher, metrics, settings):
+        self.versions = versions
+        self.batcher = batcher
+        self.metrics = metrics
+        self.settings = settings
+        self.draining = False
+        self.under_way = 0
+        self._files = _read_page()
+        metrics.watch("waiting_rows", "In the queue.", lambda: batcher.waiting)
+        metrics.watch("version", "That is served.", lambda: versions.version)
+        metrics.watch(
+            "requests_under_way",
+            "To predict or tokenize, that are being worked on.",
+            lambda: self.under_way,
+        )
+        self._routes = Starlette(
+            routes=[
+                Route("/v1/{rest:path}", _Protocol(self)),
+                Route("/healthz", self._health),
+                Route("/readyz", self._readiness),
+                Route("/metrics", self._metrics),
+                Route("/page/about.json", self._about),
+                Route("/", self._page),
+                Route("/page/{file}", self._page),
+            ],
+            exception_handlers={
+                HTTPException: _show_http_error,
+                Exception: _show_mistake,
+            },
+        )
+
+    async def __call__(self, scope, receive, send):
+        """Answers a request, counts it, and closes connections at the end."""
+        if scope["type"] != "http":
+            return
+        began = time.monotonic()
+        sent = {"status": 0}
+        scope["verb"] = "other"
+
+        async def send_on(message):
+            if message["type"] == "http.response.start":
+                sent["status"] = message["status"]
+                headers = message.setdefault("headers", [])
+                headers += _SECURITY_HEADERS
+                if self.draining:
+                    headers.append((b"connection", b"close"))
+            await send(message)
+
+        try:
+            await self._routes(scope, receive, send_on)
+        except ClientDisconnect:
+            self.metrics.abandoned()
+        except asyncio.CancelledError:  # The end does not wait any longer.
+            if not sent["status"]:
+                response = _error("The server stopped before the answer.", 503)
+                await response(scope, receive, send_on)
+        except Exception:
+            logging.exception("%s %s", scope["method"], scope["path"])
+        finally:
+            if sent["status"]:
+                seconds = time.monotonic() - began
+                verb, status = scope["verb"], sent["status"]
+                self.metrics.answered(verb, status, seconds)
+
+    async def refuse(self, scope, receive, send):
+        """Answers on a connection that is one too many."""
+        limit = "as many connections as it may have"
+        response = _error(f"The server has {limit}. Try again.", 503)
+        response.headers["retry-after"] = "1"
+        response.headers["connection"] = "close"
+        await response(scope, receive, send)
+
+    # ------------------------------------------------------------ the protocol
+
+    async def answer(self, request):
+        """The answer to a request of TensorFlow Serving's protocol.
+
+        Raises:
+            RequestError: it is not done, and why.
+            ClientDisconnect: nobody waits for it any more.
+        """
+        target = protocol.parse_path(request.method, request.url.path)
+        request.scope["verb"] = target.verb
+        if target.name != self.settings.name:
+            raise RequestError(
+                f"There is no model {target.name!r}; this server has "
+                f"{self.settings.name!r}.",
+                404,
+            )
+        if target.verb == "status":
+            statuses = self.versions.statuses(target.version)
+            return Response(protocol.status_body(statuses), media_type=JSON)
+        if target.verb == "metadata":
+            with self.versions.borrow(target.version) as model:
+                body = protocol.metadata_body(
+                    target.name, model.version, model.signature_def
+                )
+            return Response(body, media_type=JSON)
+        if self.draining:
+            raise RequestError("The server is stopping.", 503, Retry_After=1)
+        self.under_way += 1
+        try:
+            body = await self._read(request)
+            if target.verb == "predict":
+                return await self._predict(target, body, request)
+            return await self._tokenize(target, body)
+        finally:
+            self.under_way -= 1
+
+    async def _read(self, request):
+        """The body of a request.
+
+        Raises:
+            RequestError: 413, it is too long; 415, it is compressed.
+        """
+        limit = self.settings.limits.body_bytes
+        encoding = request.headers.get("content-encoding", "identity")
+        if encoding.lower() != "identity":
+            raise RequestError(
+                f"The body must not be compressed. Received: {encoding}", 415
+            )
+        # That it is a number is seen to by h11.
+        if int(request.headers.get("content-length", 0)) > limit:
+            raise _too_long(limit)
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit:
+                raise _too_long(limit)
+        return bytes(body)
+
+    async def _predict(self, target, body, request):
+        lent = self.versions.take(target.version)
+        try:
+            model, limits = lent.model, self.settings.limits
+
+            def prepare():
+                asked = protocol.parse_predict(body)
+                signature = protocol.find_signature(
+                    model.signatures, asked.signature_name
+                )
+                inputs = protocol.read_inputs(asked, signature, limits)
+                return asked, inputs
+
+            asked, inputs = await _do(prepare, len(body) <= QUICK_BYTES)
+            name = asked.signature_name
+            future = self.batcher.submit(
+                model.compute(name),
+                model.kind(name, inputs) if self.settings.batching else None,
+                inputs,
+                max((len(a) for a in inputs.values() if a.ndim), default=1),
+            )
+        except BaseException:
+            self.versions.give_back(lent)
+            raise
+        future.add_done_callback(lambda _: self.versions.give_back(lent))
+        outputs = model.cut(await self._wait(future, request))
+        values = sum(array.size for array in outputs.values())
+        answer = await _do(
+            lambda: protocol.write_outputs(outputs, asked.is_row, limits),
+            values <= QUICK_VALUES,
+        )
+        return Response(answer, media_type=JSON)
+
+    async def _tokenize(self, target, body):
+        texts = protocol.read_texts(body, self.settings.limits)
+        lent = self.versions.take(target.version)
+        try:
+            found = await _do(lambda: lent.model.tokenize(texts), False)
+        finally:
+            self.versions.give_back(lent)
+        return _json({"predictions": found})
+
+    async def _wait(self, future, request):
+        """What the future gives, unless it takes too long or nobody waits."""
+        result = asyncio.wrap_future(future)
+        # The whole body has come: the next message is that the client went.
+        gone = asyncio.ensure_future(request.receive())
+        try:
+            await asyncio.wait(
+                {result, gone},
+                timeout=self.settings.timeout,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if result.done():
+                return result.result()
+            if gone.done():
+                raise ClientDisconnect
+            raise RequestError(
+                f"The answer was not ready within {self.settings.timeout:g} "
+                "seconds: too many requests wait, or this one is too long.",
+                503,
+                Retry_After=self.batcher.seconds_to_wait(),
+            )
+        finally:
+            result.cancel()
+            gone.cancel()
+
+    # -------------------------------------------------- about the server itself
+
+    async def _health(self, request):
+        """Whether the process lives."""
+        request.scope["verb"] = "health"
+        return _json({"status": "ok"})
+
+    async def _readiness(self, request):
+        """Whether it takes requests."""
+        request.scope["verb"] = "health"
+        if self.draining:
+            return _error("The server is stopping.", 503)
+        return _json({"status": "ready", "version": self.versions.version})
+
+    async def _metrics(self, request):
+        request.scope["verb"] = "metrics"
+        return Response(
+            self.metrics.text(),
+            headers={"content-type": server_metrics.CONTENT_TYPE},
+        )
+
+    async def _about(self, request):
+        """What the page needs to know of the model."""
+        request.scope["verb"] = "page"
+        with self.versions.borrow() as model:
+            return _json(
+                {
+                    "name": self.settings.name,
+                    "version": model.version,
+                    "server": __version__,
+                    "about": model.about,
+                    "signatures": {
+                        name: {
+                            "inputs": _describe(signature.inputs),
+                            "outputs": _describe(signature.outputs),
+                        }
+                        for name, signature in model.signatures.items()
+                    },
+                    "max_text_chars": self.settings.limits.text_chars,
+                }
+            )
+
+    async def _page(self, request):
+        request.scope["verb"] = "page"
+        name = request.path_params.get("file", "index.html")
+        if name not in self._files:
+            raise HTTPException(404)
+        content, kind = self._files[name]
+        return Response(content, headers={"content-type": kind})
+
+
+_SECURITY_HEADERS = [
+    (name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()
+]
+
+
+class _Protocol:
+    """`Application.answer` as an ASGI application, for every method."""
+
+    def __init__(self, application):
+        self.application = application
+
+    async def __call__(self, scope, receive, send):
+        request = Request(scope, receive)
+        try:
+            response = await self.application.answer(request)
+        except RequestError as error:
+            response = _error(str(error), error.status, error.headers)
+        except InputError as error:
+            response = _error(str(error), 400)
+        await response(scope, receive, send)
+
+
+async def _do(work, is_quick):
+    """What `work` returns; what takes long is done in another thread."""
+    return work() if is_quick else await asyncio.to_thread(work)
+
+
+def _too_long(limit):
+    return RequestError(
+        f"The body must be at most {limit} bytes long; send fewer instances.",
+        413,
+    )
+
+
+def _json(value):
+    content = json.dumps(value, ensure_ascii=False).encode("utf-8")
+    return Response(content, media_type=JSON)
+
+
+def _error(message, status, headers=None):
+    return Response(
+        protocol.error_body(message), status, headers, media_type=JSON
+    )
+
+
+async def _show_http_error(request, error):
+    """Starlette's own errors, as those of the protocol."""
+    messages = {
+        404: "There is nothing at this path; see the documentation of the "
+        "server, or / for a page.",
+        405: f"{request.method} is not possible here.",
+    }
+    message = messages.get(error.status_code, str(error.detail))
+    return _error(message, error.status_code, error.headers)
+
+
+async def _show_mistake(request, error):
+    """A bug: the log has it, the client need not know more."""
+    return _error("The server made a mistake; its log has more.", 500)
+
+
+def _describe(tensors):
+    return {
+        name: {
+            "dtype": tensor.dtype,
+            "shape": tensor.shape,
+            "optional": tensor.default is not None,
+        }
+        for name, tensor in tensors.items()
+    }
+
+
+def _read_page():
+    """The files of the page and their types, by name."""
+    files = {}
+    for file in (
+        importlib.resources.files("bert_tf.server").joinpath("page").iterdir()
+    ):
+        kind = PAGE_TYPES.get("." + file.name.rpartition(".")[2])
+        if kind:
+            files[file.name] = (file.read_bytes(), kind)
+    return files

@@ -1,0 +1,261 @@
+"""From examples to features: tokens, windows, what was truncated."""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from bert_tf.data.packing import (
+    InputFeatures,
+    PackedWindows,
+    PaddingInputExample,
+    pack_windows,
+    pad_inputs,
+    padding_features,
+)
+from bert_tf.errors import InputError, count_of, some_of
+from bert_tf.tasks.classification.datasets import _LOGGER, InputExample
+from bert_tf.tokenization import Tokenizer, require_special_tokens
+
+
+def pack_example(
+    example: InputExample,
+    max_seq_length: int,
+    tokenizer: Tokenizer,
+    doc_stride: int | None = None,
+) -> PackedWindows:
+    """Tokenizes an example and packs as much of it as fits, or windows."""
+    tokens_a = tokenizer.tokenize(example.text_a)
+    tokens_b = tokenizer.tokenize(example.text_b) if example.text_b else []
+    return pack_windows(tokens_a, tokens_b, max_seq_length, doc_stride)
+
+
+def convert_single_example(
+    example: InputExample | PaddingInputExample,
+    labels: Sequence[str],
+    max_seq_length: int,
+    tokenizer: Tokenizer,
+) -> InputFeatures:
+    """The features of one example, padded to `max_seq_length`.
+
+    Raises:
+        InputError: its label is none of `labels`.
+    """
+    return convert_to_windows(example, labels, max_seq_length, tokenizer)[0]
+
+
+def convert_to_windows(
+    example: InputExample | PaddingInputExample,
+    labels: Sequence[str],
+    max_seq_length: int,
+    tokenizer: Tokenizer,
+    doc_stride: int | None = None,
+) -> list[InputFeatures]:
+    """The features of each window of one example, with the example's label.
+
+    Args:
+        example: a text or a pair, or what fills up a batch.
+        labels: in the order of their ids.
+        max_seq_length: S of the features.
+        tokenizer: makes word pieces and their ids.
+        doc_stride: how far apart windows start, in word pieces; None for one
+            window with what fits.
+
+    Raises:
+        InputError: its label is none of `labels`.
+    """
+    if isinstance(example, PaddingInputExample):
+        return [padding_features(max_seq_length)]
+    if example.label not in labels:
+        raise InputError(
+            f"The label of {example.guid} must be one of {some_of(labels)}. "
+            f"Received: label={example.label!r}"
+        )
+    packed = pack_example(example, max_seq_length, tokenizer, doc_stride)
+    converted = []
+    for number, window in enumerate(packed.windows):
+        input_ids = tokenizer.convert_tokens_to_ids(window.tokens)
+        converted.append(
+            InputFeatures(
+                *pad_inputs(input_ids, window.segment_ids, max_seq_length),
+                label_id=labels.index(example.label),
+                num_cut=0 if number else packed.num_cut,
+            )
+        )
+    return converted
+
+
+def convert_examples(
+    examples: Sequence[InputExample | PaddingInputExample],
+    labels: Sequence[str],
+    max_seq_length: int,
+    tokenizer: Tokenizer,
+) -> Iterator[InputFeatures]:
+    """The features of each example, made one by one as they are asked for.
+
+    Args:
+        examples: what `get_..._examples` returned, perhaps padded.
+        labels: in the order of their ids.
+        max_seq_length: S of the features.
+        tokenizer: makes word pieces and their ids.
+
+    Raises:
+        InputError: at once, if the vocabulary lacks [CLS], [SEP] or [UNK].
+    """
+    windows = convert_examples_to_windows(
+        examples, labels, max_seq_length, tokenizer
+    )
+    return (only for (only,) in windows)
+
+
+def convert_examples_to_windows(
+    examples: Sequence[InputExample | PaddingInputExample],
+    labels: Sequence[str],
+    max_seq_length: int,
+    tokenizer: Tokenizer,
+    doc_stride: int | None = None,
+) -> Iterator[list[InputFeatures]]:
+    """The windows of each example: `convert_to_windows`, one by one.
+
+    Raises:
+        InputError: at once, if the vocabulary lacks [CLS], [SEP] or [UNK].
+    """
+    require_special_tokens(tokenizer)
+    return (
+        convert_to_windows(
+            example, labels, max_seq_length, tokenizer, doc_stride
+        )
+        for example in examples
+    )
+
+
+def require_token_types(
+    type_vocab_size: int, examples: Iterable[InputExample]
+) -> None:
+    """Raises InputError for a pair whose texts a model cannot tell apart."""
+    if type_vocab_size > 1:
+        return
+    for example in examples:
+        if example.text_b:
+            raise InputError(
+                "For pairs of texts the model must have two token types. "
+                f"`type_vocab_size` of its config is {type_vocab_size}, and "
+                f"{example.guid} is a pair"
+            )
+
+
+def describe_example(
+    example: InputExample,
+    labels: Sequence[str],
+    max_seq_length: int,
+    tokenizer: Tokenizer,
+    doc_stride: int | None = None,
+) -> str:
+    """One example and what becomes of it, for the log."""
+    windows, cut = pack_example(example, max_seq_length, tokenizer, doc_stride)
+    first = windows[0]
+    features = convert_to_windows(
+        example, labels, max_seq_length, tokenizer, doc_stride
+    )[0]
+    used = len(first.tokens)
+    ids = " ".join(map(str, features.input_ids[:used]))
+    lines = [
+        f"guid: {example.guid}",
+        f"text_a: {example.text_a}",
+        f"text_b: {example.text_b}" if example.text_b else "",
+        f"windows: {len(windows)}, doc_stride={doc_stride}; of the first one:"
+        if len(windows) > 1
+        else "",
+        f"tokens: {' '.join(first.tokens)}",
+        f"input_ids: {ids}",
+        f"segment_ids: {first.segment_ids.count(0)} times 0, "
+        f"{first.segment_ids.count(1)} times 1",
+        f"length: {used} of max_seq_length={max_seq_length}"
+        + (f"; {count_of(cut, 'token')} cut off" if cut else ""),
+        f"label: {example.label} (id {features.label_id})",
+    ]
+    return "\n".join(line for line in lines if line)
+
+
+class Truncation:
+    """How much of a set of examples was cut off, counted as it is made."""
+
+    def __init__(self) -> None:
+        self.num_examples = 0
+        self.num_cut_examples = 0
+        self.num_cut = 0
+
+    def add(self, windows: Sequence[InputFeatures]) -> None:
+        """Counts one example, by its windows."""
+        cut = windows[0].num_cut
+        self.num_examples += 1
+        self.num_cut_examples += cut > 0
+        self.num_cut += cut
+
+    def log(self, max_seq_length: int, doc_stride: int | None = None) -> None:
+        """Says it in one line: a notice if nothing was lost, else a warning."""
+        if not self.num_cut:
+            _LOGGER.info(
+                "Nothing was cut off: 0 of %d examples, 0 word pieces.",
+                self.num_examples,
+            )
+            return
+        advice = (
+            "A higher max_seq_length loses less, --doc_stride nothing."
+            if doc_stride is None
+            else "The shorter text of a pair has half of a window at most."
+        )
+        _LOGGER.warning(
+            "%d of %d examples are longer than max_seq_length=%d: %s cut off. "
+            "%s",
+            self.num_cut_examples,
+            self.num_examples,
+            max_seq_length,
+            count_of(self.num_cut, "word piece"),
+            advice,
+        )
+
+
+# How `pool_windows` makes one row of logits out of several.
+WINDOW_POOLINGS: Mapping[str, Callable[..., np.ndarray]] = {
+    "mean": np.mean,
+    "max": np.max,
+}
+
+
+def pool_windows(
+    batches: Iterable[tuple[Mapping[str, np.ndarray], np.ndarray]],
+    num_windows: Sequence[int],
+    pooling: str,
+    batch_size: int,
+) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
+    """One row of logits for each example, out of those of its windows.
+
+    Args:
+        batches: pairs of features, of which `label_ids` [B] is used, and logits
+            [B, L], of windows in the order of their examples. What only fills
+            up a batch comes last.
+        num_windows: how many windows each example has.
+        pooling: one of `WINDOW_POOLINGS`, taken for each label.
+        batch_size: how many examples to give at once.
+
+    Yields:
+        Pairs of `label_ids` and `is_real_example` [B], and logits [B, L].
+    """
+    pool = WINDOW_POOLINGS[pooling]
+    rows = (
+        row
+        for features, logits in batches
+        for row in zip(features["label_ids"], logits)
+    )
+    for start in range(0, len(num_windows), batch_size):
+        label_ids, pooled = [], []
+        for count in num_windows[start : start + batch_size]:
+            labels, logits = zip(*itertools.islice(rows, count))
+            label_ids.append(labels[0])
+            pooled.append(pool(np.stack(logits), axis=0))
+        features = {
+            "label_ids": np.stack(label_ids),
+            "is_real_example": np.ones(len(label_ids), np.int32),
+        }
+        yield features, np.stack(pooled)

@@ -1,0 +1,158 @@
+"""The SavedModel that classifies texts."""
+
+import os
+
+import tensorflow as tf
+
+from bert_tf import models
+from bert_tf.checkpoints import folders
+from bert_tf.checkpoints.names import LABELS_FILE
+from bert_tf.errors import InputError
+from bert_tf.exports import graph_rows
+from bert_tf.exports.export import (
+    load,
+    make_window_rules,
+    open_source,
+    save,
+    shapes_of,
+)
+from bert_tf.exports.signature import ROWS_AT_ONCE, Served
+
+
+def export_classifier(
+    source,
+    output_dir,
+    labels=None,
+    doc_stride=None,
+    window_pooling="mean",
+    rows_at_once=ROWS_AT_ONCE,
+):
+    """Exports a model that run_classifier trained.
+
+    Args:
+        source: a `Source`.
+        output_dir: the folder MODEL.
+        labels: names of the labels, in the order of their ids. None for those
+            in labels.txt beside the checkpoint.
+        doc_stride: reads long texts in windows that start so many word pieces
+            apart; None cuts off what is over. As it was in training.
+        window_pooling: one of `classification.WINDOW_POOLINGS`.
+        rows_at_once: windows that are computed together.
+
+    Returns:
+        The path of the new version.
+
+    Raises:
+        InputError: a file is missing or does not fit, the checkpoint has no
+            such head, or the folder cannot be written.
+    """
+    opened, rules = open_source(source, default_length=128)
+    window_rules = make_window_rules(rules, doc_stride, rows_at_once)
+    shape = shapes_of(opened).get("output_weights")
+    if shape is None:
+        raise InputError(
+            f"{opened.path} has no head to classify texts: it lacks "
+            "output_weights. Fine-tune it with bert_tf.run_classifier first, "
+            "and give the checkpoint that this writes."
+        )
+    if labels is None:
+        labels = _labels_beside(opened.path)
+    if shape[0] != len(labels):
+        raise InputError(
+            f"There must be as many labels as {opened.path} has classes, "
+            f"{shape[0]}. Received: {len(labels)}, {', '.join(labels[:20])}"
+        )
+    model = load(
+        source,
+        opened,
+        lambda: models.classifier(opened.config, len(labels)),
+        (),
+    )
+    served = Classifier(rules, model, labels, window_rules, window_pooling)
+    return save(served, source, opened, output_dir)
+
+
+def _labels_beside(checkpoint):
+    path = os.path.join(os.path.dirname(checkpoint), LABELS_FILE)
+    if not os.path.exists(path):
+        raise InputError(
+            f"Beside the checkpoint {checkpoint} there is no {LABELS_FILE}, "
+            "which names the labels: give its path, `--labels_file`, or the "
+            "`--task_name` that the model was trained for."
+        )
+    return folders.read_labels(path)
+
+
+class Classifier(Served):
+    """Says which label a text has.
+
+    Args:
+        rules: `TextRules`.
+        model: what `models.classifier` returns.
+        labels: their names, in the order of their ids.
+        window_rules: `WindowRules`.
+        window_pooling: how the logits of a text's windows become one, as in
+            `classification.WINDOW_POOLINGS`.
+    """
+
+    head = "classifier"
+
+    def __init__(self, rules, model, labels, window_rules, window_pooling):
+        super().__init__(rules, model)
+        self.plain.labels = list(labels)
+        self.plain.window_rules = window_rules
+        self.window_pooling = window_pooling
+
+    def settings(self):
+        doc_stride = self.plain.window_rules.doc_stride
+        return {
+            "labels": self.plain.labels,
+            "doc_stride": doc_stride,
+            "window_pooling": doc_stride and self.window_pooling,
+        }
+
+    def files(self):
+        return {LABELS_FILE: "".join(f"{x}\n" for x in self.plain.labels)}
+
+    def row_outputs(self, rows, outputs):
+        logits = outputs["logits"]
+        return {"logits": logits, "probabilities": tf.nn.softmax(logits)}
+
+    def text_outputs(self, text_a, text_b):
+        if self.plain.window_rules.doc_stride is None:
+            rows, num_cut = self.rows_of_texts(text_a, text_b)
+            logits = self.forward(rows)["logits"]
+        else:
+            logits, num_cut = self._logits_of_windows(text_a, text_b)
+        probabilities = tf.nn.softmax(logits)
+        labels = tf.constant(self.plain.labels, tf.string)
+        return {
+            "probabilities": probabilities,
+            "labels": tf.broadcast_to(labels, tf.shape(probabilities)),
+            "label": tf.gather(labels, tf.argmax(probabilities, axis=-1)),
+            "num_cut": num_cut,
+        }
+
+    def _logits_of_windows(self, text_a, text_b):
+        rules = self.plain.window_rules
+        windows, pieces = self.windows_of_texts(
+            text_a, text_b, rules.doc_stride
+        )
+        texts = windows.rows.texts
+
+        def logits_of(first, last):
+            inputs = self.fill(windows.rows.part(first, last), pieces)
+            return [self.forward(inputs)["logits"]]
+
+        (logits,) = graph_rows.in_chunks(
+            logits_of,
+            tf.size(texts, tf.int64),
+            rules.rows_at_once,
+            [tf.TensorSpec([None, len(self.plain.labels)], tf.float32)],
+        )
+        pool = {
+            "mean": tf.math.unsorted_segment_mean,
+            "max": tf.math.unsorted_segment_max,
+        }[self.window_pooling]
+        count = tf.size(text_a, tf.int64)
+        return pool(logits, texts, count), windows.num_cut

@@ -1,0 +1,149 @@
+"""A pretrained model with its vocabulary and its heads, loaded once.
+
+Comes in: a checkpoint as pretraining left it, then rows of word pieces. Goes
+out: log probabilities, as NumPy arrays. What is asked and how answers are shown
+is for `fill_mask` and `score`.
+"""
+
+from bert_tf import models
+from bert_tf.checkpoints import inference
+from bert_tf.data import (
+    grouping,
+    packing,
+)
+from bert_tf.errors import InputError
+from bert_tf.tasks import metrics
+from bert_tf.tasks.pretraining import cloze
+
+MASKED_LM = "cls/predictions/"
+NEXT_SENTENCE = "cls/seq_relationship/"
+POOLER = "bert/pooler/"
+
+
+class LanguageModel:
+    """BERT that guesses masked pieces, and whether one text follows another.
+
+    Args:
+        checkpoint: whatever `checkpoints.find` takes: the folder of a released
+            model, say.
+        vocab_file: None for the vocab.txt beside the checkpoint.
+        bert_config_file: None for the bert_config.json beside it.
+        do_lower_case: true for uncased models, false for cased ones.
+        max_seq_length: None for as much as the model has positions for.
+        batch_size: rows that are computed at once.
+
+    Raises:
+        InputError: a file is missing or does not fit, or the encoder lacks a
+            weight. A head that is missing is an error once it is needed.
+    """
+
+    def __init__(
+        self,
+        checkpoint,
+        vocab_file=None,
+        bert_config_file=None,
+        do_lower_case=True,
+        max_seq_length=None,
+        batch_size=32,
+    ):
+        opened = inference.open_checkpoint(
+            checkpoint, vocab_file, bert_config_file, do_lower_case
+        )
+        self.path, self.config, self.tokenizer, vocab_file = opened
+        if cloze.MASK not in self.tokenizer.vocab:
+            raise InputError(
+                f"The vocabulary must have the token {cloze.MASK}. "
+                f"{vocab_file} has not: is it the vocab.txt of the checkpoint?"
+            )
+        self.max_seq_length = inference.find_length(self.config, max_seq_length)
+        self.batch_size = batch_size
+        model, self.missing = inference.load_model(
+            lambda: models.pretraining(opened.config),
+            opened.config,
+            opened.path,
+            (MASKED_LM, NEXT_SENTENCE, POOLER),
+        )
+        self._forward = inference.compile_forward(model)
+
+    def require_masked_lm(self):
+        """Raises `InputError` unless the checkpoint predicts masked pieces."""
+        self._require("masked-LM head", MASKED_LM)
+
+    def require_next_sentence(self):
+        """Raises `InputError` unless it predicts whether a text follows."""
+        self._require("next-sentence head", POOLER, NEXT_SENTENCE)
+
+    def _require(self, head, *scopes):
+        lacking = [name for name in self.missing if name.startswith(scopes)]
+        if lacking:
+            raise InputError(
+                f"{self.path} has no {head}: it lacks {', '.join(lacking)}. "
+                "Heads are dropped when a model is fine-tuned or converted "
+                "without them; give the checkpoint as pretraining left it."
+            )
+
+    def masked_lm_log_probs(self, queries):
+        """How probable each piece of the vocabulary is where a query asks.
+
+        Args:
+            queries: `masked_text.Query`s; some are read ahead.
+
+        Returns:
+            An iterator: for each query float64 [V], natural logarithms.
+        """
+        self.require_masked_lm()
+        rows = (
+            (
+                packing.PackedTokens(query.tokens, [0] * len(query.tokens)),
+                query.position,
+            )
+            for query in queries
+        )
+        return self._log_probs(rows, "masked_lm_logits", self.config.vocab_size)
+
+    def next_sentence_log_probs(self, pairs):
+        """How probable it is that B follows A, and that it does not.
+
+        Args:
+            pairs: `features.PackedTokens` of [CLS] A [SEP] B [SEP]; some are
+                read ahead.
+
+        Returns:
+            An iterator: for each pair float64 [2], natural logarithms: 0 it
+            follows, 1 it is from elsewhere.
+        """
+        self.require_next_sentence()
+        rows = ((pair, 0) for pair in pairs)
+        return self._log_probs(rows, "next_sentence_logits", 2)
+
+    def _log_probs(self, rows, name, width):
+        """Log probabilities [width] for each row and position, in order."""
+
+        def placed():
+            for batch in grouping.group_by_length(
+                enumerate(rows),
+                self.batch_size,
+                lambda numbered: len(numbered[1][0].tokens),
+                lambda _: width,
+            ):
+                places, packed, positions = zip(
+                    *((place, *row) for place, row in batch)
+                )
+                logits = self._run(packed, [[at] for at in positions])[name]
+                found = metrics.log_softmax(logits.reshape(len(batch), width))
+                yield from zip(places, found)
+
+        return grouping.in_order(placed())
+
+    def _run(self, rows, positions):
+        length = grouping.padded_length(
+            max(len(row.tokens) for row in rows), self.max_seq_length
+        )
+        ids = self.tokenizer.convert_tokens_to_ids
+        inputs = inference.encoder_inputs(
+            [(ids(row.tokens), row.segment_ids) for row in rows], length
+        )
+        return self._forward({**inputs, "masked_lm_positions": positions})
+
+
+# -------------------------------------------- what both commands do with flags

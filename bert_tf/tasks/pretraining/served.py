@@ -1,0 +1,211 @@
+"""The SavedModel with the heads of pretraining."""
+
+import tensorflow as tf
+from absl import logging
+
+from bert_tf import errors, models
+from bert_tf.errors import InputError
+from bert_tf.exports import graph_rows
+from bert_tf.exports.export import (
+    NEXT_SENTENCE,
+    POOLER,
+    has_scope,
+    load,
+    open_source,
+    save,
+)
+from bert_tf.exports.signature import DEVICE, ROWS_AT_ONCE, Served
+from bert_tf.tasks.pretraining import cloze
+
+
+def export_pretraining(
+    source, output_dir, top_k=5, next_sentence=None, rows_at_once=ROWS_AT_ONCE
+):
+    """Exports a model that run_pretraining trained, with its heads.
+
+    Args:
+        source: a `Source`.
+        output_dir: the folder MODEL.
+        top_k: how many pieces are guessed for each [MASK].
+        next_sentence: whether to say if a text follows another. None: if the
+            checkpoint has weights for it.
+        rows_at_once: rows that are computed together.
+
+    Returns:
+        The path of the new version.
+
+    Raises:
+        InputError: as from `export_classifier`; or a number makes no sense.
+    """
+    errors.require_positive("rows_at_once", rows_at_once)
+    opened, rules = open_source(source)
+    if cloze.MASK not in opened.tokenizer.vocab:
+        raise InputError(
+            f"The vocabulary must have the token {cloze.MASK}. "
+            f"{opened.vocab_file} has not: is it the vocab.txt of the "
+            "checkpoint?"
+        )
+    if not 1 <= top_k <= opened.config.vocab_size:
+        raise InputError(
+            "`top_k` must be at least 1 and at most "
+            f"{opened.config.vocab_size}, the size of the vocabulary. "
+            f"Received: top_k={top_k}"
+        )
+    scopes = (POOLER, NEXT_SENTENCE)
+    if next_sentence is None:
+        next_sentence = _can_tell_next_sentence(opened)
+    model = load(
+        source,
+        opened,
+        lambda: models.pretraining(opened.config),
+        () if next_sentence else scopes,
+    )
+    served = Pretraining(rules, model, top_k, next_sentence, rows_at_once)
+    return save(served, source, opened, output_dir)
+
+
+def _can_tell_next_sentence(opened):
+    # The pooled [CLS] of a left-to-right model has seen no other token.
+    if opened.config.attention_direction() != "left_to_right" and (
+        has_scope(opened, POOLER) and has_scope(opened, NEXT_SENTENCE)
+    ):
+        return True
+    logging.info(
+        "%s cannot tell whether one text follows another: that is left out.",
+        opened.path,
+    )
+    return False
+
+
+class Pretraining(Served):
+    """Guesses masked pieces, and whether one text follows another.
+
+    Args:
+        rules: `TextRules`.
+        model: what `models.pretraining` returns.
+        top_k: how many pieces are guessed for each [MASK].
+        next_sentence: whether the second is wanted.
+        rows_at_once: rows that are computed together.
+    """
+
+    head = "pretraining"
+    row_inputs = (*models.ENCODER_INPUTS, "masked_lm_positions")
+    text_inputs = ("text", "text_b")
+
+    def __init__(
+        self, rules, model, top_k, next_sentence, rows_at_once=ROWS_AT_ONCE
+    ):
+        super().__init__(rules, model)
+        self.top_k = top_k
+        self.next_sentence = next_sentence
+        self.rows_at_once = rows_at_once
+
+    def settings(self):
+        return {
+            "num_predictions": self.top_k,
+            "next_sentence": self.next_sentence,
+        }
+
+    def samples(self):
+        text = [f"A short {cloze.MASK}."]
+        return {
+            "serve_text": {"text": text},
+            "serve_text_pair": {"text": text, "text_b": ["Another one."]},
+        }
+
+    def row_outputs(self, rows, outputs):
+        found = {"masked_lm_logits": outputs["masked_lm_logits"]}
+        if self.next_sentence:
+            logits = outputs["next_sentence_logits"]
+            found["next_sentence_logits"] = logits
+            found["next_sentence_probabilities"] = tf.nn.softmax(logits)
+        return found
+
+    def from_rows(self, rows):
+        positions = rows["masked_lm_positions"]
+        shape = tf.shape(rows["input_ids"])
+        checks = [
+            tf.debugging.Assert(
+                tf.reduce_all((positions >= 0) & (positions < shape[1])),
+                [
+                    "masked_lm_positions must be below the length of the rows,",
+                    shape[1],
+                    ". Received:",
+                    positions,
+                ],
+                summarize=64,
+            ),
+            tf.debugging.assert_equal(
+                tf.shape(positions)[0],
+                shape[0],
+                "There must be masked_lm_positions for each row. How many:",
+            ),
+        ]
+        with tf.control_dependencies(checks):
+            positions = tf.identity(positions)
+        return super().from_rows({**rows, "masked_lm_positions": positions})
+
+    def tokenize(self, texts):
+        return self.tokenizer.tokenize(
+            texts, with_offsets=False, literal=cloze.MASK
+        ).ids
+
+    def text_outputs(self, text_a, text_b):
+        with tf.device(DEVICE):
+            pieces = self.tokenize_pair(text_a, text_b)
+            asked = graph_rows.mask_rows(
+                *pieces,
+                self.rules.max_seq_length,
+                self.rules.id_of(cloze.MASK),
+            )
+
+        def guess(first, last):
+            inputs = self.fill(asked.rows.part(first, last), pieces)
+            with tf.device(DEVICE):
+                positions = asked.positions[first:last]
+                is_asked = tf.sequence_mask(positions.row_lengths())
+                inputs["masked_lm_positions"] = positions.to_tensor(0)
+            outputs = self.forward(inputs)
+            logits = tf.boolean_mask(outputs["masked_lm_logits"], is_asked)
+            scores, ids = tf.math.top_k(tf.nn.softmax(logits), self.top_k)
+            follows = tf.nn.softmax(outputs["next_sentence_logits"])
+            return ids, scores, follows[:, 0]
+
+        ids, scores, follows = graph_rows.in_chunks(
+            guess,
+            tf.size(asked.rows.texts, tf.int64),
+            self.rows_at_once,
+            [
+                tf.TensorSpec([None, self.top_k], tf.int32),
+                tf.TensorSpec([None, self.top_k], tf.float32),
+                tf.TensorSpec([None], tf.float32),
+            ],
+        )
+        with tf.device(DEVICE):
+            pieces = tf.constant(self.rules.pieces(), tf.string)
+            found = {
+                "tokens": self._by_text(asked, tf.gather(pieces, ids)),
+                "token_scores": self._by_text(asked, scores),
+                "num_cut": asked.num_cut,
+            }
+            if self.next_sentence:
+                # A pair has one row, whose value this is.
+                of_text = tf.math.unsorted_segment_max(
+                    follows, asked.rows.texts, tf.size(text_a, tf.int64)
+                )
+                found["next_sentence_probability"] = tf.where(
+                    asked.is_pair, of_text, 0.0
+                )
+        return found
+
+    def _by_text(self, asked, guesses):
+        """[B, M, K] of [Q, K], what there is for each position asked for."""
+        extra = tf.cast(asked.has_extra, tf.int64)
+        is_mask = tf.repeat(
+            tf.tile([False, True], [tf.size(extra)]),
+            tf.reshape(tf.stack([extra, asked.num_masks], axis=1), [-1]),
+        )
+        guesses = tf.RaggedTensor.from_row_lengths(
+            tf.boolean_mask(guesses, is_mask), asked.num_masks, validate=False
+        )
+        return guesses.to_tensor(shape=[None, None, self.top_k])

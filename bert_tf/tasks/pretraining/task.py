@@ -1,0 +1,167 @@
+"""The pretraining task: what is learnt, and how well it is known.
+
+Comes in: the outputs of `models.pretraining` and the features of the records.
+Goes out: the losses to lower, and the original's six results of evaluation.
+How records are made is in `pretraining_data.py`, new masks are in `masking.py`.
+"""
+
+import dataclasses
+
+import numpy as np
+from keras import ops
+
+from bert_tf.data.records import Feature
+from bert_tf.heads import (
+    classification_loss,
+    masked_lm_loss,
+    mean_over_batch,
+    negative_log_likelihood,
+)
+
+
+def count(batch):
+    """The totals of a batch: `examples`, and `predictions` that do not pad.
+
+    Args:
+        batch: features of the records (`records.pretraining_schema`).
+    """
+    weights = ops.cast(batch["masked_lm_weights"], "float32")
+    examples = ops.cast(ops.shape(weights)[0], "float32")
+    return {"examples": examples, "predictions": ops.sum(weights)}
+
+
+def losses(outputs, batch, totals=None, next_sentence=True):
+    """The training loss, and what tells how training goes.
+
+    Args:
+        outputs: of `models.pretraining`.
+        batch: features of the records (`records.pretraining_schema`).
+        totals: what `count` returns of the whole batch, if this is a part of
+            it. What is returned then adds up over the parts.
+        next_sentence: whether the next-sentence loss is part of the loss.
+
+    Returns:
+        A dictionary of float32 scalars: `loss`, `masked_lm_loss`,
+        `masked_lm_accuracy`, and the same for the next sentence if it counts.
+    """
+    ids = batch["masked_lm_ids"]
+    weights = ops.cast(batch["masked_lm_weights"], "float32")
+    logits = outputs["masked_lm_logits"]
+    totals = totals or {}
+    num_examples = totals.get("examples")
+    num_predictions = totals.get("predictions")
+    loss, _ = masked_lm_loss(logits, ids, weights, num_predictions)
+    right = ops.sum(weights * _is_best(logits, ids))
+    if num_predictions is None:
+        num_predictions = ops.sum(weights)
+    scalars = {
+        "loss": loss,
+        "masked_lm_loss": loss,
+        "masked_lm_accuracy": right / ops.maximum(num_predictions, 1.0),
+    }
+    if not next_sentence:
+        return scalars
+    logits = outputs["next_sentence_logits"]
+    labels = ops.reshape(batch["next_sentence_labels"], (-1,))
+    next_loss, _ = classification_loss(logits, labels, num_examples)
+    return {
+        **scalars,
+        "loss": loss + next_loss,
+        "next_sentence_loss": next_loss,
+        "next_sentence_accuracy": mean_over_batch(
+            _is_best(logits, labels), num_examples
+        ),
+    }
+
+
+def per_prediction(outputs, batch):
+    """What evaluation keeps of a batch; logits would be V times as much.
+
+    Returns:
+        `masked_lm_loss`, `masked_lm_right` [B, P], `next_sentence_loss`,
+        `next_sentence_right` [B]; float32.
+    """
+    ids, logits = batch["masked_lm_ids"], outputs["masked_lm_logits"]
+    labels = ops.reshape(batch["next_sentence_labels"], (-1,))
+    next_logits = outputs["next_sentence_logits"]
+    return {
+        "masked_lm_loss": negative_log_likelihood(logits, ids),
+        "masked_lm_right": _is_best(logits, ids),
+        "next_sentence_loss": negative_log_likelihood(next_logits, labels),
+        "next_sentence_right": _is_best(next_logits, labels),
+    }
+
+
+def _is_best(logits, labels):
+    best = ops.argmax(logits, axis=-1)
+    return ops.cast(best == ops.cast(labels, best.dtype), "float32")
+
+
+def result_names(next_sentence=True):
+    """Names of what `evaluate` returns."""
+    of_words = ["loss", "masked_lm_accuracy", "masked_lm_loss"]
+    of_pairs = ["next_sentence_accuracy", "next_sentence_loss"]
+    return of_words + of_pairs if next_sentence else of_words
+
+
+def evaluate(batches, next_sentence=True):
+    """The original's results: means over predictions, and over batches.
+
+    `loss` is the mean of the batches' losses; the four others are means over
+    all predictions of all batches, those that only pad left out.
+
+    Args:
+        batches: pairs of features and `per_prediction` of them, NumPy arrays.
+        next_sentence: whether the next sentence counts. If not, its results
+            are left out.
+
+    Returns:
+        A dictionary of floats: `loss`, `masked_lm_accuracy`, `masked_lm_loss`,
+        `next_sentence_accuracy`, `next_sentence_loss`.
+    """
+    sums = np.zeros(3)  # Weights, loss, right ones.
+    next_losses, next_rights, batch_losses = [], [], []
+    for features, values in batches:
+        weights = features["masked_lm_weights"].astype(np.float64)
+        loss = np.sum(weights * values["masked_lm_loss"])
+        right = np.sum(weights * values["masked_lm_right"])
+        sums += [weights.sum(), loss, right]
+        batch_loss = loss / (weights.sum() + 1e-5)  # As in `masked_lm_loss`.
+        if next_sentence:
+            batch_loss += np.mean(values["next_sentence_loss"], dtype=float)
+            next_losses.extend(values["next_sentence_loss"])
+            next_rights.extend(values["next_sentence_right"])
+        batch_losses.append(batch_loss)
+    total = max(sums[0], 1.0)
+    results = {
+        "loss": float(np.mean(batch_losses)),
+        "masked_lm_loss": float(sums[1] / total),
+        "masked_lm_accuracy": float(sums[2] / total),
+    }
+    if next_sentence:
+        results["next_sentence_loss"] = float(np.mean(next_losses, dtype=float))
+        right = float(np.mean(next_rights, dtype=float))
+        results["next_sentence_accuracy"] = right
+    return results
+
+
+def pretraining_schema(
+    max_seq_length: int, max_predictions_per_seq: int
+) -> dict[str, Feature]:
+    """What create_pretraining_data's records hold, under the original's names.
+
+    `next_sentence_labels` is 1 where the second text is a random one.
+    """
+    tokens = Feature((max_seq_length,), length_flag="max_seq_length")
+    masked = Feature(
+        (max_predictions_per_seq,), length_flag="max_predictions_per_seq"
+    )
+    return {
+        "input_ids": dataclasses.replace(tokens, holds_token_ids=True),
+        "input_mask": tokens,
+        "segment_ids": tokens,
+        "masked_lm_positions": masked,
+        "masked_lm_ids": dataclasses.replace(masked, holds_token_ids=True),
+        "masked_lm_weights": dataclasses.replace(masked, dtype="float32"),
+        "next_sentence_labels": Feature((1,)),
+    }

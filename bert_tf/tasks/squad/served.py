@@ -1,0 +1,238 @@
+"""The SavedModel that answers questions."""
+
+import dataclasses
+
+import tensorflow as tf
+
+from bert_tf import errors, models
+from bert_tf.errors import InputError
+from bert_tf.exports import graph_rows
+from bert_tf.exports.export import POOLER, load, open_source, save, shapes_of
+from bert_tf.exports.signature import (
+    DEVICE,
+    ROWS_AT_ONCE,
+    STRINGS,
+    Served,
+    _trace,
+    as_many,
+)
+from bert_tf.tasks.squad import graph_answers
+from bert_tf.tasks.squad import windows as squad_windows
+from bert_tf.tasks.squad.answers import check_threshold, find_threshold
+
+
+def export_span(
+    source,
+    output_dir,
+    doc_stride=None,
+    max_query_length=64,
+    max_answer_length=30,
+    version_2_with_negative=False,
+    null_score_diff_threshold=0.0,
+    rows_at_once=ROWS_AT_ONCE,
+):
+    """Exports a model that run_squad trained.
+
+    Args:
+        source: a `Source`.
+        output_dir: the folder MODEL.
+        doc_stride, max_query_length, max_answer_length,
+            version_2_with_negative, null_score_diff_threshold: as
+            `answer.Reader` takes them.
+        rows_at_once: windows that are computed together.
+
+    Returns:
+        The path of the new version.
+
+    Raises:
+        InputError: as from `export_classifier`; or a number makes no sense.
+    """
+    errors.require_positive("max_answer_length", max_answer_length)
+    errors.require_positive("rows_at_once", rows_at_once)
+    check_threshold(version_2_with_negative, null_score_diff_threshold)
+    opened, rules = open_source(source, default_length=384)
+    _require_two_types(opened.config)
+    length = rules.max_seq_length
+    doc_stride = length // 3 if doc_stride is None else doc_stride
+    squad_windows.require_room(length, doc_stride, max_query_length)
+    threshold = None
+    if version_2_with_negative:
+        threshold = find_threshold(null_score_diff_threshold, opened.path)
+    if "cls/squad/output_weights" not in shapes_of(opened):
+        raise InputError(
+            f"{opened.path} has no head to answer questions: it lacks "
+            "cls/squad/output_weights. Fine-tune it with bert_tf.run_squad "
+            "first, and give the checkpoint that this writes."
+        )
+    model = load(
+        source,
+        opened,
+        lambda: models.span(opened.config),
+        (POOLER,),
+    )
+    span_rules = SpanRules(
+        doc_stride,
+        max_query_length,
+        max_answer_length,
+        threshold,
+        rows_at_once,
+    )
+    served = Span(rules, model, span_rules)
+    return save(served, source, opened, output_dir)
+
+
+def _require_two_types(config):
+    if config.type_vocab_size < 2:
+        raise InputError(
+            "The model must have two token types, for question and text. "
+            f"`type_vocab_size` of its config is {config.type_vocab_size}."
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class SpanRules:
+    """How answers are looked for; as in `answer.Reader`.
+
+    Attributes:
+        doc_stride: how far apart windows start, in word pieces.
+        max_query_length: word pieces of a question; the rest is cut.
+        max_answer_length: the most word pieces of an answer.
+        null_score_diff_threshold: a question is left unanswered if the null
+            score is above that of the best span by more than this. None if
+            every question has an answer.
+        rows_at_once: windows that are computed together.
+    """
+
+    doc_stride: int
+    max_query_length: int = 64
+    max_answer_length: int = 30
+    null_score_diff_threshold: float | None = None
+    rows_at_once: int = ROWS_AT_ONCE
+
+
+class Span(Served):
+    """Answers questions about texts of any length.
+
+    Args:
+        rules: `TextRules`.
+        model: what `models.span` returns.
+        span_rules: `SpanRules`.
+    """
+
+    head = "span"
+    text_inputs = ("question", "context")
+
+    def __init__(self, rules, model, span_rules):
+        super().__init__(rules, model)
+        self.plain.span_rules = span_rules
+
+    def settings(self):
+        rules = self.plain.span_rules
+        return {
+            "doc_stride": rules.doc_stride,
+            "max_query_length": rules.max_query_length,
+            "max_answer_length": rules.max_answer_length,
+            "version_2_with_negative": (
+                rules.null_score_diff_threshold is not None
+            ),
+            "null_score_diff_threshold": rules.null_score_diff_threshold,
+        }
+
+    def samples(self):
+        return {
+            "serve_text": {
+                "question": ["Who wrote the book?"],
+                "context": ["The book was written by a friend of mine."],
+            }
+        }
+
+    def row_outputs(self, rows, outputs):
+        return dict(outputs)
+
+    def text_signatures(self):
+        def both(**texts):
+            return self.text_outputs(*as_many(texts, *self.text_inputs))
+
+        inputs = dict.fromkeys(self.text_inputs, STRINGS)
+        return {"serve_text": _trace(both, inputs)}
+
+    def text_outputs(self, question, context):
+        rules = self.plain.span_rules
+        with tf.device(DEVICE):
+            documents = self.tokenizer.tokenize(context)
+            pieces = self.tokenize(question), documents.ids
+            asked = pieces[0].row_lengths()
+            asked = tf.minimum(asked, rules.max_query_length)
+            # Nothing is looked for where nothing is asked.
+            num_pieces = tf.where(asked > 0, documents.ids.row_lengths(), 0)
+            # [CLS] and [SEP] around the question, and the last [SEP].
+            room = self.rules.max_seq_length - 3 - asked
+            windows = graph_rows.split_documents(
+                num_pieces, room, rules.doc_stride
+            )
+            is_owned = graph_rows.find_max_context(windows, num_pieces)
+            rows = graph_rows.Rows(
+                windows.rows,
+                tf.zeros_like(windows.rows),
+                tf.gather(asked, windows.rows),
+                windows.starts,
+                windows.lengths,
+            )
+
+        def find_best(first, last):
+            some = rows.part(first, last)
+            outputs = self.forward(self.fill(some, pieces))
+            with tf.device(DEVICE):
+                may_start = is_owned[first:last].to_tensor(False)
+            return graph_answers.best_in_windows(
+                outputs["start_logits"],
+                outputs["end_logits"],
+                some.lengths_a + 2,
+                some.lengths_b,
+                may_start,
+                rules.max_answer_length,
+            )
+
+        found = graph_rows.in_chunks(
+            find_best,
+            tf.size(windows.rows, tf.int64),
+            rules.rows_at_once,
+            graph_answers.WindowBest.specs(),
+        )
+        with tf.device(DEVICE):
+            best = graph_answers.best_of_questions(
+                graph_answers.WindowBest(*found),
+                windows,
+                tf.size(question, tf.int64),
+                rules.null_score_diff_threshold,
+            )
+            return _cut_out(best, context, documents)
+
+
+def _cut_out(best, context, documents):
+    """The outputs of a text signature, with the answers' text and places."""
+
+    def place(ragged, piece):
+        # Where there is no answer there may not be a piece either.
+        values = tf.concat([ragged.values, [-1]], axis=0)
+        nowhere = tf.size(values, tf.int64) - 1
+        index = tf.where(best.is_answered, ragged.row_starts() + piece, nowhere)
+        return tf.gather(values, index)
+
+    places = {
+        "start": place(documents.char_starts, best.first),
+        "end": place(documents.char_ends, best.last),
+        "start_byte": place(documents.starts, best.first),
+        "end_byte": place(documents.ends, best.last),
+    }
+    length = places["end_byte"] - places["start_byte"]
+    begin = tf.maximum(places["start_byte"], 0)
+    outputs = {
+        "answer": tf.strings.substr(context, begin, length),
+        "score": tf.cast(best.probability, tf.float32),
+        **places,
+    }
+    if best.null_probability is not None:
+        null = tf.cast(best.null_probability, tf.float32)
+        outputs["null_probability"] = null
+    return outputs

@@ -1,0 +1,200 @@
+"""The SavedModel that returns vectors."""
+
+import tensorflow as tf
+from absl import logging
+
+from bert_tf import models
+from bert_tf.errors import InputError
+from bert_tf.exports import graph_rows
+from bert_tf.exports.export import (
+    POOLER,
+    has_scope,
+    load,
+    make_window_rules,
+    open_source,
+    save,
+)
+from bert_tf.exports.signature import DEVICE, ROWS_AT_ONCE, Served
+from bert_tf.tasks.vectors import lines
+
+
+def export_features(
+    source,
+    output_dir,
+    pooling="mean",
+    layers=None,
+    doc_stride=None,
+    rows_at_once=ROWS_AT_ONCE,
+):
+    """Exports the encoder, for vectors of texts or of their tokens.
+
+    Args:
+        source: a `Source`.
+        output_dir: the folder MODEL.
+        pooling: one of `feature_extraction.POOLINGS`.
+        layers: numbers from 0, or from -1 downwards; None for the highest one,
+            or those of the pooling.
+        doc_stride: reads long texts in windows that start so many word pieces
+            apart; None cuts off what is over.
+        rows_at_once: windows that are computed together.
+
+    Returns:
+        The path of the new version.
+
+    Raises:
+        InputError: as from `export_classifier`; or there is no such layer.
+    """
+    opened, rules = open_source(source, default_length=128)
+    window_rules = make_window_rules(rules, doc_stride, rows_at_once)
+    kind = lines.POOLINGS[pooling]
+    received = f"pooling={pooling}, layers={layers}"
+    if kind.layers and layers is not None:
+        raise InputError(
+            f"`layers` are not for the pooling {pooling}, which takes "
+            f"{', '.join(map(str, kind.layers))}. Received: {received}"
+        )
+    layers = tuple(kind.layers or layers or (-1,))
+    lines.check_layers(layers, opened.config.num_hidden_layers, received)
+    has_pooler = has_scope(opened, POOLER)
+    if not has_pooler:
+        logging.info(
+            "%s has no pooler: pooled_output is left out.", opened.path
+        )
+    model = load(
+        source,
+        opened,
+        lambda: models.encoder(opened.config, layers, kind),
+        () if has_pooler else (POOLER,),
+    )
+    served = Features(rules, model, pooling, layers, has_pooler, window_rules)
+    return save(served, source, opened, output_dir)
+
+
+class Features(Served):
+    """Gives vectors of texts, or of their tokens.
+
+    Args:
+        rules: `TextRules`.
+        model: what `models.encoder` returns, tokens not pooled.
+        pooling: one of `feature_extraction.POOLINGS`.
+        layers: what the model was made with.
+        has_pooler: whether `pooled_output` means anything.
+        window_rules: `WindowRules`.
+    """
+
+    head = "features"
+
+    def __init__(self, rules, model, pooling, layers, has_pooler, window_rules):
+        super().__init__(rules, model)
+        self.pooling = pooling
+        self.over_tokens = lines.POOLINGS[pooling].over_tokens
+        self.has_pooler = has_pooler
+        self.plain.layers = list(layers)
+        self.plain.window_rules = window_rules
+        _, _, *self.plain.shape = model.output["values"].shape
+
+    def settings(self):
+        return {
+            "pooling": self.pooling,
+            "layers": self.plain.layers,
+            "doc_stride": self.plain.window_rules.doc_stride,
+        }
+
+    def row_outputs(self, rows, outputs):
+        found = {"sequence_output": outputs["sequence_output"]}
+        if self.has_pooler:
+            found["pooled_output"] = outputs["pooled_output"]
+        return {**found, "embedding": self._embedding(rows, outputs)}
+
+    def _embedding(self, rows, outputs):
+        """What there is of one row for each text."""
+        values = outputs["values"]  # [B, S, L, D]
+        if self.over_tokens is not None:
+            values = tf.transpose(values, [0, 2, 1, 3])
+            values = models.pool(values, rows["input_mask"], self.over_tokens)
+        return _side_by_side(values)
+
+    def text_outputs(self, text_a, text_b):
+        if self.plain.window_rules.doc_stride is not None:
+            return self._outputs_of_windows(text_a, text_b)
+        rows, num_cut = self.rows_of_texts(text_a, text_b)
+        embedding = self._embedding(rows, self.forward(rows))
+        found = {"embedding": embedding, "num_cut": num_cut}
+        if self.over_tokens is None:
+            is_token = rows["input_mask"] > 0
+            found["tokens"] = self._names(rows["input_ids"], is_token)
+        return found
+
+    def _names(self, ids, is_token):
+        with tf.device(DEVICE):
+            pieces = tf.constant(self.rules.pieces(), tf.string)
+            return tf.where(is_token, tf.gather(pieces, ids), "")
+
+    def _outputs_of_windows(self, text_a, text_b):
+        # As `feature_extraction.join_windows` puts windows together.
+        rules = self.plain.window_rules
+        windows, pieces = self.windows_of_texts(
+            text_a, text_b, rules.doc_stride
+        )
+        texts = windows.rows.texts
+        kind = tf.float64 if self.over_tokens == "mean" else tf.float32
+
+        def inputs_of(first, last):
+            """The model's inputs, and which of their tokens are owned."""
+            rows = self.fill(windows.rows.part(first, last), pieces)
+            with tf.device(DEVICE):
+                shape = tf.shape(rows["input_ids"], tf.int64)
+                return rows, windows.is_owned[first:last].to_tensor(
+                    False, shape=shape
+                )
+
+        def pool_each(first, last):
+            rows, is_owned = inputs_of(first, last)
+            values = self.forward(rows)["values"]
+            if self.over_tokens is None:
+                ids = tf.boolean_mask(rows["input_ids"], is_owned)
+                return [tf.boolean_mask(values, is_owned), ids]
+            if self.over_tokens == "first":
+                return [values[:, 0]]
+            is_owned = is_owned[:, :, None, None]
+            values = tf.cast(values, kind)
+            if self.over_tokens == "mean":
+                values = tf.where(is_owned, values, 0.0)
+                return [tf.reduce_sum(values, axis=1)]
+            values = tf.where(is_owned, values, values.dtype.min)
+            return [tf.reduce_max(values, axis=1)]
+
+        specs = [tf.TensorSpec([None, *self.plain.shape], kind)]
+        if self.over_tokens is None:
+            specs.append(tf.TensorSpec([None], tf.int32))
+        values, *ids = graph_rows.in_chunks(
+            pool_each, tf.size(texts, tf.int64), rules.rows_at_once, specs
+        )
+        count = tf.size(text_a, tf.int64)
+        owned = tf.reduce_sum(tf.cast(windows.is_owned, tf.int64), axis=1)
+        lengths = tf.math.unsorted_segment_sum(owned, texts, count)
+        found = {"num_cut": windows.num_cut}
+        if self.over_tokens is None:
+            ids = tf.RaggedTensor.from_row_lengths(*ids, lengths)
+            found["tokens"] = self._names(
+                ids.to_tensor(), tf.sequence_mask(lengths)
+            )
+            values = tf.RaggedTensor.from_row_lengths(values, lengths)
+            values = values.to_tensor(shape=[None, None, *self.plain.shape])
+        elif self.over_tokens == "mean":
+            values = tf.math.unsorted_segment_sum(values, texts, count)
+            values /= tf.cast(lengths, kind)[:, None, None]
+            values = tf.cast(values, tf.float32)
+        elif self.over_tokens == "max":
+            values = tf.math.unsorted_segment_max(values, texts, count)
+        else:
+            values = tf.math.unsorted_segment_mean(values, texts, count)
+        return {**found, "embedding": _side_by_side(values)}
+
+
+def _side_by_side(values):
+    """[..., L * D] of [..., L, D]."""
+    *dimensions, layers, width = values.shape
+    joined = tf.concat([tf.shape(values)[:-2], [layers * width]], axis=0)
+    joined = tf.reshape(values, joined)
+    return tf.ensure_shape(joined, [*dimensions, layers * width])

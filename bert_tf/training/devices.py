@@ -1,0 +1,313 @@
+"""Which devices work is spread over.
+
+Comes in: the flags about them. Goes out: a `tf.distribute.Strategy`, a line for
+the log, and where work is spread over several machines, what each of them is to
+know of the others. What runs on the devices is for `training`.
+"""
+
+import atexit
+import contextlib
+import json
+import os
+import socket
+import tempfile
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from bert_tf.errors import InputError, WorkerLost
+
+SECONDS_TO_ANSWER = 20
+OFF, MIRRORED, MULTI_WORKER, TPU = DISTRIBUTIONS = (
+    "off",
+    "mirrored",
+    "multi_worker",
+    "tpu",
+)
+
+TPU_FLAGS = ("tpu_name", "tpu_zone", "gcp_project", "master")
+
+
+def find_strategy(flags):
+    """What the flags ask for, else the strategy of the one best device.
+
+    For several workers it must come before anything else of TensorFlow's, and
+    returns when all of them are there.
+
+    Args:
+        flags: parsed `FlagValues` with those of `define_tpu_flags`, and perhaps
+            that of `define_distribution_flag`.
+
+    Raises:
+        InputError: no TPU can be reached, or it has another number of cores;
+            or TF_CONFIG does not say which workers there are.
+    """
+    if flags.use_tpu:
+        return _find_tpu(flags)
+    given = [name for name in TPU_FLAGS if flags[name].value]
+    if not flags["num_tpu_cores"].using_default_value:
+        given.append("num_tpu_cores")
+    if given:
+        logging.warning(
+            "Without --use_tpu, --%s is without effect.", ", --".join(given)
+        )
+    distribution = flags.distribution if "distribution" in flags else OFF
+    if distribution == MIRRORED:
+        return _mirror()
+    if distribution == MULTI_WORKER:
+        return _find_workers()
+    return tf.distribute.get_strategy()
+
+
+def _mirror():
+    found = tf.config.list_logical_devices("GPU")
+    found = found or tf.config.list_logical_devices("CPU")
+    if len(found) == 1:
+        logging.warning(
+            "--distribution=%s: there is one device only, %s.",
+            MIRRORED,
+            found[0].name,
+        )
+        return tf.distribute.get_strategy()
+    return tf.distribute.MirroredStrategy([device.name for device in found])
+
+
+# ------------------------------------------------------------- several machines
+
+
+def _find_workers():
+    task, workers = _read_tf_config()
+    logging.info(
+        "This is %s of %d workers. Waiting for all of them: %s",
+        task,
+        len(workers),
+        ", ".join(workers),
+    )
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except (RuntimeError, ValueError, tf.errors.OpError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"--distribution={MULTI_WORKER}: {task} cannot work with the "
+            f"others: {reason}. Check the addresses in TF_CONFIG."
+        ) from error
+
+
+def _read_tf_config():
+    """What this process is called, and the addresses of all workers.
+
+    Raises:
+        InputError: TF_CONFIG says something else.
+    """
+    text = os.environ.get("TF_CONFIG", "")
+    try:
+        config = json.loads(text)
+        cluster, task = config["cluster"], config["task"]
+        kind, index = task["type"], int(task["index"])
+        workers = [*cluster.get("chief", ()), *cluster.get("worker", ())]
+        others = sorted(set(cluster) - {"chief", "worker"})
+        if not workers or others or not 0 <= index < len(cluster[kind]):
+            raise ValueError("no such worker")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"--distribution={MULTI_WORKER} needs the environment variable "
+            "TF_CONFIG, which says who works together and who this is: "
+            '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": '
+            '{"type": "worker", "index": 0}}. Tasks are workers, and at most '
+            f"one chief. Received: TF_CONFIG={text!r}"
+        ) from error
+    return f"{kind} {index}", workers
+
+
+def num_workers(strategy):
+    """How many processes run the strategy together."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return 1
+    cluster = strategy.cluster_resolver.cluster_spec().as_dict()
+    return max(1, sum(map(len, cluster.values())))
+
+
+def is_chief(strategy):
+    """Whether this process is the one that writes files."""
+    if num_workers(strategy) == 1:
+        return True
+    resolver = strategy.cluster_resolver
+    has_chief = "chief" in resolver.cluster_spec().as_dict()
+    chief = ("chief" if has_chief else "worker", 0)
+    return (resolver.task_type, resolver.task_id) == chief
+
+
+def sum_over_workers(strategy, values):
+    """The sums of what all workers give, once all of them did.
+
+    Args:
+        strategy: a `tf.distribute.Strategy`, or None.
+        values: numbers, as many on every worker.
+
+    Returns:
+        A float64 array of the numbers' sums.
+    """
+    values = np.asarray(values, np.float64)
+    if strategy is None or num_workers(strategy) == 1:
+        return values
+    with naming_lost_workers(strategy):
+        return strategy.reduce("SUM", tf.constant(values), axis=None).numpy()
+
+
+def as_chief_says(strategy, values):
+    """The chief's numbers, on every worker; others may give anything."""
+    values = np.asarray(values, np.float64)
+    if strategy is not None and not is_chief(strategy):
+        values = np.zeros_like(values)
+    return sum_over_workers(strategy, values)
+
+
+def wait_for_workers(strategy):
+    """Returns when all workers are here; the chief may be busy for long."""
+    sum_over_workers(strategy, [0])
+
+
+# What TensorFlow raises where another process is gone.
+_LOST = (
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.InternalError,
+    tf.errors.UnavailableError,
+    tf.errors.UnknownError,
+)
+
+
+@contextlib.contextmanager
+def naming_lost_workers(strategy):
+    """Turns TensorFlow's errors over a lost worker into one that says so.
+
+    Raises:
+        WorkerLost: another worker has ended or cannot be reached.
+    """
+    count = num_workers(strategy)
+    if count == 1:
+        yield
+        return
+    try:
+        yield
+    except _LOST as error:
+        reason = str(error.message).strip().splitlines()[0][:200]
+        raise WorkerLost(
+            f"One of the {count} workers has ended, or cannot be reached any "
+            "more; if it had a reason, its own log says so. The newest "
+            "checkpoint is whole: start the same command on all workers, and "
+            "they go on from there. TensorFlow says: "
+            f"{type(error).__name__}: {reason}"
+        ) from error
+
+
+@contextlib.contextmanager
+def chief_alone(strategy):
+    """What is in here the chief does, while the other workers wait.
+
+    Yields:
+        Whether this is the chief.
+    """
+    yield is_chief(strategy)
+    wait_for_workers(strategy)
+
+
+def work_folder(strategy, output_dir):
+    """Where records are written: by the chief to the output, and by another
+    worker to a folder of its own, which goes when the process ends.
+    """
+    if is_chief(strategy):
+        return output_dir
+    folder = tempfile.TemporaryDirectory(prefix="bert_tf_worker_")
+    atexit.register(folder.cleanup)
+    return folder.name
+
+
+# ------------------------------------------------------------------------ TPUs
+
+
+def _find_tpu(flags):
+    address = flags.tpu_name or flags.master or "local"
+    if address == "local" and not tf.config.list_physical_devices("TPU"):
+        raise InputError(
+            "`--use_tpu`: this machine has no TPU. Name one with --tpu_name "
+            "(and --tpu_zone, --gcp_project), or leave out --use_tpu to run "
+            "on its CPU or GPU."
+        )
+    try:
+        if address.startswith("grpc://"):
+            _knock(address)
+        with _limited_waiting():
+            resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
+                tpu=address, zone=flags.tpu_zone, project=flags.gcp_project
+            )
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+    except (
+        ImportError,
+        OSError,
+        RuntimeError,
+        ValueError,
+        tf.errors.OpError,
+    ) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"`--use_tpu`: the TPU {address!r} cannot be reached: "
+            f"{reason}. Check --tpu_name, --tpu_zone and --gcp_project, or "
+            "leave out --use_tpu to run on this machine's CPU or GPU."
+        ) from error
+    strategy = tf.distribute.TPUStrategy(resolver)
+    cores = strategy.num_replicas_in_sync
+    if cores != flags.num_tpu_cores:
+        raise InputError(
+            "`--num_tpu_cores` must be the number of cores of the TPU, "
+            f"{cores}. Received: --num_tpu_cores={flags.num_tpu_cores}"
+        )
+    return strategy
+
+
+def _knock(address):
+    """Raises `OSError` or `ValueError` unless somebody answers there.
+
+    TensorFlow itself would wait for minutes at an address without a TPU.
+    """
+    for one in address.split(","):
+        host, _, port = one.removeprefix("grpc://").rpartition(":")
+        if not (host and port.isdigit()):
+            raise ValueError("an address must be grpc://IP:PORT")
+        place = host.strip("[]"), int(port)
+        socket.create_connection(place, SECONDS_TO_ANSWER).close()
+
+
+@contextlib.contextmanager
+def _limited_waiting():
+    # Looking up a name asks Google's servers, without a limit of its own.
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(SECONDS_TO_ANSWER)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def log_devices(strategy):
+    """Says in the log what the work runs on."""
+    replicas = strategy.num_replicas_in_sync
+    kinds = {}
+    for device in tf.config.list_logical_devices():
+        kinds[device.device_type] = kinds.get(device.device_type, 0) + 1
+    found = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
+    used = "TPU" if "TPU" in kinds else "GPU:0" if "GPU" in kinds else "CPU"
+    if replicas > 1:
+        used = f"{replicas} replicas ({type(strategy).__name__})"
+    threads = tf.config.threading.get_intra_op_parallelism_threads()
+    logging.info(
+        "Devices found: %s. Running on %s%s; TensorFlow %s.",
+        found,
+        used,
+        f", {threads} threads" if threads else "",
+        tf.__version__,
+    )

@@ -1,0 +1,229 @@
+"""Shows a training run: terminal, log, TensorBoard; checks its numbers."""
+
+import collections
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from bert_tf.errors import InputError
+from bert_tf.optimization import WarmupLinearDecay
+from bert_tf.support.progress import format_seconds, show_line
+from bert_tf.training import devices
+
+_NOT_FINITE_ADVICE = (
+    "Nothing was saved since the last checkpoint, which is whole. Likely "
+    "causes: a learning rate that is too high (--learning_rate; try a half, or "
+    "more warm-up steps), ids outside the vocabulary, or a damaged initial "
+    "checkpoint."
+)
+
+
+def any_signal(caught, strategy):
+    """The number of a signal that some worker caught, or 0."""
+    number = caught[0] if caught else 0
+    numbers, count = devices.sum_over_workers(strategy, [number, number > 0])
+    return round(numbers / count) if count else 0
+
+
+def create_writer(folder, strategy):
+    """A TensorBoard writer for the chief; other workers write nothing."""
+    if devices.is_chief(strategy):
+        return tf.summary.create_file_writer(folder)
+    return tf.summary.create_noop_writer()
+
+
+def require_fine(scalars, step, batch, output_dir):
+    """Raises `InputError` if the last of some steps went wrong.
+
+    Args:
+        scalars: of the steps, arrays by name.
+        step: the first of them.
+        batch: of the last one.
+        output_dir: where to put it.
+    """
+    loss, norm = scalars["loss"][-1], scalars["gradient_norm"][-1]
+    is_skipped = "skipped" in scalars and scalars["skipped"][-1] > 0
+    if np.isfinite(loss) and (np.isfinite(norm) or is_skipped):
+        return
+    step += len(scalars["loss"]) - 1
+    where = "it ran on several devices and was not kept"
+    if batch:
+        path = os.path.join(output_dir, f"not_finite_at_step_{step}.npz")
+        np.savez(path, **{name: x.numpy() for name, x in batch.items()})
+        where = f"its features are in {path}"
+    raise InputError(
+        f"Training stopped at step {step}: the loss is {loss}, the norm of "
+        f"the gradients {norm}. The batch: {where}. {_NOT_FINITE_ADVICE}"
+    )
+
+
+def notes_on_skipped(scalars, step):
+    """A line for each step that `training_step.LossScale` skipped."""
+    if "skipped" not in scalars:
+        return
+    for offset in np.flatnonzero(scalars["skipped"]):
+        yield (
+            f"Step {step + offset} is skipped: its gradients are too large for "
+            "float16 with a loss scale of "
+            f"{scalars['loss_scale'][offset]:g}. It is halved."
+        )
+
+
+def require_finite(weights, step):
+    """Keeps weights that nobody could go on from out of checkpoints."""
+    bad = [
+        name
+        for name, weight in weights.items()
+        if not tf.reduce_all(tf.math.is_finite(tf.convert_to_tensor(weight)))
+    ]
+    if bad:
+        raise InputError(
+            f"Training stopped before step {step}: {len(bad)} of "
+            f"{len(weights)} weights are not finite, {bad[0]} among them. "
+            f"{_NOT_FINITE_ADVICE}"
+        )
+
+
+@contextlib.contextmanager
+def caught_signals():
+    """Collects SIGINT and SIGTERM; a second one of them acts at once."""
+    caught = []
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+    previous = {}
+
+    def catch(number, frame):
+        caught.append(number)
+        name = signal.Signals(number).name
+        text = f"\n{name}: saving after this step; once more ends at once.\n"
+        # Not `print`, which may be at work already when a signal comes.
+        with contextlib.suppress(OSError):
+            os.write(2, text.encode())
+        signal.signal(number, previous[number])
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        previous[number] = signal.signal(number, catch)
+    try:
+        yield caught
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+class Progress:
+    """One line on a terminal, now and then a line in a log, and TensorBoard."""
+
+    def __init__(self, first_step, settings, writer):
+        self.last_step = settings.num_train_steps
+        self.batch_size = settings.batch_size
+        self.schedule = WarmupLinearDecay(
+            settings.learning_rate,
+            settings.num_train_steps,
+            settings.num_warmup_steps,
+        )
+        self.writer = writer
+        remaining = self.last_step - first_step
+        # Every 100 steps as in the original, but 20 times in a short run.
+        self.log_every = max(1, min(100, remaining // 20))
+        self.logged = first_step
+        self.unlogged = []
+        self.has_compiled = False
+        self.is_terminal = sys.stderr.isatty()
+        # The last few calls, for a rate that follows changes of load.
+        self.calls = collections.deque(maxlen=20)
+
+    def __enter__(self):
+        self.calls.append((time.perf_counter(), self.logged))
+        return self
+
+    def __exit__(self, *exception):
+        self.clear()
+        self.writer.close()
+
+    def update(self, step, scalars):
+        """Notes the scalars of the steps since the last call, [steps] each."""
+        self.unlogged.append(scalars)
+        self.calls.append((time.perf_counter(), step))
+        (then, first), (now, _) = self.calls[0], self.calls[-1]
+        rate = (step - first) / max(now - then, 1e-9)
+        if not self.has_compiled:
+            self.has_compiled = True
+            # The first call also compiles; the rate is not to remember it.
+            self.calls.popleft()
+        text = self._line(step, float(scalars["loss"][-1]), rate)
+        if self.is_terminal:
+            show_line(text)
+        if step - self.logged >= self.log_every or step == self.last_step:
+            self.logged = step
+            if not self.is_terminal:
+                logging.info("%s", text)
+            scalars = {
+                **self._means(),
+                "learning_rate": self._learning_rate(step),
+                "global_step/sec": rate,
+            }
+            _write_scalars(self.writer, step, scalars)
+
+    def _means(self):
+        """The mean of each scalar over the steps since the last line."""
+        unlogged, self.unlogged = self.unlogged, []
+        means = {}
+        for name in unlogged[0]:
+            values = np.concatenate([call[name] for call in unlogged])
+            # A step that was skipped has no norm.
+            values = values[np.isfinite(values)]
+            means[name] = values.mean() if values.size else np.nan
+        return means
+
+    def note(self, text):
+        self.clear()
+        logging.info("%s", text)
+
+    def restart(self, step):
+        """Forgets the time that was spent on something else than steps."""
+        self.calls.clear()
+        self.calls.append((time.perf_counter(), step))
+
+    def _line(self, step, loss, steps_per_second):
+        left = (self.last_step - step) / max(steps_per_second, 1e-9)
+        return (
+            f"step {step}/{self.last_step}  loss {loss:.4f}  "
+            f"learning rate {self._learning_rate(step):.3g}  "
+            f"{steps_per_second * self.batch_size:.1f} examples/s  "
+            f"{format_seconds(left)} left"
+        )
+
+    def _learning_rate(self, step):
+        # The rate that the latest step used.
+        return float(self.schedule(step - 1))
+
+    def clear(self):
+        """Takes the line off the terminal."""
+        if self.is_terminal:
+            show_line("")
+
+
+def write_eval_events(output_dir, step, scalars):
+    """Writes results as TensorBoard scalars of the folder `eval`."""
+    writer = tf.summary.create_file_writer(os.path.join(output_dir, "eval"))
+    _write_scalars(writer, step, scalars)
+    writer.close()
+
+
+def _write_scalars(writer, step, scalars):
+    # What `tf.summary.scalar` writes, but that one needs TensorBoard installed
+    # where training runs.
+    metadata = tf.compat.v1.SummaryMetadata()
+    metadata.plugin_data.plugin_name = "scalars"
+    with writer.as_default(step):
+        for name, value in scalars.items():
+            tf.summary.write(name, tf.constant(float(value)), metadata=metadata)
+    writer.flush()

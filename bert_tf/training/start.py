@@ -1,0 +1,172 @@
+"""Where a training run starts: checkpoint, weights, optimizer, seeds."""
+
+import dataclasses
+import os
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from bert_tf import checkpoints
+from bert_tf.checkpoints import inference
+from bert_tf.errors import InputError
+from bert_tf.training import devices
+
+# Far apart, so that the seeds of replicas are not those of other layers.
+_SEED_STEP, _LARGEST_SEED = 982_451_653, 2**31 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class StartingPoint:
+    """Where weights come from: `prefix` of a checkpoint, or None for random.
+
+    `resumed` tells a checkpoint of the run's own folder from an initial one,
+    whose step and optimizer slots do not count.
+    """
+
+    prefix: str | None
+    resumed: bool
+    step: int
+
+
+def find_starting_point(output_dir, init_checkpoint=None):
+    """The newest whole checkpoint of `output_dir`, else `init_checkpoint`.
+
+    As the original's Estimator had it: a folder with a checkpoint wins, and the
+    initial checkpoint is then without effect. The log says which it is.
+    """
+    prefix = checkpoints.latest(output_dir)
+    if prefix is not None:
+        step = checkpoints.global_step(prefix) or 0
+        logging.info("Going on from %s (step %d).", prefix, step)
+        if init_checkpoint:
+            logging.info(
+                "--init_checkpoint=%s is without effect: the output folder "
+                "has a checkpoint of its own.",
+                init_checkpoint,
+            )
+        return StartingPoint(prefix, True, step)
+    if init_checkpoint:
+        reader = checkpoints.CheckpointReader(init_checkpoint)
+        reader.check_data()
+        return StartingPoint(reader.path, False, 0)
+    return StartingPoint(None, False, 0)
+
+
+def build_model(build, config, start, strategy=None, config_file=None):
+    """A model with the weights of its starting point.
+
+    Args:
+        build: function without arguments that returns a `keras.Model`.
+        config: the model's `BertConfig`.
+        start: a `StartingPoint`.
+        strategy: a `tf.distribute.Strategy`, or None for the default one.
+        config_file: where the config is from, for the error if it does not fit
+            the checkpoint.
+
+    Returns:
+        The model. Variables that the checkpoint lacks have their random initial
+        values, and the log names them; in a resumed run they are an error.
+    """
+    strategy = strategy or tf.distribute.get_strategy()
+    if start.prefix is None:
+        logging.warning("No checkpoint is given: all weights are random.")
+        with strategy.scope():
+            return build()
+    checkpoints.check_config(config, start.prefix, config_file)
+    model, missing = inference.load_model(
+        build, config, start.prefix, inference.ANY_NAME, strategy
+    )
+    if start.resumed and missing:
+        raise InputError(
+            f"{start.prefix} cannot be continued with this model: it lacks "
+            f"{', '.join(missing)}. Use another --output_dir, or give the "
+            "checkpoint as --init_checkpoint."
+        )
+    return model
+
+
+def restore_optimizer(optimizer, start):
+    """Gives an optimizer the step and the slots of a checkpoint."""
+    optimizer.iterations.assign(start.step)
+    slots = optimizer.slots()
+    lacking = len(slots) - restore(slots, start)
+    if lacking:
+        logging.warning(
+            "%s has no optimizer state for %d of %d slots: they start at 0.",
+            start.prefix,
+            lacking,
+            len(slots),
+        )
+
+
+def restore(variables, start):
+    """Reads those of the variables that the checkpoint has; how many."""
+    reader = checkpoints.CheckpointReader(start.prefix)
+    saved = {name: v for name, v in variables.items() if name in reader}
+    if saved:
+        checkpoints.load(saved, start.prefix)
+    return len(saved)
+
+
+def set_dropout_step(model, draws, strategy):
+    """Makes dropout go on as after `draws` draws of each layer."""
+
+    # A dropout layer's seed is [seed, number of draws], and it draws once for
+    # each part of a step: so a resumed run drops what an undisturbed one would
+    # have dropped. Each replica has a seed of its own.
+    def assign(variable, seed):
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        own = (seed + _SEED_STEP * tf.cast(replica, tf.int64)) % _LARGEST_SEED
+        state = tf.stack([own, tf.constant(draws, tf.int64)])
+        variable.assign(tf.cast(state, variable.dtype))
+
+    @tf.function
+    def assign_all():
+        for variable, seed in seeds:
+            strategy.run(assign, args=(variable, tf.constant(seed, tf.int64)))
+
+    seeds = [
+        (variable.value, int(np.array(variable)[0]))
+        for variable in model.non_trainable_variables
+        if variable.name == "seed_generator_state"
+    ]
+    assign_all()
+
+
+def require_agreement(model, start, strategy):
+    """Raises `InputError` unless all workers start from the same weights."""
+    count = devices.num_workers(strategy)
+    if count == 1:
+        return
+    weights = checkpoints.named_weights(model).values()
+    total = sum(float(np.abs(np.array(weight)).sum()) for weight in weights)
+    ours = np.array([start.step, total])
+    chiefs = devices.as_chief_says(strategy, ours)
+    agrees = bool((ours == chiefs).all())
+    if devices.sum_over_workers(strategy, [agrees])[0] < count:
+        raise InputError(
+            f"The {count} workers must start from the same weights. This one "
+            f"starts at step {start.step}, the chief at step {chiefs[0]:.0f}. "
+            "--output_dir and --init_checkpoint must be the same files for all "
+            "workers: on a file system that they share."
+        )
+
+
+def set_seed(seed, strategy=None):
+    """Makes everything random repeatable; draws a seed when None is given.
+
+    Args:
+        seed: int, or None.
+        strategy: that of several workers, who need the same seed.
+
+    Returns:
+        The seed, so that it can be logged and the run be repeated.
+    """
+    if seed is None:
+        seed = int.from_bytes(os.urandom(3), "big")
+        seed = int(devices.as_chief_says(strategy, [seed])[0])
+        logging.info("Random seed %d; --seed=%d repeats this run.", seed, seed)
+    keras.utils.set_random_seed(seed)
+    return seed

@@ -1,0 +1,235 @@
+"""What flags of training do, and that a killed run goes on with each."""
+
+import logging
+import shutil
+
+import numpy as np
+import pytest
+from absl import flags as absl_flags
+from helpers.golden import CHECKPOINTS, read_variables, write_small_config
+from helpers.paths import GOLDEN
+
+from bert_tf import (
+    models,
+    run_classifier,
+    run_pretraining,
+    run_squad,
+)
+from bert_tf.cli import command_line, training_flags
+from bert_tf.errors import InputError
+
+DATA = GOLDEN
+TINY = CHECKPOINTS / "tiny"
+SCRIPTS = (run_classifier, run_squad, run_pretraining)
+
+
+@pytest.fixture
+def log(caplog):
+    caplog.set_level(logging.INFO)
+    return caplog
+
+
+@pytest.fixture(scope="module")
+def small_bert(tmp_path_factory):
+    """A config of two layers, with the vocabulary of the records."""
+    return write_small_config(
+        tmp_path_factory.mktemp("bert"), num_hidden_layers=2
+    )
+
+
+@pytest.fixture
+def pretrain(tmp_path, records_file, small_bert):
+    """Function of flags that trains, and returns the last checkpoint."""
+
+    def run(folder, **more):
+        given = {
+            "input_file": records_file,
+            "output_dir": tmp_path / folder,
+            "bert_config_file": small_bert,
+            "max_seq_length": 32,
+            "max_predictions_per_seq": 5,
+            "do_train": True,
+            "train_batch_size": 4,
+            "learning_rate": 1e-3,
+            "num_train_steps": 6,
+            "num_warmup_steps": 2,
+            "save_checkpoints_steps": 3,
+            "seed": 3,
+            **more,
+        }
+        values = absl_flags.FlagValues()
+        run_pretraining.define_flags(values)
+        arguments = [f"--{name}={value}" for name, value in given.items()]
+        command_line.parse(values, ["run_pretraining", *arguments])
+        run_pretraining.main(values)
+        return read_variables(tmp_path / folder)
+
+    return run
+
+
+def cut_off(folder, copy, step=3):
+    """A copy of a training folder as it was after that step."""
+    shutil.copytree(folder, copy)
+    (copy / "checkpoint").write_text(
+        f'model_checkpoint_path: "model.ckpt-{step}"\n'
+    )
+    for path in copy.glob("model.ckpt-*"):
+        if f"-{step}." not in path.name:
+            path.unlink()
+
+
+def assert_same(got, want):
+    assert got.keys() == want.keys()
+    for name, value in want.items():
+        np.testing.assert_array_equal(got[name], value, err_msg=name)
+
+
+# ---------------------------------------------------------------- the flags
+
+
+def test_all_three_scripts_have_the_flags_and_leave_them_off():
+    alone = absl_flags.FlagValues()
+    training_flags.define(alone)
+    for script in SCRIPTS:
+        values = absl_flags.FlagValues()
+        script.define_flags(values)
+        for name in alone:
+            assert values[name].default == alone[name].default
+            assert values[name].help == alone[name].help
+
+
+def parsed(*arguments):
+    values = absl_flags.FlagValues()
+    flags = command_line.FlagSet(values)
+    flags.integer("train_batch_size", 32, "As the scripts define it.")
+    training_flags.define_tpu_flags(flags)
+    training_flags.define(flags)
+    command_line.parse(values, ["program", *arguments])
+    return values
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--gradient_accumulation_steps=0"], "above 0.*steps=0"),
+        (
+            ["--gradient_accumulation_steps=3"],
+            "divide --train_batch_size.*steps=3 --train_batch_size=32",
+        ),
+        (["--keep_best=f1"], "--keep_best. needs --eval_every_steps"),
+        (
+            ["--eval_every_steps=5", "--early_stopping_patience=2"],
+            "--early_stopping_patience. needs --keep_best",
+        ),
+        (["--eval_every_steps=0"], "eval_every_steps.*above 0"),
+        (
+            ["--eval_every_steps=5", "--keep_best=accuracy"],
+            "one of loss, f1. Received: --keep_best=accuracy",
+        ),
+        (["--bucket_by_length", "--use_tpu"], "TPU needs them of one"),
+        (["--layerwise_lr_decay=0"], "above 0.*--freeze.*decay=0"),
+        (["--layerwise_lr_decay=1.5"], "layerwise_lr_decay.*at most 1.*1.5"),
+        (["--layerwise_lr_decay=nan"], "layerwise_lr_decay.*finite.*nan"),
+        (
+            ["--optimizer=lamb", "--nobias_correction"],
+            "lamb always.*--bias_correction=false",
+        ),
+        (["--freeze=embedding"], "`--freeze`.*embeddings, pooler.*'embedding'"),
+        (["--freeze=0-2"], "from 0 to 1.*'0-2'"),
+        (["--freeze=1-0"], "from 0 to 1.*'1-0'"),
+        (["--freeze=-1"], "from 0 to 1.*'-1'"),
+        (["--freeze="], "from 0 to 1.*''"),
+    ],
+)
+def test_a_bad_value_is_told(arguments, message, config):
+    with pytest.raises(InputError, match=message):
+        training_flags.check(parsed(*arguments), config, ["loss", "f1"])
+
+
+def test_flags_left_out_are_right(config):
+    training_flags.check(parsed(), config, [])
+
+
+# ------------------------------------------------------------------ freezing
+
+
+def test_parts_are_names_layers_and_ranges():
+    parts = models.parse_parts("embeddings, 0-3,7 ,7-7,11,pooler", 12)
+    assert parts == {"embeddings", 0, 1, 2, 3, 7, 11, "pooler"}
+
+
+def test_frozen_parts_stay_and_have_no_slots(pretrain, tmp_path, log):
+    after = pretrain("out", freeze="embeddings,0", learning_rate=1e-2)
+
+    before = read_variables(tmp_path / "out" / "model.ckpt-0")
+    frozen = ("bert/embeddings/", "bert/encoder/layer_0/")
+    weights = [
+        n for n in before if not n.endswith(("adam_m", "adam_v", "step"))
+    ]
+    count = 0
+    for name in weights:
+        is_frozen = name.startswith(frozen)
+        assert np.array_equal(after[name], before[name]) == is_frozen, name
+        assert (f"{name}/adam_m" in after) != is_frozen
+        count += is_frozen
+    assert count == 5 + 16
+    text = f"{len(weights) - count} of {len(weights)} variables are trained"
+    assert f"Frozen: embeddings,0. {text}" in log.text
+
+
+def test_what_was_frozen_can_be_trained_later_with_new_slots(
+    pretrain, tmp_path, log
+):
+    frozen = pretrain("out", freeze="0", num_train_steps=3)
+    name = "bert/encoder/layer_0/output/dense/kernel"
+    assert f"{name}/adam_m" not in frozen
+
+    after = pretrain("out")
+
+    assert "no optimizer state for 32 of" in log.text
+    assert (after[name] != frozen[name]).any()
+    assert np.abs(after[f"{name}/adam_m"]).max() > 0
+
+
+# ------------------------------------------------------- killed and continued
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"optimizer": "lamb"},
+        {"gradient_accumulation_steps": 2, "bucket_by_length": True},
+        {"recompute": True, "precision": "mixed_float16"},
+        {
+            "bias_correction": True,
+            "layerwise_lr_decay": 0.5,
+            "freeze": "embeddings,0",
+        },
+    ],
+    ids=str,
+)
+def test_a_run_that_was_killed_goes_on_as_if_undisturbed(
+    flags, pretrain, tmp_path
+):
+    whole = pretrain("whole", **flags)
+    cut_off(tmp_path / "whole", tmp_path / "cut")
+    cut = pretrain("cut", **flags)
+    assert_same(cut, whole)
+
+
+def test_lambs_slots_have_names_of_their_own_and_are_not_taken_for_adams(
+    pretrain, log
+):
+    lamb = pretrain("out", optimizer="lamb", num_train_steps=3)
+
+    slots = {name for name in lamb if name.endswith(("lamb_m", "lamb_v"))}
+    weights = {name.rpartition("/")[0] for name in slots}
+    assert len(slots) == 2 * len(weights)
+    assert lamb.keys() == weights | slots | {"global_step"}
+    assert all(np.abs(lamb[name]).max() > 0 for name in slots)
+
+    adam = pretrain("out")
+
+    assert f"no optimizer state for {len(slots)} of {len(slots)}" in log.text
+    slots = {f"{name}/adam_{kind}" for name in weights for kind in "mv"}
+    assert adam.keys() == weights | slots | {"global_step"}

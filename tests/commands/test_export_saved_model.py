@@ -1,0 +1,416 @@
+"""The command, and --do_export of the scripts: flags in, SavedModels out."""
+
+import json
+import logging
+import shutil
+
+import pytest
+import tensorflow as tf
+from absl import flags as absl_flags
+from helpers import exported
+from helpers.exported import BESIDE, CHECKPOINTS
+from helpers.golden import DATA, TINY
+
+import bert_tf
+from bert_tf import (
+    export_saved_model,
+    extract_features,
+    run_classifier,
+    run_pretraining,
+    run_squad,
+)
+from bert_tf.cli import command_line
+from bert_tf.errors import InputError
+from bert_tf.exports import export as serving
+from bert_tf.tasks.pretraining import served
+from bert_tf.tasks.squad.answers import THRESHOLD_FILE
+from bert_tf.tasks.vectors import served as vectors_served
+
+MRPC = DATA / "run_classifier" / "mrpc_fine_tuned"
+
+
+def parse(script, *arguments, **given):
+    given = [f"--{name}={value}" for name, value in given.items()]
+    values = absl_flags.FlagValues()
+    script.define_flags(values)
+    command_line.parse(values, [script.__name__, *given, *arguments])
+    return values
+
+
+def run(script, *arguments, **given):
+    script.main(parse(script, *arguments, **given))
+
+
+def export(head, output_dir, *arguments, checkpoint=None, **given):
+    checkpoint = checkpoint or CHECKPOINTS[head]
+    run(
+        export_saved_model,
+        *arguments,
+        **{**BESIDE, "checkpoint": checkpoint, "output_dir": output_dir},
+        head=head,
+        **given,
+    )
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What each function of `serving` is called with, instead of exporting."""
+    calls = {}
+
+    def instead_of(name):
+        def called(*args):
+            calls[name] = args
+            return "MODEL/1"
+
+        return called
+
+    for head in export_saved_model.FLAGS_OF_HEADS:
+        name = f"export_{head}"
+        monkeypatch.setattr(serving, name, instead_of(head))
+    return calls
+
+
+# ------------------------------------------------------------------ the command
+
+
+def test_the_command_exports_what_python_exports(tmp_path, capsys):
+    (tmp_path / "labels.txt").write_text("\n".join(exported.LABELS))
+    export(
+        "classifier",
+        tmp_path / "model",
+        labels_file=tmp_path / "labels.txt",
+        max_seq_length=40,
+    )
+
+    path = str(tmp_path / "model" / "1")
+    assert capsys.readouterr().out == f"{path}\n"
+    texts = ["the quiet museum", "John Smith"]
+    signature = tf.saved_model.load(path).signatures["serve_text"]
+    got = signature(text_a=tf.constant(texts))
+    want = exported.call("classifier", "serve_text", text_a=texts)
+    assert (got["probabilities"].numpy() == want["probabilities"]).all()
+    assert (got["labels"].numpy() == want["labels"]).all()
+
+
+def test_exporting_leaves_the_log_as_it_was(tmp_path):
+    # While it saves, TensorFlow gives absl's logger a level of its own.
+    logger = logging.getLogger("absl")
+    logger.setLevel(logging.ERROR)
+    export("features", tmp_path / "model", max_seq_length=40)
+    assert logger.level == logging.ERROR
+
+
+def test_every_flag_of_a_head_reaches_it(asked, tmp_path, capsys):
+    common = {"max_seq_length": 99, "do_lower_case": False, "batch_size": 3}
+    source = serving.Source(
+        "x", BESIDE["vocab_file"], BESIDE["bert_config_file"], False, 99
+    )
+    of_heads = {
+        "classifier": (
+            {"task_name": "MNLI", "doc_stride": 7, "window_pooling": "max"},
+            (("contradiction", "entailment", "neutral"), 7, "max", 3),
+        ),
+        "span": (
+            {
+                "doc_stride": 7,
+                "max_query_length": 8,
+                "max_answer_length": 9,
+                "version_2_with_negative": True,
+                "null_score_diff_threshold": "auto",
+            },
+            (7, 8, 9, True, "auto", 3),
+        ),
+        "pretraining": ({"top_k": 9, "next_sentence": False}, (9, False, 3)),
+        "features": (
+            {"pooling": "max", "layers": "0,-2", "doc_stride": 7},
+            ("max", (0, -2), 7, 3),
+        ),
+    }
+    for head, (flags, want) in of_heads.items():
+        names = {*flags, "batch_size"}
+        assert names | {"labels_file"} >= {
+            *export_saved_model.FLAGS_OF_HEADS[head]
+        }
+        export(head, tmp_path, checkpoint="x", **common, **flags)
+        assert asked[head] == (source, str(tmp_path), *want)
+
+
+def test_defaults_are_those_of_the_functions(asked, tmp_path):
+    for head in export_saved_model.FLAGS_OF_HEADS:
+        export(head, tmp_path, checkpoint="x")
+    at_once = serving.ROWS_AT_ONCE
+    assert asked["classifier"][2:] == (None, None, "mean", at_once)
+    assert asked["span"][2:] == (None, 64, 30, False, 0.0, at_once)
+    assert asked["pretraining"][2:] == (5, None, at_once)
+    assert asked["features"][2:] == ("mean", None, None, at_once)
+
+
+@pytest.mark.parametrize(
+    ("head", "given", "message"),
+    [
+        ("span", {"pooling": "max"}, "--pooling.*is for --head=features"),
+        (
+            "pretraining",
+            {"doc_stride": 3},
+            "is for --head=classifier or span or features",
+        ),
+        ("features", {"top_k": 3}, "--top_k.*is for --head=pretraining"),
+        ("classifier", {"window_pooling": "max"}, "needs --doc_stride"),
+        ("features", {"layers": "x"}, "`--layers` must be whole numbers"),
+        ("span", {"batch_size": 0}, "`--batch_size` must be above 0"),
+        ("span", {"vocab_file": "no.txt"}, r"--vocab_file.*no\.txt"),
+        ("features", {"output_dir": "gs://x"}, "--output_dir.*gs://x"),
+        (
+            "classifier",
+            {"task_name": "mrpc", "labels_file": "x"},
+            "not both",
+        ),
+        ("classifier", {"task_name": "tsv"}, "labels of its own"),
+        ("classifier", {"task_name": "sst"}, "must be one of"),
+        ("classifier", {"labels_file": "no.txt"}, r"Cannot read no\.txt"),
+    ],
+)
+def test_mistakes_are_named_before_any_work(
+    head, given, message, asked, tmp_path
+):
+    given = {**BESIDE, "checkpoint": "x", "output_dir": tmp_path, **given}
+    with pytest.raises(InputError, match=message):
+        run(export_saved_model, head=head, **given)
+    assert not asked
+
+
+# ------------------------------------------------------------------ --do_export
+
+
+def common_flags(output_dir, **more):
+    return {**BESIDE, "output_dir": output_dir, "max_seq_length": 40, **more}
+
+
+def mrpc_flags(output_dir, **more):
+    data = DATA / "classification" / "mrpc" / "data"
+    return common_flags(output_dir, task_name="MRPC", data_dir=data, **more)
+
+
+def test_run_classifier_exports_what_it_has_trained(tmp_path):
+    run(
+        run_classifier,
+        **mrpc_flags(
+            tmp_path,
+            init_checkpoint=TINY,
+            do_train=True,
+            do_predict=True,
+            do_export=True,
+            num_train_epochs=0.3,
+            train_batch_size=8,
+        ),
+    )
+
+    results = (tmp_path / "test_results.tsv").read_text().splitlines()
+    rows = (
+        (DATA / "classification" / "mrpc" / "data" / "test.tsv")
+        .read_text(encoding="utf-8-sig")
+        .splitlines()
+    )
+    pairs = [tuple(row.split("\t")[3:5]) for row in rows[1:]]
+    predict = bert_tf.Predictor(tmp_path / "export")
+    assert predict.labels == ["0", "1"]
+    for got, line in zip(predict(pairs), results, strict=True):
+        want = list(map(float, line.split("\t")))
+        chances = list(got.probabilities.values())
+        assert chances == pytest.approx(want, abs=1e-6)
+
+
+def test_run_classifier_exports_how_it_was_used(asked, tmp_path):
+    run(
+        run_classifier,
+        **mrpc_flags(
+            tmp_path / "out",
+            init_checkpoint=MRPC,
+            do_export=True,
+            export_dir=tmp_path / "model",
+            do_lower_case=False,
+            doc_stride=9,
+            window_pooling="max",
+        ),
+    )
+    source, *rest = asked["classifier"]
+    assert source == serving.Source(
+        str(MRPC / "model.ckpt-30"), *BESIDE.values(), False, 40
+    )
+    assert rest == [str(tmp_path / "model"), ("0", "1"), 9, "max"]
+
+
+def squad_flags(output_dir, **more):
+    return common_flags(
+        output_dir,
+        **{
+            "init_checkpoint": CHECKPOINTS["span"],
+            "do_export": True,
+            "doc_stride": 9,
+            "max_query_length": 8,
+            "max_answer_length": 7,
+            **more,
+        },
+    )
+
+
+def test_run_squad_exports_how_it_was_used(asked, tmp_path):
+    run(run_squad, **squad_flags(tmp_path))
+    source = serving.Source(CHECKPOINTS["span"], *BESIDE.values(), True, 40)
+    want = (source, str(tmp_path / "export"), 9, 8, 7, False, 0.0)
+    assert asked["span"] == want
+
+
+def test_run_squad_exports_the_threshold_that_it_kept(asked, tmp_path):
+    given = squad_flags(
+        tmp_path / "out",
+        version_2_with_negative=True,
+        null_score_diff_threshold="auto",
+    )
+    with pytest.raises(InputError, match="for --do_export, a prediction"):
+        run(run_squad, **given)
+    assert not asked
+
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / THRESHOLD_FILE).write_text("-2.5\n")
+    run(run_squad, **given)
+    assert asked["span"][-2:] == (True, -2.5)
+
+
+def test_run_squad_exports_the_threshold_that_it_has_just_chosen(
+    asked, tmp_path
+):
+    given = squad_flags(
+        tmp_path,
+        version_2_with_negative=True,
+        null_score_diff_threshold="auto",
+        do_predict=True,
+        predict_file=DATA / "squad" / "dev-v2.0.json",
+        max_seq_length=128,
+        doc_stride=48,
+        max_query_length=24,
+    )
+    run(run_squad, **given)
+    kept = float((tmp_path / THRESHOLD_FILE).read_text())
+    assert asked["span"][-2:] == (True, kept)
+
+
+def pretraining_flags(records_file, output_dir, **more):
+    return {
+        "input_file": records_file,
+        "output_dir": output_dir,
+        "bert_config_file": BESIDE["bert_config_file"],
+        "max_seq_length": 32,
+        "max_predictions_per_seq": 5,
+        "do_export": True,
+        **more,
+    }
+
+
+@pytest.mark.parametrize("next_sentence", [True, False])
+def test_run_pretraining_exports_how_it_was_used(
+    next_sentence, asked, tmp_path, records_file
+):
+    given = pretraining_flags(
+        records_file,
+        tmp_path,
+        init_checkpoint=TINY,
+        vocab_file=BESIDE["vocab_file"],
+        do_lower_case=False,
+        next_sentence=next_sentence,
+    )
+    calls = {}
+    serving_export = served.export_pretraining
+
+    def called(*args, **options):
+        calls.update(options)
+        serving_export(*args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(served, "export_pretraining", called)
+        run(run_pretraining, **given)
+    source = serving.Source(str(TINY), *BESIDE.values(), False, 32)
+    assert asked["pretraining"] == (source, str(tmp_path / "export"))
+    assert calls == {"next_sentence": None if next_sentence else False}
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({}, "`--do_export` needs `--vocab_file`"),
+        ({"vocab_file": "no.txt"}, r"--vocab_file.*no\.txt"),
+        (
+            {"do_export": False, "do_eval": True, "do_lower_case": True},
+            "`--do_lower_case` has a meaning only with --do_export",
+        ),
+        ({"vocab_file": BESIDE["vocab_file"]}, "needs a checkpoint"),
+    ],
+)
+def test_run_pretraining_says_what_an_export_needs(
+    more, message, tmp_path, records_file
+):
+    with pytest.raises(InputError, match=message):
+        run(
+            run_pretraining,
+            **pretraining_flags(records_file, tmp_path, **more),
+        )
+
+
+@pytest.mark.parametrize(
+    ("flags", "want"),
+    [
+        ({}, ("none", (-1, -2, -3), None)),
+        ({"pooling": "max", "doc_stride": 5}, ("max", (-1, -2, -3), 5)),
+        (
+            {"pooling": "second_to_last_mean"},
+            ("second_to_last_mean", None, None),
+        ),
+    ],
+)
+def test_extract_features_exports_how_it_was_used(flags, want, asked, tmp_path):
+    (tmp_path / "in").write_text("a b ||| c\n")
+    if "second" not in flags.get("pooling", ""):
+        flags = {**flags, "layers": "-1,-2,-3"}
+    run(
+        extract_features,
+        **BESIDE,
+        input_file=tmp_path / "in",
+        output_file=tmp_path / "out" / "x.jsonl",
+        init_checkpoint=TINY,
+        max_seq_length=24,
+        do_export=True,
+        **flags,
+    )
+    source = serving.Source(str(TINY), *BESIDE.values(), True, 24)
+    path = str(tmp_path / "out" / "export")
+    assert asked["features"] == (source, path, *want)
+    line = json.loads((tmp_path / "out" / "x.jsonl").read_text())
+    assert line["linex_index"] == 0
+
+
+def test_an_export_folder_is_for_exports_only(tmp_path):
+    with pytest.raises(InputError, match="only with --do_export"):
+        run(
+            run_classifier,
+            **mrpc_flags(
+                tmp_path, init_checkpoint=MRPC, do_eval=True, export_dir="x"
+            ),
+        )
+
+
+def test_there_must_be_something_to_export(tmp_path):
+    with pytest.raises(InputError, match="needs a checkpoint"):
+        run(run_classifier, **mrpc_flags(tmp_path, do_export=True))
+
+
+def test_a_second_export_is_a_second_version(tmp_path):
+    shutil.copytree(exported.folder("features") / "1", tmp_path / "1")
+    path = vectors_served.export_features(
+        exported.source("features"), str(tmp_path), layers=exported.LAYERS
+    )
+    assert path == str(tmp_path / "2")
+    first, second = (
+        (tmp_path / number / "assets" / "bert_tf.json").read_text()
+        for number in "12"
+    )
+    assert first == second

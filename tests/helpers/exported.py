@@ -1,0 +1,108 @@
+"""SavedModels of the small checkpoints, each written once for all tests."""
+
+import functools
+import pathlib
+import tempfile
+
+import tensorflow as tf
+
+from bert_tf.exports import export as serving
+from bert_tf.tasks.classification import served
+from bert_tf.tasks.pretraining import served as pretraining_served
+from bert_tf.tasks.squad import served as squad_served
+from bert_tf.tasks.vectors import served as vectors_served
+from helpers.golden import DATA, TINY
+
+BESIDE = {
+    "vocab_file": str(TINY.parent / "vocab.txt"),
+    "bert_config_file": str(TINY.parent / "bert_config.json"),
+}
+CHECKPOINTS = {
+    "classifier": str(DATA / "run_classifier" / "tiny_classifier3"),
+    "span": str(DATA / "squad" / "checkpoint" / "model.ckpt"),
+    "span_v2": str(DATA / "squad" / "checkpoint" / "model.ckpt"),
+    "pretraining": str(TINY),
+    "features": str(TINY),
+    "tokens": str(TINY),
+    "classifier_windows": str(DATA / "run_classifier" / "tiny_classifier3"),
+    "features_windows": str(TINY),
+    "tokens_windows": str(TINY),
+}
+LENGTHS = {
+    "classifier": 40,
+    "pretraining": 24,
+    "features": 40,
+    "tokens": 24,
+    "classifier_windows": 24,
+    "features_windows": 24,
+    "tokens_windows": 24,
+}
+STRIDE = 9
+LABELS = ("good", "bad, or worse", "très")
+SPANS = {"doc_stride": 48, "max_query_length": 24, "max_answer_length": 5}
+THRESHOLD = -0.5
+LAYERS = (-1, 0)
+TOKEN_LAYERS = (2, -2)
+TOP_K = 7
+
+EXPORT = {
+    "classifier": (served.export_classifier, {"labels": LABELS}),
+    "span": (squad_served.export_span, {**SPANS, "rows_at_once": 4}),
+    "span_v2": (
+        squad_served.export_span,
+        {
+            **SPANS,
+            "version_2_with_negative": True,
+            "null_score_diff_threshold": THRESHOLD,
+        },
+    ),
+    "pretraining": (
+        pretraining_served.export_pretraining,
+        {"top_k": TOP_K, "rows_at_once": 3},
+    ),
+    "features": (vectors_served.export_features, {"layers": LAYERS}),
+    "tokens": (
+        vectors_served.export_features,
+        {"pooling": "none", "layers": TOKEN_LAYERS},
+    ),
+    "classifier_windows": (
+        served.export_classifier,
+        {"labels": LABELS, "doc_stride": STRIDE, "rows_at_once": 4},
+    ),
+    "features_windows": (
+        vectors_served.export_features,
+        {"layers": LAYERS, "doc_stride": STRIDE, "rows_at_once": 4},
+    ),
+    "tokens_windows": (
+        vectors_served.export_features,
+        {"pooling": "none", "layers": TOKEN_LAYERS, "doc_stride": STRIDE},
+    ),
+}
+# For as long as the process runs.
+_FOLDER = tempfile.TemporaryDirectory(prefix="bert_tf_exported_")
+
+
+def source(name, **more):
+    given = {"max_seq_length": LENGTHS.get(name), **BESIDE, **more}
+    return serving.Source(CHECKPOINTS[name], **given)
+
+
+@functools.cache
+def folder(name):
+    """MODEL, which has one version."""
+    path = pathlib.Path(_FOLDER.name) / name
+    export, options = EXPORT[name]
+    assert export(source(name), str(path), **options) == str(path / "1")
+    return path
+
+
+@functools.cache
+def loaded(name):
+    return tf.saved_model.load(str(folder(name) / "1"))
+
+
+def call(name, signature, **inputs):
+    """Outputs of a signature as NumPy arrays."""
+    inputs = {key: tf.constant(value) for key, value in inputs.items()}
+    found = loaded(name).signatures[signature](**inputs)
+    return {key: value.numpy() for key, value in found.items()}

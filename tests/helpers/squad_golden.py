@@ -1,0 +1,83 @@
+"""What the original made of questions, in `tests/golden/squad`."""
+
+import functools
+import gzip
+import json
+import lzma
+import tarfile
+
+import numpy as np
+
+from bert_tf.tasks.squad import answers, data
+from bert_tf.tasks.squad import windows as squad_windows
+from bert_tf.tokenization import FullTokenizer
+from helpers.paths import GOLDEN
+
+DATA = GOLDEN
+SQUAD = DATA / "squad"
+TINY = DATA / "checkpoints" / "tiny"
+RUNS = json.loads((SQUAD / "run_squad.json").read_text())
+
+
+def read_gzip(name):
+    return json.loads(gzip.decompress((SQUAD / name).read_bytes()))
+
+
+@functools.cache
+def archive(name):
+    """{member: text} of an archive."""
+    with tarfile.open(SQUAD / name) as file:
+        return {
+            member.name: file.extractfile(member).read().decode()
+            for member in file
+        }
+
+
+@functools.cache
+def tokenizer(vocab, do_lower_case):
+    """The tokenizer with the vocabulary called tiny or uncased."""
+    if vocab == "tiny":
+        return FullTokenizer(TINY / "vocab.txt", do_lower_case)
+    packed = DATA / "tokenization" / "vocab_uncased.txt.xz"
+    unpacked = FullTokenizer(TINY / "vocab.txt", do_lower_case)
+    lines = lzma.decompress(packed.read_bytes()).decode().split("\n")[:-1]
+    vocab = {line: number for number, line in enumerate(lines)}
+    unpacked.vocab = unpacked.wordpiece_tokenizer.vocab = vocab
+    return unpacked
+
+
+def read_examples(name):
+    settings = RUNS["files"][name]
+    return data.read_squad_examples(
+        str(SQUAD / settings["input"]),
+        settings["is_training"],
+        settings["version_2_with_negative"],
+    )
+
+
+@functools.cache
+def make_windows(name):
+    """Our examples, and windows of each, for a file of features."""
+    settings = RUNS["files"][name]
+    maker = squad_windows.WindowMaker(
+        tokenizer(settings["vocab"], settings["do_lower_case"]),
+        **RUNS["settings"][settings["setting"]],
+    )
+    return list(maker.windows_by_example(read_examples(name)))
+
+
+def read_logits(name, windows_by_example):
+    """The golden logits of each example's windows."""
+    with np.load(SQUAD / name) as file:
+        rows = {
+            unique_id: answers.Logits(start, end)
+            for unique_id, start, end in zip(
+                file["unique_ids"].tolist(),
+                file["start_logits"],
+                file["end_logits"],
+            )
+        }
+    return [
+        [rows[window.unique_id] for window in windows]
+        for _, windows in windows_by_example
+    ]

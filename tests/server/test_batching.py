@@ -1,0 +1,195 @@
+"""Requests that wait together share a run."""
+
+import concurrent.futures
+import threading
+
+import numpy as np
+import pytest
+
+from bert_tf.server.batching import Batcher
+from bert_tf.server.protocol import RequestError
+
+WAIT = 20
+
+
+class Gate:
+    """A computation that waits until it is let go, and notes its batches."""
+
+    def __init__(self):
+        self.open = threading.Event()
+        self.entered = threading.Semaphore(0)
+        self.batches = []
+
+    def __call__(self, inputs):
+        self.entered.release()
+        assert self.open.wait(WAIT)
+        self.batches.append(inputs["x"].tolist())
+        if 13 in inputs["x"]:
+            raise ValueError("13 is refused")
+        return {"square": inputs["x"] ** 2, "rows": inputs["x"][:, np.newaxis]}
+
+
+class Counts:
+    def __init__(self):
+        self.seen = []
+
+    def ran(self, rows, waited, seconds):
+        self.seen.append((rows, len(waited)))
+
+
+@pytest.fixture
+def gate():
+    return Gate()
+
+
+@pytest.fixture
+def start(gate):
+    """Makes a batcher, and keeps its worker busy with a request of 0."""
+    made = []
+
+    def make(**options):
+        batcher = Batcher(**options)
+        made.append(batcher)
+        batcher.submit(gate, "first", {"x": np.array([0])}, 1)
+        assert gate.entered.acquire(timeout=WAIT)
+        return batcher
+
+    yield make
+    gate.open.set()
+    for batcher in made:
+        batcher.close(WAIT)
+
+
+def submit(batcher, gate, *values, kind="same"):
+    return batcher.submit(gate, kind, {"x": np.array(values)}, len(values))
+
+
+def squares(future):
+    return future.result(WAIT)["square"].tolist()
+
+
+def test_what_waits_is_computed_together_and_each_gets_its_own(start, gate):
+    counts = Counts()
+    batcher = start(watcher=counts)
+    futures = [submit(batcher, gate, *values) for values in ([1], [2, 3], [4])]
+    gate.open.set()
+    assert [squares(future) for future in futures] == [[1], [4, 9], [16]]
+    assert futures[1].result()["rows"].tolist() == [[2], [3]]
+    batcher.close(WAIT)
+    assert gate.batches == [[0], [1, 2, 3, 4]]
+    assert counts.seen == [(1, 1), (4, 3)]
+
+
+def test_a_batch_has_at_most_so_many_rows_unless_it_is_one_request(start, gate):
+    batcher = start(max_batch=3)
+    values = ([1, 2], [3, 4], [5], [6, 7, 8, 9])
+    futures = [submit(batcher, gate, *each) for each in values]
+    gate.open.set()
+    for future, each in zip(futures, values):
+        assert squares(future) == [x * x for x in each]
+    assert gate.batches == [[0], [1, 2, 5], [3, 4], [6, 7, 8, 9]]
+
+
+def test_kinds_are_kept_apart_and_none_is_a_kind_of_its_own(start, gate):
+    batcher = start()
+    kinds = ["a", "b", None, "a", None, "b"]
+    futures = [
+        submit(batcher, gate, value, kind=kind)
+        for value, kind in enumerate(kinds)
+    ]
+    gate.open.set()
+    assert [squares(future) for future in futures] == [
+        [value**2] for value in range(6)
+    ]
+    assert gate.batches == [[0], [0, 3], [1, 5], [2], [4]]
+
+
+def test_one_bad_request_does_not_spoil_the_others(start, gate):
+    batcher = start()
+    futures = [submit(batcher, gate, value) for value in (1, 13, 2)]
+    gate.open.set()
+    assert squares(futures[0]) == [1]
+    assert squares(futures[2]) == [4]
+    with pytest.raises(ValueError, match="13 is refused"):
+        futures[1].result(WAIT)
+    assert squares(submit(batcher, gate, 5)) == [25]
+
+
+def test_an_output_without_rows_is_not_dealt_out(start, gate):
+    batcher = start()
+
+    def total(inputs):
+        return {"total": np.array([inputs["x"].sum()])}
+
+    futures = [
+        batcher.submit(total, "sum", {"x": np.array([1, 2])}, 2),
+        batcher.submit(total, "sum", {"x": np.array([10, 20])}, 2),
+    ]
+    gate.open.set()
+    found = [future.result(WAIT)["total"].tolist() for future in futures]
+    assert found == [[3], [30]]
+
+
+def test_a_full_queue_refuses_and_says_when_to_try_again(start, gate):
+    batcher = start(max_waiting=3)
+    kept = submit(batcher, gate, 1, 2)
+    with pytest.raises(RequestError, match="2 rows, and there is room for 3"):
+        submit(batcher, gate, 3, 4)
+    try:
+        submit(batcher, gate, 3, 4)
+    except RequestError as error:
+        assert error.status == 503
+        assert int(error.headers["Retry-After"]) >= 1
+    last = submit(batcher, gate, 5)
+    assert batcher.waiting == 3
+    gate.open.set()
+    assert squares(kept) == [1, 4] and squares(last) == [25]
+
+
+def test_a_request_that_is_longer_than_the_queue_is_taken_when_it_is_empty(
+    start, gate
+):
+    batcher = start(max_waiting=2)
+    long = submit(batcher, gate, 1, 2, 3)
+    gate.open.set()
+    assert squares(long) == [1, 4, 9]
+
+
+def test_who_went_away_while_waiting_is_not_computed(start, gate):
+    batcher = start(max_waiting=2)
+    gone = submit(batcher, gate, 1, 2)
+    assert gone.cancel()
+    stays = submit(batcher, gate, 3, 4)  # There is room again.
+    gate.open.set()
+    assert squares(stays) == [9, 16]
+    batcher.close(WAIT)
+    assert gate.batches == [[0], [3, 4]]
+
+
+def test_closing_finishes_what_waits_and_takes_nothing_more(start, gate):
+    batcher = start()
+    future = submit(batcher, gate, 7)
+    closing = threading.Thread(target=batcher.close)
+    closing.start()
+    while not batcher._closed:
+        pass
+    with pytest.raises(RequestError, match="stopping"):
+        submit(batcher, gate, 8)
+    gate.open.set()
+    closing.join(WAIT)
+    assert squares(future) == [49]
+    assert batcher.waiting == 0
+
+
+def test_many_threads_get_what_they_asked_for():
+    batcher = Batcher(max_batch=8, max_waiting=10_000, num_workers=3)
+
+    def ask(value):
+        inputs = {"x": np.array([value, -value])}
+        future = batcher.submit(lambda x: {"y": x["x"] * 2}, "k", inputs, 2)
+        return future.result(WAIT)["y"].tolist()
+
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        got = list(pool.map(ask, range(500)))
+    batcher.close(WAIT)
+    assert got == [[2 * value, -2 * value] for value in range(500)]

@@ -1,0 +1,149 @@
+"""What bert_tf exports, served: heads, signatures, alone and at once."""
+
+import base64
+import concurrent.futures
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers import exported
+from helpers.running_server import Running
+
+pytestmark = pytest.mark.slow
+
+TEXTS = [
+    "Who wrote the book?",
+    "the quiet museum measured John Smith . " * 30,
+    "Très bien — 東京 Ὀδυσσεύς! 😀",
+    "It [MASK] a [MASK] museum.",
+    "a",
+]
+SECOND = TEXTS[::-1]
+
+
+def as_json(value):
+    """Texts, or lists in lists of them, as JSON has them."""
+    if isinstance(value, list):
+        return [as_json(each) for each in value]
+    return value.decode()
+
+
+def columns_of(name, signature):
+    """Inputs for a signature of an export, as lists by name."""
+    specs = exported.loaded(name).signatures[signature]
+    names = set(specs.structured_input_signature[1])
+    if signature == "serving_default":
+        rows = {"input_ids": [[2, 9, 8, 3], [2, 7, 3, 0]]}
+        rows["input_mask"] = [[1, 1, 1, 1], [1, 1, 1, 0]]
+        rows["segment_ids"] = [[0, 0, 1, 1], [0, 0, 0, 0]]
+        rows["masked_lm_positions"] = [[1, 2], [1, 0]]
+        return {key: rows[key] for key in names}
+    if signature == "serve_examples":
+        made = []
+        for row in zip(*columns_of(name, "serving_default").values()):
+            example = tf.train.Example()
+            keys = columns_of(name, "serving_default")
+            for key, values in zip(keys, row):
+                feature = example.features.feature[key]
+                feature.int64_list.value.extend(values)
+            made.append(example.SerializeToString())
+        return {"examples": made}
+    first = names - {"text_b", "context"}
+    return {
+        **dict.fromkeys(first, tuple(TEXTS)),
+        **dict.fromkeys(names - first, tuple(SECOND)),
+    }
+
+
+def to_json(values):
+    return [
+        {"b64": base64.b64encode(each).decode()}
+        if isinstance(each, bytes)
+        else each
+        for each in values
+    ]
+
+
+HEADS = ["classifier", "span", "span_v2", "pretraining", "features", "tokens"]
+
+
+@pytest.fixture(scope="module", params=HEADS)
+def served(request):
+    server = Running(exported.folder(request.param), "model", timeout=300)
+    yield request.param, server
+    server.stop()
+
+
+def assert_same(got, wanted):
+    assert set(got) == set(wanted)
+    for key, want in wanted.items():
+        if want.dtype == object:
+            assert got[key] == as_json(want.tolist()), key
+        else:
+            found = np.reshape(got[key], want.shape)  # Of a text without masks.
+            np.testing.assert_allclose(found, want, rtol=1e-5, atol=1e-6)
+
+
+def test_every_signature_gives_what_tensorflow_gives(served):
+    name, server = served
+    signatures = exported.loaded(name).signatures
+    assert len(signatures) >= 3
+    for signature in signatures:
+        columns = columns_of(name, signature)
+        wanted = exported.call(
+            name, signature, **{k: list(v) for k, v in columns.items()}
+        )
+        inputs = {key: to_json(values) for key, values in columns.items()}
+        body = {"signature_name": signature, "inputs": inputs}
+        got = server.predict(body)["outputs"]
+        if len(wanted) == 1:
+            got = {next(iter(wanted)): got}
+        assert_same(got, wanted)
+        rows = [dict(zip(inputs, row)) for row in zip(*inputs.values())]
+        body = {"signature_name": signature, "instances": rows}
+        rows = server.predict(body)["predictions"]
+        if len(wanted) > 1:
+            rows = {key: [row[key] for row in rows] for key in wanted}
+        else:
+            rows = {next(iter(wanted)): rows}
+        assert_same(rows, wanted)
+
+
+def test_at_once_texts_get_what_they_get_alone(served):
+    name, server = served
+    columns = columns_of(name, "serve_text")
+    wanted = [
+        exported.call(
+            name, "serve_text", **{k: [v] for k, v in zip(columns, row)}
+        )
+        for row in zip(*columns.values())
+    ]
+    rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
+
+    def ask(number):
+        index = number % len(rows)
+        body = {"signature_name": "serve_text", "instances": [rows[index]]}
+        return index, server.predict(body)["predictions"]
+
+    with concurrent.futures.ThreadPoolExecutor(12) as pool:
+        for index, predictions in pool.map(ask, range(6 * len(rows))):
+            (row,) = predictions
+            if len(wanted[index]) == 1:
+                row = {next(iter(wanted[index])): row}
+            assert_same(
+                {key: [value] for key, value in row.items()}, wanted[index]
+            )
+
+
+def test_pieces_are_those_of_the_vocabulary(served):
+    _, server = served
+    path = "/v1/models/model:tokenize"
+    status, _, found = server.ask("POST", path, {"instances": TEXTS})
+    assert status == 200
+    vocab = pathlib.Path(exported.BESIDE["vocab_file"]).read_text().split("\n")
+    for text, pieces in zip(TEXTS, found["predictions"]):
+        assert pieces
+        for piece in pieces:
+            assert vocab[piece["id"]] == piece["token"]
+            assert 0 <= piece["start"] < piece["end"] <= len(text)

@@ -1,0 +1,262 @@
+"""SavedModels as functions of arrays."""
+
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers import small_models
+
+from bert_tf.errors import InputError
+from bert_tf.exports import warmup
+from bert_tf.server.model import ServedModel
+from bert_tf.server.protocol import RequestError, Tensor
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="module")
+def reviews(folder):
+    return ServedModel(
+        small_models.save(small_models.Reviews(), folder / "1"), 1
+    )
+
+
+@pytest.fixture
+def copy(reviews, tmp_path):
+    """A copy of the folder of reviews, to be spoilt."""
+    return shutil.copytree(reviews.path, tmp_path / "1")
+
+
+@pytest.fixture(scope="module")
+def odd(folder):
+    return ServedModel(small_models.save(small_models.Odd(), folder / "2"), 2)
+
+
+@pytest.fixture(scope="module")
+def masks(folder):
+    return ServedModel(small_models.save(small_models.Masks(), folder / "3"), 3)
+
+
+def texts(*values):
+    return np.array([value.encode() for value in values], object)
+
+
+def softmax(rows):
+    shares = np.exp(rows)
+    return shares / shares.sum(-1, keepdims=True)
+
+
+def test_signatures_tell_types_shapes_and_defaults(reviews, odd):
+    numbers = Tensor("int32", (None, None))
+    inputs = reviews.signatures["serving_default"].inputs
+    assert inputs == dict.fromkeys(sorted(small_models.IDS), numbers)
+    outputs = reviews.signatures["serve_text"].outputs
+    assert outputs["probabilities"] == Tensor("float32", (None, 2))
+    join = odd.signatures["serving_default"].inputs
+    assert join["a"] == Tensor("string", (None,))
+    assert join["b"].default.tolist() == [b" and more"]
+    assert odd.signatures["wait"].inputs["seconds"].shape == ()
+    assert reviews.about["labels"] == ["bad", "good"]
+    assert odd.about == {}
+
+
+def test_it_computes_what_the_module_computes(reviews, rng):
+    rows = rng.integers(0, 3, (4, 6), np.int32)
+    inputs = {
+        "input_ids": rows,
+        "input_mask": np.ones_like(rows),
+        "segment_ids": rows // 2,
+    }
+    wanted = np.stack([rows.sum(1), (rows // 2).sum(1)], 1)
+    got = reviews.run("serving_default", inputs)
+    np.testing.assert_array_equal(got["logits"], wanted)
+    np.testing.assert_allclose(got["probabilities"], softmax(wanted), rtol=1e-5)
+    got = reviews.run("serve_text", {"text_a": texts("good good", "bad")})
+    np.testing.assert_allclose(
+        got["probabilities"], softmax([[0.0, 2], [1, 0]]), rtol=1e-5
+    )
+    assert got["label"].tolist() == [b"good", b"bad"]
+    assert got["labels"].tolist() == [[b"bad", b"good"]] * 2
+
+
+def test_what_the_graph_refuses_is_a_bad_request(reviews):
+    inputs = {"text_a": np.array([b"good", b"\xff"], object)}
+    with pytest.raises(RequestError, match=r"Text must be UTF-8\.") as error:
+        reviews.run("serve_text", inputs)
+    assert error.value.status == 400
+    assert "node" not in str(error.value)
+
+
+def test_requests_of_one_kind_have_equal_shapes(reviews):
+    def kind(length, rows=1):
+        row = np.zeros((rows, length), np.int32)
+        return reviews.kind(
+            "serving_default", dict.fromkeys(small_models.IDS, row)
+        )
+
+    assert kind(8) == kind(8, 3)
+    assert kind(8) != kind(16)
+    ragged = {"text_a": texts("a"), "text_b": texts("b", "c")}
+    assert reviews.kind("serve_text_pair", ragged) is None
+
+
+def test_texts_of_about_one_length_are_of_one_kind(reviews):
+    def kind(*given):
+        return reviews.kind("serve_text", {"text_a": texts(*given)})
+
+    assert kind("a") == kind("", "b" * 64)
+    assert kind("a") != kind("b" * 65)
+    assert kind("a" * 65) == kind("b" * 128)
+    assert kind("a") != reviews.kind(
+        "serve_text_pair", {"text_a": texts("a"), "text_b": texts("b")}
+    )
+
+
+def test_what_would_come_out_different_is_not_shared(reviews, odd, masks):
+    example = np.array([b"..."], object)
+    assert reviews.kind("serve_examples", {"examples": example}) is None
+    assert odd.kind("characters", {"text": texts("abc")}) is None
+    assert odd.kind("total", {"x": np.zeros(3, np.float32)}) is None
+    wait = {"x": np.zeros(3, np.float32), "seconds": np.float32(0)}
+    assert odd.kind("wait", wait) is None
+    join = {"a": texts("a"), "b": texts("b")}
+    assert odd.kind("serving_default", join) is not None
+    assert masks.kind("serve_text", {"text": texts("[MASK]")}) is not None
+
+
+def test_guesses_are_cut_to_the_masks_of_one_request(masks):
+    given = texts("a [MASK]", "none", "[MASK] b [MASK] c [MASK]")
+    together = masks.run("serve_text", {"text": given})
+    assert together["tokens"].shape == (3, 3, 2)
+    for row in range(3):
+        one = slice(row, row + 1)
+        alone = masks.run("serve_text", {"text": given[one]})
+        cut = masks.cut({name: out[one] for name, out in together.items()})
+        for name, wanted in alone.items():
+            np.testing.assert_array_equal(cut[name], wanted, strict=True)
+    assert masks.cut(together)["tokens"].shape == (3, 3, 2)
+
+
+def test_scalars_come_out_as_arrays(odd):
+    got = odd.run("total", {"x": np.float32([1, 2.5])})
+    assert got["total"].shape == () and got["total"] == 3.5
+
+
+def test_pieces_come_with_ids_and_places(reviews):
+    assert reviews.tokenize(["Goodly.", "", "é"]) == [
+        [
+            {"token": "good", "start": 0, "end": 4, "id": 5},
+            {"token": "##ly", "start": 4, "end": 6, "id": 7},
+            {"token": ".", "start": 6, "end": 7, "id": 8},
+        ],
+        [],
+        [{"token": "[UNK]", "start": 0, "end": 1, "id": 1}],
+    ]
+
+
+def test_a_mask_is_one_piece_where_masks_are_guessed(masks, reviews):
+    (pieces,) = masks.tokenize(["good[MASK]bad"])
+    assert [tuple(piece.values()) for piece in pieces] == [
+        ("good", 0, 4, 5),
+        ("[MASK]", 4, 10, 4),
+        ("bad", 10, 13, 6),
+    ]
+    (pieces,) = reviews.tokenize(["[MASK]"])
+    assert [piece["token"] for piece in pieces] == ["[UNK]", "[UNK]", "[UNK]"]
+
+
+def test_other_models_have_no_pieces(odd):
+    with pytest.raises(RequestError, match=r"assets/vocab\.txt"):
+        odd.tokenize(["a"])
+
+
+def write_warm_up(folder, requests):
+    (folder / "assets.extra").mkdir()
+    path = folder / "assets.extra" / "tf_serving_warmup_requests"
+    warmup.write(str(path), requests)
+    return path
+
+
+def test_warm_up_requests_are_run(copy, monkeypatch):
+    write_warm_up(
+        copy,
+        [
+            ("serve_text", {"text_a": [b"one"]}),
+            ("", dict.fromkeys(small_models.IDS, np.int32([[1, 1]]))),
+        ],
+    )
+    seen = []
+    monkeypatch.setattr(
+        ServedModel,
+        "run",
+        lambda model, name, inputs: seen.append((name, inputs)),
+    )
+    ServedModel(copy, 1)
+    (first, text), (second, rows) = seen
+    assert (first, second) == ("serve_text", "serving_default")
+    assert text["text_a"].tolist() == [b"one"]
+    assert rows["segment_ids"].tolist() == [[1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("requests", "message"),
+    [
+        ([("nothing", {"text_a": [b"a"]})], "no signature 'nothing'"),
+        ([("serve_text", {"text_a": [b"\xff"]})], "Text must be UTF-8"),
+        ([("serve_text", {})], "record 0 must be a log of a predict"),
+    ],
+)
+def test_a_version_that_fails_its_own_warm_up_is_broken(
+    copy, requests, message
+):
+    write_warm_up(copy, requests)
+    with pytest.raises(InputError, match=message):
+        ServedModel(copy, 1)
+
+
+def test_a_warm_up_file_of_something_else_is_an_error(copy):
+    file = write_warm_up(copy, [])
+    with tf.io.TFRecordWriter(str(file)) as writer:
+        writer.write(b"\xff\xff")
+    with pytest.raises(InputError, match="record 0 is not a PredictionLog"):
+        ServedModel(copy, 1)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda path: (path / "saved_model.pb").unlink(), "it has none"),
+        (
+            lambda path: (path / "saved_model.pb").write_bytes(b"\xff" * 9),
+            "is not a SavedModel",
+        ),
+        (
+            lambda path: (path / "variables" / "variables.index").unlink(),
+            "cannot be loaded",
+        ),
+        (
+            lambda path: (path / "assets" / "bert_tf.json").write_text("{"),
+            "must be what bert_tf.export_saved_model writes",
+        ),
+        (
+            lambda path: (path / "assets" / "bert_tf.json").write_text(
+                '{"format": 2, "head": "span"}'
+            ),
+            "is of format 2, for the head span",
+        ),
+    ],
+)
+def test_a_spoilt_folder_is_an_error(copy, spoil, message):
+    spoil(copy)
+    with pytest.raises(InputError, match=message):
+        ServedModel(copy, 1)
+
+
+def test_a_model_without_signatures_is_an_error(tmp_path):
+    tf.saved_model.save(tf.Module(), str(tmp_path / "1"))
+    with pytest.raises(InputError, match="no signatures"):
+        ServedModel(str(tmp_path / "1"), 1)

@@ -1,0 +1,355 @@
+"""The page to try a model: its files, and how it behaves in Chromium.
+
+Tests in the browser are skipped where the PATH has no Chromium or no driver.
+"""
+
+import contextlib
+import functools
+import os
+import shutil
+
+import pytest
+from helpers import small_models
+from helpers.running_server import Running
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.wait import WebDriverWait
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+WAIT_SECONDS = 60
+
+
+def needs_browser(test):
+    is_missing = not (CHROMIUM and DRIVER)
+    reason = "needs chromium and chromedriver on the PATH"
+    return pytest.mark.slow(pytest.mark.skipif(is_missing, reason=reason)(test))
+
+
+@contextlib.contextmanager
+def open_browser(home):
+    """A headless Chromium that keeps its files in the folder `home`."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--hide-scrollbars",
+        f"--user-data-dir={home}/profile",
+    ):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    # With both paths given, Selenium looks for nothing and downloads nothing.
+    service = webdriver.ChromeService(
+        DRIVER, env={**os.environ, "HOME": str(home)}
+    )
+    driver = webdriver.Chrome(options=options, service=service)
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+class Page:
+    """The page in the browser; elements are found by CSS selectors."""
+
+    def __init__(self, driver):
+        self.driver = driver
+
+    def wait(self, condition):
+        waiting = WebDriverWait(self.driver, WAIT_SECONDS, poll_frequency=0.05)
+        return waiting.until(lambda _: condition())
+
+    def find_all(self, selector):
+        return self.driver.find_elements(By.CSS_SELECTOR, selector)
+
+    def find(self, selector):
+        return self.wait(lambda: self.find_all(selector))[0]
+
+    def text(self, selector):
+        return self.find(selector).text
+
+    def is_shown(self, selector):
+        return self.find(selector).is_displayed()
+
+    def click(self, selector):
+        self.find(selector).click()
+
+    def fill(self, selector, text):
+        script = "arguments[0].value = arguments[1]"
+        self.driver.execute_script(script, self.find(selector), text)
+
+    def press(self, *keys):
+        """Presses keys together."""
+        actions = ActionChains(self.driver)
+        for key in keys:
+            actions.key_down(key)
+        for key in reversed(keys):
+            actions.key_up(key)
+        actions.perform()
+
+    def run(self, script):
+        return self.driver.execute_script(script)
+
+    def complaints(self):
+        """The messages in the browser's console since the last call."""
+        return [each["message"] for each in self.driver.get_log("browser")]
+
+    def resize(self, width, height, scheme="light"):
+        self.driver.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {
+                "width": width,
+                "height": height,
+                "deviceScaleFactor": 1,
+                "mobile": False,
+            },
+        )
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        self.driver.execute_cdp_cmd(
+            "Emulation.setEmulatedMedia", {"features": [feature]}
+        )
+
+
+MODELS = {
+    "reviews": small_models.Reviews,
+    "spans": small_models.Spans,
+    "masks": small_models.Masks,
+    "vectors": small_models.Vectors,
+    "odd": small_models.Odd,
+}
+
+
+@pytest.fixture(scope="module")
+def serve(tmp_path_factory):
+    """Function from a model's name to its server, each started once."""
+    folder = tmp_path_factory.mktemp("page")
+    with contextlib.ExitStack() as stack:
+
+        @functools.cache
+        def start(name):
+            small_models.save(MODELS[name](), folder / name / "1")
+            server = Running(folder / name, name, max_text_chars=500)
+            stack.callback(server.stop)
+            return server
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    with open_browser(tmp_path_factory.mktemp("browser")) as driver:
+        yield driver
+
+
+@pytest.fixture
+def page(serve, driver, request):
+    """The page of the reviews, or of the model that a test names."""
+    server = serve(getattr(request, "param", "reviews"))
+    host, port = server.address[:2]
+    page = Page(driver)
+    driver.get(f"http://{host}:{port}/")
+    page.find("#fields .field")
+    page.resize(1000, 900)
+    yield page
+    assert page.complaints() == []  # Neither errors nor broken security rules.
+
+
+def ask(page, **fields):
+    for name, text in fields.items():
+        page.fill(f"#field-{name}", text)
+    page.click("#submit")
+    page.wait(lambda: page.is_shown("#result"))
+
+
+def rows(page):
+    """The names and numbers beside the bars."""
+    return page.run(
+        "return [...document.querySelectorAll('.shares li')].map("
+        "li => [li.querySelector('.of').textContent,"
+        " li.querySelector('.number').textContent])"
+    )
+
+
+def test_the_files_are_served_with_their_types(serve):
+    server = serve("reviews")
+    for path, kind in {
+        "/": "text/html; charset=utf-8",
+        "/page/app.js": "text/javascript; charset=utf-8",
+        "/page/style.css": "text/css; charset=utf-8",
+        "/page/icon.svg": "image/svg+xml",
+    }.items():
+        status, headers, content = server.ask("GET", path)
+        assert (status, headers["content-type"]) == (200, kind)
+        assert b"http://" not in content.replace(b"http://www.w3.org", b"")
+        assert b"https://" not in content
+    status, _, about = server.ask("GET", "/page/about.json")
+    assert about["about"]["head"] == "classifier"
+    text = {"dtype": "string", "shape": [None], "optional": False}
+    assert about["signatures"]["serve_text"]["inputs"] == {"text_a": text}
+
+
+@needs_browser
+def test_a_text_is_classified(page):
+    assert page.text("#name") == "reviews"
+    assert page.text("#facts") == "classifier, version 1"
+    ask(page, first="good good")
+    assert rows(page) == [["good", "88.1 %"], ["bad", "11.9 %"]]
+    width = "return document.querySelector('.track span').style.width"
+    assert page.run(width).startswith("88.07")
+    assert page.text("#spoken") == "good, 88.1 %"
+    pieces = [page.text(f".pieces li:nth-child({n})") for n in (1, 2)]
+    assert pieces == ["good5", "good5"]
+    ask(page, first="good", second="bad bad")
+    page.wait(lambda: rows(page)[0][0] == "bad")
+    page.click("#request summary")
+    assert '"signature_name": "serve_text_pair"' in page.text("#curl")
+
+
+@needs_browser
+def test_what_is_typed_is_never_html(page):
+    text = "<img src=x onerror=alert(1)> good"
+    ask(page, first=text)
+    assert page.find_all("#result img, #pieces img, #request img") == []
+    page.click("#request summary")
+    assert text in page.text("#curl")
+
+
+@needs_browser
+@pytest.mark.parametrize("page", ["spans"], indirect=True)
+def test_an_answer_is_marked_in_its_text(page):
+    ask(page, question="Keller", context="😀 It is by Keller, of 1904.")
+    assert page.text("mark") == "Keller"
+    assert page.text(".verdict") == "Keller"
+    assert page.text("blockquote") == "😀 It is by Keller, of 1904."
+    assert "75.0 %" in page.text("#answer")
+    assert "no answer: 12.5 %" in page.text("#answer")
+    ask(page, question="Nobody")
+    page.wait(lambda: page.text(".verdict") == "The text has no answer.")
+    assert page.find_all("mark") == []
+
+
+@needs_browser
+@pytest.mark.parametrize("page", ["masks"], indirect=True)
+def test_each_mask_gets_its_guesses(page):
+    page.fill("#field-first", "It is ")
+    page.run("document.getElementById('field-first').setSelectionRange(6, 6)")
+    page.click("#fields button")
+    page.run("document.getElementById('field-first').value += ', or [MASK]'")
+    ask(page)
+    assert rows(page) == [["good", "70.0 %"], ["bad", "20.0 %"]] * 2
+    marked = "return [...document.querySelectorAll('blockquote')].map(q => "
+    first, second = page.run(f"{marked} q.innerHTML)")
+    assert first == "It is <mark>[MASK]</mark>, or [MASK]"
+    assert second == "It is [MASK], or <mark>[MASK]</mark>"
+
+
+@needs_browser
+@pytest.mark.parametrize("page", ["vectors"], indirect=True)
+def test_two_texts_are_compared(page):
+    ask(page, first="good good bad", second="good bad bad")
+    assert rows(page) == [["similarity", "0.800"]]
+
+
+@needs_browser
+@pytest.mark.parametrize("page", ["odd"], indirect=True)
+def test_other_models_are_asked_in_json(page):
+    ask(page, signature="serving_default", instances='[{"a": "x"}]')
+    assert "x and more" in page.text("#answer")
+
+
+@needs_browser
+def test_mistakes_are_told_where_they_are_made(page):
+    page.click("#submit")
+    assert page.text("#problem") == "Please fill in: Text."
+    focused = "return document.activeElement.id"
+    assert page.run(focused) == "field-first"
+    page.fill("#field-first", "a" * 501)
+    page.click("#submit")
+    page.wait(lambda: "501 characters are too many" in page.text("#problem"))
+    # The last defence is the server's.
+    page.run("document.getElementById('field-first').value = 'a\\ud800'")
+    page.click("#submit")
+    page.wait(lambda: "half of a surrogate" in page.text("#problem"))
+    assert not page.is_shown("#result")
+    page.complaints()  # The browser notes the status 400.
+
+
+@needs_browser
+def test_the_keyboard_is_enough(page):
+    page.run("document.getElementById('field-first').focus()")
+    page.press("g"), page.press("o"), page.press("o"), page.press("d")
+    page.press(Keys.CONTROL, Keys.ENTER)
+    page.wait(lambda: page.is_shown("#result"))
+    seen = []
+    page.run("document.body.focus()")
+    for _ in range(9):
+        page.press(Keys.TAB)
+        seen.append(page.run("return document.activeElement.textContent"))
+    assert {"Classify", "Example", "Status", "Metrics"} <= set(seen)
+
+
+@needs_browser
+@pytest.mark.parametrize("page", list(MODELS), indirect=True)
+def test_everything_has_a_name_and_fits_a_narrow_screen(page):
+    nameless = page.run(
+        "return [...document.querySelectorAll('input, textarea, select')]"
+        ".filter(box => !box.labels.length || !box.labels[0].textContent)"
+        ".length"
+    )
+    assert nameless == 0
+    page.resize(320, 700)
+    if page.find_all("#examples button"):
+        page.click("#examples button")
+        ask(page)
+    wide = "return document.documentElement.scrollWidth"
+    assert page.run(wide) <= 320
+
+
+def channels(colour):
+    return [int(number) for number in colour[4:-1].split(",")]
+
+
+def luminance(colour):
+    """As WCAG 2 defines it."""
+    parts = [
+        c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+        for c in (channel / 255 for channel in channels(colour))
+    ]
+    return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), parts))
+
+
+@needs_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_its_background(page, scheme):
+    page.resize(1000, 900, scheme)
+    ask(page, first="good unknown")
+    found = page.run(
+        """
+        const pairs = [];
+        for (const element of document.querySelectorAll('body *')) {
+          const own = [...element.childNodes].some(
+            n => n.nodeType === 3 && n.textContent.trim());
+          if (!own || !element.checkVisibility()) continue;
+          let behind = element;
+          while (getComputedStyle(behind).backgroundColor
+                 === 'rgba(0, 0, 0, 0)') behind = behind.parentElement;
+          pairs.push([getComputedStyle(element).color,
+                      getComputedStyle(behind).backgroundColor,
+                      element.className || element.tagName]);
+        }
+        return pairs;
+        """
+    )
+    assert len(found) > 10
+    for text, background, what in found:
+        low, high = sorted((luminance(text), luminance(background)))
+        assert (high + 0.05) / (low + 0.05) >= 4.5, what  # WCAG 2 level AA
+    body = page.run("return getComputedStyle(document.body).backgroundColor")
+    assert (luminance(body) < 0.2) == (scheme == "dark")

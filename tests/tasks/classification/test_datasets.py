@@ -1,0 +1,560 @@
+import dataclasses
+import gzip
+import json
+import logging
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from helpers.paths import ROOT
+
+from bert_tf.checkpoints.folders import read_labels, write_labels
+from bert_tf.checkpoints.names import LABELS_FILE
+from bert_tf.errors import InputError
+from bert_tf.tasks.classification.datasets import (
+    InputExample,
+    TsvTask,
+    find_task,
+    infer_labels,
+)
+from bert_tf.tasks.classification.rows import (
+    Truncation,
+    convert_examples,
+    convert_examples_to_windows,
+    convert_single_example,
+    describe_example,
+    pool_windows,
+)
+from bert_tf.tokenization import FullTokenizer
+
+
+@pytest.fixture
+def original(data):
+    return data / "classification"
+
+
+@pytest.fixture
+def tokenizer(tmp_path):
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "film", "bad", "##s"]
+    vocab_file = tmp_path / "vocab.txt"
+    vocab_file.write_text("\n".join(words))
+    return FullTokenizer(str(vocab_file))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder to be filled: folder(train="...", dev="...")."""
+
+    def fill(ending=".tsv", **parts):
+        for part, content in parts.items():
+            path = tmp_path / "data" / (part + ending)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content, encoding="utf-8")
+        return str(tmp_path / "data")
+
+    return fill
+
+
+# ------------------------------------------------------ the original's tasks
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        (name, part)
+        for name in ("cola", "mnli", "mrpc", "xnli")
+        for part in ("train", "dev", "test")
+        if (name, part) != ("xnli", "test")
+    ],
+)
+def test_examples_are_those_of_the_original(original, name, part):
+    with gzip.open(original / "examples.json.gz") as file:
+        wanted = json.load(file)[name]
+    task = find_task(name)
+
+    read = getattr(task, f"get_{part}_examples")
+    got = read(str(original / name / "data"))
+
+    assert [dataclasses.asdict(example) for example in got] == wanted[part]
+    assert list(task.get_labels()) == wanted["labels"]
+
+
+def test_xnli_has_no_test_set(original):
+    with pytest.raises(InputError, match=r"xnli has no test set.*do_predict"):
+        find_task("xnli").get_test_examples(str(original / "xnli" / "data"))
+
+
+def test_task_names_may_be_in_capitals():
+    assert find_task("MrPc") is find_task("mrpc")
+
+
+def test_unknown_task_lists_the_known_ones():
+    with pytest.raises(
+        InputError, match=r"cola.*mnli.*mrpc.*tsv.*xnli.*Received.*'SST-2'"
+    ):
+        find_task("SST-2")
+
+
+def test_columns_for_a_task_of_the_original_are_refused():
+    assert find_task("mrpc", label_col=None, header="auto").labels
+    with pytest.raises(InputError, match=r"text_a_col.*'tsv' only"):
+        find_task("mrpc", text_a_col="text")
+
+
+HEADER = "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\n"
+
+
+@pytest.mark.parametrize(
+    ("rows", "problem"),
+    [
+        ("1\t2\t3\ta\tb\n\n", "line 3: found a blank line; expected a row"),
+        ("1\t2\t3\ta\n", "line 2: found 4 columns; expected at least 5"),
+        ("2\t2\t3\ta\tb\n", "line 2: found the label '2'; expected one of 0"),
+        ("", "must hold examples. It has none after its header"),
+    ],
+)
+def test_a_bad_row_of_mrpc_is_named(folder, rows, problem):
+    with pytest.raises(InputError, match=rf"dev.tsv.*(.*\n)*.*{problem}"):
+        find_task("mrpc").get_dev_examples(folder(dev=HEADER + rows))
+
+
+def test_all_bad_rows_are_named_at_once(folder):
+    rows = "9\t2\t3\ta\tb\n1\t2\t3\ta\tb\nshort\n"
+    with pytest.raises(InputError) as caught:
+        find_task("mrpc").get_train_examples(folder(train=HEADER + rows))
+    assert "has 2 bad rows" in str(caught.value)
+    assert "line 2: found the label '9'" in str(caught.value)
+    assert "line 4: found 1 column;" in str(caught.value)
+
+
+def test_mnli_needs_a_label_beside_its_texts(folder):
+    header = "\t".join(f"column{number}" for number in range(11)) + "\n"
+    row = "\t".join("0123456789") + "\n"
+    with pytest.raises(InputError, match=r"10 columns; expected at least 11"):
+        find_task("mnli").get_train_examples(folder(train=header + row))
+
+
+def test_xnli_without_a_chinese_row_is_refused(original, folder):
+    path = original / "xnli" / "data" / "xnli.dev.tsv"
+    lines = path.read_text(encoding="utf-8").split("\n")
+    others = [line for line in lines if not line.startswith("zh\t")]
+    data_dir = folder(**{"xnli.dev": "\n".join(others)})
+    with pytest.raises(InputError, match=r"examples in the language zh"):
+        find_task("xnli").get_dev_examples(data_dir)
+
+
+def test_a_header_in_cola_is_named_as_one(folder):
+    data_dir = folder(dev="source\tlabel\tmark\tsentence\nx\t1\t\tGood.\n")
+    with pytest.raises(
+        InputError, match=r"line 1: found the label 'label'.*has no header"
+    ):
+        find_task("cola").get_dev_examples(data_dir)
+
+
+def test_an_example_left_out_as_header_is_logged(folder, caplog):
+    rows = "1\t2\t3\ta\tb\n0\t2\t3\tc\td\n"
+    examples = find_task("mrpc").get_dev_examples(folder(dev=rows))
+    assert [example.text_a for example in examples] == ["c"]
+    assert "Line 1 of" in caplog.text
+    assert "looks like an example" in caplog.text
+
+
+# ------------------------------------------------------------ users' own data
+
+TABLES = {
+    ".tsv": 'text\tlabel\nit is 5" wide\tgood\nnot, at all\tbad\n',
+    ".csv": 'text,label\n"it is 5"" wide",good\n"not, at all",bad\n',
+    ".jsonl": '{"text": "it is 5\\" wide", "label": "good"}\n'
+    '{"text": "not, at all", "label": "bad"}\n',
+}
+
+
+@pytest.mark.parametrize("ending", TABLES)
+def test_every_format_gives_the_same_examples(folder, ending):
+    data_dir = folder(ending, train=TABLES[ending], test=TABLES[ending])
+    task = find_task("tsv").learn_labels(data_dir)
+    train = task.get_train_examples(data_dir)
+    test = task.get_test_examples(data_dir)
+
+    assert task.labels == ("bad", "good")
+    assert [(one.text_a, one.text_b, one.label) for one in train] == [
+        ('it is 5" wide', None, "good"),
+        ("not, at all", None, "bad"),
+    ]
+    assert [(one.text_a, one.label) for one in test] == [
+        ('it is 5" wide', "bad"),
+        ("not, at all", "bad"),
+    ]
+
+
+def test_columns_may_be_named(folder):
+    data_dir = folder(train="who\tq\ta\tsame\n1\tx\ty\tyes\n2\tz\tw\tno\n")
+    task = find_task("tsv", text_a_col="q", text_b_col="a", label_col="same")
+    task = task.learn_labels(data_dir)
+    assert task.get_train_examples(data_dir) == [
+        InputExample("train-2", "x", "y", "yes"),
+        InputExample("train-3", "z", "w", "no"),
+    ]
+
+
+@pytest.mark.parametrize("columns", [(1, 0), ("1", "0")])
+def test_columns_may_be_counted_in_a_file_without_a_header(folder, columns):
+    data_dir = folder(train="no\ta\nyes\tb\nno\tc\n")
+    task = find_task("tsv", text_a_col=columns[0], label_col=columns[1])
+    task = dataclasses.replace(task, header="no").learn_labels(data_dir)
+    texts = [one.text_a for one in task.get_train_examples(data_dir)]
+    assert texts == ["a", "b", "c"]
+
+
+def test_columns_may_be_counted_beside_a_header(folder):
+    data_dir = folder(train="label\ttext\nno\ta\nyes\tb\n")
+    task = find_task("tsv", text_a_col=1, label_col=0, header="yes")
+    assert task.learn_labels(data_dir).labels == ("no", "yes")
+
+
+def test_a_first_row_that_may_be_a_header_must_be_declared(folder):
+    data_dir = folder(train="label\ttext\nno\ta\nyes\tb\nno\tc\n")
+    task = find_task("tsv", text_a_col=1, label_col=0)
+    with pytest.raises(InputError, match=r"`header` must be yes or no.*label"):
+        task.learn_labels(data_dir)
+
+
+def test_white_space_around_labels_does_not_count(folder):
+    data_dir = folder(train="text\tlabel\na\t yes\nb\tyes \nc\tno\n")
+    assert find_task("tsv").learn_labels(data_dir).labels == ("no", "yes")
+
+
+@pytest.mark.parametrize(
+    ("found", "labels"),
+    [
+        (["b", "a", "B", "a"], ("B", "a", "b")),
+        (["10", "9", "2", "10"], ("2", "9", "10")),
+        (["1.5", "-1", "0"], ("-1", "0", "1.5")),
+        (["10", "9", "x"], ("10", "9", "x")),
+        (["1", "1.0", "01"], ("01", "1", "1.0")),
+    ],
+)
+def test_labels_are_sorted_and_numbers_by_value(found, labels):
+    assert infer_labels(found) == labels
+
+
+def test_json_labels_may_be_numbers_or_truth_values(folder):
+    rows = [{"text": "a", "label": label} for label in (10, 9, True)]
+    data_dir = folder(".jsonl", train="\n".join(map(json.dumps, rows)))
+    task = find_task("tsv").learn_labels(data_dir)
+    assert task.labels == ("10", "9", "true")
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ({"text": 5, "label": 1}, "text_a_col: '5'; expected a string"),
+        ({"text": None, "label": 1}, "text_a_col: 'null'; expected a string"),
+        ({"text": "a", "label": None}, "label_col: 'null'; expected a string"),
+        ({"text": "a", "label": ["x"]}, "label_col: .* expected a string"),
+        ({"text": "a", "label": " "}, "an empty label; expected a label"),
+        ({"text": "a", "label": "b\nc"}, "expected a label of one line"),
+        ({"text": "\ud800", "label": "b"}, "half of a surrogate pair"),
+    ],
+)
+def test_a_json_value_of_another_kind_is_named(folder, row, problem):
+    good = {"text": "a", "label": "b"}
+    rows = json.dumps(good) + "\n" + json.dumps(row)
+    with pytest.raises(InputError, match=f"line 2: found .*{problem}"):
+        find_task("tsv").learn_labels(folder(".jsonl", train=rows))
+
+
+def test_a_json_null_means_no_second_text(folder):
+    rows = '{"text": "a", "b": null, "label": 0}\n'
+    rows += '{"text": "a", "b": "c", "label": 1}\n'
+    data_dir = folder(".jsonl", train=rows)
+    task = find_task("tsv", text_b_col="b").learn_labels(data_dir)
+    texts = [one.text_b for one in task.get_train_examples(data_dir)]
+    assert texts == [None, "c"]
+
+
+def test_a_label_that_training_did_not_have_is_named(folder):
+    data_dir = folder(
+        train="text\tlabel\na\tgood\nb\tbad\n",
+        dev="text\tlabel\na\tgood\nb\tso-so\n",
+    )
+    with pytest.raises(
+        InputError,
+        match=r"dev.tsv, line 3: found the label 'so-so'; expected one of "
+        "the training file's: 'bad', 'good'",
+    ):
+        find_task("tsv").learn_labels(data_dir).get_dev_examples(data_dir)
+
+
+def test_a_header_where_none_was_announced_is_named(folder):
+    data_dir = folder(
+        train="a\tgood\nb\tbad\nc\tgood\n", dev="text\tlabel\na\tgood\n"
+    )
+    task = find_task("tsv", text_a_col=0, label_col=1).learn_labels(data_dir)
+    with pytest.raises(InputError, match=r"'label'.*say header=yes"):
+        task.get_dev_examples(data_dir)
+
+
+def test_test_data_needs_no_labels(folder):
+    data_dir = folder(test="id\ttext\n1\tfine\n")
+    task = find_task("tsv").with_labels(["x", "y"])
+    assert task.get_test_examples(data_dir) == [
+        InputExample("test-2", "fine", None, "x")
+    ]
+
+
+def test_one_label_is_too_few(folder):
+    with pytest.raises(InputError, match=r"two different labels.*'good', in 2"):
+        find_task("tsv").learn_labels(
+            folder(train="text\tlabel\na\tgood\nb\tgood\n")
+        )
+
+
+def test_labels_that_hardly_repeat_are_logged(folder, caplog):
+    rows = "".join(f"text\t{number}\n" for number in range(30))
+    find_task("tsv").learn_labels(folder(train="text\tlabel\n" + rows))
+    assert "30 different labels in 30 rows" in caplog.text
+
+
+def test_empty_texts_are_logged(folder, caplog):
+    data_dir = folder(train="text\tlabel\na\tb\n\tc\n \td\n")
+    find_task("tsv").learn_labels(data_dir)
+    assert "2 rows without a text in text_a_col, the first in line 3" in (
+        caplog.text
+    )
+    assert caplog.records[0].levelno == logging.WARNING
+
+
+def test_the_same_column_twice_is_refused():
+    with pytest.raises(InputError, match=r"text_a_col.*label_col.*different"):
+        find_task("tsv", text_a_col="x", label_col="x")
+
+
+def test_header_is_yes_no_or_auto():
+    with pytest.raises(InputError, match=r"auto, no or yes.*'true'"):
+        TsvTask(header="true")
+
+
+def test_labels_must_be_learned_before_examples_are_read(folder):
+    with pytest.raises(ValueError, match="learn_labels"):
+        find_task("tsv").get_dev_examples(folder(dev="text\tlabel\na\tb\n"))
+
+
+# ---------------------------------------------------------------- labels.txt
+
+
+def test_labels_are_read_back_in_their_order(tmp_path):
+    path = str(tmp_path / LABELS_FILE)
+    write_labels(path, ["9", "10", "größer"])
+    assert read_labels(path) == ("9", "10", "größer")
+    assert (tmp_path / LABELS_FILE).read_bytes() == "9\n10\ngrößer\n".encode()
+    assert [file.name for file in tmp_path.iterdir()] == [LABELS_FILE]
+
+
+def test_other_labels_are_not_written_over_those_of_a_model(tmp_path):
+    path = str(tmp_path / LABELS_FILE)
+    write_labels(path, ["a", "b"])
+    write_labels(path, ["a", "b"])
+    with pytest.raises(InputError, match=r"'b', 'a'.*It has: 'a', 'b'"):
+        write_labels(path, ["b", "a"])
+    assert read_labels(path) == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"", "0 labels"),
+        (b"a\n", "1 label"),
+        (b"a\n\nb\n", "a blank line 2"),
+        (b"a\nb\na\n", "'a' more than once"),
+        (b"a\n\xff\n", "must be UTF-8"),
+    ],
+)
+def test_a_labels_file_that_was_tampered_with_is_refused(
+    tmp_path, content, found
+):
+    path = tmp_path / LABELS_FILE
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f"labels.txt.*{found}"):
+        read_labels(str(path))
+
+
+def test_a_missing_labels_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"Cannot read .*labels.txt"):
+        read_labels(str(tmp_path / LABELS_FILE))
+
+
+# ----------------------------------------------------- examples into features
+
+
+def test_an_example_becomes_padded_rows(tokenizer):
+    example = InputExample("dev-1", "Good films", "bad", "yes")
+    got = convert_single_example(example, ["no", "yes"], 8, tokenizer)
+    assert got.input_ids == [2, 4, 5, 7, 3, 6, 3, 0]
+    assert got.input_mask == [1, 1, 1, 1, 1, 1, 1, 0]
+    assert got.segment_ids == [0, 0, 0, 0, 0, 1, 1, 0]
+    assert (got.label_id, got.is_real_example) == (1, True)
+
+
+@pytest.mark.parametrize("text_b", [None, "", "\u200b"])
+def test_a_second_text_without_tokens_is_none(tokenizer, text_b):
+    example = InputExample("dev-1", "good", text_b, "yes")
+    got = convert_single_example(example, ["yes"], 5, tokenizer)
+    assert got.input_ids == [2, 4, 3, 0, 0]
+
+
+def test_an_unknown_label_names_its_example(tokenizer):
+    with pytest.raises(InputError, match=r"dev-7 .*'x', 'y'.*label='z'"):
+        convert_single_example(
+            InputExample("dev-7", "a", None, "z"), ["x", "y"], 8, tokenizer
+        )
+
+
+@pytest.mark.parametrize("token", ["[CLS]", "[SEP]", "[UNK]"])
+def test_a_vocabulary_without_a_special_token_is_refused(tmp_path, token):
+    vocab_file = tmp_path / "vocab.txt"
+    special = {"[PAD]", "[CLS]", "[SEP]", "[UNK]"} - {token}
+    vocab_file.write_text("\n".join(special))
+    with pytest.raises(InputError, match=rf"must have the token \{token}"):
+        convert_examples([], ["x"], 8, FullTokenizer(str(vocab_file)))
+
+
+def test_the_log_shows_what_becomes_of_an_example(tokenizer):
+    example = InputExample("dev-1", "Good films", "bad bad bad", "yes")
+    text = describe_example(example, ["no", "yes"], 7, tokenizer)
+    assert text.splitlines() == [
+        "guid: dev-1",
+        "text_a: Good films",
+        "text_b: bad bad bad",
+        "tokens: [CLS] good film [SEP] bad bad [SEP]",
+        "input_ids: 2 4 5 3 6 6 3",
+        "segment_ids: 4 times 0, 3 times 1",
+        "length: 7 of max_seq_length=7; 2 tokens cut off",
+        "label: yes (id 1)",
+    ]
+
+
+def test_every_window_has_the_label_of_its_example(tokenizer):
+    examples = [
+        InputExample("dev-1", "good film bad good", None, "yes"),
+        InputExample("dev-2", "bad", None, "no"),
+    ]
+    got = convert_examples_to_windows(examples, ["no", "yes"], 5, tokenizer, 1)
+    rows = [
+        [(one.input_ids, one.input_mask, one.label_id) for one in windows]
+        for windows in got
+    ]
+    ones = [1] * 5
+    assert rows == [
+        [([2, 4, 5, 6, 3], ones, 1), ([2, 5, 6, 4, 3], ones, 1)],
+        [([2, 6, 3, 0, 0], [1, 1, 1, 0, 0], 0)],
+    ]
+
+
+def test_the_log_shows_the_first_of_several_windows(tokenizer):
+    example = InputExample("dev-1", "good film bad good", None, "yes")
+    text = describe_example(example, ["no", "yes"], 5, tokenizer, 1)
+    assert text.splitlines()[2:] == [
+        "windows: 2, doc_stride=1; of the first one:",
+        "tokens: [CLS] good film bad [SEP]",
+        "input_ids: 2 4 5 6 3",
+        "segment_ids: 5 times 0, 0 times 1",
+        "length: 5 of max_seq_length=5",
+        "label: yes (id 1)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "doc_stride", "level", "message"),
+    [
+        ("good", None, "INFO", "Nothing was cut off: 0 of 2 examples, 0 word"),
+        (
+            "good film bad good bad",
+            None,
+            "WARNING",
+            "1 of 2 examples are longer than max_seq_length=5: 2 word pieces "
+            "cut off.",
+        ),
+        ("good film bad good bad", 2, "INFO", "Nothing was cut off"),
+    ],
+)
+def test_what_is_cut_off_is_counted(
+    tokenizer, caplog, text, doc_stride, level, message
+):
+    examples = [
+        InputExample("dev-1", text, None, "x"),
+        InputExample("dev-2", "good film bad", None, "x"),
+    ]
+    truncation = Truncation()
+    for windows in convert_examples_to_windows(
+        examples, ["x"], 5, tokenizer, doc_stride
+    ):
+        truncation.add(windows)
+
+    with caplog.at_level(logging.INFO):
+        truncation.log(5, doc_stride)
+
+    (record,) = caplog.records
+    assert record.levelname == level
+    assert record.getMessage().startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("pooling", "second"), [("mean", [3.0, 1.0]), ("max", [5.0, 3.0])]
+)
+def test_logits_of_windows_become_those_of_their_example(pooling, second):
+    logits = [[9, 8], [5, 0], [1, 3], [3, 0], [6, 7], [0, 0]]
+    logits, labels = np.array(logits, np.float32), np.array([1, 0, 0, 0, 1, 0])
+    # Two windows at a time; the last one only fills up.
+    batches = [
+        ({"label_ids": labels[i : i + 2]}, logits[i : i + 2]) for i in (0, 2, 4)
+    ]
+
+    got = list(pool_windows(batches, [1, 3, 1], pooling, 2))
+
+    assert [features["label_ids"].tolist() for features, _ in got] == [
+        [1, 0],
+        [1],
+    ]
+    assert [len(features["is_real_example"]) for features, _ in got] == [2, 1]
+    assert [rows.tolist() for _, rows in got] == [[[9, 8], second], [[6, 7]]]
+
+
+# ---------------------------------------------------------------- sample data
+
+SAMPLES = ROOT / "run_scripts" / "sample_data"
+
+
+def test_the_sample_reviews_are_what_their_script_makes(tmp_path):
+    script = SAMPLES / "make_reviews.py"
+    subprocess.run([sys.executable, str(script), str(tmp_path)], check=True)
+    for part in ("train", "dev", "test"):
+        made = (tmp_path / f"{part}.tsv").read_bytes()
+        assert made == (SAMPLES / "reviews" / f"{part}.tsv").read_bytes()
+
+
+def test_the_sample_reviews_never_repeat_and_are_balanced():
+    folder = str(SAMPLES / "reviews")
+    task = find_task("tsv").learn_labels(folder)
+    train = task.get_train_examples(folder)
+    dev = task.get_dev_examples(folder)
+    test = task.get_test_examples(folder)
+    labels = [example.label for example in train]
+
+    assert (len(train), len(dev), len(test)) == (400, 100, 20)
+    assert len({example.text_a for example in train + dev + test}) == 520
+    assert task.labels == ("negative", "positive")
+    assert labels.count("negative") == 200
+
+
+def test_the_sample_pairs_have_the_layout_of_mrpc():
+    folder = str(SAMPLES / "mrpc")
+    task = find_task("mrpc")
+    train = task.get_train_examples(folder)
+    dev = task.get_dev_examples(folder)
+    assert (len(train), len(dev)) == (60, 20)
+    assert len(task.get_test_examples(folder)) == 10
+    assert {example.label for example in dev} == {"0", "1"}
+    shared = {one.text_a for one in train} & {one.text_a for one in dev}
+    assert not shared

@@ -1,0 +1,140 @@
+"""What TensorFlow does in its own way, beside `keras.ops`."""
+
+import gc
+import weakref
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bert_tf import (
+    layers,
+    modeling,
+    models,
+)
+from bert_tf.modeling import BertConfig
+
+SEED = tf.constant([1, 2])
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("length", [7, 8])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_a_tenth_is_dropped_and_the_rest_scaled(dtype, length, jit_compile):
+    drop = tf.function(layers.drop, jit_compile=jit_compile)
+    y = drop(tf.ones((40, 30, length), dtype), 0.1, SEED)
+
+    assert y.dtype == dtype
+    y = tf.cast(y, "float32").numpy()
+    assert set(np.unique(y)) == {0.0, np.max(y)}
+    assert np.max(y) == pytest.approx(1 / 0.9, rel=1e-2)
+    assert np.mean(y == 0) == pytest.approx(0.1, abs=0.015)
+
+
+def test_the_seed_decides_what_is_dropped():
+    x = tf.ones((50, 50))
+    again, other = (
+        layers.drop(x, 0.5, tf.constant(seed)) for seed in ([1, 2], [1, 3])
+    )
+    np.testing.assert_array_equal(layers.drop(x, 0.5, SEED), again)
+    assert np.mean(again.numpy() == other.numpy()) < 0.6
+
+
+@pytest.mark.parametrize("rate", [1e-6, 1 - 1e-7])
+def test_rates_at_both_ends(rate):
+    kept = layers.drop(tf.ones((20, 20)), rate, SEED).numpy() != 0
+    assert kept.mean() == (1.0 if rate < 0.5 else 0.0)
+
+
+def gelu_and_gradient(gelu, x):
+    @tf.function
+    def both(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = gelu(x)
+        return y, tape.gradient(y, x)
+
+    return both(x)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "close"), [("float32", 5e-6), ("bfloat16", 4e-2)]
+)
+def test_gelus_gradient_is_tensorflows(dtype, close):
+    x = tf.cast(tf.linspace(-9.0, 9.0, 1000), dtype)
+    ours = gelu_and_gradient(layers.gelu_in_training, x)
+    theirs = gelu_and_gradient(modeling.gelu, x)
+    for got, want in zip(ours, theirs):
+        assert got.dtype == dtype
+        got, want = (tf.cast(v, "float32") for v in (got, want))
+        np.testing.assert_allclose(got, want, atol=close)
+
+
+def test_gelus_gradient_of_large_numbers_is_finite_in_float16():
+    x = tf.constant([-1000, -100, -68, 68, 100, 1000], tf.float16)
+    _, gradient = gelu_and_gradient(layers.gelu_in_training, x)
+    np.testing.assert_array_equal(gradient, [0, 0, 0, 1, 1, 1])
+
+
+def traced_graph(training):
+    """A weak reference to the graph of a model that nobody holds."""
+    config = BertConfig(20, 16, 1, 2, 16, max_position_embeddings=8)
+    model = models.classifier(config, 2)
+
+    @tf.function
+    def step(inputs):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(model(inputs, training=training)["logits"])
+        return tape.gradient(loss, model.trainable_variables[-1])
+
+    inputs = {name: tf.ones((2, 4), tf.int32) for name in models.ENCODER_INPUTS}
+    step(inputs)
+    return weakref.ref(step.get_concrete_function(inputs).graph)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_traced_model_can_be_forgotten(training):
+    graph = traced_graph(training)
+    keras.backend.clear_session()
+    gc.collect()
+    assert graph() is None
+
+
+def test_only_the_first_row_of_what_is_to_come_is_filled():
+    for dtype in ("float32", "float16", None):
+        x = layers.unfilled((3, 4), dtype)
+        assert x.shape == (3, 4)
+        assert np.isnan(x.numpy()[0]).all()
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_softmax_sums_in_float32(dtype, training, rng):
+    scores = tf.cast(rng.normal(size=(3, 2000)), dtype)
+    want = np.exp(np.asarray(tf.cast(scores, "float64")))
+    want /= want.sum(-1, keepdims=True)
+
+    probs = layers.softmax(scores, training)
+
+    assert probs.dtype == dtype
+    # The last digit, where sums of 16 bits would stop to grow long before 1.
+    digit = {"float32": 2**-20, "float16": 2**-10, "bfloat16": 2**-7.5}[dtype]
+    np.testing.assert_allclose(
+        tf.cast(probs, "float64"), want, rtol=digit, atol=2**-24
+    )
+
+
+@pytest.mark.parametrize("length", [7, 384])
+def test_softmax_of_bfloat16_is_that_of_float32_rounded(length, rng):
+    scores = tf.cast(rng.normal(size=(2, 4, length, length)), "bfloat16")
+    # Padding, which the original's mask makes so.
+    scores = tf.concat([scores, scores - 1e4], axis=-1)
+    want = tf.cast(tf.nn.softmax(tf.cast(scores, "float32")), "bfloat16")
+
+    probs = layers.softmax(scores, training=False)
+
+    # To the last digit; with oneDNN it is the same one.
+    np.testing.assert_allclose(
+        tf.cast(probs, "float32"), tf.cast(want, "float32"), rtol=2**-7
+    )

@@ -1,0 +1,188 @@
+"""A step in parts: as if the whole batch were computed at once."""
+
+import functools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers.golden import (
+    DATA,
+    MICRO,
+    assign,
+    read_arrays,
+    read_config,
+    read_variables,
+)
+
+from bert_tf import heads, models
+from bert_tf.errors import InputError
+from bert_tf.optimization import create_optimizer
+from bert_tf.tasks.pretraining import task as pretraining
+from bert_tf.training import settings as training_settings
+from bert_tf.training import start as training_start
+from bert_tf.training import step
+
+NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+ONE_LAYER = {**NO_DROPOUT, "num_hidden_layers": 1}
+
+
+def classification_loss(outputs, batch, totals):
+    num_examples = (totals or {}).get("examples")
+    return heads.classification_loss(
+        outputs["logits"], batch["label_ids"], num_examples
+    )[0]
+
+
+def span_loss(outputs, batch, totals):
+    return heads.span_loss(
+        outputs["start_logits"],
+        outputs["end_logits"],
+        batch["start_positions"],
+        batch["end_positions"],
+        (totals or {}).get("examples"),
+    )
+
+
+def classifier(config):
+    model = models.classifier(config, 3)
+    model.get_layer("classifier").dropout.rate = 0.0
+    return model
+
+
+TASKS = {
+    "classifier": (
+        classifier,
+        classification_loss,
+        step.count_examples,
+    ),
+    "squad": (models.span, span_loss, step.count_examples),
+    "pretrain": (models.pretraining, pretraining.losses, pretraining.count),
+}
+
+
+def read_batches(task):
+    """{feature: [batches, B, ...]}; B is 4."""
+    arrays = read_arrays(DATA / "optim" / f"micro_{task}_batches.npz", "")
+    names = {key.split("/")[1] for key in arrays}
+    count = len({key.split("/")[0] for key in arrays})
+    batches = {
+        name: np.stack([arrays[f"{i:02}/{name}"] for i in range(count)])
+        for name in names
+    }
+    if task == "pretrain":
+        # The last part of a batch has fewer predictions than the first.
+        batches["masked_lm_weights"][:, 2:, 1:] = 0
+    return batches
+
+
+@functools.cache
+def take_steps(task, parts, num_steps=3, jit_compile=False):
+    """Scalars by name, and all weights and slots, after some steps."""
+    training_start.set_seed(1)
+    build, loss_fn, count = TASKS[task]
+    model = build(read_config(MICRO.parent, **ONE_LAYER))
+    values = read_variables(MICRO)
+    assign([w for w in model.weights if w.path in values], values)
+    optimizer = create_optimizer(0.01, 10, 0)
+    optimizer.build(model.trainable_variables)
+    dataset = tf.data.Dataset.from_tensor_slices(read_batches(task))
+    run_steps, names = step.compile_steps(
+        model,
+        loss_fn,
+        count,
+        optimizer,
+        dataset,
+        tf.distribute.get_strategy(),
+        training_settings.TrainingSettings(
+            output_dir="",
+            num_train_steps=10,
+            learning_rate=0.01,
+            num_warmup_steps=0,
+            batch_size=4,
+            gradient_accumulation_steps=parts,
+            jit_compile=jit_compile,
+        ),
+    )
+    rows, _ = run_steps(iter(dataset), tf.constant(num_steps))
+    variables = {w.path: w.numpy() for w in model.weights}
+    slots = {k: v.numpy() for k, v in optimizer.slots().items()}
+    return dict(zip(names, rows.numpy().T)), variables | slots
+
+
+@pytest.mark.parametrize(
+    ("task", "parts"), [("classifier", 4), ("squad", 2), ("pretrain", 2)]
+)
+def test_parts_change_the_weights_as_the_whole_batch_does(task, parts):
+    scalars, weights = take_steps(task, 1)
+    of_parts, weights_of_parts = take_steps(task, parts)
+
+    assert of_parts.keys() == scalars.keys()
+    for name, values in scalars.items():
+        assert len(values) == 3
+        np.testing.assert_allclose(of_parts[name], values, rtol=1e-5)
+    start = read_variables(MICRO)
+    for name, value in weights.items():
+        # The gradient of this one is 0 but for rounding, whose sign Adam makes
+        # a step of.
+        close = 2e-4 if name == "cls/squad/output_bias" else 2e-5
+        np.testing.assert_allclose(
+            weights_of_parts[name], value, atol=close, err_msg=name
+        )
+        if "/layer_0/" in name and name in start and name.endswith("kernel"):
+            assert np.abs(value - start[name]).max() > 1e-3, name
+
+
+def test_the_parts_of_those_batches_have_unlike_weights():
+    weights = read_batches("pretrain")["masked_lm_weights"][:3]
+    halves = weights.reshape(3, 2, -1).sum(-1)
+    np.testing.assert_array_equal(halves, [[3, 2], [4, 2], [5, 2]])
+
+
+def test_the_norm_of_parts_counts_repeated_words_separately():
+    golden = np.load(DATA / "optim" / "micro_classifier3.npz")
+    want = golden["per_step/grad_global_norm"][0]
+    dense = golden["per_step/grad_global_norm_dense"][0]
+    assert abs(want - dense) > 1e-3
+
+    config = read_config(MICRO.parent, **NO_DROPOUT)
+    model = classifier(config)
+    values = read_variables(MICRO)
+    for name in ("output_weights", "output_bias"):
+        values[name] = golden[f"head_init/{name}"]
+    assign(model.weights, values)
+    optimizer = create_optimizer(0.01, 10, 0)
+    optimizer.build(model.trainable_variables)
+    dataset = tf.data.Dataset.from_tensor_slices(read_batches("classifier"))
+    settings = training_settings.TrainingSettings(
+        "", 10, 0.01, 0, 4, gradient_accumulation_steps=4
+    )
+    run_steps, names = step.compile_steps(
+        model,
+        classification_loss,
+        step.count_examples,
+        optimizer,
+        dataset,
+        tf.distribute.get_strategy(),
+        settings,
+    )
+    rows, _ = run_steps(iter(dataset), tf.constant(1))
+
+    norm = rows.numpy()[0, names.index("gradient_norm")]
+    assert norm == pytest.approx(want, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_parts_can_be_compiled_with_xla():
+    scalars, weights = take_steps("pretrain", 2)
+    compiled, compiled_weights = take_steps("pretrain", 2, jit_compile=True)
+    for name, values in scalars.items():
+        np.testing.assert_allclose(compiled[name], values, rtol=1e-5)
+    for name, value in weights.items():
+        np.testing.assert_allclose(
+            compiled_weights[name], value, atol=2e-5, err_msg=name
+        )
+
+
+def test_a_batch_that_cannot_be_cut_is_told():
+    with pytest.raises(InputError, match=r"multiple of 3.*train_batch_size=4"):
+        take_steps("classifier", 3)
