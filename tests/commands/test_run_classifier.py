@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from absl import flags as absl_flags
+from helpers import kill_and_resume
 from helpers.golden import read_variables, write_small_config
 from helpers.numpy_bert import NumpyBert, log_softmax
-from helpers.paths import GOLDEN, ROOT
+from helpers.paths import GOLDEN
 
 from bert_tf import (
     models,
@@ -974,10 +975,12 @@ def test_signals_end_a_process_with_its_work_saved(small_bert, tmp_path):
 
 
 @pytest.mark.slow
-def test_killed_processes_end_with_the_numbers_of_an_undisturbed_one(tmp_path):
-    script = ROOT / "benchmarks/kill_and_resume.py"
+def test_killed_processes_end_with_the_numbers_of_an_undisturbed_one(
+    data, tmp_path
+):
+    command = [sys.executable, kill_and_resume.__file__]
     done = subprocess.run(
-        [sys.executable, str(script), "--kills=2", f"--folder={tmp_path}"],
+        [*command, f"--data={data}", "--kills=2", f"--folder={tmp_path}"],
         capture_output=True,
         text=True,
         check=False,

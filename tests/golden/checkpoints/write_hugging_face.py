@@ -1,12 +1,10 @@
-r"""Writes small Hugging Face models and what transformers computes with them.
+"""Writes small Hugging Face models and what transformers computes with them.
 
-Comes in: nothing but seeds. Goes out: one folder for each head, as
-`save_pretrained` writes it, with `outputs.npz` beside: inputs, hidden states
-and logits. `tests/checkpoints/test_hugging_face.py` converts them and compares.
-Runs in an environment with `torch` and `transformers`, without bert_tf:
+    python write_hugging_face.py hugging_face
 
-    python benchmarks/write_transformers_goldens.py \
-        tests/golden/checkpoints/hugging_face
+Writes a folder for each head, as `save_pretrained` does, and in it
+`outputs.npz`: inputs, hidden states and logits. All weights are random with a
+fixed seed. Needs `torch` and `transformers`, but not bert_tf.
 """
 
 import argparse

@@ -1,12 +1,13 @@
 r"""Fine-tunes BERT with PyTorch and transformers, to compare with.
 
-Comes in: a Hugging Face folder and GLUE's own TSV files for MRPC or SST-2. Goes
-out: accuracy, F1 and training losses as JSON. It knows nothing of bert_tf and
-runs in an environment of its own (`torch`, `transformers`), so that both sides
-can be trained with the same settings on the same files:
+    python benchmarks/comparisons/finetune_pytorch.py --task mrpc \
+        --data-dir glue/MRPC --model minilm --max-seq-length 96 --epochs 3 \
+        --seed 1 --out mrpc.json
 
-    python benchmarks/finetune_pytorch.py --task mrpc --data-dir glue/MRPC \
-        --model minilm --max-seq-length 96 --epochs 3 --seed 1 --out mrpc.json
+Trains a Hugging Face folder on GLUE's files for MRPC or SST-2 and writes
+accuracy, F1 and training losses as JSON. Needs `torch` and `transformers` but
+not bert_tf, so both sides can be trained with the same settings on the same
+files.
 
 The recipe is the original's as PyTorch users write it: AdamW with weight decay
 0.01 except for biases and LayerNorm, gradients clipped to norm 1, linear

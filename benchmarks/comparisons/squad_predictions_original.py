@@ -1,18 +1,17 @@
-"""Whether answers from given logits are the original's, on a whole SQuAD file.
+r"""Compares answers with the original's on a whole SQuAD file, given logits.
 
-Run it as `python benchmarks/squad_predictions_original.py --squad
-dev-v1.1.json --vocab vocab.txt --original bert`, where `--original` is a
-checkout of google-research/bert.
+    python benchmarks/comparisons/squad_predictions_original.py \
+        --squad dev-v1.1.json --vocab vocab.txt --original bert
 
-Makes logits for all windows of the file: low for the question and the padding,
-higher for the text, highest at one place of it, drawn with `--seed`. The kind
-`random` has them as drawn; `ties` rounds them to whole numbers, so that the
-order of equal ones matters. From these logits, bert_tf and the original's own
-code (in a process of its own, on TensorFlow's version-1 API, from its own
-examples and features) choose answers, once as for SQuAD 1.1 and once as for
-2.0. Prints how many questions have another answer, another n-best list or other
-null odds, and whether the files are the same, byte for byte. Anything that
-differs makes it fail. It takes minutes.
+`--original` is a checkout of google-research/bert. Draws logits for all windows
+of the file: low for the question and the padding, higher for the text, highest
+at one place in it. The kind `random` has them as drawn; `ties` rounds them, so
+that the order of equal logits matters. From these logits, bert_tf and the
+original's own code (in a process of its own, on TensorFlow's version-1 API,
+from its own examples and features) choose answers, once as for SQuAD 1.1 and
+once as for 2.0. Prints how many questions have another answer, n-best list or
+null odds, and whether the files are equal byte for byte; exits with 1 if they
+are not. Takes minutes.
 """
 
 import argparse

@@ -1,23 +1,20 @@
-"""Fine-tunes BERT on SQuAD 1.1 with PyTorch and transformers, to compare with.
+r"""Fine-tunes BERT on SQuAD 1.1 with PyTorch and transformers, to compare with.
 
-Comes in: a Hugging Face folder and two SQuAD files, to train on and to test
-with. Goes out: predictions.json and results.json, in a folder. Windows and
-answers are made the way PyTorch users make them, with transformers' own fast
-tokenizer and its offsets; of bert_tf only the metrics are used, which are plain
-Python, so that both sides are judged alike. In an environment with `torch` and
-`transformers`:
+    PYTHONPATH=. python benchmarks/comparisons/squad_pytorch.py \
+        --model minilm --train train.json --test test.json \
+        --max-seq-length 256 --doc-stride 128 --batch-size 16 --epochs 2 \
+        --lr 1e-4 --seed 1 --out squad_1
 
-    PYTHONPATH=. python benchmarks/squad_pytorch.py --model minilm \
-        --train train.json --test test.json --max-seq-length 256 \
-        --doc-stride 128 --batch-size 16 --epochs 2 --lr 1e-4 --seed 1 \
-        --out squad_1
+Trains a Hugging Face folder and writes predictions.json and results.json.
+Windows and answers are made as PyTorch users make them, by transformers' fast
+tokenizer and its offsets. Needs `torch` and `transformers`; of bert_tf only the
+metrics are used, which are plain Python, so both sides are scored alike.
 
-The recipe is that of `finetune_pytorch.py`. What differs from run_squad is
-AdamW's bias correction; the number of steps, which is counted by windows here
-and by questions there; batches padded to their longest window, not to the
-longest allowed; and answers, which are taken from any window that has them and
-by characters here, from the window with most around them and by whole words
-there.
+The recipe is that of `finetune_pytorch.py`. It differs from run_squad in these
+points: AdamW corrects the bias of its moments; steps are counted by windows,
+not by questions; batches are padded to their longest window; answers come from
+any window that contains them, by characters, where run_squad takes them from
+the window with most context, by whole words.
 """
 
 import argparse

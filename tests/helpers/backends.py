@@ -1,32 +1,18 @@
-r"""The same model under TensorFlow, JAX and PyTorch: its numbers, its speed.
+"""Writes what the model computes under one of Keras' backends.
 
-The layers, heads, losses and the optimizer are `keras.ops` alone, so Keras'
-backend is a matter of an environment variable. This program needs nothing of
-bert_tf that imports TensorFlow, and runs where only another backend is
-installed:
+    KERAS_BACKEND=jax python tests/helpers/backends.py jax.npz
 
-    KERAS_BACKEND=jax python benchmarks/backends.py numbers --out jax.npz
-    KERAS_BACKEND=torch python benchmarks/backends.py numbers --out torch.npz
-    python benchmarks/backends.py compare jax.npz torch.npz
-    KERAS_BACKEND=jax python benchmarks/backends.py speed --size base
-
-`numbers` writes, for each head, the names of all weights, the outputs, the
-loss, every gradient, and every weight after one step of the optimizer. Weights
-and inputs are drawn by NumPy, the same everywhere. `compare` prints the largest
-differences. `speed` prints the median seconds of a forward pass and of a
-training step, compiled where the backend has a compiler that trains
-(tf.function, jax.jit; PyTorch runs as it is).
+Imports nothing of bert_tf that imports TensorFlow, so it runs where only the
+other backend is installed. For each head it writes the names of all weights,
+the outputs, the loss, every gradient, and every weight after one step of the
+optimizer. NumPy draws weights and inputs, the same under each backend.
 """
 
-import argparse
 import os
-import statistics
 import sys
-import time
 
 import numpy as np
 
-# batch, sequence and predictions of one input; the model's sizes.
 SMALL = {
     "vocab_size": 60,
     "hidden_size": 32,
@@ -38,49 +24,9 @@ SMALL = {
     "hidden_dropout_prob": 0.0,
     "attention_probs_dropout_prob": 0.0,
 }
-SIZES = {
-    "small": SMALL,
-    "mini": {
-        "vocab_size": 30522,
-        "hidden_size": 256,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 4,
-        "intermediate_size": 1024,
-        "type_vocab_size": 2,
-    },
-    "base": {"vocab_size": 30522, "type_vocab_size": 2},
-}
 NUM_LABELS = 3
 NUM_PREDICTIONS = 4
 LEARNING_RATE = 1e-2
-
-
-def main():
-    """Does what the command line asks for."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    numbers = commands.add_parser("numbers", help="write what is computed")
-    numbers.add_argument("--out", required=True, help="an .npz file")
-    compare = commands.add_parser("compare", help="print differences")
-    compare.add_argument("first")
-    compare.add_argument("second")
-    speed = commands.add_parser("speed", help="print seconds")
-    speed.add_argument("--size", choices=SIZES, default="base")
-    speed.add_argument("--batch_size", type=int, default=32)
-    speed.add_argument("--max_seq_length", type=int, default=128)
-    speed.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
-    if arguments.command == "numbers":
-        np.savez(arguments.out, **all_numbers())
-    elif arguments.command == "compare":
-        print_differences(arguments.first, arguments.second)
-    else:
-        print_speed(arguments)
-
-
-# -------------------------------------------------------- models and their loss
 
 
 def tasks():
@@ -154,13 +100,16 @@ def draw_weights(model):
         weight.assign(values.astype("float32"))
 
 
-# ---------------------------------------------------- training in each backend
-
-
 class Trainer:
-    """One model with its loss and its optimizer, in the backend that runs."""
+    """One model with its loss and its optimizer, under the current backend.
 
-    def __init__(self, model, loss, batch, is_training):
+    Attributes:
+        forward: function that returns the outputs.
+        gradients: function that returns the loss and the gradients.
+        step: function that changes the weights and returns the loss.
+    """
+
+    def __init__(self, model, loss, batch):
         import keras
 
         from bert_tf.optimization import create_optimizer
@@ -171,7 +120,6 @@ class Trainer:
             for name, value in batch.items()
         }
         self.inputs = {name: self.batch[name] for name in model.input}
-        self.is_training = is_training
         self.optimizer = create_optimizer(LEARNING_RATE, 100, 0)
         self.optimizer.build(model.trainable_variables)
         make = {
@@ -179,8 +127,6 @@ class Trainer:
             "jax": self._jax,
             "torch": self._torch,
         }[keras.backend.backend()]
-        # Functions without arguments. `gradients` returns the loss and the
-        # gradients, `step` changes the weights and returns the loss.
         self.forward, self.gradients, self.step = make()
 
     def _tensorflow(self):
@@ -190,7 +136,7 @@ class Trainer:
 
         def gradients():
             with tf.GradientTape() as tape:
-                outputs = self.model(self.inputs, training=self.is_training)
+                outputs = self.model(self.inputs, training=False)
                 loss = self.loss(outputs, self.batch)
             return loss, tape.gradient(loss, [v.value for v in variables])
 
@@ -213,7 +159,7 @@ class Trainer:
         def loss_of(weights, others, batch):
             inputs = {name: batch[name] for name in model.input}
             outputs, others = model.stateless_call(
-                weights, others, inputs, training=self.is_training
+                weights, others, inputs, training=False
             )
             return self.loss(outputs, batch), others
 
@@ -268,7 +214,7 @@ class Trainer:
 
         def gradients():
             model.zero_grad()
-            outputs = model(self.inputs, training=self.is_training)
+            outputs = model(self.inputs, training=False)
             loss = self.loss(outputs, self.batch)
             loss.backward()
             return loss.detach(), [v.value.grad for v in variables]
@@ -297,11 +243,8 @@ def dense(gradient, shape):
     return keras.ops.convert_to_numpy(dense_gradient(gradient))
 
 
-# ------------------------------------------------------------- what is printed
-
-
 def all_numbers():
-    """Arrays by task and name: what `numbers` writes."""
+    """Arrays by task and name."""
     import keras
 
     from bert_tf.modeling import BertConfig
@@ -312,10 +255,10 @@ def all_numbers():
     for task, (build, loss) in tasks().items():
         model = build(config)
         draw_weights(model)
-        trainer = Trainer(model, loss, batch, is_training=False)
-        # As in the original, TensorFlow's norm counts the rows of a table's
-        # gradient before those of one id are summed; the other backends know
-        # the sums only. So gradients over the norm are clipped differently.
+        trainer = Trainer(model, loss, batch)
+        # As in the original, TensorFlow takes the norm of a table's gradient
+        # before the rows of one id are summed; the other backends have only the
+        # sums, so they clip differently.
         trainer.optimizer.clip_norm = None
         for name, output in trainer.forward().items():
             found[f"{task}/output/{name}"] = keras.ops.convert_to_numpy(output)
@@ -331,59 +274,6 @@ def all_numbers():
     return found
 
 
-def print_differences(first, second):
-    """Prints the largest difference of each kind of array.
-
-    Ends with an error if the two have not the same arrays.
-    """
-    with np.load(first) as one, np.load(second) as other:
-        if sorted(one.files) != sorted(other.files):
-            odd = sorted(set(one.files) ^ set(other.files))
-            sys.exit(f"Only in one of the two: {', '.join(odd)}")
-        largest = {}
-        for name in one.files:
-            kind = "/".join(name.split("/")[:2])
-            difference = float(np.abs(one[name] - other[name]).max())
-            largest[kind] = max(largest.get(kind, 0.0), difference)
-    for kind, difference in largest.items():
-        print(f"{kind:32} {difference:.2e}")
-
-
-def print_speed(arguments):
-    """Prints the seconds of a forward pass and of a training step."""
-    import keras
-
-    from bert_tf.modeling import BertConfig
-
-    config = BertConfig(**SIZES[arguments.size])
-    length = min(arguments.max_seq_length, config.max_position_embeddings)
-    batch = make_batch(config, arguments.batch_size, length)
-    batch["input_mask"][:] = 1
-    print(
-        f"{keras.backend.backend()}, {arguments.size}, "
-        f"{arguments.batch_size} x {length}"
-    )
-    for task, (build, loss) in tasks().items():
-        trainer = Trainer(build(config), loss, batch, is_training=True)
-        for name in ("forward", "step"):
-            run = getattr(trainer, name)
-            seconds = []
-            # The first run compiles.
-            for number in range(arguments.rounds + 1):
-                began = time.perf_counter()
-                # The outputs must be there before the clock is read.
-                for output in as_list(run()):
-                    keras.ops.convert_to_numpy(output)
-                if number:
-                    seconds.append(time.perf_counter() - began)
-            print(f"{task:12} {name:8} {statistics.median(seconds):.4f} s")
-
-
-def as_list(outputs):
-    """Outputs by name, or one of them, as a list."""
-    return list(outputs.values()) if isinstance(outputs, dict) else [outputs]
-
-
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    main()
+    np.savez(sys.argv[1], **all_numbers())

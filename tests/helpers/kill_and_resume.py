@@ -1,19 +1,17 @@
-"""Kills training again and again, and looks at what it resumes from.
+"""Kills a training again and again, and checks what it resumes from.
 
-  python benchmarks/kill_and_resume.py --kills 20
+    python tests/helpers/kill_and_resume.py --data tests/golden --kills 20
 
-Trains a small classifier on the files in tests/golden, once undisturbed, once
-killed (SIGKILL) at random moments and started again with the same command. Of
-five kills, one falls into the start of the process, two into the writing of a
-checkpoint and two anywhere after a random step. Shown and checked:
+Trains a small classifier twice: once undisturbed, and once killed (SIGKILL) at
+random moments and started again with the same command. Of five kills, one falls
+into the start of the process, two into the writing of a checkpoint and two
+anywhere after a random step. Exits with code 0 if
 
-- each restart goes on from a checkpoint no older than the last one that was
-  reported as saved;
-- after each kill, TensorFlow's own reader finds the newest checkpoint and reads
-  all of it;
+- each restart resumes from a checkpoint no older than the last one reported as
+  saved;
+- after each kill, TensorFlow's own reader finds the newest checkpoint and can
+  read all of it;
 - both runs end at the same step with the same weights and optimizer slots.
-
-Ends with exit code 0 if all of that is so. Needs nothing but the repository.
 """
 
 import argparse
@@ -32,8 +30,7 @@ import numpy as np
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-REPOSITORY = pathlib.Path(__file__).parents[1]
-DATA = REPOSITORY / "tests" / "golden"
+REPOSITORY = pathlib.Path(__file__).parents[2]
 EXAMPLES, BATCH_SIZE = 61, 8
 SAVE_STEPS = 5
 STEPS_PER_KILL = 25
@@ -57,14 +54,14 @@ def main():
     steps = STEPS_PER_KILL * arguments.kills
     print(f"{steps} steps, a checkpoint every {SAVE_STEPS}; in {folder}")
 
-    whole = Run(folder / "undisturbed", steps, arguments.seed)
+    whole = Run(folder / "undisturbed", steps, arguments)
     began = time.monotonic()
     start_seconds = whole.start().wait_for_step(0)
     whole.finish()
     seconds = time.monotonic() - began
     print(f"undisturbed: {seconds:.0f} s, {start_seconds:.0f} of them to start")
 
-    run = Run(folder / "killed", steps, arguments.seed)
+    run = Run(folder / "killed", steps, arguments)
     rng = random.Random(arguments.seed)
     numbers = range(1, arguments.kills + 1)
     between_saves = (seconds - start_seconds) / (steps / SAVE_STEPS)
@@ -113,6 +110,9 @@ def parse_arguments():
         description=__doc__.splitlines()[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
+    parser.add_argument(
+        "--data", type=pathlib.Path, required=True, help="the tests' files"
+    )
     parser.add_argument("--kills", type=int, default=20, help="how many")
     parser.add_argument("--seed", type=int, default=1, help="of everything")
     parser.add_argument("--folder", help="where to work; stays [a new one]")
@@ -122,7 +122,7 @@ def parse_arguments():
 class Run:
     """One training folder, and the processes that work in it in turn."""
 
-    def __init__(self, folder, steps, seed):
+    def __init__(self, folder, steps, arguments):
         self.folder = folder
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -134,11 +134,12 @@ class Run:
         self.process = None
         # None goes on when this script ends, whatever the reason.
         atexit.register(lambda: self.process and self.process.kill())
-        tiny = DATA / "checkpoints" / "tiny"
+        data = arguments.data.resolve()
+        tiny = data / "checkpoints" / "tiny"
         flags = {
             "task_name": "MRPC",
             "do_train": True,
-            "data_dir": DATA / "classification" / "mrpc" / "data",
+            "data_dir": data / "classification" / "mrpc" / "data",
             "vocab_file": tiny / "vocab.txt",
             "bert_config_file": tiny / "bert_config.json",
             "init_checkpoint": tiny / "bert_model.ckpt",
@@ -147,7 +148,7 @@ class Run:
             # Half a step more, for rounding is down.
             "num_train_epochs": (steps + 0.5) * BATCH_SIZE / EXAMPLES,
             "save_checkpoints_steps": SAVE_STEPS,
-            "seed": seed,
+            "seed": arguments.seed,
             "output_dir": folder,
         }
         self.command = [sys.executable, "-m", "bert_tf.run_classifier"]
