@@ -43,8 +43,9 @@ from bert_tf.tasks.squad import (
     served,
     task,
 )
+from bert_tf.tasks.squad import threshold as squad_threshold
 from bert_tf.tasks.squad import windows as squad_windows
-from bert_tf.tasks.squad.answers import AUTO, THRESHOLD_FILE
+from bert_tf.tasks.squad.threshold import AUTO, THRESHOLD_FILE
 from bert_tf.training import devices, evaluation, loop, prediction
 from bert_tf.training import start as training_start
 
@@ -292,11 +293,7 @@ def find_kept_threshold(flags):
         is_folder = os.path.isdir(flags.init_checkpoint)
         parent = os.path.dirname(flags.init_checkpoint)
         folders.append(flags.init_checkpoint if is_folder else parent)
-    for folder in folders:
-        path = os.path.join(folder, THRESHOLD_FILE)
-        if os.path.exists(path):
-            return squad_answers.read_threshold(path)
-    return None
+    return squad_threshold.find_kept_threshold(folders)
 
 
 def why_no_metrics(examples, version_2_with_negative):

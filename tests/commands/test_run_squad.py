@@ -37,6 +37,7 @@ from bert_tf.tasks.squad import (
 )
 from bert_tf.tasks.squad import windows as squad_windows
 from bert_tf.tasks.squad.reader import Reader
+from bert_tf.tasks.squad.threshold import THRESHOLD_FILE
 from bert_tf.training import prediction
 from bert_tf.training import start as training_start
 
@@ -329,7 +330,7 @@ def test_auto_takes_the_threshold_of_the_best_f1_and_keeps_it(
     predicted, tmp_path, log
 ):
     folder = predicted(*CRASHES)
-    threshold = float((folder / squad_answers.THRESHOLD_FILE).read_text())
+    threshold = float((folder / THRESHOLD_FILE).read_text())
     nbest = read_json(folder, "nbest_predictions")
     odds = read_json(folder, "null_odds")
     texts = {
@@ -355,7 +356,7 @@ def test_auto_takes_the_threshold_of_the_best_f1_and_keeps_it(
     assert f1_at(threshold) >= max(map(f1_at, [-1e9, 0, *odds.values()]))
 
     # Questions without answers are then predicted with what was chosen.
-    shutil.copy(folder / squad_answers.THRESHOLD_FILE, tmp_path)
+    shutil.copy(folder / THRESHOLD_FILE, tmp_path)
     flags = parse(
         *common_flags(
             tmp_path,
@@ -367,7 +368,7 @@ def test_auto_takes_the_threshold_of_the_best_f1_and_keeps_it(
     )
     unanswered = [data.SquadExample("q", "?", "text")]
     assert run_squad.find_threshold(flags, unanswered) == threshold
-    assert squad_answers.THRESHOLD_FILE in log.text
+    assert THRESHOLD_FILE in log.text
 
 
 def test_auto_without_any_answers_says_what_to_do_first(tmp_path):
@@ -383,7 +384,7 @@ def test_auto_without_any_answers_says_what_to_do_first(tmp_path):
     with pytest.raises(InputError, match=r"test.json has none. First predict"):
         run_squad.find_threshold(flags, unanswered)
     (tmp_path / "x").mkdir()
-    file = tmp_path / "x" / squad_answers.THRESHOLD_FILE
+    file = tmp_path / "x" / THRESHOLD_FILE
     file.write_text("-1.25\n")
     assert run_squad.find_threshold(flags, unanswered) == -1.25
     file.write_text("high")
