@@ -40,7 +40,7 @@ from bert_tf.errors import InputError
 from bert_tf.support import files
 from bert_tf.tasks.vectors import lines, served, task
 from bert_tf.tasks.vectors.files import FORMATS, FileLayout, write_vectors
-from bert_tf.training import devices
+from bert_tf.training import devices, start
 
 
 def define_flags(values):
@@ -65,12 +65,8 @@ def define_flags(values):
         128,
         "Maximum number of word pieces in an input; the rest is truncated.",
     )
-    flags.string(
-        "init_checkpoint",
-        None,
-        "The weights: a prefix such as BERT/bert_model.ckpt, or a folder.",
-    )
-    model_flags.define_text(flags)
+    model_flags.define(flags, required=True)
+    model_flags.define_lower_case(flags)
     flags.integer(
         "doc_stride",
         None,
@@ -78,7 +74,7 @@ def define_flags(values):
         "long lines are truncated]",
     )
     flags.integer("batch_size", 32, "Number of lines in a batch.")
-    training_flags.define_tpu_flags(flags)
+    training_flags.define_tpu(flags)
     flags.boolean(
         "use_one_hot_embeddings",
         False,
@@ -105,16 +101,16 @@ def define_flags(values):
         "float16", False, "With npz and tfrecord: write numbers of 16 bits."
     )
     export_flags.define(flags, beside="output_file")
-    flags.require("input_file", "output_file", "init_checkpoint")
+    flags.require("input_file", "output_file")
 
 
 def main(flags):
     """Runs the command with parsed flags."""
-    config, layers = check_flags(flags)
-    tokenizer = model_flags.load_tokenizer(flags, config)
-    checkpoints.check_config(
-        config, flags.init_checkpoint, flags.bert_config_file
-    )
+    check_flags(flags)
+    opened = start.open_model(model_flags.model_files(flags))
+    config, tokenizer = opened.config, opened.tokenizer
+    layers = check_config(flags, config)
+    checkpoints.check_config(config, flags.init_checkpoint, opened.config_file)
     ranges = find_input(flags)
 
     def read_examples():
@@ -160,19 +156,8 @@ def main(flags):
 
 
 def check_flags(flags):
-    """The model's config and the layers to extract.
-
-    Raises:
-        InputError: names the flag.
-    """
+    """Raises `InputError` for flags that do not fit each other."""
     command_line.require_positive(flags, "batch_size")
-    config = model_flags.check_text(flags)
-    if not 3 <= flags.max_seq_length <= config.max_position_embeddings:
-        raise InputError(
-            "`--max_seq_length` must be at least 3 ([CLS] and two [SEP]) and "
-            f"at most {config.max_position_embeddings}, the positions that "
-            f"the model has. Received: --max_seq_length={flags.max_seq_length}"
-        )
     packing.require_stride(flags.doc_stride, flags.max_seq_length)
     if flags.float16 and flags.output_format == "jsonl":
         raise InputError(
@@ -186,13 +171,26 @@ def check_flags(flags):
             f"--output_file={path}"
         )
     files.make_folder("output_file", os.path.dirname(path) or ".")
+
+
+def check_config(flags, config):
+    """The layers to extract, if the flags fit the model's config.
+
+    Raises:
+        InputError: names the flag.
+    """
+    if not 3 <= flags.max_seq_length <= config.max_position_embeddings:
+        raise InputError(
+            "`--max_seq_length` must be at least 3 ([CLS] and two [SEP]) and "
+            f"at most {config.max_position_embeddings}, the positions that "
+            f"the model has. Received: --max_seq_length={flags.max_seq_length}"
+        )
     is_given = not flags["layers"].using_default_value
-    layers = lines.find_layers(
+    return lines.find_layers(
         flags.pooling,
         flags.layers if is_given else None,
         config.num_hidden_layers,
     )
-    return config, layers
 
 
 def find_input(flags):
@@ -245,7 +243,7 @@ def survey_input(flags, examples, type_vocab_size):
 
 def load_extractor(flags, config, tokenizer, layers):
     """The `Extractor` that the flags describe, on the devices they name."""
-    strategy = devices.find_strategy(flags)
+    strategy = devices.find_strategy(training_flags.devices(flags))
     devices.log_devices(strategy)
     return task.Extractor(
         config,
