@@ -29,7 +29,7 @@ from bert_tf.exports.signature import ROWS_AT_ONCE
 from bert_tf.tasks.classification import datasets, served, targets
 from bert_tf.tasks.pretraining import served as pretraining_served
 from bert_tf.tasks.squad import served as squad_served
-from bert_tf.tasks.squad.answers import AUTO
+from bert_tf.tasks.squad.threshold import AUTO
 from bert_tf.tasks.vectors import lines
 from bert_tf.tasks.vectors import served as vectors_served
 
