@@ -58,7 +58,8 @@ def read_inputs(path, config):
 def run_bert_tf(checkpoint, head, inputs_file):
     """What bert_tf computes from a checkpoint."""
     from bert_tf import checkpoints, models
-    from bert_tf.modeling import BertConfig, BertModel, weights_to_come
+    from bert_tf.layers import weights_to_come
+    from bert_tf.modeling import BertConfig, BertModel
 
     prefix = checkpoints.find(checkpoint)
     config_file = pathlib.Path(prefix).parent / "bert_config.json"

@@ -8,12 +8,12 @@ names. Shape letters as in `modeling`, and P predictions per sequence, L labels.
 import keras
 from keras import ops
 
-from bert_tf.modeling import (
-    BertConfig,
+from bert_tf.layers import (
     dense,
     get_activation,
     layer_norm,
 )
+from bert_tf.modeling import BertConfig
 
 
 class _Head(keras.layers.Layer):

@@ -10,7 +10,7 @@ import contextlib
 from absl import logging
 
 from bert_tf import (
-    modeling,
+    layers,
     models,
     optimization,
 )
@@ -104,7 +104,7 @@ def define_precision(flags):
     flags.choice(
         "precision",
         "float32",
-        modeling.PRECISIONS,
+        layers.PRECISIONS,
         "What the model computes in: mixed_bfloat16 and mixed_float16 do most "
         "of the work in 16 bits, where the device is quicker with those. "
         "Weights and checkpoints are float32 in all. With mixed_float16 the "
@@ -188,7 +188,7 @@ def build_model(values, build, config, start, strategy):
         values: parsed `FlagValues`.
         build, config, start, strategy: of `training.build_model`.
     """
-    with modeling.precision(values.precision):
+    with layers.precision(values.precision):
         model = training_start.build_model(
             build, config, start, strategy, values.bert_config_file
         )

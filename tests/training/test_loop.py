@@ -22,7 +22,7 @@ from keras import ops
 from bert_tf import (
     checkpoints,
     heads,
-    modeling,
+    layers,
     models,
 )
 from bert_tf.errors import InputError, Interrupted
@@ -75,7 +75,7 @@ def train(
     """What an entry point does: seed, starting point, model, training."""
     training_start.set_seed(seed)
     start = training_start.find_starting_point(str(folder))
-    with modeling.precision(precision):
+    with layers.precision(precision):
         model = small_model(dropout)
     if start.prefix:
         checkpoints.load(checkpoints.named_weights(model), start.prefix)
