@@ -63,7 +63,7 @@ def test_activations_have_the_originals_names():
         assert got is (name and layers.ACTIVATIONS[name])
 
 
-def test_callable_activation_is_taken_as_it_is():
+def test_callable_activation_is_returned():
     assert layers.get_activation(math.sin) is math.sin
 
 
@@ -93,7 +93,7 @@ def test_unknown_precision_lists_the_known_ones():
         pass
 
 
-# Operations of TensorFlow's own.
+# Faster operations of TensorFlow.
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
@@ -156,7 +156,7 @@ def test_gelus_gradient_of_large_numbers_is_finite_in_float16():
 
 
 def traced_graph(training):
-    """A weak reference to the graph of a model that nobody holds."""
+    """A weak reference to the graph of a model that is out of scope."""
     config = BertConfig(20, 16, 1, 2, 16, max_position_embeddings=8)
     model = models.classifier(config, 2)
 
@@ -172,14 +172,14 @@ def traced_graph(training):
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_a_traced_model_can_be_forgotten(training):
+def test_graph_of_a_deleted_model_is_freed(training):
     graph = traced_graph(training)
     keras.backend.clear_session()
     gc.collect()
     assert graph() is None
 
 
-def test_only_the_first_row_of_what_is_to_come_is_filled():
+def test_first_row_of_an_unfilled_tensor_is_nan():
     for dtype in ("float32", "float16", None):
         x = layers.unfilled((3, 4), dtype)
         assert x.shape == (3, 4)
