@@ -1,10 +1,8 @@
-"""Models, inputs and training steps to be measured, the same each time.
+"""Models, inputs and training steps to measure, with fixed seeds.
 
-Comes in: the size of a model, a batch and a length. Goes out: functions of
-bert_tf to be called again and again, with seeded inputs and weights. What is
-run is what users run: the encoder as `loading` compiles it, batches as
-`grouping` forms them, steps as `training_step` takes them. Clocks and tables
-stay outside.
+They are what users run: encoder, batches and steps are compiled and formed by
+the functions that the commands use. The programs that import this module have
+the clocks and the tables.
 """
 
 import pathlib
@@ -54,7 +52,7 @@ def find_config(size):
 
 
 def drawn_weight(name, shape):
-    """A float32 array that depends on nothing but the name and the shape."""
+    """A random float32 array, the same for the same name and shape."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     drawn = rng.standard_normal(shape, np.float32)
     drawn *= 0.02
@@ -66,7 +64,7 @@ def build_model(make, precision="float32", weight=drawn_weight):
 
     Args:
         make: function of no arguments that returns a `keras.Model`.
-        precision: one of `modeling.PRECISIONS`.
+        precision: one of `layers.PRECISIONS`.
         weight: function of a weight's name in checkpoints and its shape.
     """
     with layers.precision(precision), layers.weights_to_come():
@@ -110,19 +108,19 @@ def encoder_inputs(config, batch, length, lengths=None, seed=1):
 
 
 def mixed_lengths(count, longest, seed=1):
-    """Lengths of so many texts, about those of MRPC's pairs of sentences."""
+    """Random lengths, distributed about as those of MRPC's sentence pairs."""
     drawn = np.random.default_rng(seed).gamma(13.0, 53 / 13, count)
     return np.clip(drawn.round(), 12, longest).astype(int).tolist()
 
 
 def in_padded_batches(lengths, batch_size, longest):
-    """Pairs of a batch's places and its length: in order, all of one length."""
+    """Yields (row numbers, padded length) per batch, in order, one length."""
     for start in range(0, len(lengths), batch_size):
         yield list(range(len(lengths)))[start : start + batch_size], longest
 
 
 def in_grouped_batches(lengths, batch_size, longest):
-    """Pairs of a batch's places and its length: as commands group texts."""
+    """Yields (row numbers, padded length) per batch, grouped as commands do."""
     groups = grouping.group_by_length(
         range(len(lengths)), batch_size, lengths.__getitem__
     )
@@ -132,10 +130,10 @@ def in_grouped_batches(lengths, batch_size, longest):
 
 
 def run_batches(run, inputs, batches):
-    """What `run` makes of each row, in the order of rows.
+    """Runs all batches; returns the outputs of each row, in order.
 
     Args:
-        run: of `loading.compile_forward`.
+        run: the compiled encoder.
         inputs: arrays [count, S] by name.
         batches: of one of the two functions above.
 
@@ -234,7 +232,7 @@ def write_training_records(path, kind, config, count, length):
     """A file of random records for one of `TRAININGS`; returns their schema."""
     schema = SCHEMAS[kind](length)
     features = training_features(kind, config, count, length)
-    # Of what is in records but never fed: unique_ids and such.
+    # Records also have columns that models do not read, such as unique_ids.
     columns = {
         name: features.get(name, np.zeros((count, *feature.shape), np.int64))
         for name, feature in schema.items()
@@ -257,7 +255,7 @@ def compile_training(
         model: of that kind.
         features: the batch of each step.
         parts: gradient_accumulation_steps.
-        learning_rate: it stays so.
+        learning_rate: constant.
     """
     _, loss_fn, count = TRAININGS[kind]
     optimizer = create_optimizer(learning_rate, 10**9, 0)
@@ -293,7 +291,7 @@ def compile_training(
 
 
 def read_words(vocab_file):
-    """A vocabulary's whole words, and the pieces that go on with one."""
+    """A vocabulary's whole words, and its pieces that continue a word."""
     text = pathlib.Path(vocab_file).read_text(encoding="utf-8")
     entries = text.splitlines()
     return (

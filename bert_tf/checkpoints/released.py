@@ -91,7 +91,7 @@ class ReleasedModel:
 @functools.cache
 def released_models() -> tuple[ReleasedModel, ...]:
     """All of them, in the order of the registry."""
-    here = Path(__file__).resolve().parent
+    here = Path(__file__).resolve().parents[1]
     # In a wheel the folder `checkpoints/` is the package `_checkpoints`.
     places = (here / "_checkpoints", here.parent / "checkpoints")
     paths = [place / "released_models.json" for place in places]

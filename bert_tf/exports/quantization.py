@@ -31,7 +31,7 @@ _SMALLEST_RANGE = 1e-30
 
 
 class Int8Dense(layers.Dense):
-    """A `modeling.Dense` after `quantize("int8")`, with a fast product.
+    """A `layers.Dense` after `quantize("int8")`, with a fast product.
 
     It works inside a `tf.function` only.
 
@@ -65,7 +65,7 @@ def check_mode(mode):
 
 
 def precision(mode):
-    """The one of `modeling.PRECISIONS` that a model must be built in.
+    """The one of `layers.PRECISIONS` that a model must be built in.
 
     Args:
         mode: one of `MODES`, or None.

@@ -92,7 +92,8 @@ def train(
             batch_size=8,
             **settings,
         ),
-        evaluation=evaluation and evaluation(model),
+        evaluation=evaluation and evaluation.settings,
+        evaluate=evaluation and evaluation(model),
     )
     return contents(training_start.find_starting_point(str(folder)).prefix)
 
@@ -472,7 +473,9 @@ class Scores:
 
     def __init__(self, scores, every_steps=2, **settings):
         self.scores = scores
-        self.settings = {"every_steps": every_steps, **settings}
+        self.settings = training_settings.EvaluationSettings(
+            every_steps, **settings
+        )
         self.looked_at = []
 
     def __call__(self, model):
@@ -480,7 +483,7 @@ class Scores:
             self.looked_at.append(model.get_weights())
             return {"score": self.scores[len(self.looked_at) - 1], "loss": 0.5}
 
-        return training_settings.EvaluationSettings(evaluate, **self.settings)
+        return evaluate
 
 
 def test_evaluates_every_so_many_steps_and_at_the_end(tmp_path, log):
@@ -872,7 +875,7 @@ def test_two_devices_give_the_numbers_of_one_and_resume_too(tmp_path):
         import keras
         import numpy as np
         import tensorflow as tf
-        from bert_tf import checkpoints, modeling
+        from bert_tf import checkpoints, layers
         from bert_tf.training import loop as training
 
         cpu = tf.config.list_physical_devices("CPU")[0]
@@ -907,7 +910,7 @@ def test_two_devices_give_the_numbers_of_one_and_resume_too(tmp_path):
         def run(folder, strategy, dropout=0.0, precision="float32"):
             training.set_seed(1)
             start = training.find_starting_point(folder)
-            with strategy.scope(), modeling.precision(precision):
+            with strategy.scope(), layers.precision(precision):
                 model = build(dropout)
             if start.prefix:
                 checkpoints.load(checkpoints.named_weights(model), start.prefix)
