@@ -525,7 +525,7 @@ def load(variables, path, *, initializer=None, expect=None):
             read like the rest when they are in there.
         path: whatever `find` takes, or a `CheckpointReader`.
         initializer: draws those that the file lacks and that hold NaN since
-            they were made inside `modeling.weights_to_come()`: a function of
+            they were made inside `layers.weights_to_come()`: a function of
             shape and dtype.
         expect: names that the file must have; `expect=variables` for all.
 
@@ -640,7 +640,7 @@ def _holds_nan(variable):
     dtype = tf.as_dtype(variable.dtype)
     if not dtype.is_floating:
         return False
-    # See `modeling.weights_to_come`.
+    # See `layers.weights_to_come`.
     row = variable[:1] if len(variable.shape) else variable
     return bool(tf.reduce_any(tf.math.is_nan(_tensor(row))))
 

@@ -12,7 +12,8 @@ from bert_tf import checkpoints
 from bert_tf.checkpoints.folders import read_labels
 from bert_tf.checkpoints.names import LABELS_FILE, checkpoint_shapes
 from bert_tf.errors import InputError
-from bert_tf.modeling import LAYER_NORM_EPSILON, BertConfig, get_activation
+from bert_tf.layers import LAYER_NORM_EPSILON, get_activation
+from bert_tf.modeling import BertConfig
 from bert_tf.support.files import write_text
 
 COMMAND = "python -m bert_tf.convert_checkpoint"

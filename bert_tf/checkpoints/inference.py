@@ -19,7 +19,8 @@ from bert_tf import (
 from bert_tf.checkpoints import folders
 from bert_tf.data import packing
 from bert_tf.errors import InputError
-from bert_tf.modeling import BertConfig, create_initializer, weights_to_come
+from bert_tf.layers import create_initializer, weights_to_come
+from bert_tf.modeling import BertConfig
 
 ANY_NAME = ("",)
 """How all names begin: what `load_model` takes for `may_lack`."""

@@ -66,7 +66,7 @@ import bert_tf
 from bert_tf import (
     checkpoints,
     errors,
-    modeling,
+    layers,
 )
 from bert_tf.checkpoints import inference
 from bert_tf.checkpoints import names as checkpoints_names
@@ -228,7 +228,7 @@ def open_source(source, default_length=None):
 
 def load(source, opened, build, may_lack):
     """The model of `loading.load_model`, quantized if that is asked for."""
-    with modeling.precision(quantization.precision(source.quantize)):
+    with layers.precision(quantization.precision(source.quantize)):
         model, _ = inference.load_model(
             build, opened.config, opened.path, may_lack
         )

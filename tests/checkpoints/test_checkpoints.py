@@ -17,12 +17,8 @@ from helpers.paths import GOLDEN
 
 from bert_tf import checkpoints, models
 from bert_tf.errors import InputError
-from bert_tf.modeling import (
-    BertConfig,
-    BertModel,
-    create_initializer,
-    weights_to_come,
-)
+from bert_tf.layers import create_initializer, weights_to_come
+from bert_tf.modeling import BertConfig, BertModel
 
 CHECKPOINTS = GOLDEN / "checkpoints"
 DATA = ".data-00000-of-00001"

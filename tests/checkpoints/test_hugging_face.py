@@ -16,7 +16,8 @@ from bert_tf.checkpoints.hugging_face import (
 )
 from bert_tf.convert_checkpoint import cli, main
 from bert_tf.errors import InputError
-from bert_tf.modeling import BertConfig, BertModel, weights_to_come
+from bert_tf.layers import weights_to_come
+from bert_tf.modeling import BertConfig, BertModel
 
 safetensors = pytest.importorskip("safetensors.numpy")
 

@@ -10,7 +10,8 @@ from helpers.paths import ROOT
 from bert_tf import checkpoints, models
 from bert_tf import extend_vocab as script
 from bert_tf.errors import InputError
-from bert_tf.modeling import BertConfig, weights_to_come
+from bert_tf.layers import weights_to_come
+from bert_tf.modeling import BertConfig
 from bert_tf.tokenization import FullTokenizer
 
 CHECKPOINTS = ROOT / "tests" / "data" / "checkpoints"
