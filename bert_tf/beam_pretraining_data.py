@@ -31,7 +31,7 @@ from absl import flags
 
 from bert_tf.cli import command_line, pretraining_data_flags
 from bert_tf.errors import InputError
-from bert_tf.tasks.pretraining import beam_shards, shards
+from bert_tf.tasks.pretraining import beam_shards, record_files
 
 MISSING = (
     "Apache Beam is not installed. Install it with\n"
@@ -54,11 +54,11 @@ def main(values, beam_arguments: Sequence[str] = ()):
     """Runs the command with parsed flags and Beam's arguments."""
     beam_options = parse_beam_options(beam_arguments)
     options = pretraining_data_flags.check(values)
-    with shards.stopping_at_signals():
+    with record_files.stopping_at_signals():
         # Workers may have other working directories.
         ranges = [
             part._replace(path=os.path.abspath(part.path))
-            for part in shards.find_text(values.input_file)
+            for part in record_files.find_text(values.input_file)
         ]
         vocab = os.path.abspath(options.vocab_file)
         summary = beam_shards.make_shards(
@@ -70,7 +70,7 @@ def main(values, beam_arguments: Sequence[str] = ()):
             beam_options,
         )
     if summary:
-        shards.report(summary)
+        record_files.report(summary)
 
 
 def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -18,7 +18,7 @@ the same command again: finished shards are kept.
 """
 
 from bert_tf.cli import command_line, pretraining_data_flags
-from bert_tf.tasks.pretraining import shards
+from bert_tf.tasks.pretraining import record_files, shards
 
 
 def define_flags(values):
@@ -30,11 +30,11 @@ def main(flags):
     """Runs the command with parsed flags."""
     options = pretraining_data_flags.check(flags)
     seed = flags.random_seed
-    with shards.stopping_at_signals():
-        ranges = shards.find_text(flags.input_file)
+    with record_files.stopping_at_signals():
+        ranges = record_files.find_text(flags.input_file)
         if flags.num_workers is None and flags.num_shards is None:
             outputs = flags.output_file.split(",")
-            summary = shards.make_files(ranges, options, seed, outputs)
+            summary = record_files.make_files(ranges, options, seed, outputs)
         else:
             summary = shards.make_shards(
                 ranges,
@@ -44,7 +44,7 @@ def main(flags):
                 flags.num_workers,
                 flags.num_shards,
             )
-    shards.report(summary)
+    record_files.report(summary)
 
 
 def cli():

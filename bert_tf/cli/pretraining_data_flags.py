@@ -6,12 +6,11 @@ import os
 from bert_tf.cli import command_line
 from bert_tf.errors import InputError
 from bert_tf.tasks.pretraining.instances import Settings
+from bert_tf.tasks.pretraining.record_files import Options, find_segmenter
 from bert_tf.tasks.pretraining.shards import (
     LEAST_SHARD_BYTES,
     SHARD_BYTES,
     SHARDS_TOGETHER,
-    Options,
-    find_segmenter,
 )
 
 

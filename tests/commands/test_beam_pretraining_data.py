@@ -20,7 +20,7 @@ from helpers.paths import GOLDEN, ROOT
 from bert_tf import beam_pretraining_data as script
 from bert_tf import create_pretraining_data as local
 from bert_tf.errors import InputError
-from bert_tf.tasks.pretraining import beam_shards, shards
+from bert_tf.tasks.pretraining import beam_shards, record_files, shards
 
 DATA = GOLDEN
 FOLDER = DATA / "create_pretraining_data"
@@ -98,7 +98,7 @@ def run_local(corpus, folder):
     given = parse(local, arguments(corpus, folder / "x", num_workers=2))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            shards,
+            record_files,
             "report",
             lambda summary: (folder / "summary").write_text(f"{summary}."),
         )
@@ -356,7 +356,7 @@ def test_a_job_that_is_not_waited_for_has_no_summary_yet(
 ):
     made = []
     monkeypatch.setattr(beam_shards, "run_pipeline", lambda *_: False)
-    monkeypatch.setattr(shards, "report", made.append)
+    monkeypatch.setattr(record_files, "report", made.append)
     run(corpus, tmp_path)
     assert not made
 

@@ -19,9 +19,9 @@ from bert_tf.data.text_files import Range
 from bert_tf.errors import InputError, Interrupted
 from bert_tf.support import files
 from bert_tf.tasks.pretraining.instances import Summary
+from bert_tf.tasks.pretraining.record_files import Options
 from bert_tf.tasks.pretraining.shards import (
     Notes,
-    Options,
     Shard,
     note_of,
     open_shards,
