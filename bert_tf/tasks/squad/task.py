@@ -208,15 +208,17 @@ class SquadTask:
 
     def _logits(self, row):
         """The unique id of a window, and its `Logits`."""
-        both = row["start_logits"], row["end_logits"]
+        start, end = row["start_logits"], row["end_logits"]
         if self.groups_by_length:
             count = int(row["input_mask"].sum())
-            both = (logits[:count] for logits in both)
-        return int(row["unique_ids"]), squad_answers.Logits(*both)
+            start, end = start[:count], end[:count]
+        return int(row["unique_ids"]), squad_answers.Logits(start, end)
 
     def _window_maker(self, documents_kept):
         return WindowMaker(
-            self.tokenizer, *self.windows, documents_kept=documents_kept
+            self.tokenizer,
+            documents_kept=documents_kept,
+            **self.windows._asdict(),
         )
 
 
