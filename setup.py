@@ -39,6 +39,8 @@ setup(
             "pytest-xdist>=3.6",
             "ruff>=0.6",
             "safetensors>=0.4.3",
+            # Drives the browser that tests the server's page.
+            "selenium>=4.30",
             "setuptools>=77",
             "tensorflow-text>=2.21",
         ],

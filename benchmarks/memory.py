@@ -1,23 +1,23 @@
-"""How much memory a step of training takes, and what takes less.
+"""Measures how much memory a training step takes, and what lowers it.
 
-  python benchmarks/memory.py --size base --batch 8 --json memory.json
-  python benchmarks/memory.py --size base --largest --limit_gb 12
+    python benchmarks/memory.py --size base --batch 8 --json memory.json
+    python benchmarks/memory.py --size base --largest --limit_gb 12
 
 The first prints a table of fine-tuning steps at several lengths: plain, with
---gradient_accumulation_steps 4, with --recompute, with both. For each, a
-process of its own builds model and optimizer, takes a step, and then --steps
-more, which are timed. Shown are medians over the rounds of the most memory that
-the process ever held, of how much more that is than it held before the first
-step, and of the time of a step.
+--gradient_accumulation_steps=4, with --recompute, and with both. Each row is a
+process that builds model and optimizer, takes a step, and then --steps more,
+which are timed. The table shows the medians over the rounds of the process's
+peak memory, of the growth since before the first step, and of the time of a
+step.
 
 The second measures two batches, of --tokens word pieces and of twice as many,
-and takes memory to be a fixed part and a part for each example: so the largest
-batch below the limit is arithmetic, not measured. Beside it stand the numbers
-of the original's README, found out on a GPU of 12 GB. What is measured here is
-a process on the CPU, whatever devices there are: weights, gradients and
-optimizer slots count, and so do about half a gigabyte of libraries, which a
-GPU does not hold. What is held at most depends a little on which operations
-happen to run at the same time, so that one round alone can mislead. Linux only.
+and fits a line: a fixed part and a part for each example. The largest batch
+below the limit is computed from that line, not measured. It stands beside the
+numbers of the original's README, which were found on a GPU of 12 GB, whereas
+this is a process on the CPU: weights, gradients and optimizer slots count, and
+so do about half a gigabyte of libraries, which a GPU does not hold. The peak
+depends a little on which operations run at the same time, so a single round can
+mislead. Linux only.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""Measuring in a new process: what others left in memory does not count.
+"""Runs a measurement in a new process, with memory of its own.
 
 A program calls `run` with a job, a dictionary; that starts the same program
 with `--job`, which does the job and ends with `answer`. The first process must
-not load anything large itself: what it holds would count as its children's.
+not import anything large itself: its memory would count as its children's.
 """
 
 import json

@@ -1,15 +1,15 @@
-r"""bert_tf beside other implementations of BERT, in one run of a harness.
+r"""Runs bert_tf beside other implementations of BERT in a comparing harness.
 
     python benchmarks/peers.py --harness HARNESS --data DATA --venvs VENVS \
         --rounds 3 --workloads infer_b1_s128,infer_b32_s128
 
-HARNESS is a folder with `common.py`, `drive.py` and `suite.json`: its README
-says how the others' environments (folders of VENVS) and files (DATA) are made.
-This program adds bert_tf's rows to the suite, and those of others that get
-texts sorted by length, and starts `drive.py` with all other options as they are
-given. Bert_tf runs in the Python that runs this program. `--prepare` writes
-bert_tf's own files into DATA first. `--short` leaves out of the rows in fewer
-bits all workloads but `SHORT`, so that more rounds of all rows fit in an hour.
+HARNESS is a folder with `common.py`, `drive.py` and `suite.json`; its README
+says how the environments (folders of VENVS) and files (DATA) of the others are
+made. This program adds rows for bert_tf to the suite, and rows for others that
+get texts sorted by length, and starts `drive.py` with all other options as
+given. bert_tf runs in the Python that runs this program. `--prepare` first
+writes bert_tf's own files into DATA. `--short` runs only the workloads of
+`SHORT` in rows of reduced precision, so that more rounds fit into an hour.
 """
 
 import argparse
@@ -35,9 +35,9 @@ ROWS = {
         "not": ["startup"],
     },
 }
-# What `--short` leaves in the rows of fewer bits, of all implementations.
+# The workloads that `--short` leaves in rows of reduced precision.
 SHORT = ["infer_b1_s128", "infer_b32_s128", "train_cls_b32_s128"]
-# Others, with texts of mixed lengths sorted by whoever calls them: their best.
+# Others with texts sorted by the caller, which is their best case.
 SORTED = {
     "onnxruntime fused sorted": ("ort", "ort.py", "fused+sorted"),
     "openvino fp32 sorted": ("ov", "openvino_bert.py", "fp32+sorted"),
@@ -45,7 +45,7 @@ SORTED = {
 
 
 def rows(harness, venv):
-    """The rows of `suite.json` that measure bert_tf, and `SORTED`."""
+    """Rows of `suite.json`: those that measure bert_tf, and `SORTED`."""
     common = {
         "venv": venv,
         "script": str(ADAPTER),
@@ -78,7 +78,7 @@ def main():
     parser.add_argument(
         "--short",
         action="store_true",
-        help=f"rows of fewer bits run {SHORT} only",
+        help=f"rows of reduced precision run {SHORT} only",
     )
     arguments, others = parser.parse_known_args()
     harness = arguments.harness.resolve()

@@ -1,18 +1,17 @@
-r"""bert_tf as one of the implementations that a comparing harness measures.
+r"""Lets a comparing harness measure bert_tf as one of its implementations.
 
 The harness is a folder with `common.py` (inputs, weights, timing) and
 `drive.py` (starts every implementation in a process of its own, in turn);
-`peers.py` beside this file gives it this program. Alone, two workloads:
+`peers.py` hands it this program. By itself, with two workloads:
 
     BENCH_HOME=HARNESS python benchmarks/peers_adapter.py --data DATA \
         --config base --workloads infer_b32_s128,train_cls_b32_s128
 
-What is measured is what users run (`workloads.py`). `--variant` joins choices
-with `+`:
+`--variant` joins choices with `+`:
 
-    fp32, bf16     the precision: float32; or mixed_bfloat16 to train in, and
-                   kernels of bfloat16, as exports have them, to encode with
-    padded         mixed lengths are all padded to the longest possible
+    fp32, bf16     the precision: float32; or mixed_bfloat16 for training and
+                   kernels of bfloat16, as exports have them, for encoding
+    padded         pad mixed lengths to the longest possible
     saved_model    start from a SavedModel instead of a checkpoint
 """
 
@@ -74,13 +73,13 @@ def build_model(arguments, make):
 
 
 def renamed(batch, names):
-    """Those of the harness's arrays, by the names that models know."""
+    """The harness's arrays, by the names of the model's inputs."""
     return {names[name]: x for name, x in batch.items() if name in names}
 
 
 def set_threads():
     """As many threads as the harness gives everyone."""
-    # As users do: what comes with it makes TensorFlow's import quicker.
+    # First, as users do: it speeds up the import of TensorFlow.
     import bert_tf  # noqa: F401, I001
     import tensorflow as tf
 
@@ -95,7 +94,7 @@ def outputs_of(result):
 
 
 def build(arguments, workload):
-    """One iteration of a workload, and how its result is read."""
+    """A function that runs a workload once, and one that reads its result."""
     import keras
     import workloads
 
@@ -134,7 +133,7 @@ def build(arguments, workload):
 
 
 def build_training(arguments, kind, batch):
-    """A step of the training loop, with a rate that stays."""
+    """A step of the training loop, at a constant learning rate."""
     import workloads
 
     names = NAMES
@@ -151,7 +150,7 @@ def build_training(arguments, kind, batch):
 
 
 def native_folder(arguments):
-    """Where the model lies: as releases do, and an export in a folder of it."""
+    """The folder of the checkpoint; its `export` has the SavedModel."""
     return os.path.join(arguments.data, f"native_bert_tf_{arguments.config}")
 
 
@@ -184,7 +183,7 @@ def prepare(arguments):
 
 
 def startup(arguments):
-    """One prediction of a model that lies on the disk."""
+    """One prediction of a model on disk."""
     set_threads()
     batch = C.make_batch("startup", arguments.config)
     inputs = renamed(batch, ENCODER_NAMES)
@@ -211,7 +210,7 @@ def startup(arguments):
 
 
 def versions():
-    """Of what does the work."""
+    """Versions of the packages that are measured."""
     from importlib import metadata
 
     names = ("tensorflow", "keras", "bert_tf")

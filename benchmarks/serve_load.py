@@ -1,16 +1,16 @@
-"""Clients that ask a running server at once, with and without batching.
+"""Measures a server under load, with and without batching.
 
-  python benchmarks/serve_load.py --model=MODEL_FOLDER --clients=1,8,32
+    python benchmarks/serve_load.py --model=MODEL_FOLDER --clients=1,8,32
 
-Serves the model twice, with and without --no_batching, and lets so many clients
-ask one after the other, each on a connection of its own, for --seconds. Both
-servers run all the time and are asked in turns, so that other work on the
-machine strikes both. Prints answers in a second, the median and the 99th
-percentile of the time to an answer, the rows of a batch, and what was no
-success. --url asks a server that runs already, and that alone.
+Serves the model twice, with and without --no_batching. As many clients as
+--clients says send requests one after the other for --seconds, each on its own
+connection. Both servers run all the time and are measured in turns, so that
+other load on the machine affects both. Prints answers per second, the median
+and the 99th percentile of the latency, the rows per batch, and failures. --url
+measures a server that is already running.
 
-Texts are sentences of the sample data, some of them put together: --lengths
-gives the sentences of a text, drawn anew for each request.
+Texts are sentences of the sample data; --lengths lists how many sentences a
+text may have, drawn for each request.
 """
 
 import collections

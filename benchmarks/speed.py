@@ -1,34 +1,32 @@
-"""How fast bert_tf is, and how much memory it takes: one table.
+"""Measures how fast bert_tf is, and how much memory it takes.
 
-  python benchmarks/speed.py --size mini --json speed.json
+    python benchmarks/speed.py --size mini --json speed.json
 
-Measured, each in a process of its own:
+Each measurement runs in a process of its own:
 
-- infer/BxS: an encoder on B texts of S word pieces, nothing padded;
-- latency/1x128: the same for one text at a time: p99 is the 99th percentile of
-  the calls of all rounds, at least 100 a round;
-- mixed-padded, mixed-grouped: 128 texts of mixed lengths, at most 32 in a
-  batch, padded to 128, and grouped by length as the commands do it;
-- train-classifier, train-squad, train-pretraining: a step of training;
-- input-classifier, ...: reading and shuffling the records of such a step, alone
-  (training waits for records only if this is the slower one);
+- infer/BxS: an encoder on B texts of S word pieces, without padding;
+- latency/1x128: the same for one text at a time; p99 is the 99th percentile of
+  the calls of all rounds, at least 100 per round;
+- mixed-padded, mixed-grouped: 128 texts of mixed lengths in batches of at most
+  32, padded to 128, and grouped by length as the commands do it;
+- train-classifier, train-squad, train-pretraining: a training step;
+- input-classifier, ...: reading and shuffling the records of such a step alone
+  (training waits for records only if this is slower);
 - startup: from the start of a process to its first answer, from a checkpoint;
-- data: create_pretraining_data, with dupe_factor 5, in one process;
-- tokenizer: the Python one, to ids, with nothing cached.
+- data: create_pretraining_data with dupe_factor 5, in one process;
+- tokenizer: text to ids with the Python tokenizer, nothing cached.
 
 Encoding and training are measured in float32 and in mixed_bfloat16, encoding
-also with kernels of bfloat16 and of int8, as exports have them.
+also with kernels of bfloat16 and int8, as exports have them.
 
-Weights, ids and text are drawn, the same each time; --text names real text for
-the last two, with one sentence in each line. A process first does the work
-once or twice, unmeasured, but for the last three. Rounds go over all
-measurements in turn, so that other work on the machine strikes all of them:
-shown are the median over the rounds of each round's median, the lowest and the
-highest of them, how many cores the work was given on average, and the most
-memory that a process held in any round. Where other work kept the cores busy,
-their number is lower than it could be, and so is the speed.
+Weights, ids and text are random with a fixed seed; --text names real text for
+the last two, one sentence per line. All but the last three do their work once
+or twice before it is timed. Rounds go over all measurements in turn, so that
+other load on the machine affects all of them. The table shows the median of the
+rounds' medians, the lowest and the highest of them, how many cores were busy on
+average, and the peak memory over all rounds.
 
---only 'train-*' '*/float32' leaves out what fits none of these patterns.
+--only 'train-*' '*/float32' runs only what matches one of these patterns.
 """
 
 import argparse
@@ -431,7 +429,7 @@ def prepare(job):
 
 def start_up(job):
     """From the start of this process to the first answer."""
-    from bert_tf.checkpoints import inference  # isort: skip  (As users do: it first.)
+    from bert_tf.checkpoints import inference  # isort: skip  (First, as users do.)
     import workloads
 
     config = workloads.find_config(job["size"])

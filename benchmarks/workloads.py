@@ -1,10 +1,8 @@
-"""Models, inputs and training steps to be measured, the same each time.
+"""Models, inputs and training steps to measure, with fixed seeds.
 
-Comes in: the size of a model, a batch and a length. Goes out: functions of
-bert_tf to be called again and again, with seeded inputs and weights. What is
-run is what users run: the encoder as `loading` compiles it, batches as
-`grouping` forms them, steps as `training_step` takes them. Clocks and tables
-stay outside.
+They are what users run: encoder, batches and steps are compiled and formed by
+the functions that the commands use. The programs that import this module have
+the clocks and the tables.
 """
 
 import pathlib
@@ -53,7 +51,7 @@ def find_config(size):
 
 
 def drawn_weight(name, shape):
-    """A float32 array that depends on nothing but the name and the shape."""
+    """A random float32 array, the same for the same name and shape."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     drawn = rng.standard_normal(shape, np.float32)
     drawn *= 0.02
@@ -109,19 +107,19 @@ def encoder_inputs(config, batch, length, lengths=None, seed=1):
 
 
 def mixed_lengths(count, longest, seed=1):
-    """Lengths of so many texts, about those of MRPC's pairs of sentences."""
+    """Random lengths, distributed about as those of MRPC's sentence pairs."""
     drawn = np.random.default_rng(seed).gamma(13.0, 53 / 13, count)
     return np.clip(drawn.round(), 12, longest).astype(int).tolist()
 
 
 def in_padded_batches(lengths, batch_size, longest):
-    """Pairs of a batch's places and its length: in order, all of one length."""
+    """Yields (row numbers, padded length) per batch, in order, one length."""
     for start in range(0, len(lengths), batch_size):
         yield list(range(len(lengths)))[start : start + batch_size], longest
 
 
 def in_grouped_batches(lengths, batch_size, longest):
-    """Pairs of a batch's places and its length: as commands group texts."""
+    """Yields (row numbers, padded length) per batch, grouped as commands do."""
     groups = grouping.group_by_length(
         range(len(lengths)), batch_size, lengths.__getitem__
     )
@@ -131,10 +129,10 @@ def in_grouped_batches(lengths, batch_size, longest):
 
 
 def run_batches(run, inputs, batches):
-    """What `run` makes of each row, in the order of rows.
+    """Runs all batches; returns the outputs of each row, in order.
 
     Args:
-        run: of `loading.compile_forward`.
+        run: the compiled encoder.
         inputs: arrays [count, S] by name.
         batches: of one of the two functions above.
 
@@ -233,7 +231,7 @@ def write_training_records(path, kind, config, count, length):
     """A file of random records for one of `TRAININGS`; returns their schema."""
     schema = SCHEMAS[kind](length)
     features = training_features(kind, config, count, length)
-    # Of what is in records but never fed: unique_ids and such.
+    # Records also have columns that models do not read, such as unique_ids.
     columns = {
         name: features.get(name, np.zeros((count, *feature.shape), np.int64))
         for name, feature in schema.items()
@@ -256,7 +254,7 @@ def compile_training(
         model: of that kind.
         features: the batch of each step.
         parts: gradient_accumulation_steps.
-        learning_rate: it stays so.
+        learning_rate: constant.
     """
     _, loss_fn, count = TRAININGS[kind]
     optimizer = create_optimizer(learning_rate, 10**9, 0)
@@ -292,7 +290,7 @@ def compile_training(
 
 
 def read_words(vocab_file):
-    """A vocabulary's whole words, and the pieces that go on with one."""
+    """A vocabulary's whole words, and its pieces that continue a word."""
     text = pathlib.Path(vocab_file).read_text(encoding="utf-8")
     entries = text.splitlines()
     return (

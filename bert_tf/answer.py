@@ -1,17 +1,17 @@
-r"""Answers questions about texts, with a model that run_squad fine-tuned.
+r"""Answers questions about texts with a model that run_squad fine-tuned.
 
   python -m bert_tf.answer --checkpoint=/tmp/squad_base \
     --question='Who founded the museum?' --context_file=museum.txt
 
-Give --question again and again; --context_file names one text or several
-(commas, patterns), of any length. Many questions with texts of their own:
---input_file=questions.jsonl --output_file=answers.jsonl, a line for each,
+--question may be repeated; --context_file names one or several texts of any
+length (commas, patterns). For many questions with texts of their own:
+--input_file=questions.jsonl --output_file=answers.jsonl, where each line is
 {"question": "...", "context": "..."} or {"question": "...", "contexts": [...]}.
 
-An answer's score is its probability among all spans of all windows of all texts
-of the question, so that texts can be compared; the formula is in
-bert_tf/reading.py. Places count characters of the text as it is in the file,
-line ends included. Models of SQuAD 2.0: --version_2_with_negative. In Python:
+The score of an answer is its probability among all spans in all texts of the
+question, so that answers in different texts can be compared. Places count
+characters of the file's text, line ends included. For models of SQuAD 2.0:
+--version_2_with_negative. In Python:
 
   from bert_tf.answer import Reader
 
@@ -23,57 +23,57 @@ line ends included. Models of SQuAD 2.0: --version_2_with_negative. In Python:
 import itertools
 import os
 
-from bert_tf import errors
 from bert_tf.cli import command_line, inference_flags
 from bert_tf.cli.command_line import FlagSet
 from bert_tf.data import tables, text_files
-from bert_tf.errors import InputError
+from bert_tf.errors import InputError, quote
 from bert_tf.support.progress import counted
 from bert_tf.tasks.squad import passages
-from bert_tf.tasks.squad.answers import (
-    AUTO,
-    check_threshold,
-)
 from bert_tf.tasks.squad.passages import Query
 from bert_tf.tasks.squad.reader import Reader
-
-# ----------------------------------------------------------- the command line
+from bert_tf.tasks.squad.threshold import AUTO, check_threshold
 
 
 def define_flags(values):
-    """Defines this script's flags on a `FlagValues`."""
+    """Defines this command's flags on a `FlagValues`."""
     flags = FlagSet(values)
     inference_flags.define(flags)
-    flags.strings("question", "A question; may be given again and again.")
+    flags.strings("question", "A question; may be repeated.")
     flags.string(
         "context_file",
         None,
-        "The text that --question is about; files or patterns, separated by "
-        "commas. Each file is a text.",
+        "The texts that --question is about, one in each file; files or "
+        "patterns, separated by commas.",
     )
     flags.string(
         "input_file",
         None,
         'Instead of --question: files with {"question": ..., "context": ...} '
-        'in each line, or "contexts": [...]. An "id" comes back.',
+        'in each line, or "contexts": [...]. An "id" is copied to the output.',
     )
-    flags.integer("num_answers", 1, "Answers to each question.")
+    flags.integer(
+        "num_answers", 1, "Maximum number of answers to each question."
+    )
     flags.integer(
         "max_seq_length",
         None,
-        "Word pieces of an input; a longer text is cut into windows. [384, or "
-        "as many as the model has positions for]",
+        "Maximum number of word pieces in an input; longer texts are split "
+        "into windows. [384, or the model's number of positions if smaller]",
     )
     flags.integer(
         "doc_stride",
         None,
-        "How far apart windows start, in word pieces. [a third of "
+        "Distance between the starts of windows, in word pieces. [a third of "
         "--max_seq_length]",
     )
     flags.integer(
-        "max_query_length", 64, "Word pieces of a question; the rest is cut."
+        "max_query_length",
+        64,
+        "Maximum number of word pieces of a question; the rest is truncated.",
     )
-    flags.integer("max_answer_length", 30, "The most word pieces of an answer.")
+    flags.integer(
+        "max_answer_length", 30, "Maximum number of word pieces in an answer."
+    )
     flags.boolean(
         "version_2_with_negative",
         False,
@@ -84,21 +84,21 @@ def define_flags(values):
         "null_score_diff_threshold",
         0.0,
         "With --version_2_with_negative: a question is left unanswered if the "
-        "score of no answer is above that of the best one by more than this. "
-        f"{AUTO}: what run_squad kept beside the checkpoint.",
+        "score of no answer exceeds that of the best answer by more than this. "
+        f"{AUTO}: the threshold that run_squad kept beside the checkpoint.",
     )
 
 
 def main(flags):
-    """Does what the parsed flags ask for."""
+    """Runs the command with parsed flags."""
     inference_flags.check(flags)
     command_line.require_positive(flags, "num_answers", "max_answer_length")
     check_threshold(
         flags.version_2_with_negative, flags.null_score_diff_threshold
     )
     find_tasks = check_input(flags)
-    # All is read before any work starts, and again while it goes on: nobody
-    # needs to hold a long file in memory.
+    # The input is read twice: first completely, so that errors in it show
+    # before any work; then again, as a long file need not fit in memory.
     total = sum(1 for _ in find_tasks())
     reader = Reader(
         flags.checkpoint,
@@ -119,17 +119,18 @@ def main(flags):
     with inference_flags.open_output(flags) as write:
         if flags.output_file:
             done = counted(done, total, "Answering")
-        for (query, more), found in done:
-            write(show(query, more, found), as_dict(query, more, found))
+        for (query, more), reading in done:
+            write(show(query, more, reading), as_dict(query, more, reading))
 
 
 def check_input(flags):
-    """A function that gives what is asked, from the start each time.
+    """Checks the input flags; returns a function that reads the input.
 
-    It yields pairs of a `Query` and a dictionary with what else belongs to it.
+    Each call of that function iterates over pairs of a `Query` and a dictionary
+    with what else belongs to it.
 
     Raises:
-        InputError: the flags do not say what, or name files that are not there.
+        InputError: flags that contradict each other, or missing files.
     """
     if bool(flags.question) == bool(flags.input_file):
         received = "both" if flags.question else "neither"
@@ -162,10 +163,10 @@ def check_input(flags):
 
 
 def read_context(path):
-    """The text of a file, with its line ends as they are.
+    """Reads the text of a file, with its line ends unchanged.
 
     Raises:
-        InputError: not UTF-8, or no text.
+        InputError: the file is not UTF-8, or has no text.
     """
     with open(path, "rb") as file:
         raw = file.read()
@@ -181,17 +182,17 @@ def read_context(path):
 
 
 def read_tasks(paths):
-    """The questions of JSONL files; see `check_input`.
+    """Yields the questions of JSONL files; see `check_input`.
 
     Raises:
-        InputError: after the last line, for all bad ones of the file.
+        InputError: at the end of a file, for all its bad lines.
     """
     for path in paths:
         problems = tables.Problems(path)
         for line, row in tables.read_jsonl(path, problems):
             expected = find_fault(row)
             if expected:
-                has = ", ".join(map(errors.quote, row)) or "none"
+                has = ", ".join(map(quote, row)) or "none"
                 problems.add(line, f"the keys {has}", expected)
                 continue
             contexts = row.get("contexts", [row.get("context")])
@@ -201,7 +202,7 @@ def read_tasks(paths):
 
 
 def find_fault(row):
-    """What is expected of a row that is not so; None if it is."""
+    """What is expected but missing in a row; None if it is valid."""
     if not _is_text(row.get("question")):
         return 'a text under "question"'
     if ("context" in row) == ("contexts" in row):
@@ -222,11 +223,11 @@ def _is_text(value):
     return isinstance(value, str) and bool(value.strip())
 
 
-def show(query, more, found):
-    """The answers to a question, for people."""
+def show(query, more, reading):
+    """The answers to a question as text."""
     lines = [query.question]
     names = more.get("context_files")
-    for one in found.answers:
+    for one in reading.answers:
         line = f"  {one.score:8.4f}  {one.text or '(no answer)'}"
         if one.text:
             number = one.context_index
@@ -236,17 +237,17 @@ def show(query, more, found):
     return "\n".join(lines)
 
 
-def as_dict(query, more, found):
-    """The same, and how the contexts rank, for programs."""
+def as_dict(query, more, reading):
+    """The answers to a question and its ranked contexts, for JSON."""
     return {
         **more,
         "question": query.question,
-        "answers": [one._asdict() for one in found.answers],
+        "answers": [one._asdict() for one in reading.answers],
         "passages": [
             {**one._asdict(), "answer": one.answer._asdict()}
-            for one in found.passages
+            for one in reading.passages
         ],
-        "null_probability": found.null_probability,
+        "null_probability": reading.null_probability,
     }
 
 

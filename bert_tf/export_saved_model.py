@@ -26,10 +26,10 @@ from bert_tf.cli.command_line import FlagSet
 from bert_tf.errors import InputError
 from bert_tf.exports import export, quantization
 from bert_tf.exports.signature import ROWS_AT_ONCE
-from bert_tf.tasks.classification import datasets, rows, served
+from bert_tf.tasks.classification import datasets, served, targets
 from bert_tf.tasks.pretraining import served as pretraining_served
 from bert_tf.tasks.squad import served as squad_served
-from bert_tf.tasks.squad.answers import AUTO
+from bert_tf.tasks.squad.threshold import AUTO
 from bert_tf.tasks.vectors import lines
 from bert_tf.tasks.vectors import served as vectors_served
 
@@ -110,7 +110,7 @@ def define_flags(values):
     flags.choice(
         "window_pooling",
         "mean",
-        rows.WINDOW_POOLINGS,
+        targets.WINDOW_POOLINGS,
         "classifier, with --doc_stride: how the logits of a text's windows "
         "become one.",
     )
@@ -202,8 +202,8 @@ def find_labels(flags):
             "Either `--task_name` or `--labels_file` must be given, not both."
         )
     if flags.task_name:
-        task = datasets.find_task(flags.task_name)
-        if isinstance(task, datasets.TsvTask):
+        task = datasets.find_dataset(flags.task_name)
+        if task.learns_labels:
             raise InputError(
                 "`--task_name` must be a task with labels of its own. The "
                 "labels of tsv are in labels.txt beside the checkpoint; "

@@ -127,8 +127,8 @@ def extend(
     """
     if grow and not mean_of_pieces:
         raise InputError(
-            "`--mean_of_pieces` must be true with --grow=True: a new row has no "
-            "earlier values to keep."
+            "`--mean_of_pieces` must be true with --grow=True: a new row has "
+            "no earlier values to keep."
         )
     folders.check_output(output_dir)
     source = folders.find(init_checkpoint, vocab_file, bert_config_file)

@@ -105,7 +105,7 @@ def feature_extractor(config, layers, pooling, use_one_hot_embeddings=False):
     Args:
         config: a `BertConfig`.
         layers: which of them, L numbers from 0, or from -1 downwards.
-        pooling: a `feature_extraction.Pooling`.
+        pooling: a `lines.Pooling`.
         use_one_hot_embeddings: see `BertModel`.
 
     Returns:

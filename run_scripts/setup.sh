@@ -2,7 +2,9 @@
 # $PYTHON, the interpreter to use.
 #
 # BERT_TF_VENV names another folder for the environment, BERT_TF_LOCK another
-# list of packages.
+# list of packages. How requirements.lock is made (what is locked stays as it is):
+#   uv pip compile --universal --python-version 3.11 --generate-hashes \
+#     --no-header --extra dev --extra serving setup.py -o requirements.lock
 
 repository="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 venv="${BERT_TF_VENV:-$repository/.venv}"

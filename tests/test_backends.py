@@ -10,9 +10,9 @@ import sys
 
 import numpy as np
 import pytest
+from helpers import backends
 from helpers.paths import ROOT
 
-PROGRAM = ROOT / "benchmarks" / "backends.py"
 # Adam makes steps of one size of gradients of any size. Where these are hardly
 # more than rounding (that of a key's bias is nothing else), so are the steps.
 NOISE = 1e-4
@@ -24,7 +24,7 @@ def run(python, backend, out):
         "KERAS_BACKEND": backend,
         "PYTHONPATH": str(ROOT),
     }
-    command = [python, str(PROGRAM), "numbers", "--out", str(out)]
+    command = [python, backends.__file__, str(out)]
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True
     )

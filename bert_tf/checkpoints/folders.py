@@ -90,7 +90,7 @@ def find(checkpoint, vocab_file=None, bert_config_file=None):
     )
 
 
-class ModelFiles(NamedTuple):
+class FoundFiles(NamedTuple):
     """Paths of what belongs to a checkpoint.
 
     `vocab_file` is None where none is needed and none was found.
@@ -122,7 +122,7 @@ def find_files(
         needs_vocab: whether a missing vocabulary is an error.
 
     Returns:
-        `ModelFiles`.
+        `FoundFiles`.
 
     Raises:
         InputError: a file is missing; names the flag to give.
@@ -143,7 +143,7 @@ def find_files(
             raise InputError(_not_found(checkpoint, places, name, flag))
         return None
 
-    return ModelFiles(
+    return FoundFiles(
         vocab_file or look(VOCAB, "vocab_file", needs_vocab),
         bert_config_file or look(CONFIG, "bert_config_file"),
     )

@@ -299,7 +299,9 @@ def _examine_weights(report: Report) -> None:
             f"demands: {'; '.join(wrong[:3])}{'; ...' if wrong[3:] else ''}"
         )
     else:
-        report.facts.append(f"{INDEX_FILE}: the {len(wanted)} variables of its kind")
+        report.facts.append(
+            f"{INDEX_FILE}: the {len(wanted)} variables of its kind"
+        )
     if size != demanded:
         report.problems.append(
             f"{DATA_FILE}: must have {demanded:,} bytes. Found: {size:,}"
@@ -309,7 +311,9 @@ def _examine_weights(report: Report) -> None:
         try:
             reader.get_tensor(name)  # Checks the CRC-32C of the index.
         except failures as error:
-            report.problems.append(f"{DATA_FILE}: {name} is damaged: {_line(error)}")
+            report.problems.append(
+                f"{DATA_FILE}: {name} is damaged: {_line(error)}"
+            )
             return
     report.facts.append(f"{DATA_FILE}: {size:,} bytes, CRC-32C of every tensor")
 

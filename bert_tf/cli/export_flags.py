@@ -2,8 +2,6 @@
 
 import os
 
-from bert_tf import checkpoints
-from bert_tf.checkpoints import names
 from bert_tf.errors import InputError
 from bert_tf.exports.export import Source, check_output
 
@@ -64,29 +62,3 @@ def source_of(flags, checkpoint):
         flags.do_lower_case,
         flags.max_seq_length,
     )
-
-
-def source_of_run(flags, start):
-    """The `Source` of `checkpoint_of_run`."""
-    return source_of(flags, checkpoint_of_run(flags, start))
-
-
-def checkpoint_of_run(flags, start):
-    """What a run has written, or else what it has started from.
-
-    With --keep_best that is the best, as for its other results.
-
-    Raises:
-        InputError: all weights are random.
-    """
-    prefix = None
-    if flags.keep_best is not None:
-        best = os.path.join(flags.output_dir, names.BEST_FOLDER)
-        prefix = checkpoints.latest(best)
-    prefix = prefix or checkpoints.latest(flags.output_dir) or start.prefix
-    if prefix is None:
-        raise InputError(
-            "`--do_export` needs a checkpoint: give --init_checkpoint, or "
-            f"--do_train. {flags.output_dir} has none."
-        )
-    return prefix

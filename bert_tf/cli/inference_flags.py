@@ -10,30 +10,17 @@ from bert_tf.cli import command_line, model_flags
 from bert_tf.data import text_files
 from bert_tf.errors import InputError
 from bert_tf.support import files
-from bert_tf.tasks.pretraining.language_model import LanguageModel
 
 
 def define_model(flags):
     """Defines the flags that say which model."""
-    flags.string(
-        "checkpoint",
-        None,
-        "Folder of a model, with bert_config.json and vocab.txt; or a prefix "
-        "such as BERT/bert_model.ckpt.",
-    )
-    flags.string("vocab_file", None, "[vocab.txt beside the checkpoint]")
-    flags.string(
-        "bert_config_file", None, "[bert_config.json beside the checkpoint]"
-    )
+    model_flags.define(flags, "checkpoint", required=True)
     model_flags.define_lower_case(flags)
-    flags.require("checkpoint")
 
 
 def check_model(flags):
     """Raises `InputError` for a file of those that is not there."""
-    for name in ("vocab_file", "bert_config_file"):
-        if flags[name].value:
-            command_line.require_file(name, flags[name].value)
+    model_flags.model_files(flags, "checkpoint")
 
 
 def define(flags):
@@ -89,6 +76,8 @@ def define_texts(flags):
 
 def load_language_model(flags):
     """The `LanguageModel` that the flags describe."""
+    from bert_tf.tasks.pretraining.language_model import LanguageModel
+
     check(flags)
     return LanguageModel(
         flags.checkpoint,

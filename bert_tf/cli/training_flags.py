@@ -1,30 +1,75 @@
-"""The flags that run_classifier, run_squad and run_pretraining train with.
+"""Flags of commands that train, and the settings that they become."""
 
-Comes in: a command line, and what a script alone knows: how many steps, and how
-its model is built. Goes out: `TrainingSettings`, and the model. The flags that
-the original had are defined in the scripts; what trains is in `training`.
-"""
+import math
 
-import contextlib
-
-from absl import logging
-
-from bert_tf import (
-    modeling,
-    models,
-    optimization,
-)
-from bert_tf.cli import command_line
+from bert_tf.cli import command_line, model_flags
 from bert_tf.errors import InputError
-from bert_tf.training import evaluation as training_evaluation
-from bert_tf.training import settings as training_settings
-from bert_tf.training import start as training_start
-from bert_tf.training.devices import DISTRIBUTIONS, OFF, TPU, TPU_FLAGS
+from bert_tf.training import settings
+from bert_tf.training.settings import OFF, TPU
+
+
+def define_original(flags):
+    """Defines the flags that all training commands of the original have."""
+    flags.string(
+        "output_dir",
+        None,
+        "Folder for checkpoints and results. A checkpoint in it is resumed.",
+    )
+    flags.require("output_dir")
+    flags.number("learning_rate", 5e-5, "Peak learning rate.")
+    flags.integer(
+        "save_checkpoints_steps", 1000, "Save a checkpoint every N steps."
+    )
+    flags.integer(
+        "iterations_per_loop",
+        1000,
+        "Most steps in one call of the compiled loop.",
+    )
+    define_tpu(flags)
+    # Not the original's, but needed by all of its commands.
+    flags.integer("seed", None, "Makes a run repeatable. [drawn, and logged]")
+
+
+def define_epochs(flags, what):
+    """Defines the flags of commands that count epochs.
+
+    Args:
+        flags: a `FlagSet`.
+        what: what an epoch goes over, in words.
+    """
+    flags.number("num_train_epochs", 3.0, f"Number of passes over {what}.")
+    flags.number(
+        "warmup_proportion",
+        0.1,
+        "Share of the steps in which the learning rate warms up.",
+    )
+
+
+def define_tpu(flags):
+    """Defines the original's flags for TPUs."""
+    flags.boolean("use_tpu", False, "Run on a TPU, with one-hot embeddings.")
+    flags.string(
+        "tpu_name", None, "Cloud TPU to use: its name, or grpc://IP:PORT."
+    )
+    flags.string("tpu_zone", None, "Zone of the Cloud TPU. [looked up]")
+    flags.string("gcp_project", None, "Project of the Cloud TPU. [looked up]")
+    flags.string(
+        "master", None, "Address of the TPU, where --tpu_name is not given."
+    )
+    flags.integer("num_tpu_cores", 8, "Cores that the TPU must have.")
 
 
 def define(flags):
-    """Defines the flags on a `FlagValues`; left out, none changes anything."""
-    define_distribution_flag(flags)
+    """Defines the flags that the original has not; none changes a default."""
+    flags.choice(
+        "distribution",
+        OFF,
+        settings.DISTRIBUTIONS,
+        "Devices to spread a batch over. off: one GPU, or the CPU. mirrored: "
+        "all GPUs of this machine. multi_worker: several machines, each "
+        "running the same command; the environment variable TF_CONFIG lists "
+        "them. tpu: the same as --use_tpu.",
+    )
     flags.boolean(
         "jit_compile",
         False,
@@ -34,28 +79,28 @@ def define(flags):
     flags.integer(
         "gradient_accumulation_steps",
         1,
-        "Compute each step's batch in so many parts, one after the other, in "
-        "as little memory as one part takes. --train_batch_size is still the "
-        "whole batch, and weights change as after the whole batch.",
+        "Split each batch into N micro-batches; memory is that of one. "
+        "--train_batch_size is still the whole batch, and weights change as "
+        "after the whole batch.",
     )
     flags.boolean(
         "bucket_by_length",
         False,
-        "Train on batches of examples of about one length, padded to what they "
-        "need and not to --max_seq_length. It changes the order of examples.",
+        "Batch examples of similar length; pad to the longest in the batch, "
+        "not to --max_seq_length. Changes the order of examples.",
     )
     flags.boolean(
         "recompute",
         False,
-        "Keep only the input of each encoder layer in memory, and compute the "
-        "rest again when gradients are due. The numbers are the same.",
+        "Keep only the input of each encoder layer in memory, and recompute "
+        "the rest for the gradients. The numbers are the same.",
     )
     define_precision(flags)
     flags.integer(
         "eval_every_steps",
         None,
-        "Evaluate every so many steps of training, and at its end. A "
-        "checkpoint is saved before each time.",
+        "Evaluate every N steps of training, and at its end. A checkpoint is "
+        "saved before each evaluation.",
     )
     flags.string(
         "keep_best",
@@ -67,16 +112,15 @@ def define(flags):
     flags.integer(
         "early_stopping_patience",
         None,
-        "With --keep_best: stop after so many evaluations in a row that were "
-        "not better than the best.",
+        "With --keep_best: stop after N evaluations without improvement.",
     )
     flags.choice(
         "optimizer",
         "adamw",
-        optimization.OPTIMIZERS,
+        settings.OPTIMIZERS,
         "adamw: the original's. lamb: for large batches; its state in "
-        "checkpoints is called lamb_m and lamb_v. Both clip all gradients "
-        "together to a norm of 1 first, and decay the same weights by 0.01.",
+        "checkpoints is called lamb_m and lamb_v. Both clip the gradients to "
+        "a global norm of 1 first, and decay the same weights by 0.01.",
     )
     flags.boolean(
         "bias_correction",
@@ -87,15 +131,15 @@ def define(flags):
     flags.number(
         "layerwise_lr_decay",
         1.0,
-        "Train each layer with the learning rate of the next higher one times "
-        "this: layer i of L with its power L - 1 - i, embeddings with its "
-        "power L; the highest layer, pooler and heads with the full rate.",
+        "Learning rate of each layer as a multiple of that of the layer above: "
+        "layer i of L gets this to the power L - 1 - i, embeddings to the "
+        "power L; the highest layer, pooler and heads get the full rate.",
     )
     flags.string(
         "freeze",
         None,
         "Parts of the encoder that are not trained: embeddings, pooler, "
-        "layers from 0; embeddings,0-5 say. They have no optimizer state.",
+        "layers from 0, such as embeddings,0-5. They have no optimizer state.",
     )
 
 
@@ -104,25 +148,33 @@ def define_precision(flags):
     flags.choice(
         "precision",
         "float32",
-        modeling.PRECISIONS,
-        "What the model computes in: mixed_bfloat16 and mixed_float16 do most "
-        "of the work in 16 bits, where the device is quicker with those. "
+        settings.PRECISIONS,
+        "Precision of the computation. mixed_bfloat16 and mixed_float16 do "
+        "most of the work in 16 bits, where the device is faster with those. "
         "Weights and checkpoints are float32 in all. With mixed_float16 the "
-        "loss is scaled, and steps whose gradients are too large are skipped.",
+        "loss is scaled, and steps whose gradients overflow are skipped.",
     )
 
 
-def check(values, config, results):
-    """Raises `InputError` for a bad value of those, before any work.
+def check(values, results):
+    """Raises `InputError` for a bad value of the flags, before any work.
 
     Args:
-        values: parsed `FlagValues`.
-        config: the model's `BertConfig`.
-        results: names of those that the script evaluates.
+        values: parsed `FlagValues`, with the flags of `define_original` and
+            `define`.
+        results: names of the results that the command evaluates.
     """
-    check_distribution(values)
+    command_line.require_positive(
+        values,
+        "train_batch_size",
+        "save_checkpoints_steps",
+        "iterations_per_loop",
+        "gradient_accumulation_steps",
+    )
+    command_line.require_between(values, "learning_rate", 0, math.inf)
+    if values.seed is not None:
+        command_line.require_between(values, "seed", 0, 2**32 - 1)
     _check_evaluation(values, results)
-    command_line.require_positive(values, "gradient_accumulation_steps")
     parts = values.gradient_accumulation_steps
     if values.train_batch_size % parts:
         raise InputError(
@@ -130,7 +182,7 @@ def check(values, config, results):
             f"Received: --gradient_accumulation_steps={parts} "
             f"--train_batch_size={values.train_batch_size}"
         )
-    if values.bucket_by_length and values.use_tpu:
+    if devices(values).use_tpu and values.bucket_by_length:
         raise InputError(
             "`--bucket_by_length` makes batches of many lengths, and a TPU "
             "needs them of one. Received: --bucket_by_length --use_tpu"
@@ -148,9 +200,12 @@ def check(values, config, results):
             "corrects. Received: --optimizer=lamb "
             f"--bias_correction={str(correction.value).lower()}"
         )
-    if values.freeze is not None:
-        with _named("freeze"):
-            models.parse_parts(values.freeze, config.num_hidden_layers)
+
+
+def check_epochs(values):
+    """Raises `InputError` for a bad value of `define_epochs`' flags."""
+    command_line.require_between(values, "num_train_epochs", 0, math.inf)
+    command_line.require_between(values, "warmup_proportion", 0, 1)
 
 
 def _check_evaluation(values, results):
@@ -173,156 +228,82 @@ def _check_evaluation(values, results):
         )
 
 
-@contextlib.contextmanager
-def _named(flag):
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"`--{flag}`: {error}") from error
-
-
-def build_model(values, build, config, start, strategy):
-    """`training.build_model`, changed as the flags say.
-
-    Args:
-        values: parsed `FlagValues`.
-        build, config, start, strategy: of `training.build_model`.
-    """
-    with modeling.precision(values.precision):
-        model = training_start.build_model(
-            build, config, start, strategy, values.bert_config_file
-        )
-    if values.recompute:
-        models.recompute(model)
-    if values.freeze is not None:
-        parts = models.parse_parts(values.freeze, config.num_hidden_layers)
-        models.freeze(model, parts)
-        logging.info(
-            "Frozen: %s. %d of %d variables are trained.",
-            values.freeze,
-            len(model.trainable_variables),
-            len(model.weights),
-        )
-    return model
-
-
-def settings(values, config, num_train_steps, num_warmup_steps):
-    """The `TrainingSettings` that the flags ask for.
-
-    Args:
-        values: parsed `FlagValues`.
-        config: the model's `BertConfig`.
-        num_train_steps, num_warmup_steps: ints.
-    """
-    return training_settings.TrainingSettings(
-        output_dir=values.output_dir,
-        num_train_steps=num_train_steps,
-        learning_rate=values.learning_rate,
-        num_warmup_steps=num_warmup_steps,
-        batch_size=values.train_batch_size,
-        save_checkpoints_steps=values.save_checkpoints_steps,
-        steps_per_call=values.iterations_per_loop,
-        jit_compile=values.jit_compile,
-        optimizer=optimization.OptimizerSettings(
-            values.optimizer,
-            values.bias_correction,
-            values.layerwise_lr_decay,
-            config.num_hidden_layers,
-        ),
-        gradient_accumulation_steps=values.gradient_accumulation_steps,
-    )
-
-
-def evaluation(values, evaluate):
-    """The `EvaluationSettings` that the flags ask for, or None.
-
-    Args:
-        values: parsed `FlagValues`.
-        evaluate: function of no arguments that returns results by name.
-    """
-    if values.eval_every_steps is None:
-        return None
-    return training_settings.EvaluationSettings(
-        evaluate,
-        values.eval_every_steps,
-        values.keep_best,
-        values.early_stopping_patience,
-    )
-
-
-def use_best(values, model, step):
-    """Gives the model the best weights, if they are kept.
-
-    Args:
-        values: parsed `FlagValues`.
-        model: a `keras.Model`.
-        step: that its weights are of.
-
-    Returns:
-        The step that its weights are of now.
-    """
-    if values.keep_best is None:
-        return step
-    best = training_evaluation.load_best(model, values.output_dir)
-    return step if best is None else best
-
-
-def count_steps(flags, num_examples):
-    """The number of steps to train: the original's, rounded down.
-
-    With --doc_stride, the windows are the examples.
+def devices(values):
+    """The `DeviceSettings` of the flags.
 
     Raises:
-        InputError: it is 0.
+        InputError: --use_tpu and --distribution contradict each other.
     """
-    size, epochs = flags.train_batch_size, flags.num_train_epochs
-    num_steps = int(num_examples / size * epochs)
-    if num_steps < 1:
-        raise InputError(
-            f"There is not one step to train: {num_examples} examples / "
-            f"--train_batch_size={size} x --num_train_epochs={epochs} is "
-            "below 1."
+    distribution = values.distribution if "distribution" in values else OFF
+    if values.use_tpu:
+        if distribution not in (OFF, TPU):
+            raise InputError(
+                "`--use_tpu` is --distribution=tpu. Received: --use_tpu "
+                f"--distribution={distribution}"
+            )
+        distribution = TPU
+    cores = values["num_tpu_cores"]
+    return settings.DeviceSettings(
+        distribution,
+        values.tpu_name,
+        values.tpu_zone,
+        values.gcp_project,
+        values.master,
+        None if cores.using_default_value else cores.value,
+    )
+
+
+def run_settings(values, num_train_steps=0, num_warmup_steps=0, epochs=None):
+    """The `RunSettings` of the flags.
+
+    Args:
+        values: parsed and checked `FlagValues`.
+        num_train_steps, num_warmup_steps: ints, where there are no epochs.
+        epochs: `Epochs`, where the number of steps depends on the data.
+    """
+    use_tpu = devices(values).use_tpu
+    evaluation = None
+    if values.eval_every_steps is not None:
+        evaluation = settings.EvaluationSettings(
+            values.eval_every_steps,
+            values.keep_best,
+            values.early_stopping_patience,
         )
-    return num_steps
-
-
-def define_tpu_flags(flags):
-    """Defines the original's flags for TPUs on a `FlagValues`."""
-    text = {
-        "tpu_name": "Cloud TPU to use: its name, or grpc://IP:PORT.",
-        "tpu_zone": "Zone of the Cloud TPU; found out where possible.",
-        "gcp_project": "Project of the Cloud TPU; found out where possible.",
-        "master": "Address of the TPU, where --tpu_name is not given.",
+    batch_sizes = {
+        name: values[name].value
+        for name in ("eval_batch_size", "predict_batch_size")
+        if name in values
     }
-    flags.boolean("use_tpu", False, "Run on a TPU, with one-hot embeddings.")
-    for name in TPU_FLAGS:
-        flags.string(name, None, text[name])
-    flags.integer("num_tpu_cores", 8, "Cores that the TPU must have.")
-
-
-def define_distribution_flag(flags):
-    """Defines --distribution on a `FlagValues`."""
-    flags.choice(
-        "distribution",
-        OFF,
-        DISTRIBUTIONS,
-        "What a batch is spread over. off: one GPU, or the CPU. mirrored: all "
-        "GPUs of this machine. multi_worker: several machines, each of which "
-        "runs the same command; the environment variable TF_CONFIG tells them "
-        "of each other. tpu: the same as --use_tpu.",
+    return settings.RunSettings(
+        output_dir=values.output_dir,
+        files=model_flags.model_files(values),
+        training=settings.TrainingSettings(
+            output_dir=values.output_dir,
+            num_train_steps=num_train_steps,
+            learning_rate=values.learning_rate,
+            num_warmup_steps=num_warmup_steps,
+            batch_size=values.train_batch_size,
+            save_checkpoints_steps=values.save_checkpoints_steps,
+            steps_per_call=values.iterations_per_loop,
+            jit_compile=values.jit_compile,
+            optimizer=values.optimizer,
+            bias_correction=values.bias_correction,
+            layerwise_lr_decay=values.layerwise_lr_decay,
+            gradient_accumulation_steps=values.gradient_accumulation_steps,
+        ),
+        do_train=values.do_train,
+        seed=values.seed,
+        epochs=epochs,
+        build=settings.BuildSettings(
+            values.precision, values.recompute, values.freeze, use_tpu
+        ),
+        evaluation=evaluation,
+        use_tpu=use_tpu,
+        bucket_by_length=values.bucket_by_length,
+        **batch_sizes,
     )
 
 
-def check_distribution(flags):
-    """Makes --distribution=tpu and --use_tpu the same.
-
-    Raises:
-        InputError: they contradict each other.
-    """
-    if flags.distribution == TPU:
-        flags.use_tpu = True
-    elif flags.use_tpu and flags.distribution != OFF:
-        raise InputError(
-            "`--use_tpu` is --distribution=tpu. Received: --use_tpu "
-            f"--distribution={flags.distribution}"
-        )
+def epochs(values):
+    """The `Epochs` of the flags."""
+    return settings.Epochs(values.num_train_epochs, values.warmup_proportion)

@@ -63,7 +63,7 @@ import tensorflow as tf
 from absl import logging
 
 import bert_tf
-from bert_tf import errors, modeling
+from bert_tf import checkpoints, errors, modeling
 from bert_tf.checkpoints import folders, inference, names
 from bert_tf.checkpoints.names import NEXT_SENTENCE, POOLER  # noqa: F401
 from bert_tf.data import packing
@@ -254,3 +254,27 @@ def save(served, source, opened, output_dir):
         ) from error
     logging.info("Wrote %s.", path)
     return path
+
+
+def checkpoint_of_run(output_dir, start_prefix, keeps_best):
+    """The checkpoint that a run has written, or else has started from.
+
+    Args:
+        output_dir: folder of the run.
+        start_prefix: of the checkpoint that it started from, or None.
+        keeps_best: whether it keeps the best checkpoint, which then counts.
+
+    Raises:
+        InputError: all weights are random.
+    """
+    prefix = None
+    if keeps_best:
+        best = os.path.join(output_dir, names.BEST_FOLDER)
+        prefix = checkpoints.latest(best)
+    prefix = prefix or checkpoints.latest(output_dir) or start_prefix
+    if prefix is None:
+        raise InputError(
+            "`--do_export` needs a checkpoint: give --init_checkpoint, or "
+            f"--do_train. {output_dir} has none."
+        )
+    return prefix

@@ -1,8 +1,7 @@
-"""Which devices work is spread over.
+"""Devices that work is spread over, on one machine or several.
 
-Comes in: the flags about them. Goes out: a `tf.distribute.Strategy`, a line for
-the log, and where work is spread over several machines, what each of them is to
-know of the others. What runs on the devices is for `training`.
+Settings become a `tf.distribute.Strategy`; several workers agree on numbers
+through it, and one of them, the chief, writes files.
 """
 
 import atexit
@@ -17,45 +16,35 @@ import tensorflow as tf
 from absl import logging
 
 from bert_tf.errors import InputError, WorkerLost
+from bert_tf.training.settings import MIRRORED, MULTI_WORKER
 
 SECONDS_TO_ANSWER = 20
-OFF, MIRRORED, MULTI_WORKER, TPU = DISTRIBUTIONS = (
-    "off",
-    "mirrored",
-    "multi_worker",
-    "tpu",
-)
 
-TPU_FLAGS = ("tpu_name", "tpu_zone", "gcp_project", "master")
+# Cores of a Cloud TPU, unless another number is given.
+DEFAULT_TPU_CORES = 8
 
 
-def find_strategy(flags):
-    """What the flags ask for, else the strategy of the one best device.
+def find_strategy(settings):
+    """The `tf.distribute.Strategy` of some `DeviceSettings`.
 
     For several workers it must come before anything else of TensorFlow's, and
     returns when all of them are there.
-
-    Args:
-        flags: parsed `FlagValues` with those of `define_tpu_flags`, and perhaps
-            that of `define_distribution_flag`.
 
     Raises:
         InputError: no TPU can be reached, or it has another number of cores;
             or TF_CONFIG does not say which workers there are.
     """
-    if flags.use_tpu:
-        return _find_tpu(flags)
-    given = [name for name in TPU_FLAGS if flags[name].value]
-    if not flags["num_tpu_cores"].using_default_value:
-        given.append("num_tpu_cores")
+    if settings.use_tpu:
+        return _find_tpu(settings)
+    of_tpus = ("tpu_name", "tpu_zone", "gcp_project", "master", "num_tpu_cores")
+    given = [name for name in of_tpus if getattr(settings, name)]
     if given:
         logging.warning(
             "Without --use_tpu, --%s is without effect.", ", --".join(given)
         )
-    distribution = flags.distribution if "distribution" in flags else OFF
-    if distribution == MIRRORED:
+    if settings.distribution == MIRRORED:
         return _mirror()
-    if distribution == MULTI_WORKER:
+    if settings.distribution == MULTI_WORKER:
         return _find_workers()
     return tf.distribute.get_strategy()
 
@@ -139,7 +128,7 @@ def is_chief(strategy):
 
 
 def sum_over_workers(strategy, values):
-    """The sums of what all workers give, once all of them did.
+    """Adds up numbers of all workers; waits for all of them.
 
     Args:
         strategy: a `tf.distribute.Strategy`, or None.
@@ -156,7 +145,7 @@ def sum_over_workers(strategy, values):
 
 
 def as_chief_says(strategy, values):
-    """The chief's numbers, on every worker; others may give anything."""
+    """The chief's numbers, on every worker; those of others are ignored."""
     values = np.asarray(values, np.float64)
     if strategy is not None and not is_chief(strategy):
         values = np.zeros_like(values)
@@ -164,7 +153,7 @@ def as_chief_says(strategy, values):
 
 
 def wait_for_workers(strategy):
-    """Returns when all workers are here; the chief may be busy for long."""
+    """Returns when all workers have called it, the chief perhaps long after."""
     sum_over_workers(strategy, [0])
 
 
@@ -206,7 +195,7 @@ def naming_lost_workers(strategy):
 
 @contextlib.contextmanager
 def chief_alone(strategy):
-    """What is in here the chief does, while the other workers wait.
+    """A block that the chief executes while the other workers wait.
 
     Yields:
         Whether this is the chief.
@@ -229,8 +218,8 @@ def work_folder(strategy, output_dir):
 # ------------------------------------------------------------------------ TPUs
 
 
-def _find_tpu(flags):
-    address = flags.tpu_name or flags.master or "local"
+def _find_tpu(settings):
+    address = settings.tpu_name or settings.master or "local"
     if address == "local" and not tf.config.list_physical_devices("TPU"):
         raise InputError(
             "`--use_tpu`: this machine has no TPU. Name one with --tpu_name "
@@ -242,7 +231,9 @@ def _find_tpu(flags):
             _knock(address)
         with _limited_waiting():
             resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
-                tpu=address, zone=flags.tpu_zone, project=flags.gcp_project
+                tpu=address,
+                zone=settings.tpu_zone,
+                project=settings.gcp_project,
             )
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
@@ -261,16 +252,17 @@ def _find_tpu(flags):
         ) from error
     strategy = tf.distribute.TPUStrategy(resolver)
     cores = strategy.num_replicas_in_sync
-    if cores != flags.num_tpu_cores:
+    wanted = settings.num_tpu_cores or DEFAULT_TPU_CORES
+    if cores != wanted:
         raise InputError(
             "`--num_tpu_cores` must be the number of cores of the TPU, "
-            f"{cores}. Received: --num_tpu_cores={flags.num_tpu_cores}"
+            f"{cores}. Received: --num_tpu_cores={wanted}"
         )
     return strategy
 
 
 def _knock(address):
-    """Raises `OSError` or `ValueError` unless somebody answers there.
+    """Raises `OSError` or `ValueError` unless the address accepts connections.
 
     TensorFlow itself would wait for minutes at an address without a TPU.
     """

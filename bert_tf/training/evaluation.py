@@ -149,11 +149,12 @@ class Evaluations:
 class Milestones:
     """Steps where a checkpoint is saved or the model evaluated."""
 
-    def __init__(self, model, start, settings, strategy, evaluation):
+    def __init__(self, model, start, settings, strategy, evaluation, evaluate):
         self.model = model
         self.settings = settings
         self.strategy = strategy
         self.evaluation = evaluation
+        self.get_results = evaluate
         self.done = set()
         self.evaluations = None
         if evaluation is not None and evaluation.metric is not None:
@@ -182,7 +183,7 @@ class Milestones:
         is_last = step == self.settings.num_train_steps
         return is_last or step % self.evaluation.every_steps == 0
 
-    def pass_by(self, step):
+    def evaluate(self, step):
         """Evaluates; keeps the checkpoint if it is the best so far.
 
         The chief does; other workers wait for it if there is a metric, which
@@ -191,7 +192,7 @@ class Milestones:
         self.done.add(step)
         is_chief, results = devices.is_chief(self.strategy), {}
         if is_chief:
-            results = dict(self.evaluation.evaluate())
+            results = dict(self.get_results())
             write_eval_events(self.settings.output_dir, step, results)
             text = "  ".join(f"{k} {value:.6g}" for k, value in results.items())
             logging.info("Evaluated step %d: %s", step, text)

@@ -1,9 +1,7 @@
-"""The training loop, written out once, for every task and every strategy.
+"""The training loop: one for every task and every strategy.
 
-Comes in: a model, a loss, and batches that can be asked for from any step on.
-Goes out: checkpoints in the original's format, a log, TensorBoard scalars; and
-for evaluation and prediction the model's outputs as NumPy arrays. What a batch
-means belongs to the tasks, files of weights to `checkpoints`.
+A model, a loss and batches that can be asked for from any step on become
+checkpoints in the original's format, a log, and TensorBoard scalars.
 """
 
 import signal
@@ -12,32 +10,16 @@ import time
 import tensorflow as tf
 from absl import logging
 
-from bert_tf import checkpoints
+from bert_tf import checkpoints, models
 from bert_tf.errors import Interrupted
-from bert_tf.optimization import (
-    create_optimizer,
-)
-from bert_tf.training import devices
+from bert_tf.optimization import OptimizerSettings, create_optimizer
+from bert_tf.training import devices, monitor
+from bert_tf.training import start as training_start
 from bert_tf.training import step as training_step
 from bert_tf.training.evaluation import Milestones
-from bert_tf.training.monitor import (
-    Progress,
-    any_signal,
-    caught_signals,
-    create_writer,
-    notes_on_skipped,
-    require_fine,
-    require_finite,
-)
-from bert_tf.training.start import (
-    require_agreement,
-    restore,
-    restore_optimizer,
-    set_dropout_step,
-)
 
-# A call of the compiled loop runs about this long, so that progress is seen and
-# signals are heard, unless one step alone takes longer.
+# A call of the compiled loop runs about this long, so that progress is shown
+# and signals are noticed, unless one step alone takes longer.
 SECONDS_PER_CALL = 1.0
 
 
@@ -50,20 +32,21 @@ def train(
     strategy=None,
     count=training_step.count_examples,
     evaluation=None,
+    evaluate=None,
 ):
     """Trains to `settings.num_train_steps`, from wherever `start` is.
 
     Writes `model.ckpt-N` at step 0, every `save_checkpoints_steps` and at the
     end; SIGINT and SIGTERM end the run after one more. With the same seed
     (`keras.utils.set_random_seed` before the model is built), a run that was
-    ended and continued gives the numbers of one that was not.
+    stopped and resumed gives the numbers of one that was not.
 
     Args:
         model: a `keras.Model` that takes a dictionary of features.
         loss_fn: function of the model's outputs, the features, and totals,
             that returns the batch's mean loss, a scalar; or a dictionary of
             scalars for TensorBoard, `loss` among them. Where the batch is
-            computed in parts (`training_step`), it is given a part of the
+            computed in parts (`training.step`), it is given a part of the
             features, and totals are what `count` returns of the whole batch;
             what it returns must add up over the parts. Else totals are None.
         make_dataset: function of a step that returns a `tf.data.Dataset` of
@@ -76,6 +59,8 @@ def train(
             scalars, which add up over the parts of a batch.
         evaluation: `EvaluationSettings`, or None for none. A checkpoint is
             written before each evaluation.
+        evaluate: with `evaluation`, a function of no arguments that returns
+            results of the model as it is, {name: float}.
 
     Returns:
         The step reached.
@@ -85,8 +70,10 @@ def train(
         Interrupted: a signal came; a checkpoint has been written.
     """
     strategy = strategy or tf.distribute.get_strategy()
-    require_agreement(model, start, strategy)
-    milestones = Milestones(model, start, settings, strategy, evaluation)
+    training_start.require_agreement(model, start, strategy)
+    milestones = Milestones(
+        model, start, settings, strategy, evaluation, evaluate
+    )
     if start.step >= settings.num_train_steps:
         logging.info(
             "Nothing to train: step %d of %d is already reached.",
@@ -95,109 +82,160 @@ def train(
         )
         # A run that was killed while it evaluated its last step.
         if evaluation and evaluation.metric and milestones.lacks(start.step):
-            milestones.pass_by(start.step)
+            milestones.evaluate(start.step)
         return start.step
     if milestones.is_over():
         logging.info("Nothing to train: %s.", milestones.summary())
         return start.step
-    with strategy.scope():
-        optimizer = create_optimizer(
-            settings.learning_rate,
-            settings.num_train_steps,
-            settings.num_warmup_steps,
-            settings.optimizer,
-        )
-        optimizer.build(model.trainable_variables)
-        loss_scale = None
-        if model.compute_dtype == "float16":
-            loss_scale = training_step.LossScale()
-            optimizer.skipped_steps = loss_scale.skipped_steps
-    if start.resumed:
-        restore_optimizer(optimizer, start)
-        if loss_scale is not None:
-            restore(loss_scale.variables(), start)
-    set_dropout_step(
-        model, start.step * settings.gradient_accumulation_steps, strategy
-    )
-
+    training = _Training(model, start, settings, strategy)
     dataset = make_dataset(start.step)
     run_steps, names = training_step.compile_steps(
         model,
         loss_fn,
         count,
-        optimizer,
+        training.optimizer,
         dataset,
         strategy,
         settings,
-        loss_scale,
+        training.loss_scale,
     )
     batches = iter(strategy.experimental_distribute_dataset(dataset))
-    writer = create_writer(settings.output_dir, strategy)
-    progress = Progress(start.step, settings, writer)
-    step, steps_per_call = start.step, 1
 
-    def save():
-        weights = checkpoints.named_weights(model)
-        require_finite(weights, step)
-        values = {**weights, **optimizer.slots()}
-        if loss_scale is not None:
-            values |= loss_scale.variables()
-        if not devices.is_chief(strategy):
+    def run(num_steps):
+        with devices.naming_lost_workers(strategy):
+            rows, batch = run_steps(batches, tf.constant(num_steps))
+        return dict(zip(names, rows.numpy().T)), batch
+
+    return training.run(run, start, milestones)
+
+
+class _Training:
+    """A model with its optimizer, on its way to the last step."""
+
+    def __init__(self, model, start, settings, strategy):
+        self.model = model
+        self.settings = settings
+        self.strategy = strategy
+        self.step = start.step
+        with strategy.scope():
+            self.optimizer = _make_optimizer(model, settings)
+            self.loss_scale = None
+            if model.compute_dtype == "float16":
+                self.loss_scale = training_step.LossScale()
+                # The optimizer's bias correction leaves skipped steps out.
+                self.optimizer.skipped_steps = self.loss_scale.skipped_steps
+        if start.resumed:
+            training_start.restore_optimizer(self.optimizer, start)
+            if self.loss_scale is not None:
+                training_start.restore(self.loss_scale.variables(), start)
+        draws = start.step * settings.gradient_accumulation_steps
+        training_start.set_dropout_step(model, draws, strategy)
+
+    def run(self, run_steps, start, milestones):
+        """Trains to the last step; returns the step reached.
+
+        Args:
+            run_steps: function of a number of steps that takes them, and
+                returns their scalars, arrays by name, and the last batch.
+            start: a `StartingPoint`.
+            milestones: `Milestones`.
+        """
+        writer = monitor.create_writer(self.settings.output_dir, self.strategy)
+        progress = monitor.Progress(start.step, self.settings, writer)
+        steps_per_call = 1
+        with monitor.caught_signals() as caught, progress:
+            if not start.resumed:
+                self.save()
+            elif milestones.lacks(self.step):
+                milestones.evaluate(self.step)
+            while not milestones.is_over() and (
+                self.step < self.settings.num_train_steps
+            ):
+                last = milestones.next_stop(self.step)
+                num_steps = min(steps_per_call, last - self.step)
+                began = time.perf_counter()
+                self._take_steps(run_steps, num_steps, progress)
+                seconds = time.perf_counter() - began
+                self._save_or_stop(last, caught, progress)
+                if milestones.lacks(self.step):
+                    progress.clear()
+                    milestones.evaluate(self.step)
+                    progress.restart(self.step)
+                steps_per_call = self._next_steps_per_call(
+                    seconds / num_steps, steps_per_call
+                )
+        if milestones.is_over():
+            logging.info(
+                "Stopped at step %d: %s.", self.step, milestones.summary()
+            )
+        if self.loss_scale is not None:
+            skipped = int(tf.convert_to_tensor(self.loss_scale.skipped_steps))
+            logging.info("%d of %d steps were skipped.", skipped, self.step)
+        return self.step
+
+    def _take_steps(self, run_steps, num_steps, progress):
+        scalars, batch = run_steps(num_steps)
+        monitor.require_fine(
+            scalars, self.step, batch, self.settings.output_dir
+        )
+        for note in monitor.notes_on_skipped(scalars, self.step):
+            progress.note(note)
+        self.step += num_steps
+        progress.update(self.step, scalars)
+
+    def _save_or_stop(self, last, caught, progress):
+        """Saves at a milestone, and before a signal ends the run."""
+        signal_number = monitor.any_signal(caught, self.strategy)
+        if self.step == last or signal_number:
+            prefix = self.save()
+            progress.note(f"Saved {prefix}.")
+        if signal_number:
+            raise Interrupted(
+                f"stopped by {signal.Signals(signal_number).name} at step "
+                f"{self.step}; saved {prefix}. The same command resumes "
+                "from there.",
+                signal_number,
+            )
+
+    def save(self):
+        """Writes a checkpoint of this step; returns its prefix."""
+        weights = checkpoints.named_weights(self.model)
+        monitor.require_finite(weights, self.step)
+        values = {**weights, **self.optimizer.slots()}
+        if self.loss_scale is not None:
+            values |= self.loss_scale.variables()
+        if not devices.is_chief(self.strategy):
             return "by the chief"
         return checkpoints.save(
-            settings.output_dir, step, values, settings.keep_checkpoints
+            self.settings.output_dir,
+            self.step,
+            values,
+            self.settings.keep_checkpoints,
         )
 
-    with caught_signals() as caught, progress:
-        if not start.resumed:
-            save()
-        elif milestones.lacks(step):
-            milestones.pass_by(step)
-        while step < settings.num_train_steps and not milestones.is_over():
-            last = milestones.next_stop(step)
-            num_steps = min(steps_per_call, last - step)
-            began = time.perf_counter()
-            with devices.naming_lost_workers(strategy):
-                rows, batch = run_steps(batches, tf.constant(num_steps))
-            scalars = dict(zip(names, rows.numpy().T))
-            seconds = time.perf_counter() - began
-            require_fine(scalars, step, batch, settings.output_dir)
-            for note in notes_on_skipped(scalars, step):
-                progress.note(note)
-            step += num_steps
-            progress.update(step, scalars)
-            signal_number = any_signal(caught, strategy)
-            if step == last or signal_number:
-                prefix = save()
-                progress.note(f"Saved {prefix}.")
-            if signal_number:
-                raise Interrupted(
-                    f"stopped by {signal.Signals(signal_number).name} at step "
-                    f"{step}; saved {prefix}. The same command goes on "
-                    "from there.",
-                    signal_number,
-                )
-            if milestones.lacks(step):
-                progress.clear()
-                milestones.pass_by(step)
-                progress.restart(step)
-            steps_per_call = _steps_for_next_call(
-                seconds / num_steps, steps_per_call, settings.steps_per_call
-            )
-            # Workers end their calls together, to hear of signals together.
-            (steps_per_call,) = devices.as_chief_says(
-                strategy, [steps_per_call]
-            )
-            steps_per_call = int(steps_per_call)
-    if milestones.is_over():
-        logging.info("Stopped at step %d: %s.", step, milestones.summary())
-    if loss_scale is not None:
-        skipped = int(tf.convert_to_tensor(loss_scale.skipped_steps))
-        logging.info("%d of %d steps were skipped.", skipped, step)
-    return step
+    def _next_steps_per_call(self, seconds_per_step, now):
+        # At most doubled: the first calls also pay for tracing.
+        fits = int(SECONDS_PER_CALL / max(seconds_per_step, 1e-6))
+        steps = max(1, min(2 * now, fits, self.settings.steps_per_call))
+        # All workers end a call at the same step, and notice signals together.
+        (steps,) = devices.as_chief_says(self.strategy, [steps])
+        return int(steps)
 
 
-def _steps_for_next_call(seconds_per_step, now, most):
-    # At most doubled: the first calls also pay for tracing.
-    fits = int(SECONDS_PER_CALL / max(seconds_per_step, 1e-6))
-    return max(1, min(2 * now, fits, most))
+def _make_optimizer(model, settings):
+    num_layers = None
+    if settings.layerwise_lr_decay != 1.0:
+        num_layers = models.find_bert(model).config.num_hidden_layers
+    optimizer = create_optimizer(
+        settings.learning_rate,
+        settings.num_train_steps,
+        settings.num_warmup_steps,
+        OptimizerSettings(
+            settings.optimizer,
+            settings.bias_correction,
+            settings.layerwise_lr_decay,
+            num_layers,
+        ),
+    )
+    optimizer.build(model.trainable_variables)
+    return optimizer

@@ -1,26 +1,98 @@
-"""What a training run is told: plain values, made of flags by the commands."""
+"""Settings of a run: plain values, which commands make of their flags."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
 
-from bert_tf.optimization import OptimizerSettings
+from bert_tf.errors import InputError
+
+OPTIMIZERS = ("adamw", "lamb")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+OFF, MIRRORED, MULTI_WORKER, TPU = DISTRIBUTIONS = (
+    "off",
+    "mirrored",
+    "multi_worker",
+    "tpu",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelFiles:
+    """The files that a model is made of.
+
+    Attributes:
+        checkpoint: a prefix or a folder; None for random weights.
+        vocab_file: None for the vocab.txt beside the checkpoint.
+        bert_config_file: None for the bert_config.json beside it.
+        do_lower_case: true for uncased models, false for cased ones.
+    """
+
+    checkpoint: str | None = None
+    vocab_file: str | None = None
+    bert_config_file: str | None = None
+    do_lower_case: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceSettings:
+    """What work is spread over.
+
+    Attributes:
+        distribution: one of `DISTRIBUTIONS`.
+        tpu_name: a Cloud TPU's name, or grpc://IP:PORT.
+        tpu_zone, gcp_project: of the Cloud TPU.
+        master: the TPU's address where `tpu_name` is None.
+        num_tpu_cores: cores that the TPU must have; None for the original's 8.
+    """
+
+    distribution: str = OFF
+    tpu_name: str | None = None
+    tpu_zone: str | None = None
+    gcp_project: str | None = None
+    master: str | None = None
+    num_tpu_cores: int | None = None
+
+    @property
+    def use_tpu(self) -> bool:
+        """Whether work runs on a TPU, which needs batches of one shape."""
+        return self.distribution == TPU
+
+
+@dataclasses.dataclass(frozen=True)
+class BuildSettings:
+    """How a model is built for a run.
+
+    Attributes:
+        precision: one of `PRECISIONS`.
+        recompute: whether to keep only the input of each encoder layer, and
+            compute the rest again for the gradients.
+        freeze: parts of the encoder that are not trained, as
+            `models.parse_parts` reads them; None for none.
+        one_hot_embeddings: whether to look up embeddings by a product with
+            one-hot rows, as the original does on TPUs.
+    """
+
+    precision: str = "float32"
+    recompute: bool = False
+    freeze: str | None = None
+    one_hot_embeddings: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingSettings:
-    """What a run of training is to do.
+    """How a model is trained.
 
     Attributes:
         output_dir: folder of checkpoints and TensorBoard events.
         num_train_steps: the step to end at, whatever the step to start from.
         learning_rate, num_warmup_steps: as in `optimization.create_optimizer`.
-        batch_size: examples in one step, over all devices; for the log.
-        save_checkpoints_steps: a checkpoint is written every so many steps.
-        keep_checkpoints: that many of the newest stay.
-        steps_per_call: the most steps that one call of the graph may run.
+        batch_size: examples in one step, over all devices.
+        save_checkpoints_steps: a checkpoint is written every N steps.
+        keep_checkpoints: number of newest checkpoints that are kept.
+        steps_per_call: most steps in one call of the compiled loop.
         jit_compile: compile the step with XLA; on one device only.
-        optimizer: `OptimizerSettings`.
-        gradient_accumulation_steps: parts that a step's batch is computed in.
+        optimizer: one of `OPTIMIZERS`.
+        bias_correction, layerwise_lr_decay: as in
+            `optimization.OptimizerSettings`.
+        gradient_accumulation_steps: micro-batches that a batch is split into.
     """
 
     output_dir: str
@@ -32,27 +104,109 @@ class TrainingSettings:
     keep_checkpoints: int = 5
     steps_per_call: int = 1000
     jit_compile: bool = False
-    optimizer: OptimizerSettings = dataclasses.field(
-        default_factory=OptimizerSettings
-    )
+    optimizer: str = "adamw"
+    bias_correction: bool = False
+    layerwise_lr_decay: float = 1.0
     gradient_accumulation_steps: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationSettings:
-    """Evaluation while a training goes on.
+    """Evaluation while training goes on.
 
     Attributes:
-        evaluate: function of no arguments that returns results of the model as
-            it is, {name: float}.
-        every_steps: it is called every so many steps, and at the end.
-        metric: the result whose best checkpoint is kept in the folder `best` of
-            the output; None for none.
-        patience: training ends after so many evaluations in a row without a
-            new best one; None for never. Needs a metric.
+        every_steps: evaluate every N steps, and at the end.
+        metric: the result whose best checkpoint is kept in the folder `best`
+            of the output; None for none.
+        patience: stop after N evaluations without improvement; None for never.
+            Needs a metric.
     """
 
-    evaluate: Callable[[], Mapping[str, float]]
     every_steps: int
     metric: str | None = None
     patience: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Epochs:
+    """How long to train, where that is counted in epochs.
+
+    Attributes:
+        number: passes over the examples; need not be whole.
+        warmup_proportion: share of the steps in which the rate rises.
+    """
+
+    number: float = 3.0
+    warmup_proportion: float = 0.1
+
+    def count_steps(self, num_examples: int, batch_size: int) -> int:
+        """The number of steps to train: the original's, rounded down.
+
+        Raises:
+            InputError: it is 0.
+        """
+        num_steps = int(num_examples / batch_size * self.number)
+        if num_steps < 1:
+            raise InputError(
+                f"There is not one step to train: {num_examples} examples / "
+                f"--train_batch_size={batch_size} x "
+                f"--num_train_epochs={self.number} is below 1."
+            )
+        return num_steps
+
+    def schedule(
+        self, training: TrainingSettings, num_examples: int
+    ) -> TrainingSettings:
+        """The same training, with its number of steps and warm-up steps."""
+        num_steps = self.count_steps(num_examples, training.batch_size)
+        return dataclasses.replace(
+            training,
+            num_train_steps=num_steps,
+            num_warmup_steps=int(num_steps * self.warmup_proportion),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSettings:
+    """One run of a command that trains, evaluates or predicts.
+
+    Attributes:
+        output_dir: folder of everything that the run writes.
+        files: the model to start from.
+        training: `TrainingSettings`; with `epochs` its steps are yet unknown.
+        do_train: whether to train.
+        eval_batch_size, predict_batch_size: records in a batch.
+        seed: makes a run repeatable; None draws one.
+        epochs: `Epochs`, or None where `training` says the number of steps.
+        build: `BuildSettings`.
+        evaluation: `EvaluationSettings`, or None for none during training.
+        use_tpu: whether batches must have one shape.
+        bucket_by_length: whether to train on batches of similar length.
+    """
+
+    output_dir: str
+    files: ModelFiles
+    training: TrainingSettings
+    do_train: bool = False
+    eval_batch_size: int = 8
+    predict_batch_size: int = 8
+    seed: int | None = None
+    epochs: Epochs | None = None
+    build: BuildSettings = BuildSettings()
+    evaluation: EvaluationSettings | None = None
+    use_tpu: bool = False
+    bucket_by_length: bool = False
+
+    @property
+    def best_metric(self) -> str | None:
+        """The result by which the best checkpoint is kept; None for none."""
+        return self.evaluation.metric if self.evaluation else None
+
+    def in_folder(self, output_dir: str, seed: int | None) -> "RunSettings":
+        """The same run in another folder, with another seed."""
+        return dataclasses.replace(
+            self,
+            output_dir=output_dir,
+            seed=seed,
+            training=dataclasses.replace(self.training, output_dir=output_dir),
+        )

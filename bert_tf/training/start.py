@@ -2,19 +2,124 @@
 
 import dataclasses
 import os
+from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from bert_tf import checkpoints
+from bert_tf import checkpoints, modeling, models, tokenization
 from bert_tf.checkpoints import inference
+from bert_tf.checkpoints.names import CONFIG, VOCAB
 from bert_tf.errors import InputError
+from bert_tf.modeling import BertConfig
 from bert_tf.training import devices
+from bert_tf.training.settings import BuildSettings
+
+DEFAULT_BUILD = BuildSettings()
 
 # Far apart, so that the seeds of replicas are not those of other layers.
 _SEED_STEP, _LARGEST_SEED = 982_451_653, 2**31 - 1
+
+
+class OpenedModel(NamedTuple):
+    """Config and vocabulary that a run uses.
+
+    Attributes:
+        config: the model's `BertConfig`.
+        config_file: where it was read.
+        vocab_file: where the vocabulary is; None where none is needed or known.
+        tokenizer: a `FullTokenizer` of the vocabulary, or None.
+    """
+
+    config: BertConfig
+    config_file: str
+    vocab_file: str | None
+    tokenizer: tokenization.FullTokenizer | None
+
+
+def open_model(
+    files,
+    output_dir=None,
+    build=DEFAULT_BUILD,
+    reads_text=True,
+    needs_vocab=False,
+):
+    """Finds, reads and checks the config and the vocabulary of a run.
+
+    Args:
+        files: `ModelFiles`. What it leaves open is looked for in `output_dir`,
+            which a resumed run has filled, then beside the checkpoint.
+        output_dir: folder of the run, if there is one.
+        build: `BuildSettings` that the config must allow.
+        reads_text: whether the run tokenizes text.
+        needs_vocab: whether it needs a vocabulary all the same. Otherwise one
+            is checked only where it is given.
+
+    Raises:
+        InputError: a file is missing, cannot be read, or does not fit the
+            others; names the flag.
+    """
+    if reads_text:
+        tokenization.validate_case_matches_checkpoint(
+            files.do_lower_case, files.checkpoint
+        )
+    config_file = files.bert_config_file or _find_beside(
+        files, output_dir, CONFIG, "bert_config_file"
+    )
+    config = BertConfig.from_json_file(config_file)
+    if build.freeze is not None:
+        try:
+            models.parse_parts(build.freeze, config.num_hidden_layers)
+        except InputError as error:
+            raise InputError(f"`--freeze`: {error}") from error
+    vocab_file, tokenizer = files.vocab_file, None
+    if reads_text or needs_vocab:
+        vocab_file = vocab_file or _find_beside(
+            files, output_dir, VOCAB, "vocab_file"
+        )
+    if vocab_file:
+        checkpoints.check_vocab(config.vocab_size, vocab_file, config_file)
+    if reads_text:
+        tokenizer = tokenization.FullTokenizer(
+            vocab_file, do_lower_case=files.do_lower_case
+        )
+        tokenization.require_special_tokens(tokenizer, vocab_file)
+    return OpenedModel(config, config_file, vocab_file, tokenizer)
+
+
+def _find_beside(files, output_dir, name, flag):
+    folders = [] if output_dir is None else [output_dir]
+    if files.checkpoint:
+        is_folder = os.path.isdir(files.checkpoint)
+        parent = os.path.dirname(files.checkpoint)
+        folders.append(files.checkpoint if is_folder else parent)
+    for folder in folders:
+        path = os.path.join(folder, name)
+        if os.path.isfile(path):
+            return path
+    where = " or ".join(folder or "." for folder in folders)
+    raise InputError(
+        f"`--{flag}` must be given: there is no {name} in {where}."
+    )
+
+
+def require_positions(config, max_seq_length, advice=""):
+    """Raises `InputError` if a model has fewer positions than tokens.
+
+    Args:
+        config: the model's `BertConfig`.
+        max_seq_length: tokens of an input.
+        advice: what to do besides lowering it, as a sentence.
+    """
+    if max_seq_length > config.max_position_embeddings:
+        raise InputError(
+            f"Cannot use sequence length {max_seq_length} because the "
+            "BERT model was only trained up to sequence length "
+            f"{config.max_position_embeddings}: lower --max_seq_length."
+            + (f" {advice}" if advice else "")
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +159,14 @@ def find_starting_point(output_dir, init_checkpoint=None):
     return StartingPoint(None, False, 0)
 
 
-def build_model(build, config, start, strategy=None, config_file=None):
+def build_model(
+    build,
+    config,
+    start,
+    strategy=None,
+    config_file=None,
+    settings=DEFAULT_BUILD,
+):
     """A model with the weights of its starting point.
 
     Args:
@@ -64,12 +176,30 @@ def build_model(build, config, start, strategy=None, config_file=None):
         strategy: a `tf.distribute.Strategy`, or None for the default one.
         config_file: where the config is from, for the error if it does not fit
             the checkpoint.
+        settings: `BuildSettings`.
 
     Returns:
         The model. Variables that the checkpoint lacks have their random initial
         values, and the log names them; in a resumed run they are an error.
     """
     strategy = strategy or tf.distribute.get_strategy()
+    with modeling.precision(settings.precision):
+        model = _load(build, config, start, strategy, config_file)
+    if settings.recompute:
+        models.recompute(model)
+    if settings.freeze is not None:
+        parts = models.parse_parts(settings.freeze, config.num_hidden_layers)
+        models.freeze(model, parts)
+        logging.info(
+            "Frozen: %s. %d of %d variables are trained.",
+            settings.freeze,
+            len(model.trainable_variables),
+            len(model.weights),
+        )
+    return model
+
+
+def _load(build, config, start, strategy, config_file):
     if start.prefix is None:
         logging.warning("No checkpoint is given: all weights are random.")
         with strategy.scope():

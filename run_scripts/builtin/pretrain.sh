@@ -129,7 +129,7 @@ print(sum(1 for _ in tf.data.TFRecordDataset(sys.argv[1])))'
         --eval_batch_size="$EVAL_BATCH_SIZE" \
         --max_eval_steps="$((records / EVAL_BATCH_SIZE))"
 fi
-"$PYTHON" "$here/../../benchmarks/builtin_model.py" heldout \
+"$PYTHON" "$here/heldout.py" \
     --records="$folder/records/heldout.tfrecord" \
     --results="$folder/heldout/eval_results.txt"
 echo "The model: $folder/checkpoint"

@@ -4,14 +4,11 @@ import io
 import lzma
 import tarfile
 
+import prepare_text
 import pytest
 from absl import flags
-from helpers.paths import ROOT
-from helpers.programs import load
 
 from bert_tf.errors import InputError
-
-prepare_text = load(ROOT / "run_scripts" / "builtin" / "prepare_text.py")
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,15 @@
 """Flags that several scripts have, and what is said of bad values."""
 
+import shutil
+
 import pytest
-from absl import flags
+from absl import flags as absl_flags
 from helpers.golden import TINY
 
-from bert_tf.cli import command_line, model_flags
+from bert_tf.cli import command_line, model_flags, training_flags
 from bert_tf.cli.command_line import FlagSet
 from bert_tf.errors import InputError
+from bert_tf.training import start
 
 FOLDER = TINY.parent
 
@@ -16,46 +19,83 @@ def parse():
     """Function of changes to flags in which nothing is wrong."""
 
     def parse(**changes):
-        values = flags.FlagValues()
-        flag_set = FlagSet(values)
-        model_flags.define_text(flag_set)
-        model_flags.define_training(flag_set)
-        model_flags.define_epochs(flag_set, "all of it")
-        for name in ("max_seq_length", "train_batch_size"):
-            flags.DEFINE_integer(name, 8, "", flag_values=values)
+        values = absl_flags.FlagValues()
+        flags = FlagSet(values)
+        flags.integer("max_seq_length", 8, "")
+        flags.integer("train_batch_size", 8, "")
+        flags.boolean("do_train", True, "")
+        model_flags.define(flags)
+        model_flags.define_lower_case(flags)
+        training_flags.define_original(flags)
+        training_flags.define_epochs(flags, "all of it")
+        training_flags.define(flags)
         given = {
             "bert_config_file": FOLDER / "bert_config.json",
             "vocab_file": FOLDER / "vocab.txt",
             "output_dir": "x",
             **changes,
         }
-        arguments = [f"--{name}={value}" for name, value in given.items()]
+        arguments = [
+            f"--{name}={value}"
+            for name, value in given.items()
+            if value is not None
+        ]
         command_line.parse(values, ["program", *arguments])
         return values
 
     return parse
 
 
-def check_all(values):
-    config = model_flags.check_text(values)
-    model_flags.require_positions(values, config, "Do read on.")
-    model_flags.check_training(values)
-    model_flags.check_epochs(values)
-    return model_flags.load_tokenizer(values, config)
+def open_model(values):
+    training_flags.check(values, [])
+    training_flags.check_epochs(values)
+    settings = training_flags.run_settings(values)
+    opened = start.open_model(settings.files, settings.output_dir)
+    start.require_positions(opened.config, values.max_seq_length, "Do read on.")
+    return opened
 
 
 def test_what_the_flags_name_is_loaded(parse):
-    tokenizer = check_all(parse(do_lower_case=False))
+    tokenizer = open_model(parse(do_lower_case=False)).tokenizer
     assert len(tokenizer.vocab) == 1027
-    assert tokenizer.tokenize("New") != check_all(parse()).tokenize("New")
+    uncased = open_model(parse()).tokenizer
+    assert tokenizer.tokenize("New") != uncased.tokenize("New")
+
+
+@pytest.mark.parametrize("checkpoint", [TINY, TINY.parent])
+def test_config_and_vocabulary_default_to_those_beside_the_checkpoint(
+    checkpoint, parse
+):
+    opened = open_model(
+        parse(
+            bert_config_file=None, vocab_file=None, init_checkpoint=checkpoint
+        )
+    )
+
+    assert opened.config_file == str(FOLDER / "bert_config.json")
+    assert opened.vocab_file == str(FOLDER / "vocab.txt")
+
+
+def test_a_resumed_run_has_its_config_and_vocabulary_in_its_folder(
+    parse, tmp_path
+):
+    for name in ("bert_config.json", "vocab.txt"):
+        shutil.copy(FOLDER / name, tmp_path / name)
+
+    opened = open_model(
+        parse(bert_config_file=None, vocab_file=None, output_dir=tmp_path)
+    )
+
+    assert opened.vocab_file == str(tmp_path / "vocab.txt")
+    assert opened.config.vocab_size == 1027
 
 
 @pytest.mark.parametrize("name", ["bert_config_file", "vocab_file"])
-def test_a_file_that_is_needed_must_be_given(name, parse):
-    values = parse()
-    with pytest.raises(flags.Error, match=f"--{name}=None"):
-        values[name].value = None
-        values.validate_all_flags()
+def test_a_file_that_is_nowhere_must_be_given(name, parse, tmp_path):
+    with pytest.raises(
+        InputError, match=f"--{name}. must be given.*{tmp_path}"
+    ):
+        open_model(parse(**{name: None}, output_dir=tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -80,11 +120,11 @@ def test_a_file_that_is_needed_must_be_given(name, parse):
 )
 def test_a_bad_value_is_named(name, bad, message, parse):
     with pytest.raises(InputError, match=message):
-        check_all(parse(**{name: bad}))
+        open_model(parse(**{name: bad}))
 
 
 def test_a_vocabulary_of_another_model_is_named(parse, tmp_path):
     lines = (FOLDER / "vocab.txt").read_text().splitlines()
     (tmp_path / "short.txt").write_text("\n".join(lines[:-1]))
     with pytest.raises(InputError, match=r"short.txt.*1027.*1026 lines"):
-        check_all(parse(vocab_file=tmp_path / "short.txt"))
+        open_model(parse(vocab_file=tmp_path / "short.txt"))

@@ -10,13 +10,16 @@ from helpers.golden import CHECKPOINTS, read_variables, write_small_config
 from helpers.paths import GOLDEN
 
 from bert_tf import (
+    modeling,
     models,
+    optimization,
     run_classifier,
     run_pretraining,
     run_squad,
 )
 from bert_tf.cli import command_line, training_flags
 from bert_tf.errors import InputError
+from bert_tf.training import settings, start
 
 DATA = GOLDEN
 TINY = CHECKPOINTS / "tiny"
@@ -89,7 +92,7 @@ def assert_same(got, want):
 
 def test_all_three_scripts_have_the_flags_and_leave_them_off():
     alone = absl_flags.FlagValues()
-    training_flags.define(alone)
+    training_flags.define(command_line.FlagSet(alone))
     for script in SCRIPTS:
         values = absl_flags.FlagValues()
         script.define_flags(values)
@@ -102,9 +105,9 @@ def parsed(*arguments):
     values = absl_flags.FlagValues()
     flags = command_line.FlagSet(values)
     flags.integer("train_batch_size", 32, "As the scripts define it.")
-    training_flags.define_tpu_flags(flags)
+    training_flags.define_original(flags)
     training_flags.define(flags)
-    command_line.parse(values, ["program", *arguments])
+    command_line.parse(values, ["program", "--output_dir=x", *arguments])
     return values
 
 
@@ -134,20 +137,39 @@ def parsed(*arguments):
             ["--optimizer=lamb", "--nobias_correction"],
             "lamb always.*--bias_correction=false",
         ),
-        (["--freeze=embedding"], "`--freeze`.*embeddings, pooler.*'embedding'"),
-        (["--freeze=0-2"], "from 0 to 1.*'0-2'"),
-        (["--freeze=1-0"], "from 0 to 1.*'1-0'"),
-        (["--freeze=-1"], "from 0 to 1.*'-1'"),
-        (["--freeze="], "from 0 to 1.*''"),
     ],
 )
-def test_a_bad_value_is_told(arguments, message, config):
+def test_a_bad_value_is_told(arguments, message):
     with pytest.raises(InputError, match=message):
-        training_flags.check(parsed(*arguments), config, ["loss", "f1"])
+        training_flags.check(parsed(*arguments), ["loss", "f1"])
 
 
-def test_flags_left_out_are_right(config):
-    training_flags.check(parsed(), config, [])
+@pytest.mark.parametrize(
+    ("freeze", "message"),
+    [
+        ("embedding", "`--freeze`.*embeddings, pooler.*'embedding'"),
+        ("0-2", "from 0 to 1.*'0-2'"),
+        ("1-0", "from 0 to 1.*'1-0'"),
+        ("-1", "from 0 to 1.*'-1'"),
+        ("", "from 0 to 1.*''"),
+    ],
+)
+def test_parts_that_the_model_lacks_cannot_be_frozen(
+    freeze, message, small_bert, tmp_path
+):
+    files = settings.ModelFiles(bert_config_file=str(small_bert))
+    build = settings.BuildSettings(freeze=freeze)
+    with pytest.raises(InputError, match=message):
+        start.open_model(files, str(tmp_path), build, reads_text=False)
+
+
+def test_flags_left_out_are_right():
+    training_flags.check(parsed(), [])
+
+
+def test_the_choices_of_flags_are_those_of_the_model_and_its_optimizer():
+    assert settings.OPTIMIZERS == optimization.OPTIMIZERS
+    assert settings.PRECISIONS == modeling.PRECISIONS
 
 
 # ------------------------------------------------------------------ freezing

@@ -23,7 +23,7 @@ from bert_tf.cli import command_line
 from bert_tf.errors import InputError
 from bert_tf.exports import export as serving
 from bert_tf.tasks.pretraining import served
-from bert_tf.tasks.squad.answers import THRESHOLD_FILE
+from bert_tf.tasks.squad.threshold import THRESHOLD_FILE
 from bert_tf.tasks.vectors import served as vectors_served
 
 MRPC = DATA / "run_classifier" / "mrpc_fine_tuned"

@@ -1,4 +1,4 @@
-"""extract_features as its users see it: flags in, files and messages out."""
+"""extract_features as a whole command: flags, files and messages."""
 
 import gzip
 import itertools
@@ -22,7 +22,7 @@ from bert_tf.checkpoints import inference
 from bert_tf.cli import command_line
 from bert_tf.data import grouping
 from bert_tf.errors import InputError
-from bert_tf.tasks.vectors import lines as feature_extraction
+from bert_tf.tasks.vectors import lines
 from bert_tf.tokenization import FullTokenizer
 
 GOLDEN = DATA / "extract_features"
@@ -60,9 +60,9 @@ def golden_lines(name):
         return [json.loads(line) for line in file]
 
 
-def without_numbers(lines):
-    """The same, with how many numbers there are instead of the numbers."""
-    text = json.dumps(lines)
+def without_numbers(rows):
+    """The rows with the count of numbers in place of the numbers."""
+    text = json.dumps(rows)
     return json.loads(
         text,
         object_hook=lambda o: (
@@ -130,10 +130,10 @@ def test_output_does_not_depend_on_the_batches(tmp_path, monkeypatch):
         "--batch_size=3",
     )
 
-    lines = (tmp_path / "out").read_text().splitlines()
+    rows = (tmp_path / "out").read_text().splitlines()
     want = golden_lines("layers_m1_m2_m3")
-    assert [json.loads(line)["linex_index"] for line in lines] == [*range(13)]
-    for line, original in zip(lines, want):
+    assert [json.loads(line)["linex_index"] for line in rows] == [*range(13)]
+    for line, original in zip(rows, want):
         np.testing.assert_allclose(
             token_values(json.loads(line)),
             token_values(original),
@@ -150,11 +150,11 @@ def test_batches_of_one_shape_are_full(tmp_path, monkeypatch):
         shapes.append((len(batch), arrays["input_ids"].shape))
         return arrays
 
-    padded = feature_extraction.pad_batch
-    monkeypatch.setattr(feature_extraction, "pad_batch", pad_batch)
+    padded = lines.pad_batch
+    monkeypatch.setattr(lines, "pad_batch", pad_batch)
     # As on a TPU, or with several devices.
     monkeypatch.setattr(
-        extract_features, "find_fixed_size", lambda flags, _: flags.batch_size
+        extract_features, "needs_fixed_shape", lambda *arguments: True
     )
     fixed, free = tmp_path / "fixed", tmp_path / "free"
     flags = ("--layers=-1", "--max_seq_length=64", "--batch_size=8")
@@ -176,7 +176,7 @@ def test_batches_of_one_shape_are_full(tmp_path, monkeypatch):
         )
 
 
-def test_what_is_cut_off_is_counted_in_the_log(tmp_path, monkeypatch, log):
+def test_truncated_pieces_are_counted_in_the_log(tmp_path, monkeypatch, log):
     monkeypatch.setattr(inference, "load_model", stop)
     (tmp_path / "in").write_text("a b c d e f\na\na b ||| c d e f\n")
 
@@ -260,9 +260,9 @@ def test_mean_is_that_of_the_originals_vectors(tmp_path):
     )
 
     text = (tmp_path / "out").read_text()
-    lines = [json.loads(line) for line in text.splitlines()]
-    assert [line["linex_index"] for line in lines] == [*range(13)]
-    for line, original in zip(lines, golden_lines("layers_m1_m2_m3")):
+    rows = [json.loads(line) for line in text.splitlines()]
+    assert [line["linex_index"] for line in rows] == [*range(13)]
+    for line, original in zip(rows, golden_lines("layers_m1_m2_m3")):
         assert [layer["index"] for layer in line["layers"]] == [-1, -2, -3]
         got = [layer["values"] for layer in line["layers"]]
         want = token_values(original).mean(axis=0)
@@ -292,7 +292,7 @@ def test_concat_last_4_is_one_vector_of_the_last_four_layers(tmp_path):
     config = read_config(TINY.parent, num_hidden_layers=5)
     (tmp_path / "config.json").write_text(config.to_json_string())
     keras.utils.set_random_seed(1)
-    pooling = feature_extraction.POOLINGS["none"]
+    pooling = lines.POOLINGS["none"]
     model = models.feature_extractor(config, (0,), pooling)
     weights = checkpoints.named_weights(model)
     checkpoints.write(tmp_path / "bert_model.ckpt", weights)
@@ -312,8 +312,8 @@ def test_concat_last_4_is_one_vector_of_the_last_four_layers(tmp_path):
     )
     vocab = FullTokenizer(TINY.parent / "vocab.txt").vocab
     segment_ids = [[0] * 5, [0] * 4 + [1] * 2]
-    lines = token_arrays(tmp_path / "out.npz")
-    for (tokens, values), segments in zip(lines, segment_ids, strict=True):
+    arrays = token_arrays(tmp_path / "out.npz")
+    for (tokens, values), segments in zip(arrays, segment_ids, strict=True):
         layers = bert.layers([vocab[token] for token in tokens], segments)
         want = np.concatenate(layers[:0:-1], axis=1)
         assert want.shape == (len(tokens), 4 * width)
@@ -374,7 +374,7 @@ def wanted_windows(bert):
         yield tokens, np.concatenate(values), np.array(cls)
 
 
-def test_tokens_of_long_lines_come_from_the_window_with_most_around_them(
+def test_tokens_of_long_lines_are_from_the_window_with_most_context(
     tmp_path, monkeypatch, numpy_bert, log
 ):
     # The windows of a line are in several batches, and not in order.
@@ -395,10 +395,12 @@ def test_tokens_of_long_lines_come_from_the_window_with_most_around_them(
     assert "They are read in 7 windows." in log.text
     assert "cut off" not in log.text
     got = token_arrays(tmp_path / "out.npz")
-    lines = ["[CLS] a b c d e f g h i j [SEP]", "[CLS] k [SEP]"]
-    lines += ["[CLS] a b [SEP] c d e f g h [SEP]"]
-    lines += ["[CLS] c d e f g h [SEP] a b [SEP]"]
-    assert [" ".join(tokens) for tokens, _ in got] == lines
+    assert [" ".join(tokens) for tokens, _ in got] == [
+        "[CLS] a b c d e f g h i j [SEP]",
+        "[CLS] k [SEP]",
+        "[CLS] a b [SEP] c d e f g h [SEP]",
+        "[CLS] c d e f g h [SEP] a b [SEP]",
+    ]
     for ours, want in zip(got, wanted_windows(numpy_bert), strict=True):
         assert ours[0] == want[0]
         np.testing.assert_allclose(ours[1], want[1], rtol=0, atol=FLOAT_NOISE)
@@ -435,7 +437,7 @@ def test_long_lines_are_pooled_over_all_their_windows(
         )
 
 
-# --------------------------------------------------------------------- mistakes
+# ------------------------------------------------------------------- bad input
 
 
 def write_checkpoint(folder, without=None, **changed):
@@ -494,7 +496,9 @@ def test_the_pooler_is_not_needed(tmp_path, log):
         (["--use_tpu"], "--use_tpu.*no TPU"),
     ],
 )
-def test_mistakes_are_named_and_nothing_is_written(given, message, tmp_path):
+def test_an_error_names_the_flag_and_nothing_is_written(
+    given, message, tmp_path
+):
     if not given[0].startswith("--pooling"):
         given = ["--layers=-1", *given]  # Of two, the last one counts.
     with pytest.raises(InputError, match=message):
@@ -502,7 +506,7 @@ def test_mistakes_are_named_and_nothing_is_written(given, message, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_another_vocabulary_is_refused(tmp_path):
+def test_a_vocabulary_of_another_size_is_rejected(tmp_path):
     (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n")
     with pytest.raises(InputError, match=r"vocab.txt.*1027.*4 lines"):
         run(
@@ -512,14 +516,16 @@ def test_another_vocabulary_is_refused(tmp_path):
         )
 
 
-def test_a_bad_line_is_found_before_any_work(tmp_path, monkeypatch):
+def test_a_bad_line_is_reported_before_the_model_is_loaded(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr(inference, "load_model", None)
     (tmp_path / "in").write_bytes(b"good\n" * 99 + b"b\xffd\n")
     with pytest.raises(InputError, match=r"line 100.*UTF-8"):
         run(tmp_path / "out", "--layers=-1", input_file=tmp_path / "in")
 
 
-def test_a_text_without_a_line_is_refused(tmp_path):
+def test_an_empty_text_is_rejected(tmp_path):
     (tmp_path / "in").write_text("")
     with pytest.raises(InputError, match="at least one line"):
         run(tmp_path / "out", "--layers=-1", input_file=tmp_path / "in")
@@ -532,7 +538,7 @@ def test_the_input_is_not_overwritten(tmp_path):
     assert (tmp_path / "text").read_text() == "a\n"
 
 
-def test_a_text_that_changes_meanwhile_is_refused(tmp_path, monkeypatch):
+def test_a_text_that_changes_meanwhile_is_an_error(tmp_path, monkeypatch):
     (tmp_path / "in").write_text("a\nb\nc\n")
     load_model = inference.load_model
 
@@ -548,7 +554,7 @@ def test_a_text_that_changes_meanwhile_is_refused(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["in"]
 
 
-def test_a_mistake_found_while_reading_ahead_keeps_its_message(
+def test_an_error_in_the_reading_thread_keeps_its_message(
     tmp_path, monkeypatch
 ):
     """It is raised in a thread of TensorFlow's."""

@@ -18,19 +18,21 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from absl import flags as absl_flags
+from helpers import kill_and_resume
 from helpers.golden import read_variables, write_small_config
 from helpers.numpy_bert import NumpyBert, log_softmax
-from helpers.paths import GOLDEN, ROOT
+from helpers.paths import GOLDEN
 
 from bert_tf import (
     models,
     run_classifier,
     tokenization,
 )
-from bert_tf.cli import command_line
+from bert_tf.cli import command_line, training_flags
 from bert_tf.data import grouping, records
 from bert_tf.errors import InputError
 from bert_tf.modeling import BertConfig
+from bert_tf.tasks import run as tasks_run
 from bert_tf.tasks.classification import datasets, targets
 from bert_tf.tasks.classification import task as classification_task
 from bert_tf.training import loop, prediction, start
@@ -221,7 +223,23 @@ def test_evaluation_is_exact_for_any_batch_size(tmp_path):
     assert written == "eval.tf_record"
 
     # As on a TPU: whole batches, the last one filled up.
-    results = targets.evaluate(batches)
+    features = {
+        key: np.concatenate([batch[key] for batch, _ in batches])
+        for key in batches[0][0]
+    }
+    logits = np.concatenate([logits for _, logits in batches])
+    target = targets.OneLabel(("0", "1"))
+
+    def evaluate(count, size):
+        results, _ = target.evaluate(
+            features["label_ids"][:count],
+            logits[:count],
+            features["is_real_example"][:count] == 1,
+            size,
+        )
+        return results
+
+    results = evaluate(48, 8)
     golden = json.loads(
         (GOLDEN / "mrpc" / "eval_with_padding_examples.json").read_text()
     )["results"]
@@ -229,22 +247,8 @@ def test_evaluation_is_exact_for_any_batch_size(tmp_path):
         assert abs(results[key] - float(golden[key])) < 2 * LOSS_NOISE, key
 
     # As elsewhere: without padding, in batches of every size.
-    features = {
-        key: np.concatenate([batch[key] for batch, _ in batches])[:45]
-        for key in batches[0][0]
-    }
-    logits = np.concatenate([logits for _, logits in batches])[:45]
     for size, loss in ((8, 0.6927848), (5, 0.69129544), (1, 0.6912954)):
-        parts = range(0, 45, size)
-        results = targets.evaluate(
-            [
-                (
-                    {k: v[i : i + size] for k, v in features.items()},
-                    logits[i : i + size],
-                )
-                for i in parts
-            ]
-        )
+        results = evaluate(45, size)
         assert abs(results["loss"] - loss) < 2 * LOSS_NOISE
         assert abs(results["eval_loss"] - 0.6912954) < 2 * LOSS_NOISE
         assert np.float32(results["eval_accuracy"]) == np.float32(24 / 45)
@@ -260,36 +264,41 @@ def test_batches_by_length_give_the_logits_of_padded_ones_in_order(
             "mrpc", tmp_path, bert_config_file=small_bert, do_predict=True
         )
     )
-    config = run_classifier.check_flags(flags)
+    run_classifier.check_flags(flags)
+    config = BertConfig.from_json_file(flags.bert_config_file)
     model = models.classifier(config, 2)
-    tokenizer = tokenization.FullTokenizer(flags.vocab_file)
-    work = run_classifier.Classification(
-        flags, config, ["0", "1"], tokenizer, model, None
+    task = classification_task.ClassificationTask(
+        targets.OneLabel(("0", "1")),
+        tokenization.FullTokenizer(flags.vocab_file),
+        40,
     )
-    task = datasets.find_task("mrpc")
+    settings = training_flags.run_settings(flags)
+    work = tasks_run.Run(task, model, settings, config.vocab_size, None)
+    dataset = datasets.find_dataset("mrpc")
     examples = []
     # Of all lengths from 3 to 40.
-    for number, one in enumerate(task.get_test_examples(flags.data_dir)):
+    for number, one in enumerate(dataset.get_test_examples(flags.data_dir)):
         words = one.text_a.split()
         text = " ".join(words[: 1 + number % len(words)])
         examples.append(dataclasses.replace(one, text_a=text, text_b=None))
 
-    got = list(work._run("predict.tf_record", examples, 8, "Predicting"))
+    got = list(work._rows("predict", examples, 8, "Predicting"))
 
     path = str(tmp_path / "predict.tf_record")
-    padded = records.evaluation_batches([path], work.schema, 8)
+    schema = task.schema(is_training=False)
+    padded = records.evaluation_batches([path], schema, 8)
     want = list(prediction.predict(model, padded))
-    assert len(got) == len(want) == 7
     lengths = [batch["input_mask"].sum(1).max() for batch, _ in want]
     assert min(lengths) <= 32 and max(lengths) > 32
-    for (features, outputs), (padded_features, padded_outputs) in zip(
-        got, want
+    for name, values in (
+        (
+            "label_ids",
+            np.concatenate([batch["label_ids"] for batch, _ in want]),
+        ),
+        ("logits", np.concatenate([out["logits"] for _, out in want])),
     ):
-        for name in ("label_ids", "is_real_example"):
-            np.testing.assert_array_equal(features[name], padded_features[name])
-        np.testing.assert_allclose(
-            outputs["logits"], padded_outputs["logits"], atol=1e-6
-        )
+        rows = np.stack([row[name] for (row,) in got])
+        np.testing.assert_allclose(rows, values, atol=1e-6)
 
 
 # ------------------------------------------------------------------------ flags
@@ -765,7 +774,7 @@ def test_logits_of_windows_are_pooled_for_each_text(
 
 @pytest.fixture
 def job(long_flags, monkeypatch):
-    """A function of more flags: a `Classification` without a model."""
+    """A function of more flags: a `Run` without a model."""
     monkeypatch.setattr(
         prediction.DatasetPredictor, "__call__", lambda *arguments: []
     )
@@ -773,12 +782,18 @@ def job(long_flags, monkeypatch):
 
     def make(*arguments):
         values = parse(*long_flags, *arguments)
-        config = run_classifier.check_flags(values)
-        tokenizer = tokenization.FullTokenizer(values.vocab_file)
-        labels = ("x", "y", "z")
-        return run_classifier.Classification(
-            values, config, labels, tokenizer, None, None
+        run_classifier.check_flags(values)
+        config = BertConfig.from_json_file(values.bert_config_file)
+        settings = training_flags.run_settings(
+            values, epochs=training_flags.epochs(values)
         )
+        task = classification_task.ClassificationTask(
+            targets.OneLabel(("x", "y", "z")),
+            tokenization.FullTokenizer(values.vocab_file),
+            values.max_seq_length,
+            values.doc_stride,
+        )
+        return tasks_run.Run(task, None, settings, config.vocab_size, None)
 
     return make
 
@@ -814,7 +829,7 @@ def test_training_takes_each_window_for_an_example(job, tmp_path):
 
 
 def test_what_truncation_loses_is_told_once(job, tmp_path, log):
-    job("--do_predict").predict(LONG)
+    list(job("--do_predict")._rows("predict", LONG, 8, "Predicting"))
 
     assert len(read_features(tmp_path / "out" / "predict.tf_record")) == 4
     told = [line for line in log.text.splitlines() if "cut off." in line]
@@ -960,10 +975,12 @@ def test_signals_end_a_process_with_its_work_saved(small_bert, tmp_path):
 
 
 @pytest.mark.slow
-def test_killed_processes_end_with_the_numbers_of_an_undisturbed_one(tmp_path):
-    script = ROOT / "benchmarks/kill_and_resume.py"
+def test_killed_processes_end_with_the_numbers_of_an_undisturbed_one(
+    data, tmp_path
+):
+    command = [sys.executable, kill_and_resume.__file__]
     done = subprocess.run(
-        [sys.executable, str(script), "--kills=2", f"--folder={tmp_path}"],
+        [*command, f"--data={data}", "--kills=2", f"--folder={tmp_path}"],
         capture_output=True,
         text=True,
         check=False,

@@ -23,10 +23,11 @@ from bert_tf import (
     run_squad,
     tokenization,
 )
-from bert_tf.cli import command_line
+from bert_tf.cli import command_line, training_flags
 from bert_tf.data import records
 from bert_tf.errors import InputError
 from bert_tf.modeling import BertConfig
+from bert_tf.tasks import run as tasks_run
 from bert_tf.tasks.squad import (
     answers as squad_answers,
 )
@@ -37,6 +38,7 @@ from bert_tf.tasks.squad import (
 )
 from bert_tf.tasks.squad import windows as squad_windows
 from bert_tf.tasks.squad.reader import Reader
+from bert_tf.tasks.squad.threshold import THRESHOLD_FILE, threshold_to_predict
 from bert_tf.training import prediction
 from bert_tf.training import start as training_start
 
@@ -329,7 +331,7 @@ def test_auto_takes_the_threshold_of_the_best_f1_and_keeps_it(
     predicted, tmp_path, log
 ):
     folder = predicted(*CRASHES)
-    threshold = float((folder / squad_answers.THRESHOLD_FILE).read_text())
+    threshold = float((folder / THRESHOLD_FILE).read_text())
     nbest = read_json(folder, "nbest_predictions")
     odds = read_json(folder, "null_odds")
     texts = {
@@ -355,40 +357,33 @@ def test_auto_takes_the_threshold_of_the_best_f1_and_keeps_it(
     assert f1_at(threshold) >= max(map(f1_at, [-1e9, 0, *odds.values()]))
 
     # Questions without answers are then predicted with what was chosen.
-    shutil.copy(folder / squad_answers.THRESHOLD_FILE, tmp_path)
-    flags = parse(
-        *common_flags(
-            tmp_path,
-            do_predict=True,
-            predict_file="test.json",
-            version_2_with_negative=True,
-            null_score_diff_threshold="auto",
-        )
-    )
+    shutil.copy(folder / THRESHOLD_FILE, tmp_path)
     unanswered = [data.SquadExample("q", "?", "text")]
-    assert run_squad.find_threshold(flags, unanswered) == threshold
-    assert squad_answers.THRESHOLD_FILE in log.text
+    assert threshold == threshold_to_predict(
+        "auto", unanswered, [str(tmp_path)], "test.json"
+    )
+    assert THRESHOLD_FILE in log.text
 
 
 def test_auto_without_any_answers_says_what_to_do_first(tmp_path):
     flags = parse(
-        *common_flags(
-            tmp_path,
-            predict_file="test.json",
-            init_checkpoint=tmp_path / "x" / "model.ckpt",
-            null_score_diff_threshold="auto",
-        )
+        *common_flags(tmp_path, init_checkpoint=tmp_path / "x" / "model.ckpt")
     )
+    folders = run_squad.threshold_folders(flags)
     unanswered = [data.SquadExample("q", "?", "text")]
+
+    def find():
+        return threshold_to_predict("auto", unanswered, folders, "test.json")
+
     with pytest.raises(InputError, match=r"test.json has none. First predict"):
-        run_squad.find_threshold(flags, unanswered)
+        find()
     (tmp_path / "x").mkdir()
-    file = tmp_path / "x" / squad_answers.THRESHOLD_FILE
+    file = tmp_path / "x" / THRESHOLD_FILE
     file.write_text("-1.25\n")
-    assert run_squad.find_threshold(flags, unanswered) == -1.25
+    assert find() == -1.25
     file.write_text("high")
     with pytest.raises(InputError, match=r"must hold a number.*'high'"):
-        run_squad.find_threshold(flags, unanswered)
+        find()
 
 
 @pytest.mark.parametrize(
@@ -404,7 +399,7 @@ def test_auto_without_any_answers_says_what_to_do_first(tmp_path):
 )
 def test_what_a_file_lacks_to_be_evaluated(answers, version_2, lacking):
     examples = [data.SquadExample("q", "?", "x", answers=a) for a in answers]
-    got = run_squad.why_no_metrics(examples, version_2)
+    got = metrics.why_no_metrics(examples, version_2)
     assert re.fullmatch(lacking, got) if lacking else got is None
 
 
@@ -530,20 +525,16 @@ def test_a_context_without_words_is_answered_too(small_bert, tmp_path):
 
 
 def test_for_a_tpu_records_fill_up_the_last_batch(tmp_path):
-    flags = parse(*common_flags(tmp_path))
+    flags = parse(*common_flags(tmp_path, use_tpu=True))
     config = BertConfig.from_json_file(flags.bert_config_file)
     tokenizer = tokenization.FullTokenizer(flags.vocab_file)
-    work = run_squad.QuestionAnswering(flags, config, tokenizer, None, None)
+    task = run_squad.make_task(flags, tokenizer, 0.0)
+    settings = training_flags.run_settings(flags)
+    work = tasks_run.Run(task, None, settings, config.vocab_size, None)
     examples = [data.SquadExample("q", "who?", "new york")] * 3
-    path, num_windows = work._write_records(
-        "eval.tf_record",
-        work._window_maker(1),
-        examples,
-        task.squad_evaluation_schema(128),
-        multiple_of=8,
-    )
+    path, counts = work._write("eval", examples, batch_size=8)
     rows = read_features(path)
-    assert (num_windows, len(rows)) == (3, 8)
+    assert (counts, len(rows)) == ([1, 1, 1], 8)
     assert all(sum(map(sum, row.values())) == 0 for row in rows[3:])
 
 

@@ -23,7 +23,7 @@ from bert_tf.data.records import (
     write_records,
 )
 from bert_tf.errors import InputError
-from bert_tf.tasks.classification.datasets import find_task
+from bert_tf.tasks.classification.datasets import find_dataset
 from bert_tf.tasks.classification.rows import convert_examples
 from bert_tf.tasks.classification.task import (
     classifier_schema,
@@ -110,7 +110,7 @@ def test_records_are_those_of_the_original(
 ):
     original = data / "classification" / name
     vocab_file = str(data / "checkpoints" / "tiny" / "vocab.txt")
-    task = find_task(name)
+    task = find_dataset(name)
     examples = getattr(task, f"get_{part}_examples")(str(original / "data"))
 
     path = tmp_path / "our.tf_record"
@@ -133,7 +133,7 @@ def test_padding_records_are_those_of_the_original(
 ):
     original = data / "classification" / "mrpc"
     vocab_file = str(data / "checkpoints" / "tiny" / "vocab.txt")
-    task = find_task("mrpc")
+    task = find_dataset("mrpc")
     read = getattr(task, f"get_{part}_examples")
     examples = read(str(original / "data"))[:taken]
 
@@ -161,7 +161,7 @@ def test_records_are_those_that_other_people_s_runs_wrote(
 ):
     shared = shared_folder / "data"
     data_dir = shared / ("glue/MRPC" if task == "mrpc" else f"golden/{folder}")
-    task = find_task(task)
+    task = find_dataset(task)
     read = {"train": task.get_train_examples, "eval": task.get_dev_examples}
     vocab_file = str(shared / "vocabs" / f"{vocab}.txt")
 
@@ -190,7 +190,7 @@ def test_records_of_glue_have_the_digests_of_the_original(
     items = json.loads((shared_folder / digests).read_text())["items"]
     wanted = items[f"classifier_{item}"]
     name, part, _, _ = item.split("_")
-    task = find_task(name)
+    task = find_dataset(name)
     data_dir = str((shared_folder / wanted["input"]).parent)
 
     path = tmp_path / "our.tf_record"

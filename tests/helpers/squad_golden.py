@@ -1,7 +1,8 @@
-"""What the original made of questions, in `tests/golden/squad`."""
+"""The original's questions, windows and answers, in `tests/golden/squad`."""
 
 import functools
 import gzip
+import hashlib
 import json
 import lzma
 import tarfile
@@ -81,3 +82,73 @@ def read_logits(name, windows_by_example):
         [rows[window.unique_id] for window in windows]
         for _, windows in windows_by_example
     ]
+
+
+def squad_file(context, questions):
+    """A file's content: questions are (id, answer, its start)."""
+    qas = [
+        {
+            "id": name,
+            "question": f"what is {name}?",
+            "answers": [{"text": answer, "answer_start": start}],
+        }
+        for name, answer, start in questions
+    ]
+    return {"data": [{"paragraphs": [{"context": context, "qas": qas}]}]}
+
+
+@functools.cache
+def official_dev_examples(shared_folder):
+    """The examples of SQuAD 1.1's dev set."""
+    path = shared_folder / "data" / "squad" / "dev-v1.1.json"
+    return data.read_squad_examples(str(path), False)
+
+
+def digest(lines):
+    total = hashlib.sha256()
+    for line in lines:
+        total.update(json.dumps(line).encode() + b"\n")
+    return total.hexdigest()
+
+
+def real_data_digest(shared_folder, name):
+    path = shared_folder / "golden" / "real_data_digests"
+    items = json.loads((path / "real_data_digests.json").read_text())["items"]
+    return items[name]["canonical_sha256"], items[name]["records"]
+
+
+# The checkpoint of the goldens has neither beside it.
+READER_FILES = {
+    "vocab_file": str(TINY / "vocab.txt"),
+    "bert_config_file": str(TINY / "bert_config.json"),
+}
+# The windows of the goldens.
+WINDOW_SETTINGS = {
+    "max_seq_length": 128,
+    "doc_stride": 48,
+    "max_query_length": 24,
+}
+
+
+def load_reader(**more):
+    from bert_tf.tasks.squad.reader import Reader
+
+    checkpoint = SQUAD / "checkpoint" / "model.ckpt"
+    return Reader(checkpoint, **READER_FILES, **WINDOW_SETTINGS, **more)
+
+
+@functools.cache
+def reader():
+    return load_reader(max_answer_length=5)
+
+
+@functools.cache
+def contexts():
+    """Texts of several windows, and of one."""
+    articles = json.loads((SQUAD / "dev-v1.1.json").read_text())["data"]
+    texts = {
+        paragraph["context"]
+        for article in articles
+        for paragraph in article["paragraphs"]
+    }
+    return [*sorted(texts, key=len)[-5::2], "John Smith was born in 1895."]

@@ -1,19 +1,120 @@
-"""The page to try a model: its files, and what Chromium makes of them.
+"""The page to try a model: its files, and how it behaves in Chromium.
 
-What needs Chromium and its driver is skipped where they are not on the PATH.
+Tests in the browser are skipped where the PATH has no Chromium or no driver.
 """
+
+import contextlib
+import functools
+import os
+import shutil
 
 import pytest
 from helpers import small_models
-from helpers.browser import CONTROL, ENTER, TAB, Browser, find_chromium
 from helpers.running_server import Running
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.wait import WebDriverWait
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+WAIT_SECONDS = 60
 
 
 def needs_browser(test):
-    """Marks a test that takes Chromium, and its time to start."""
-    is_missing = not all(find_chromium())
+    is_missing = not (CHROMIUM and DRIVER)
     reason = "needs chromium and chromedriver on the PATH"
     return pytest.mark.slow(pytest.mark.skipif(is_missing, reason=reason)(test))
+
+
+@contextlib.contextmanager
+def open_browser(home):
+    """A headless Chromium that keeps its files in the folder `home`."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--hide-scrollbars",
+        f"--user-data-dir={home}/profile",
+    ):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    # With both paths given, Selenium looks for nothing and downloads nothing.
+    service = webdriver.ChromeService(
+        DRIVER, env={**os.environ, "HOME": str(home)}
+    )
+    driver = webdriver.Chrome(options=options, service=service)
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+class Page:
+    """The page in the browser; elements are found by CSS selectors."""
+
+    def __init__(self, driver):
+        self.driver = driver
+
+    def wait(self, condition):
+        waiting = WebDriverWait(self.driver, WAIT_SECONDS, poll_frequency=0.05)
+        return waiting.until(lambda _: condition())
+
+    def find_all(self, selector):
+        return self.driver.find_elements(By.CSS_SELECTOR, selector)
+
+    def find(self, selector):
+        return self.wait(lambda: self.find_all(selector))[0]
+
+    def text(self, selector):
+        return self.find(selector).text
+
+    def is_shown(self, selector):
+        return self.find(selector).is_displayed()
+
+    def click(self, selector):
+        self.find(selector).click()
+
+    def fill(self, selector, text):
+        script = "arguments[0].value = arguments[1]"
+        self.driver.execute_script(script, self.find(selector), text)
+
+    def press(self, *keys):
+        """Presses keys together."""
+        actions = ActionChains(self.driver)
+        for key in keys:
+            actions.key_down(key)
+        for key in reversed(keys):
+            actions.key_up(key)
+        actions.perform()
+
+    def run(self, script):
+        return self.driver.execute_script(script)
+
+    def complaints(self):
+        """The messages in the browser's console since the last call."""
+        return [each["message"] for each in self.driver.get_log("browser")]
+
+    def resize(self, width, height, scheme="light"):
+        self.driver.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {
+                "width": width,
+                "height": height,
+                "deviceScaleFactor": 1,
+                "mobile": False,
+            },
+        )
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        self.driver.execute_cdp_cmd(
+            "Emulation.setEmulatedMedia", {"features": [feature]}
+        )
 
 
 MODELS = {
@@ -26,38 +127,38 @@ MODELS = {
 
 
 @pytest.fixture(scope="module")
-def open_page(tmp_path_factory):
-    """Opens the page of one of the models; a server for each is kept."""
+def serve(tmp_path_factory):
+    """Function from a model's name to its server, each started once."""
     folder = tmp_path_factory.mktemp("page")
-    servers, window = {}, None
+    with contextlib.ExitStack() as stack:
 
-    def make(name):
-        if name not in servers:
+        @functools.cache
+        def start(name):
             small_models.save(MODELS[name](), folder / name / "1")
-            servers[name] = Running(folder / name, name, max_text_chars=500)
-        if window:
-            host, port = servers[name].address[:2]
-            window.go(f"http://{host}:{port}/")
-            window.find("#fields .field")
-        return servers[name], window
+            server = Running(folder / name, name, max_text_chars=500)
+            stack.callback(server.stop)
+            return server
 
-    if all(find_chromium()):
-        with Browser.open() as window:
-            yield make
-    else:
-        yield make
-    for server in servers.values():
-        server.stop()
+        yield start
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    with open_browser(tmp_path_factory.mktemp("browser")) as driver:
+        yield driver
 
 
 @pytest.fixture
-def page(open_page, request):
+def page(serve, driver, request):
     """The page of the reviews, or of the model that a test names."""
-    server, window = open_page(getattr(request, "param", "reviews"))
-    window.look_like(1000, 900)
-    window.server = server
-    yield window
-    assert window.log() == []  # Neither errors nor broken security rules.
+    server = serve(getattr(request, "param", "reviews"))
+    host, port = server.address[:2]
+    page = Page(driver)
+    driver.get(f"http://{host}:{port}/")
+    page.find("#fields .field")
+    page.resize(1000, 900)
+    yield page
+    assert page.complaints() == []  # Neither errors nor broken security rules.
 
 
 def ask(page, **fields):
@@ -76,8 +177,8 @@ def rows(page):
     )
 
 
-def test_the_files_are_served_with_their_types(open_page):
-    server, _ = open_page("reviews")
+def test_the_files_are_served_with_their_types(serve):
+    server = serve("reviews")
     for path, kind in {
         "/": "text/html; charset=utf-8",
         "/page/app.js": "text/javascript; charset=utf-8",
@@ -164,8 +265,7 @@ def test_other_models_are_asked_in_json(page):
 
 
 @needs_browser
-def test_mistakes_are_told_where_they_are_made(open_page):
-    _, page = open_page("reviews")
+def test_mistakes_are_told_where_they_are_made(page):
     page.click("#submit")
     assert page.text("#problem") == "Please fill in: Text."
     focused = "return document.activeElement.id"
@@ -178,19 +278,19 @@ def test_mistakes_are_told_where_they_are_made(open_page):
     page.click("#submit")
     page.wait(lambda: "half of a surrogate" in page.text("#problem"))
     assert not page.is_shown("#result")
-    page.log()  # The browser notes the status 400.
+    page.complaints()  # The browser notes the status 400.
 
 
 @needs_browser
 def test_the_keyboard_is_enough(page):
     page.run("document.getElementById('field-first').focus()")
     page.press("g"), page.press("o"), page.press("o"), page.press("d")
-    page.press(CONTROL, ENTER)
+    page.press(Keys.CONTROL, Keys.ENTER)
     page.wait(lambda: page.is_shown("#result"))
     seen = []
     page.run("document.body.focus()")
     for _ in range(9):
-        page.press(TAB)
+        page.press(Keys.TAB)
         seen.append(page.run("return document.activeElement.textContent"))
     assert {"Classify", "Example", "Status", "Metrics"} <= set(seen)
 
@@ -204,7 +304,7 @@ def test_everything_has_a_name_and_fits_a_narrow_screen(page):
         ".length"
     )
     assert nameless == 0
-    page.look_like(320, 700)
+    page.resize(320, 700)
     if page.find_all("#examples button"):
         page.click("#examples button")
         ask(page)
@@ -226,9 +326,9 @@ def luminance(colour):
 
 
 @needs_browser
-@pytest.mark.parametrize("is_dark", [False, True])
-def test_text_stands_out_from_its_background(page, is_dark):
-    page.look_like(1000, 900, is_dark)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_its_background(page, scheme):
+    page.resize(1000, 900, scheme)
     ask(page, first="good unknown")
     found = page.run(
         """
@@ -252,4 +352,4 @@ def test_text_stands_out_from_its_background(page, is_dark):
         low, high = sorted((luminance(text), luminance(background)))
         assert (high + 0.05) / (low + 0.05) >= 4.5, what  # WCAG 2 level AA
     body = page.run("return getComputedStyle(document.body).backgroundColor")
-    assert (luminance(body) < 0.2) == is_dark
+    assert (luminance(body) < 0.2) == (scheme == "dark")

@@ -16,14 +16,14 @@ from bert_tf.training import devices
 
 def parse(*arguments):
     values = flags.FlagValues()
-    training_flags.define_tpu_flags(FlagSet(values))
-    training_flags.define_distribution_flag(FlagSet(values))
+    training_flags.define_tpu(FlagSet(values))
+    training_flags.define(FlagSet(values))
     values(["program", *arguments])
     return values
 
 
 def find_strategy(*arguments):
-    return devices.find_strategy(parse(*arguments))
+    return devices.find_strategy(training_flags.devices(parse(*arguments)))
 
 
 @pytest.fixture
@@ -115,20 +115,14 @@ def test_the_log_tells_devices_and_the_version(caplog):
 
 def test_a_tpu_can_be_asked_for_in_two_ways():
     for arguments in (["--use_tpu"], ["--distribution=tpu"]):
-        values = parse(*arguments)
-        training_flags.check_distribution(values)
-        assert values.use_tpu
-    values = parse("--distribution=mirrored")
-    training_flags.check_distribution(values)
-    assert not values.use_tpu
+        assert training_flags.devices(parse(*arguments)).use_tpu
+    assert not training_flags.devices(parse("--distribution=mirrored")).use_tpu
 
 
 @pytest.mark.parametrize("other", ["mirrored", "multi_worker"])
 def test_a_tpu_and_another_distribution_contradict_each_other(other):
     with pytest.raises(InputError, match=rf"--use_tpu --distribution={other}"):
-        training_flags.check_distribution(
-            parse("--use_tpu", f"--distribution={other}")
-        )
+        training_flags.devices(parse("--use_tpu", f"--distribution={other}"))
 
 
 @pytest.mark.skipif(

@@ -15,7 +15,6 @@ import tensorflow as tf
 from absl import flags as absl_flags
 from helpers.golden import (
     CHECKPOINTS,
-    read_config,
     read_scalars,
     read_variables,
     write_small_config,
@@ -296,7 +295,7 @@ def assert_trains(arguments):
     assert command_line.parse(values, ["run_pretraining", *arguments]) == [
         "run_pretraining"
     ]
-    training_flags.check(values, read_config(TINY), [])
+    training_flags.check(values, [])
     assert values.distribution == "multi_worker" and values.do_train
 
 

@@ -92,7 +92,8 @@ def train(
             batch_size=8,
             **settings,
         ),
-        evaluation=evaluation and evaluation(model),
+        evaluation=evaluation and evaluation.settings,
+        evaluate=evaluation and evaluation(model),
     )
     return contents(training_start.find_starting_point(str(folder)).prefix)
 
@@ -472,7 +473,9 @@ class Scores:
 
     def __init__(self, scores, every_steps=2, **settings):
         self.scores = scores
-        self.settings = {"every_steps": every_steps, **settings}
+        self.settings = training_settings.EvaluationSettings(
+            every_steps, **settings
+        )
         self.looked_at = []
 
     def __call__(self, model):
@@ -480,7 +483,7 @@ class Scores:
             self.looked_at.append(model.get_weights())
             return {"score": self.scores[len(self.looked_at) - 1], "loss": 0.5}
 
-        return training_settings.EvaluationSettings(evaluate, **self.settings)
+        return evaluate
 
 
 def test_evaluates_every_so_many_steps_and_at_the_end(tmp_path, log):

@@ -1,9 +1,6 @@
-"""Texts with a label: the tasks of run_classifier, from files to features.
+"""Datasets of texts with a label: from files to examples.
 
-Comes in: a folder of .tsv, .csv or .jsonl files. Goes out: `InputExample`s,
-the labels in the order of their ids, and `InputFeatures`. How a table is read
-is in `tables.py`, how tokens are packed in `features.py`, TFRecords and
-everything TensorFlow in `records.py`.
+A dataset is one entry in `DATASETS`: its files, columns, labels and metrics.
 """
 
 import abc
@@ -12,7 +9,7 @@ import dataclasses
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bert_tf.data.tables import (
@@ -23,6 +20,10 @@ from bert_tf.data.tables import (
     read_tsv,
 )
 from bert_tf.errors import InputError, count_of, quote, some_of
+from bert_tf.tasks import metrics
+
+Ids = Sequence[int]
+Metric = Callable[[Ids, Ids, int], float]
 
 _LOGGER = logging.getLogger(__name__)
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
@@ -45,18 +46,25 @@ class InputExample:
     label: str | None = None
 
 
-class Task(abc.ABC):
+class Dataset(abc.ABC):
     """Where examples come from (the original's `DataProcessor`).
 
     Attributes:
         labels: in the order of their ids; None where they are yet to be
             learned from the training file.
+        metrics: its official metrics besides accuracy, by the name in
+            eval_results.txt: functions of the true label ids, the predicted
+            ones, and the number of labels.
+        learns_labels: whether labels come from the training file, and
+            predictions are also written by name.
 
     The three `get_..._examples` raise one InputError for all bad rows of the
     file, so that reading before training is enough to know that it is sound.
     """
 
     labels: tuple[str, ...] | None
+    metrics: Mapping[str, Metric]
+    learns_labels = False
 
     @abc.abstractmethod
     def get_train_examples(self, data_dir: str) -> list[InputExample]:
@@ -122,7 +130,7 @@ class Layout:
 
 
 @dataclasses.dataclass(frozen=True)
-class OriginalTask(Task):
+class OriginalDataset(Dataset):
     """CoLA, MNLI, MRPC or XNLI, from the files that the original reads."""
 
     name: str
@@ -130,6 +138,7 @@ class OriginalTask(Task):
     train: Layout
     dev: Layout
     test: Layout | None
+    metrics: Mapping[str, Metric] = dataclasses.field(default_factory=dict)
 
     def get_train_examples(self, data_dir: str) -> list[InputExample]:
         return read_layout(data_dir, self.train, self.labels)
@@ -215,17 +224,30 @@ def _warn_if_example(
         )
 
 
+def _f1(labels: Ids, predictions: Ids, num_labels: int) -> float:
+    """F1 of label 1, the official metric of MRPC in GLUE."""
+    return metrics.f1(labels, predictions)
+
+
+def _matthews_correlation(
+    labels: Ids, predictions: Ids, num_labels: int
+) -> float:
+    """The official metric of CoLA in GLUE."""
+    return metrics.matthews_correlation(labels, predictions)
+
+
 _NLI_LABELS = ("contradiction", "entailment", "neutral")
 
-COLA = OriginalTask(
+COLA = OriginalDataset(
     name="cola",
     labels=("0", "1"),
     train=Layout("train.tsv", "train", text_a=3, label=1, has_header=False),
     dev=Layout("dev.tsv", "dev", text_a=3, label=1, has_header=False),
     test=Layout("test.tsv", "test", text_a=1),
+    metrics={"eval_matthews_correlation": _matthews_correlation},
 )
 
-MNLI = OriginalTask(
+MNLI = OriginalDataset(
     name="mnli",
     labels=_NLI_LABELS,
     train=Layout("train.tsv", "train", text_a=8, text_b=9, label=-1, guid=0),
@@ -240,15 +262,16 @@ MNLI = OriginalTask(
     test=Layout("test_matched.tsv", "test", text_a=8, text_b=9, guid=0),
 )
 
-MRPC = OriginalTask(
+MRPC = OriginalDataset(
     name="mrpc",
     labels=("0", "1"),
     train=Layout("train.tsv", "train", text_a=3, text_b=4, label=0),
     dev=Layout("dev.tsv", "dev", text_a=3, text_b=4, label=0),
     test=Layout("test.tsv", "test", text_a=3, text_b=4),
+    metrics={"eval_f1": _f1},
 )
 
-XNLI = OriginalTask(
+XNLI = OriginalDataset(
     name="xnli",
     labels=_NLI_LABELS,
     train=Layout(
@@ -270,7 +293,7 @@ XNLI = OriginalTask(
 
 
 @dataclasses.dataclass(frozen=True)
-class TsvTask(Task):
+class OwnDataset(Dataset):
     """`--task_name=tsv`: texts and labels of the user's own.
 
     data_dir holds `train.*`, `dev.*` and `test.*`, each one .tsv (no quoting),
@@ -296,6 +319,10 @@ class TsvTask(Task):
     label_col: str | int = "label"
     header: str = "auto"
     labels: tuple[str, ...] | None = None
+    metrics: Mapping[str, Metric] = dataclasses.field(
+        default_factory=lambda: {"eval_macro_f1": metrics.macro_f1}
+    )
+    learns_labels = True
 
     def __post_init__(self):
         if self.header not in ("auto", "no", "yes"):
@@ -312,11 +339,11 @@ class TsvTask(Task):
                         f"Received: {other}={column!r}, {role}={column!r}"
                     )
 
-    def with_labels(self, labels: Sequence[str]) -> "TsvTask":
+    def with_labels(self, labels: Sequence[str]) -> "OwnDataset":
         """The same task, with these labels in the order of their ids."""
         return dataclasses.replace(self, labels=tuple(labels))
 
-    def learn_labels(self, data_dir: str) -> "TsvTask":
+    def learn_labels(self, data_dir: str) -> "OwnDataset":
         """The same task, with the labels that the training file has.
 
         Raises:
@@ -498,35 +525,35 @@ def infer_labels(found: Sequence[str]) -> tuple[str, ...]:
 
 # ------------------------------------------------------------------ all tasks
 
-TASKS: dict[str, Task] = {
+DATASETS: dict[str, Dataset] = {
     "cola": COLA,
     "mnli": MNLI,
     "mrpc": MRPC,
-    "tsv": TsvTask(),
+    "tsv": OwnDataset(),
     "xnli": XNLI,
 }
 
 
-def find_task(name: str, **columns: str | int | None) -> Task:
+def find_dataset(name: str, **columns: str | int | None) -> Dataset:
     """The task of this name, in capitals or not.
 
     Args:
-        name: one of `TASKS`.
+        name: one of `DATASETS`.
         **columns: for the task tsv, how its files are laid out: `text_a_col`,
-            `text_b_col`, `label_col`, `header`, as in `TsvTask`. None stands
+            `text_b_col`, `label_col`, `header`, as in `OwnDataset`. None stands
             for the default.
 
     Raises:
         InputError: an unknown task, or columns for one whose files are fixed.
     """
-    task = TASKS.get(name.lower())
+    task = DATASETS.get(name.lower())
     if task is None:
         raise InputError(
-            f"`task_name` must be one of {sorted(TASKS)}. "
+            f"`task_name` must be one of {sorted(DATASETS)}. "
             f"Received: task_name={name!r}"
         )
     given = {role: at for role, at in columns.items() if at is not None}
-    if isinstance(task, TsvTask):
+    if isinstance(task, OwnDataset):
         return dataclasses.replace(task, **given)  # type: ignore[arg-type]
     if given.get("header") == "auto":
         given.pop("header")

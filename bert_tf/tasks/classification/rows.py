@@ -1,9 +1,7 @@
-"""From examples to features: tokens, windows, what was truncated."""
+"""From examples to features: tokens, windows, and what was truncated."""
 
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-
-import numpy as np
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 
 from bert_tf.data.packing import (
     InputFeatures,
@@ -14,8 +12,10 @@ from bert_tf.data.packing import (
     padding_features,
 )
 from bert_tf.errors import InputError, count_of, some_of
-from bert_tf.tasks.classification.datasets import _LOGGER, InputExample
+from bert_tf.tasks.classification.datasets import InputExample
 from bert_tf.tokenization import Tokenizer, require_special_tokens
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def pack_example(
@@ -214,48 +214,3 @@ class Truncation:
             count_of(self.num_cut, "word piece"),
             advice,
         )
-
-
-# How `pool_windows` makes one row of logits out of several.
-WINDOW_POOLINGS: Mapping[str, Callable[..., np.ndarray]] = {
-    "mean": np.mean,
-    "max": np.max,
-}
-
-
-def pool_windows(
-    batches: Iterable[tuple[Mapping[str, np.ndarray], np.ndarray]],
-    num_windows: Sequence[int],
-    pooling: str,
-    batch_size: int,
-) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
-    """One row of logits for each example, out of those of its windows.
-
-    Args:
-        batches: pairs of features, of which `label_ids` [B] is used, and logits
-            [B, L], of windows in the order of their examples. What only fills
-            up a batch comes last.
-        num_windows: how many windows each example has.
-        pooling: one of `WINDOW_POOLINGS`, taken for each label.
-        batch_size: how many examples to give at once.
-
-    Yields:
-        Pairs of `label_ids` and `is_real_example` [B], and logits [B, L].
-    """
-    pool = WINDOW_POOLINGS[pooling]
-    rows = (
-        row
-        for features, logits in batches
-        for row in zip(features["label_ids"], logits)
-    )
-    for start in range(0, len(num_windows), batch_size):
-        label_ids, pooled = [], []
-        for count in num_windows[start : start + batch_size]:
-            labels, logits = zip(*itertools.islice(rows, count))
-            label_ids.append(labels[0])
-            pooled.append(pool(np.stack(logits), axis=0))
-        features = {
-            "label_ids": np.stack(label_ids),
-            "is_real_example": np.ones(len(label_ids), np.int32),
-        }
-        yield features, np.stack(pooled)

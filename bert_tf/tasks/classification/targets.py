@@ -1,66 +1,72 @@
-"""What is learned and how it is scored."""
+"""What a classifier learns of each text, and how good its outputs are."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+import dataclasses
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from bert_tf.tasks import metrics
+from bert_tf.tasks.classification.datasets import Metric
+
+# What the original writes into eval_results.txt, but for the step.
+RESULTS = ("eval_accuracy", "eval_loss", "loss")
+
+# How the logits of a text's windows become one, for each label.
+WINDOW_POOLINGS: Mapping[str, Callable[..., np.ndarray]] = {
+    "mean": np.mean,
+    "max": np.max,
+}
 
 
-def evaluate(
-    batches: Iterable[tuple[Mapping[str, np.ndarray], np.ndarray]],
-) -> dict[str, Any]:
-    """The original's numbers, exact over all examples.
+@dataclasses.dataclass(frozen=True)
+class OneLabel:
+    """Each text has one of several labels.
 
-    Args:
-        batches: pairs of features, of which `label_ids` [B] and
-            `is_real_example` [B] are used, and logits [B, L]. Examples with
-            `is_real_example` 0 only fill up their batch.
-
-    Returns:
-        `eval_accuracy` and `eval_loss` over examples; `loss`, the plain mean
-        of the batches' losses; `labels` and `predictions` as lists.
+    Attributes:
+        labels: in the order of their ids.
+        metrics: of `datasets.Dataset`.
     """
-    batch_losses, losses = [], []
-    labels: list[int] = []
-    predictions: list[int] = []
-    for batch, logits in batches:
-        real = batch["is_real_example"] == 1
-        label_ids = batch["label_ids"]
-        rows = np.arange(len(label_ids))
-        loss = -metrics.log_softmax(logits)[rows, label_ids]
-        batch_losses.append(loss.mean())
-        losses.extend(loss[real])
-        labels.extend(label_ids[real])
-        predictions.extend(logits[real].argmax(axis=-1))
-    return {
-        "eval_accuracy": metrics.accuracy(labels, predictions),
-        "eval_loss": float(np.mean(losses)),
-        "loss": float(np.mean(batch_losses)),
-        "labels": labels,
-        "predictions": predictions,
-    }
 
+    labels: tuple[str, ...]
+    metrics: Mapping[str, Metric] = dataclasses.field(default_factory=dict)
 
-def task_metrics(
-    task_name: str,
-    labels: Sequence[int],
-    predictions: Sequence[int],
-    num_labels: int,
-) -> dict[str, float]:
-    """The task's official metric where it is not accuracy, by its name.
+    def evaluate(
+        self,
+        label_ids: np.ndarray,
+        logits: np.ndarray,
+        is_real: np.ndarray,
+        batch_size: int,
+    ) -> tuple[dict[str, float], dict[str, float]]:
+        """How good logits are.
 
-    F1 of label 1 for MRPC and Matthews' correlation for CoLA, as in GLUE; the
-    mean of every label's F1 for users' own data.
-    """
-    name = task_name.lower()
-    if name == "mrpc":
-        return {"eval_f1": metrics.f1(labels, predictions)}
-    if name == "cola":
-        correlation = metrics.matthews_correlation(labels, predictions)
-        return {"eval_matthews_correlation": correlation}
-    if name == "tsv":
-        score = metrics.macro_f1(labels, predictions, num_labels)
-        return {"eval_macro_f1": score}
-    return {}
+        Args:
+            label_ids: int [N], the true ones, in the order of the file.
+            logits: float [N, L].
+            is_real: bool [N], false for what fills up the last batch.
+            batch_size: of the original's evaluation.
+
+        Returns:
+            The original's results, exact over all real examples, but for
+            `loss`, the plain mean of the batches' losses; and the dataset's
+            metrics.
+        """
+        losses = -metrics.log_softmax(logits)[np.arange(len(logits)), label_ids]
+        truth = label_ids[is_real].tolist()
+        predictions = logits[is_real].argmax(axis=-1).tolist()
+        batches = range(0, len(losses), batch_size)
+        results = {
+            "eval_accuracy": metrics.accuracy(truth, predictions),
+            "eval_loss": float(np.mean(losses[is_real])),
+            "loss": float(
+                np.mean([losses[i : i + batch_size].mean() for i in batches])
+            ),
+        }
+        more = {
+            name: metric(truth, predictions, len(self.labels))
+            for name, metric in self.metrics.items()
+        }
+        return results, more
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """Float32 [N, L], as the original writes them."""
+        return np.exp(metrics.log_softmax(logits)).astype(np.float32)

@@ -1,9 +1,21 @@
-"""Records of texts with labels."""
+"""Classification of texts and pairs of texts, as a task."""
 
 import dataclasses
+import itertools
+import os
 
-from bert_tf.data.packing import InputFeatures
+import numpy as np
+from absl import logging
+
+from bert_tf import heads, models
+from bert_tf.checkpoints import folders
+from bert_tf.checkpoints.names import LABELS_FILE
+from bert_tf.data.packing import InputFeatures, padding_features
 from bert_tf.data.records import Feature
+from bert_tf.support import files
+from bert_tf.tasks.classification import rows as classification_rows
+from bert_tf.tasks.classification.targets import RESULTS, WINDOW_POOLINGS
+from bert_tf.tasks.task import Evaluation
 
 
 def classifier_schema(max_seq_length: int) -> dict[str, Feature]:
@@ -27,3 +39,118 @@ def classifier_values(features: InputFeatures) -> dict[str, list[int]]:
         "label_ids": [features.label_id],
         "is_real_example": [int(features.is_real_example)],
     }
+
+
+class ClassificationTask:
+    """A `Task` whose examples are `datasets.InputExample`s.
+
+    Args:
+        target: what is learned, a `targets.OneLabel`.
+        tokenizer: a `FullTokenizer`.
+        max_seq_length: word pieces of a record.
+        doc_stride: distance between the windows of a long text, in word
+            pieces; None truncates long texts.
+        window_pooling: one of `targets.WINDOW_POOLINGS`.
+        names_predictions: whether to write the predicted labels by name.
+    """
+
+    outputs = ("label_ids", "is_real_example", "logits")
+    groups_by_length = True
+    epochs_count_records = True
+
+    def __init__(
+        self,
+        target,
+        tokenizer,
+        max_seq_length,
+        doc_stride=None,
+        window_pooling="mean",
+        names_predictions=False,
+    ):
+        self.target = target
+        self.metrics = (*RESULTS, *target.metrics)
+        self.max_seq_length = max_seq_length
+        self.doc_stride = doc_stride
+        self.names_predictions = names_predictions
+        self._pool = WINDOW_POOLINGS[window_pooling]
+        self._conversion = (
+            target.labels,
+            max_seq_length,
+            tokenizer,
+            doc_stride,
+        )
+
+    def schema(self, is_training):
+        return classifier_schema(self.max_seq_length)
+
+    def records(self, examples, is_training):
+        truncation = classification_rows.Truncation()
+        for windows in classification_rows.convert_examples_to_windows(
+            examples, *self._conversion
+        ):
+            truncation.add(windows)
+            yield list(map(classifier_values, windows))
+        truncation.log(self.max_seq_length, self.doc_stride)
+
+    def padding(self, is_training):
+        return classifier_values(padding_features(self.max_seq_length))
+
+    def describe(self, example):
+        return classification_rows.describe_example(example, *self._conversion)
+
+    def build(self, config, one_hot):
+        return models.classifier(
+            config, len(self.target.labels), use_one_hot_embeddings=one_hot
+        )
+
+    def loss(self, outputs, batch, totals):
+        loss, _ = heads.classification_loss(
+            outputs["logits"],
+            batch["label_ids"],
+            (totals or {}).get("examples"),
+        )
+        return loss
+
+    def evaluate(self, examples, rows, batch_size):
+        label_ids, is_real, logits = [], [], []
+        for windows in rows:
+            label_ids.append(windows[0]["label_ids"])
+            is_real.append(windows[0]["is_real_example"] == 1)
+            logits.append(self._logits(windows))
+        if self.doc_stride is not None:  # Padding is of windows, not of texts.
+            count = sum(is_real)
+            label_ids, logits = label_ids[:count], logits[:count]
+            is_real = is_real[:count]
+        return Evaluation(
+            *self.target.evaluate(
+                np.array(label_ids),
+                np.stack(logits),
+                np.array(is_real),
+                batch_size,
+            )
+        )
+
+    def write(self, examples, rows, folder, split):
+        real = itertools.islice(rows, len(examples))
+        logits = np.stack([self._logits(windows) for windows in real])
+        probabilities = self.target.probabilities(logits)
+        path = os.path.join(folder, "test_results.tsv")
+        lines = ("\t".join(map(str, row)) + "\n" for row in probabilities)
+        files.write_text(path, "".join(lines))
+        logging.info("Wrote %d predictions to %s.", len(logits), path)
+        if self.names_predictions:
+            path = os.path.join(folder, "test_predictions.txt")
+            best = probabilities.argmax(axis=-1)
+            names = (f"{self.target.labels[label]}\n" for label in best)
+            files.write_text(path, "".join(names))
+            logging.info("Wrote the predicted labels to %s.", path)
+
+    def _logits(self, windows):
+        """The logits [L] of a text, out of those of its windows."""
+        if len(windows) == 1:
+            return windows[0]["logits"]
+        return self._pool(np.stack([row["logits"] for row in windows]), axis=0)
+
+    def write_model_files(self, folder):
+        path = os.path.join(folder, LABELS_FILE)
+        folders.write_labels(path, self.target.labels)

@@ -1,15 +1,17 @@
-"""The pretraining task: what is learnt, and how well it is known.
+"""Pretraining: records, losses, training and evaluation.
 
-Comes in: the outputs of `models.pretraining` and the features of the records.
-Goes out: the losses to lower, and the original's six results of evaluation.
-How records are made is in `pretraining_data.py`, new masks are in `masking.py`.
+Unlike other tasks it has its records beforehand: create_pretraining_data makes
+them.
 """
 
 import dataclasses
+import functools
 
 import numpy as np
+from absl import logging
 from keras import ops
 
+from bert_tf.data import records
 from bert_tf.data.records import Feature
 from bert_tf.heads import (
     classification_loss,
@@ -17,13 +19,18 @@ from bert_tf.heads import (
     mean_over_batch,
     negative_log_likelihood,
 )
+from bert_tf.support.progress import counted
+from bert_tf.training import evaluation, loop, prediction
+
+# Files read in turns, as in the original.
+FILES_AT_ONCE = 4
 
 
 def count(batch):
     """The totals of a batch: `examples`, and `predictions` that do not pad.
 
     Args:
-        batch: features of the records (`records.pretraining_schema`).
+        batch: features of the records (`pretraining_schema`).
     """
     weights = ops.cast(batch["masked_lm_weights"], "float32")
     examples = ops.cast(ops.shape(weights)[0], "float32")
@@ -35,7 +42,7 @@ def losses(outputs, batch, totals=None, next_sentence=True):
 
     Args:
         outputs: of `models.pretraining`.
-        batch: features of the records (`records.pretraining_schema`).
+        batch: features of the records (`pretraining_schema`).
         totals: what `count` returns of the whole batch, if this is a part of
             it. What is returned then adds up over the parts.
         next_sentence: whether the next-sentence loss is part of the loss.
@@ -165,3 +172,115 @@ def pretraining_schema(
         "masked_lm_weights": dataclasses.replace(masked, dtype="float32"),
         "next_sentence_labels": Feature((1,)),
     }
+
+
+class Pretraining:
+    """Trains and evaluates one model on files of records.
+
+    Args:
+        files: paths of the record files.
+        schema: of `pretraining_schema`.
+        model: what `models.pretraining` returned, with its weights.
+        settings: `RunSettings`, whose `training` has the number of steps.
+        vocab_size: int, which token ids are checked against.
+        strategy: the one that the model was built under.
+        max_eval_steps: batches of an evaluation.
+        next_sentence: whether the next sentence counts.
+    """
+
+    def __init__(
+        self,
+        files,
+        schema,
+        model,
+        settings,
+        vocab_size,
+        strategy,
+        max_eval_steps,
+        next_sentence=True,
+    ):
+        self.files = files
+        self.schema = schema
+        self.model = model
+        self.settings = settings
+        self.vocab_size = vocab_size
+        self.strategy = strategy
+        self.max_eval_steps = max_eval_steps
+        self.next_sentence = next_sentence
+        self._predictor = prediction.DatasetPredictor(
+            model, strategy, per_prediction
+        )
+
+    def train(self, point, seed, masker=None):
+        """Trains from a `StartingPoint` to the last step, and returns it.
+
+        The seed decides the order of the examples and, with a
+        `dynamic_masking.Masker`, the masks.
+        """
+        size = self.settings.training.batch_size
+        logging.info("***** Running training *****")
+        logging.info("  Batch size = %d", size)
+
+        def batches(step):
+            found = records.training_batches(
+                self.files,
+                self.schema,
+                size,
+                seed,
+                step,
+                self.vocab_size,
+                FILES_AT_ONCE,
+                self.settings.bucket_by_length,
+            )
+            return masker.remask(found, seed, step) if masker else found
+
+        with self._naming_bad_records():
+            return loop.train(
+                self.model,
+                functools.partial(losses, next_sentence=self.next_sentence),
+                batches,
+                point,
+                self.settings.training,
+                self.strategy,
+                count,
+                self.settings.evaluation,
+                self.results,
+            )
+
+    def evaluate(self, step):
+        """Writes eval_results.txt."""
+        evaluation.write_eval_results(
+            self.settings.output_dir, {**self.results(), "global_step": step}
+        )
+
+    def results(self):
+        """How good the model is.
+
+        As in the original, exactly `max_eval_steps` batches count; files with
+        fewer are read again.
+        """
+        size = self.settings.eval_batch_size
+        logging.info("***** Running evaluation *****")
+        logging.info("  Batch size = %d", size)
+        dataset = records.evaluation_batches(
+            self.files,
+            self.schema,
+            size,
+            self.vocab_size,
+            num_batches=self.max_eval_steps,
+        )
+        with self._naming_bad_records():
+            return evaluate(
+                counted(
+                    self._predictor(dataset),
+                    self.max_eval_steps * size,
+                    "Evaluating",
+                    prediction.count_rows,
+                ),
+                self.next_sentence,
+            )
+
+    def _naming_bad_records(self):
+        return records.naming_bad_records(
+            self.files, self.schema, self.vocab_size
+        )

@@ -1,13 +1,8 @@
-"""Questions about texts: SQuAD files, and windows over long texts.
+"""Reads questions, contexts and answers from files in SQuAD's format.
 
-Comes in: a file in SQuAD's JSON format (1.1 or 2.0). Goes out: `SquadExample`s,
-and `Window`s for the model. What the model says of a window becomes answers in
-`squad_answers.py`; how good they are is for `squad_metrics.py`, TFRecords and
-everything TensorFlow for `records.py` and `run_squad.py`.
-
-    question + context -> SquadExample
-    context            -> Document: word pieces, once for all its questions
-    example            -> Windows: [CLS] question [SEP] part of context [SEP]
+Versions 1.1 and 2.0 of the JSON format become lists of `SquadExample`s.
+Malformed files are rejected, and answers that are not where the file says are
+skipped or rejected, as the caller chooses.
 """
 
 import json
@@ -15,44 +10,41 @@ import logging
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from bert_tf.errors import InputError, count_of, quote
 
 _LOGGER = logging.getLogger(__name__)
 
-# What the original splits words at. Other spaces, U+00A0 and U+3000 among
-# them, are characters of a word.
+STOP, SKIP = "stop", "skip"
+"""Values of `on_bad_answer`."""
+
+# The original splits words at these characters only. Other spaces, U+00A0 and
+# U+3000 among them, are part of a word.
 _WORD = re.compile("[^ \t\r\n\u202f]+")
 
-
-# What `on_bad_answer` may be.
-STOP, SKIP = "stop", "skip"
-
+# Number of bad answers listed in a message.
 _SHOWN = 10
-
-
-# ------------------------------------------------------------------- examples
 
 
 @dataclass(frozen=True, slots=True)
 class SquadExample:
-    """A question, the text it is about, and for training the answer.
+    """A question about a context and, for training, its answer.
 
     Attributes:
         qas_id: the question's id.
-        question_text: the question.
-        context: the text; questions about one text share it.
+        context: the text; questions about the same text share one string.
         orig_answer_text: the answer; None unless read for training, "" if the
             question is impossible.
         start_position: the first word of the answer; None unless read for
             training, -1 if the question is impossible.
         end_position: its last word.
         answer_start: its first character in the context.
-        is_impossible: whether the context holds no answer. Known in training.
-        answers: all answers of the file, for metrics; none if the question is
-            impossible. None if the file has no answers.
+        is_impossible: whether the context holds no answer; read for training
+            only.
+        answers: all answers in the file, for metrics; empty if the question is
+            impossible, None if the file has no answers.
     """
 
     qas_id: str
@@ -72,12 +64,12 @@ class SquadExample:
 
     @property
     def is_for_training(self) -> bool:
-        """Whether it was read for training."""
+        """Whether the example was read for training."""
         return self.start_position is not None
 
 
 class Words(NamedTuple):
-    """The words of a text, and the character that each starts at."""
+    """The words of a text and the character that each of them starts at."""
 
     words: list[str]
     starts: list[int]
@@ -96,27 +88,27 @@ def read_squad_examples(
     on_bad_answer: str = SKIP,
     exact_answers: bool = False,
 ) -> list[SquadExample]:
-    """The questions of a SQuAD file, in its order.
+    """Reads the questions of a SQuAD file, in the file's order.
 
     Args:
-        path: the file.
-        is_training: whether answers are wanted to train on: exactly one for
-            each question that has any.
-        version_2_with_negative: whether there are impossible questions, marked
-            by `is_impossible`. To predict, it makes no difference.
-        on_bad_answer: what to do in training with an answer that is not where
-            the file says: "skip" leaves the question out, as the original
-            does, and logs a warning with its id; one that is near by, in the
-            words that hold the place, is used and logged. "stop" raises for
-            either.
-        exact_answers: accepts what is exactly at its place and nothing else.
-            (The original loses an answer with white space that does not end
-            words, such as U+00A0.)
+        path: the JSON file.
+        is_training: reads the answer to train on: exactly one for each question
+            that is not impossible.
+        version_2_with_negative: in training, whether questions may be marked
+            `is_impossible`.
+        on_bad_answer: in training, how to treat an answer that is not where
+            the file says. "skip" leaves the question out, as the original
+            does, and logs a warning with its id; an answer that lies within
+            the words at its place is used and logged. "stop" raises for
+            both.
+        exact_answers: accepts only answers that are exactly at their place, and
+            all of those. (The original loses answers with white space that does
+            not separate words, such as U+00A0.)
 
     Raises:
-        InputError: bad JSON, something that is not there or of the wrong kind,
-            no questions, bad answers with "stop", or, to predict, an id that
-            comes twice. Names file and place or question.
+        InputError: invalid JSON, a missing key or a value of the wrong type, no
+            questions, bad answers with "stop", or, for prediction, a repeated
+            id. Names the file and the place or question.
     """
     if on_bad_answer not in (STOP, SKIP):
         raise InputError(
@@ -124,7 +116,7 @@ def read_squad_examples(
             f"Received: on_bad_answer={on_bad_answer!r}"
         )
     examples: list[SquadExample] = []
-    faults = _AnswerFaults(path)
+    bad_answers = _BadAnswers(path)
     for where, paragraph in _paragraphs(path):
         context = _item(where, paragraph, "context", str)
         words = split_words(context) if is_training else None
@@ -133,29 +125,22 @@ def read_squad_examples(
             qas_id = str(_item(place, question, "id", (str, int)))
             place = f"{place}, question {quote(qas_id)}"
             text = _item(place, question, "question", str)
+            example = SquadExample(qas_id, text, context)
             if words is None:
                 answers = _all_answers(place, question)
-                example: SquadExample | None = SquadExample(
-                    qas_id, text, context, answers=answers
-                )
+                examples.append(replace(example, answers=answers))
             elif version_2_with_negative and _item(
                 place, question, "is_impossible", bool
             ):
-                example = SquadExample(
-                    qas_id, text, context, "", -1, -1, is_impossible=True
-                )
+                examples.append(_impossible(example))
             else:
                 answer = _only_answer(place, question, version_2_with_negative)
-                example = _answered_example(
-                    SquadExample(qas_id, text, context),
-                    words,
-                    answer,
-                    exact_answers,
-                    faults,
+                span = _find_words(
+                    example, words, answer, exact_answers, bad_answers
                 )
-            if example is not None:
-                examples.append(example)
-    faults.report(on_bad_answer, len(examples))
+                if span is not None:
+                    examples.append(_answered(example, answer, span))
+    bad_answers.report(on_bad_answer, len(examples))
     if not examples:
         raise InputError(f"{path} must hold questions. It has none")
     if not is_training:
@@ -164,7 +149,7 @@ def read_squad_examples(
 
 
 def _paragraphs(path: str) -> Iterator[tuple[str, Any]]:
-    """Each paragraph, and what to call its place in an error."""
+    """Yields each paragraph and, for error messages, its place."""
     try:
         with open(path, encoding="utf-8-sig") as file:
             content = json.load(file)
@@ -198,7 +183,7 @@ _KINDS = {
 
 
 def _item(where: str, values: Any, key: str, kind: Any) -> Any:
-    """`values[key]`, if it is there and of that kind."""
+    """Returns `values[key]` after checking that it is there and its type."""
     if not isinstance(values, dict):
         raise InputError(
             f"{where} must be an object with the key {key!r}. "
@@ -223,6 +208,17 @@ def _item(where: str, values: Any, key: str, kind: Any) -> Any:
             f"Received: {quote(json.dumps(value))}"
         )
     return value
+
+
+def _impossible(example: SquadExample) -> SquadExample:
+    """The example of a question whose context holds no answer."""
+    return replace(
+        example,
+        orig_answer_text="",
+        start_position=-1,
+        end_position=-1,
+        is_impossible=True,
+    )
 
 
 def _all_answers(where: str, question: dict) -> tuple[str, ...] | None:
@@ -264,84 +260,89 @@ def _only_answer(
     )
 
 
-def _answered_example(
+def _find_words(
     example: SquadExample,
     words: Words,
     answer: _Answer,
     exact_answers: bool,
-    faults: "_AnswerFaults",
-) -> SquadExample | None:
-    """The example with its answer; None if that is not to be found."""
+    bad_answers: "_BadAnswers",
+) -> tuple[int, int] | None:
+    """The first and last word of an answer; None if it cannot be used."""
     context, (text, start) = example.context, answer
     end = start + len(text)
     if not text.strip():
-        faults.add_lost(example, "the answer has no text")
+        bad_answers.skip(example, "the answer has no text")
         return None
     if start < 0 or end > len(context):
-        faults.add_lost(
+        bad_answers.skip(
             example,
             f"the answer {quote(text)} must be at character {start} of its "
             f"context, which has {len(context)} characters",
         )
         return None
-    # The word that a character is in; a space counts with the word before.
+    # A space belongs to the word before it.
     first = bisect_right(words.starts, start) - 1
     last = bisect_right(words.starts, end - 1) - 1
     found = context[start:end]
-    is_there = found == text
-    # The original takes an answer whose words are among those of its place.
+    # The original accepts any answer whose words are among those at its place.
     place = " ".join(words.words[first : last + 1]) if first >= 0 else ""
     is_near = " ".join(text.split()) in place
-    if not is_there:
+    if found != text:
         fault = (
             f"the answer {quote(text)} must be at character {start} of its "
             f"context, which has {quote(found)} there"
         )
         if exact_answers or not is_near:
-            faults.add_lost(example, fault)
+            bad_answers.skip(example, fault)
             return None
-        faults.add_near(example, fault)
+        bad_answers.use(example, fault)
     elif not is_near and not exact_answers:
-        faults.add_lost(
+        bad_answers.skip(
             example,
-            f"the answer {quote(text)} has white space that is no end of a "
+            f"the answer {quote(text)} has white space that does not end a "
             "word; --exact_answers=true keeps it",
         )
         return None
-    return SquadExample(
-        example.qas_id,
-        example.question_text,
-        context,
-        orig_answer_text=text,
-        start_position=max(first, 0),
-        end_position=last,
-        answer_start=start,
+    return max(first, 0), last
+
+
+def _answered(
+    example: SquadExample, answer: _Answer, span: tuple[int, int]
+) -> SquadExample:
+    """The example of a question with the answer to train on."""
+    return replace(
+        example,
+        orig_answer_text=answer.text,
+        start_position=span[0],
+        end_position=span[1],
+        answer_start=answer.start,
     )
 
 
-class _AnswerFaults:
-    """Answers that are not where their file says, told when all is read."""
+class _BadAnswers:
+    """Collects misplaced answers of a file and reports them together."""
 
     def __init__(self, path: str):
         self.path = path
-        self.lost: list[str] = []
-        self.near: list[str] = []
+        self.skipped: list[str] = []
+        self.used: list[str] = []
 
-    def add_lost(self, example: SquadExample, fault: str) -> None:
-        """Notes a question that cannot be trained on."""
-        self.lost.append(f"  question {quote(example.qas_id)}: {fault}")
+    def skip(self, example: SquadExample, fault: str) -> None:
+        """Records a question that cannot be trained on."""
+        self.skipped.append(f"  question {quote(example.qas_id)}: {fault}")
 
-    def add_near(self, example: SquadExample, fault: str) -> None:
-        """Notes an answer that is near by, so that it can be used."""
-        self.near.append(f"  question {quote(example.qas_id)}: {fault}")
+    def use(self, example: SquadExample, fault: str) -> None:
+        """Records an answer that is used, as it lies near its place."""
+        self.used.append(f"  question {quote(example.qas_id)}: {fault}")
 
     def report(self, on_bad_answer: str, num_used: int) -> None:
-        """Raises or warns, with the first of them and how many there are.
+        """Logs the first bad answers and their number.
 
-        Raises where they are not to be passed over, or nothing else is there.
+        Raises:
+            InputError: bad answers are not allowed, or no question is left.
         """
-        all_faults = self.lost + self.near
-        if all_faults and (on_bad_answer == STOP or not num_used):
+        bad = self.skipped + self.used
+        if bad and (on_bad_answer == STOP or not num_used):
             advice = (
                 f"--on_bad_answer={SKIP} trains without them, as the original "
                 "does"
@@ -349,24 +350,24 @@ class _AnswerFaults:
                 else "No question is left to train on"
             )
             raise InputError(
-                f"{self.path} has {count_of(len(all_faults), 'bad answer')}"
-                f"{_first_of(all_faults)}\n{advice}"
+                f"{self.path} has {count_of(len(bad), 'bad answer')}"
+                f"{_first_of(bad)}\n{advice}"
             )
-        if self.lost:
+        if self.skipped:
             _LOGGER.warning(
-                "%s: left out of training, beside %s used: %s%s",
+                "%s: %s used for training, %s skipped%s",
                 self.path,
                 count_of(num_used, "question"),
-                count_of(len(self.lost), "question"),
-                _first_of(self.lost),
+                count_of(len(self.skipped), "question"),
+                _first_of(self.skipped),
             )
-        if self.near:
+        if self.used:
             _LOGGER.warning(
-                "%s: used although not quite at their place, as the original "
+                "%s: used although not exactly at their place, as the original "
                 "does: %s%s",
                 self.path,
-                count_of(len(self.near), "answer"),
-                _first_of(self.near),
+                count_of(len(self.used), "answer"),
+                _first_of(self.used),
             )
 
 
@@ -384,6 +385,3 @@ def _require_unique_ids(path: str, examples: Iterable[SquadExample]) -> None:
                 f"Two questions have the id {quote(example.qas_id)}"
             )
         seen.add(example.qas_id)
-
-
-# -------------------------------------------------------------------- windows

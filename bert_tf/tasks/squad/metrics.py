@@ -1,14 +1,11 @@
-"""How good answers are: SQuAD's official numbers, and what thresholds do.
+"""SQuAD's official metrics, and the effect of thresholds on them.
 
-Comes in: for each question id the answers that count as right, and the text
-predicted; for SQuAD 2.0 the null odds too. Goes out: numbers under the names of
-the official scripts, thresholds, and a picture. How answers are found is for
-`squad_answers.py`, files for `run_squad.py`.
+Answers that count as right and predicted texts are given by question id, for
+SQuAD 2.0 with the null odds: how much the model prefers "no answer".
 
-Null odds say how much a model prefers "no answer". A threshold answers the
-questions whose odds are not above it; raising it answers more of them. So what
-any threshold would give follows from one prediction in which all questions are
-answered (`Prediction.text`).
+A threshold answers the questions whose null odds are not above it. The result
+of any threshold therefore follows from a single prediction in which all
+questions are answered (`Prediction.text`).
 """
 
 import collections
@@ -19,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from bert_tf.errors import InputError
+from bert_tf.tasks.squad.data import SquadExample
 
 Answers = Mapping[str, Sequence[str]]
 Texts = Mapping[str, str]
@@ -32,21 +30,18 @@ _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def normalize_answer(text: str) -> str:
-    """Lower case, without ASCII punctuation, articles and extra spaces."""
+    """Lower-cases; drops ASCII punctuation, articles and extra spaces."""
     text = text.lower().translate(_NO_PUNCTUATION)
     return " ".join(_ARTICLES.sub(" ", text).split())
 
 
 def exact_match(prediction: str, answer: str) -> float:
-    """1 if both are the same once normalized, else 0."""
+    """1 if both are equal when normalized, else 0."""
     return float(normalize_answer(prediction) == normalize_answer(answer))
 
 
 def f1(prediction: str, answer: str) -> float:
-    """F1 of the words that both have, as SQuAD 1.1 counts it.
-
-    0 for two texts without words.
-    """
+    """F1 of the words in both, as in SQuAD 1.1: 0 for two empty texts."""
     predicted = normalize_answer(prediction).split()
     wanted = normalize_answer(answer).split()
     common = collections.Counter(predicted) & collections.Counter(wanted)
@@ -58,20 +53,39 @@ def f1(prediction: str, answer: str) -> float:
 
 
 def f1_or_none(prediction: str, answer: str) -> float:
-    """F1 as SQuAD 2.0 counts it: 1 for two texts without words."""
+    """F1 of the words in both, as in SQuAD 2.0: 1 for two empty texts."""
     if not normalize_answer(prediction) and not normalize_answer(answer):
         return 1.0
     return f1(prediction, answer)
 
 
-# ------------------------------------------------------------------ all of them
+# --------------------------------------------------------------- all questions
+
+
+def why_no_metrics(
+    examples: Sequence[SquadExample], version_2_with_negative: bool
+) -> str | None:
+    """Why predictions cannot be evaluated; None if they can."""
+    total = len(examples)
+    unknown = sum(example.answers is None for example in examples)
+    if unknown:
+        return f"{unknown} of {total} questions have no key 'answers'"
+    unanswered = sum(not example.answers for example in examples)
+    if unanswered == total:
+        return "no question has an answer"
+    if unanswered and not version_2_with_negative:
+        return (
+            f"{unanswered} of {total} questions have no answer, which takes "
+            "--version_2_with_negative=true"
+        )
+    return None
 
 
 def evaluate_v1(answers: Answers, predictions: Texts) -> dict[str, float]:
     """`exact_match` and `f1` of SQuAD 1.1, in percent.
 
-    The best of a question's answers counts. A question that is not predicted
-    counts 0.
+    Of several right answers the one that fits best counts. A question without a
+    prediction counts 0.
 
     Args:
         answers: right answers by question id, at least one for each.
@@ -88,7 +102,7 @@ def evaluate_v1(answers: Answers, predictions: Texts) -> dict[str, float]:
 
 
 class Scores(NamedTuple):
-    """Both scores of each question, by its id."""
+    """Both scores of each question, by id."""
 
     exact: dict[str, float]
     f1: dict[str, float]
@@ -98,7 +112,7 @@ def score_v2(answers: Answers, predictions: Texts) -> Scores:
     """The scores of SQuAD 2.0: "" is right for questions without answers.
 
     Raises:
-        InputError: a question is not predicted.
+        InputError: a question has no prediction.
     """
     scores = Scores({}, {})
     for qas_id, texts in answers.items():
@@ -117,10 +131,10 @@ def score_v2(answers: Answers, predictions: Texts) -> Scores:
 
 
 def evaluate_v2(answers: Answers, predictions: Texts) -> dict[str, float]:
-    """The numbers of SQuAD 2.0, in percent, under their official names.
+    """The metrics of SQuAD 2.0, in percent, under their official names.
 
-    `exact`, `f1` and `total`; the same of the questions with an answer
-    (`HasAns_...`) and without (`NoAns_...`), where there are any.
+    `exact`, `f1` and `total`; and the same for the questions with an answer
+    (`HasAns_...`) and without (`NoAns_...`), if there are any.
 
     Args:
         answers: right answers by question id; none for questions that have no
@@ -149,18 +163,13 @@ def evaluate_v2(answers: Answers, predictions: Texts) -> dict[str, float]:
 def evaluate_thresholds(
     answers: Answers, predictions: Texts, null_odds: Numbers
 ) -> dict[str, float]:
-    """What the best thresholds give, under the official names.
+    """The metrics at the best thresholds, under their official names.
 
-    `best_exact` and `best_f1` in percent, `..._thresh` their thresholds; and
-    the average precisions `pr_exact_ap`, `pr_f1_ap` and `pr_oracle_ap`, where
-    any question has an answer. (The official script gets all this from the
-    predictions it is given. To look at thresholds above the one they were made
-    with, these should be the best texts, whatever their null odds.)
-
-    Args:
-        answers: right answers by question id.
-        predictions: predicted texts.
-        null_odds: by how much "no answer" was preferred.
+    `best_exact` and `best_f1` in percent and their thresholds `..._thresh`; if
+    any question has an answer, also the average precisions `pr_exact_ap`,
+    `pr_f1_ap` and `pr_oracle_ap`. (The official script computes all this from
+    the predictions it is given. To evaluate thresholds above the one they were
+    made with, give it the best texts, whatever their null odds.)
     """
     scores = score_v2(answers, predictions)
     results: dict[str, float] = {}
@@ -176,7 +185,7 @@ def evaluate_thresholds(
 
 
 class Threshold(NamedTuple):
-    """A threshold of null odds, and the score in percent that it gives."""
+    """A threshold of null odds and the resulting score, in percent."""
 
     threshold: float
     score: float
@@ -185,16 +194,14 @@ class Threshold(NamedTuple):
 def find_best_threshold(
     answers: Answers, predictions: Texts, null_odds: Numbers, scores: Numbers
 ) -> Threshold:
-    """The official script's best threshold.
+    """The best threshold as the official script computes it.
 
-    It starts at 0 for "no question is answered", whatever the odds, may part
-    questions of equal odds, and takes any text for wrong where there is no
-    answer, "." as well. `choose_threshold` does none of this.
+    Unlike `choose_threshold`, it reports 0 for "no question is answered",
+    whatever the odds, may separate questions with equal odds, and counts any
+    text as wrong where there is no answer, "." as well.
 
     Args:
-        answers: right answers by question id.
-        predictions: predicted texts.
-        null_odds: by how much "no answer" was preferred.
+        answers, predictions, null_odds: by question id.
         scores: one of `score_v2(answers, predictions)`.
     """
     total = float(sum(not texts for texts in answers.values()))
@@ -212,17 +219,14 @@ def find_best_threshold(
 def choose_threshold(
     answers: Answers, predictions: Texts, null_odds: Numbers
 ) -> Threshold:
-    """The lowest threshold that gives the best F1 on these questions.
-
-    Takes what `evaluate_thresholds` takes.
-    """
+    """The lowest threshold that gives the best F1 on these questions."""
     answered = score_v2(answers, predictions).f1
-    silent = score_v2(answers, dict.fromkeys(answers, "")).f1
+    unanswered = score_v2(answers, dict.fromkeys(answers, "")).f1
     gained: dict[float, float] = collections.defaultdict(float)
     for qas_id, odds in null_odds.items():
-        gained[odds] += answered[qas_id] - silent[qas_id]
-    total = sum(silent.values())
-    # Below all odds no question is answered.
+        gained[odds] += answered[qas_id] - unanswered[qas_id]
+    total = sum(unanswered.values())
+    # Below all odds, no question is answered.
     best = Threshold(math.nextafter(min(gained), -math.inf), total)
     for odds in sorted(gained):
         total += gained[odds]
@@ -232,11 +236,11 @@ def choose_threshold(
 
 
 class PrecisionRecall(NamedTuple):
-    """A curve, point by point from nothing to everything answered.
+    """A precision-recall curve, from no question answered to all of them.
 
     Attributes:
-        precisions: share of what is answered that is right, from 0 to 1.
-        recalls: share of what has an answer that is answered right.
+        precisions: share of right answers among those given, from 0 to 1.
+        recalls: share of right answers among the questions that have one.
         average_precision: the area under the curve, in percent.
     """
 
@@ -248,10 +252,10 @@ class PrecisionRecall(NamedTuple):
 def precision_recall(
     answers: Answers, predictions: Texts, null_odds: Numbers
 ) -> dict[str, PrecisionRecall]:
-    """The curves of `exact`, `f1` and `oracle`; none if nothing has an answer.
+    """The curves of `exact`, `f1` and `oracle`; none without any answer.
 
-    The oracle always finds the right answer if there is one: its curve shows
-    the null odds alone.
+    The oracle finds every right answer: its curve evaluates the null odds
+    alone.
     """
     if not any(answers.values()):
         return {}
@@ -283,7 +287,7 @@ def _curve(
     return PrecisionRecall(precisions, recalls, 100 * area)
 
 
-# -------------------------------------------------------------------- a picture
+# ------------------------------------------------------------------ the diagram
 
 _STYLES = {
     "exact": ("#0072b2", "exact match"),
@@ -294,7 +298,7 @@ _WIDTH, _HEIGHT, _LEFT, _TOP = 480, 360, 60, 20
 
 
 def draw_precision_recall(curves: Mapping[str, PrecisionRecall]) -> str:
-    """An SVG picture of the curves that `precision_recall` returns."""
+    """An SVG diagram of the curves that `precision_recall` returns."""
     right, bottom = _LEFT + _WIDTH, _TOP + _HEIGHT
     parts = [
         '<svg xmlns="http://www.w3.org/2000/svg" font-family="sans-serif" '
@@ -331,13 +335,13 @@ def draw_precision_recall(curves: Mapping[str, PrecisionRecall]) -> str:
 
 
 def _place(recall: float, precision: float) -> tuple[float, float]:
-    """Where a point lies in the picture, whose y axis points down."""
+    """The coordinates of a point in the diagram, whose y axis points down."""
     x = _LEFT + recall * _WIDTH
     return round(x, 1), round(_TOP + (1 - precision) * _HEIGHT, 1)
 
 
 def _steps(curve: PrecisionRecall) -> str:
-    """A path that keeps each precision up to the next recall."""
+    """A path in steps: each precision holds up to the next recall."""
     last = _place(curve.recalls[0], curve.precisions[0])
     path = f"M{last[0]} {last[1]}"
     for recall, precision in zip(curve.recalls[1:], curve.precisions[1:]):

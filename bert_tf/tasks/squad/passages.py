@@ -1,24 +1,16 @@
-"""Answers to a question in several texts, and how likely each of them is.
-
-Comes in: the windows of a question over all its contexts, from `squad.py`, and
-what the model says of each. Goes out: a `Reading`: the best answers and the
-contexts, ranked. The model and files stay outside, in `answer.py`; answers in
-SQuAD's files, chosen as the original does, are for `squad_answers.py`.
+"""Finds the answers to a question in several contexts, and ranks both.
 
 A span is any run of at most `max_answer_length` pieces of a context. Windows
-overlap; a span is looked at only in the window that has most around its first
-piece, so that it counts once. Its score is a probability among all the spans of
-all windows of all contexts of the question:
+overlap; a span counts only in the window with most context around its first
+piece. Its score is its probability among all spans in all contexts:
 
     score(span) = exp(start logit + end logit) / Z
-    Z = sum of exp(start logit + end logit) over all those spans
+    Z = sum of exp(start logit + end logit) over all spans; if questions may
+        have no answer, plus exp(null score)
 
-For questions that may have no answer, Z has one term more, exp(null score). The
-null score is as in the original the lowest of all windows, here those of all
-contexts: the sum of both logits of [CLS].
-
-(The original looks among the 20 best starts and ends of each window, and its
-probabilities are shares of the 20 best answers of one context.)
+The null score is the lowest sum of the logits of [CLS] among all windows. (The
+original considers only the 20 best starts and ends of each window, and compares
+the answers of one context.)
 """
 
 import math
@@ -32,7 +24,7 @@ from numpy.typing import ArrayLike
 from bert_tf.errors import InputError, quote
 from bert_tf.tasks.squad.answers import (
     Logits,
-    Span,
+    TokenSpan,
     null_span,
     require_finite,
 )
@@ -41,25 +33,25 @@ from bert_tf.tasks.squad.windows import Window
 
 
 class Query(NamedTuple):
-    """A question and the texts that may hold its answer."""
+    """A question and the contexts that may hold its answer."""
 
     question: str
     contexts: Sequence[str]
 
 
-class Answer(NamedTuple):
+class PassageAnswer(NamedTuple):
     """A span of a context, or "no answer".
 
     Attributes:
         text: `context[start:end]`; "" for "no answer".
-        score: its probability among all spans of all contexts, and "no answer"
-            if there may be none.
+        score: its probability among all spans of all contexts and, if questions
+            may have none, "no answer".
         start: its first character; None for "no answer".
         end: the character after its last one; None for "no answer".
-        context_index: which of the contexts, from 0; None for "no answer".
-        start_logit: what the model gave its first piece as a start.
-        end_logit: what it gave its last piece as an end.
-        null_score: the sum of both logits of "no answer"; None where every
+        context_index: the number of its context, from 0; None for "no answer".
+        start_logit: the start logit of its first piece.
+        end_logit: the end logit of its last piece.
+        null_score: the sum of both logits of "no answer"; None if every
             question has an answer.
     """
 
@@ -74,38 +66,37 @@ class Answer(NamedTuple):
 
 
 class Passage(NamedTuple):
-    """One of the contexts.
+    """A context and the probability that it holds the answer.
 
     Attributes:
-        context_index: which of them, from 0.
-        score: the probability that the answer is there: the sum of those of
-            all its spans.
-        answer: the best of these.
+        context_index: the number of the context, from 0.
+        score: the sum of the probabilities of all its spans.
+        answer: the most probable span.
     """
 
     context_index: int
     score: float
-    answer: Answer
+    answer: PassageAnswer
 
 
 class Reading(NamedTuple):
-    """What is found in the contexts of a question.
+    """The answers to a question, and its contexts by rank.
 
     Attributes:
-        answers: the best ones, the best first. No two overlap, and no two are
-            the same but for case, punctuation and articles. If the question is
-            left unanswered, the first one says so.
+        answers: the best answers, the best first. No two overlap, or differ in
+            case, punctuation and articles only. If the question is left
+            unanswered, the first one is "no answer".
         passages: all contexts, the most probable first.
-        null_probability: of "no answer"; None where every question has one.
+        null_probability: of "no answer"; None if every question has an answer.
     """
 
-    answers: list[Answer]
+    answers: list[PassageAnswer]
     passages: list[Passage]
     null_probability: float | None
 
 
 def require_text(query: Query) -> None:
-    """Raises `InputError` unless there is a question, and contexts to read."""
+    """Raises `InputError` for an empty question or context."""
     if not query.question.strip():
         raise InputError(
             f"`question` must hold text. Received: question={query.question!r}"
@@ -135,17 +126,17 @@ def read(
 
     Args:
         question: for error messages.
-        windows: all windows of all contexts, made with `exact_answers`, their
-            `example_index` that of the context; and the logits of each.
-        max_answer_length: the most word pieces of an answer.
-        num_answers: how many are wanted. There are fewer if the contexts hold
-            no more.
+        windows: all windows of all contexts and their logits. The windows are
+            made with `exact_answers`; `example_index` is the number of the
+            context.
+        max_answer_length: maximum number of word pieces in an answer.
+        num_answers: maximum number of answers to return.
         null_score_diff_threshold: the question is left unanswered if the null
-            score is above that of the best span by more than this. None if
-            every question has an answer.
+            score exceeds that of the best span by more than this. None if every
+            question has an answer.
 
     Raises:
-        InputError: logits that are not numbers.
+        InputError: logits that are not finite.
     """
     candidates, nulls = [], []
     for window, logits in windows:
@@ -154,76 +145,73 @@ def read(
         nulls.append(null_span([logits]))
     null = min(nulls, key=lambda span: span.score)
     log_totals = [one.log_total for one in candidates]
-    may_lack_answer = null_score_diff_threshold is not None
-    if may_lack_answer:
+    threshold = null_score_diff_threshold
+    if threshold is not None:
         log_totals.append(null.score)
     scorer = _Scorer(
-        log_sum_exp(log_totals), null.score if may_lack_answer else None
+        _log_sum_exp(log_totals), None if threshold is None else null.score
     )
     passages = _rank(candidates, scorer)
-    best = max(candidates, key=lambda one: one.best.score).best
-    answers: list[Answer] = []
+    answers: list[PassageAnswer] = []
     if (
-        null_score_diff_threshold is not None
-        and null.score - best.score > null_score_diff_threshold
+        threshold is not None
+        and null.score - _best_of(candidates).score > threshold
     ):
         answers.append(scorer.answer(null))
     texts: set[str] = set()
     while len(answers) < num_answers:
-        span = max(candidates, key=lambda one: one.best.score).best
+        span = _best_of(candidates)
         if span.score == -math.inf:
             break
         answer = scorer.answer(span)
-        same = normalize_answer(answer.text) or answer.text
-        if same not in texts:
-            texts.add(same)
+        normalized = normalize_answer(answer.text) or answer.text
+        if normalized not in texts:
+            texts.add(normalized)
             answers.append(answer)
         for one in candidates:
             one.block(answer)
     return Reading(
         answers,
         passages,
-        scorer.probability(null.score) if may_lack_answer else None,
+        None if threshold is None else scorer.probability(null.score),
     )
 
 
-def log_sum_exp(values: ArrayLike) -> float:
-    """Log of the sum of exp, also where that is too large or small a number."""
-    array = np.asarray(values, np.float64)
-    highest = float(array.max(initial=-math.inf))
-    if highest == -math.inf:
-        return highest
-    return highest + math.log(float(np.exp(array - highest).sum()))
-
-
-def _rank(candidates: Iterable["_Candidates"], scorer: "_Scorer") -> list:
+def _rank(
+    candidates: Iterable["_Candidates"], scorer: "_Scorer"
+) -> list[Passage]:
+    """All contexts, the most probable first."""
     of_context: dict[int, list[_Candidates]] = {}
     for one in candidates:
         of_context.setdefault(one.window.example_index, []).append(one)
     passages = [
         Passage(
             number,
-            scorer.probability(log_sum_exp([one.log_total for one in some])),
-            scorer.answer(max(some, key=lambda one: one.best.score).best),
+            scorer.probability(_log_sum_exp([one.log_total for one in some])),
+            scorer.answer(_best_of(some)),
         )
         for number, some in of_context.items()
     ]
     return sorted(passages, key=lambda passage: -passage.score)
 
 
+def _best_of(candidates: Iterable["_Candidates"]) -> TokenSpan:
+    return max((one.best for one in candidates), key=lambda span: span.score)
+
+
 class _Scorer:
-    """Makes answers of spans, with one normalizer for all of them."""
+    """Turns spans into answers, with one normalizer for all of them."""
 
     def __init__(self, log_total: float, null_score: float | None):
         self.log_total = log_total
         self.null_score = null_score
 
     def probability(self, score: float) -> float:
-        """Of what has this logarithm before it is normalized."""
+        """The probability of a span, from its logarithm before normalizing."""
         return math.exp(score - self.log_total)
 
-    def answer(self, span: Span) -> Answer:
-        """A span as the caller gets it."""
+    def answer(self, span: TokenSpan) -> PassageAnswer:
+        """A span with its text, place and probability."""
         text, start, end, context_index = "", None, None, None
         if span.window is not None:
             window, document = span.window, span.window.document
@@ -231,7 +219,7 @@ class _Scorer:
             end = document.ends[window.piece(span.end_index)]
             text = document.context[start:end]
             context_index = window.example_index
-        return Answer(
+        return PassageAnswer(
             text,
             self.probability(span.score),
             start,
@@ -244,37 +232,37 @@ class _Scorer:
 
 
 class _Candidates:
-    """The spans of one window, and which of those not blocked is the best.
+    """The spans of one window, and the best of those that are not blocked.
 
     Attributes:
         window: the window.
-        log_total: logarithm of the sum of exp(score) of all its spans.
-        best: the best span; its logits are -inf if there is none any more.
+        log_total: logarithm of the sum of exp(score) over all its spans.
+        best: the best span; its logits are -inf if all are blocked.
     """
 
     def __init__(self, window: Window, logits: Logits, max_answer_length: int):
         self.window = window
         self._first = len(window.front)
         context = slice(self._first, self._first + window.span.length)
-        # Only the logits are kept: the scores of all spans of a long text
-        # would take many times the memory.
+        # Keep the logits only: the scores of all spans of a long text would
+        # take many times the memory.
         self._starts = np.array(logits.start[context], np.float64)
         self._ends = np.array(logits.end[context], np.float64)
-        is_best = list(window.token_is_max_context.values())
-        self._starts[~np.array(is_best)] = -math.inf
+        is_max_context = list(window.token_is_max_context.values())
+        self._starts[~np.array(is_max_context)] = -math.inf
         self._length = min(max_answer_length, window.span.length)
         self._blocked: list[tuple[int, int]] = []
         scores = self._scores()
-        self.log_total = log_sum_exp(scores)
+        self.log_total = _log_sum_exp(scores)
         self.best = self._find_best(scores)
 
-    def block(self, answer: Answer) -> None:
-        """Takes what overlaps an answer out of the choice."""
+    def block(self, answer: PassageAnswer) -> None:
+        """Excludes the spans that overlap an answer."""
         if answer.start is None or answer.end is None:
             return
         if answer.context_index != self.window.example_index:
             return
-        # By characters: one of Hangul can be several pieces.
+        # Compare characters: one Hangul character may be several pieces.
         document, begin = self.window.document, self.window.span.start
         first = bisect_right(document.ends, answer.start) - begin
         last = bisect_left(document.starts, answer.end) - 1 - begin
@@ -284,7 +272,7 @@ class _Candidates:
         self.best = self._find_best(self._scores())
 
     def _scores(self) -> np.ndarray:
-        """[tokens, length]: of the span from each token, by its length - 1."""
+        """Scores [tokens, length] of spans, by first token and length - 1."""
         count = len(self._starts)
         after = np.full(self._length - 1, -math.inf)
         ends = np.lib.stride_tricks.sliding_window_view(
@@ -297,15 +285,24 @@ class _Candidates:
             scores[(first <= end) & (last >= start)] = -math.inf
         return scores
 
-    def _find_best(self, scores: np.ndarray) -> Span:
-        # Of equal ones the earliest, then the shortest.
+    def _find_best(self, scores: np.ndarray) -> TokenSpan:
+        # Among equal scores, the earliest span, then the shortest.
         start, more = divmod(int(scores.argmax()), self._length)
         if scores[start, more] == -math.inf:
-            return Span(self.window, 0, 0, -math.inf, -math.inf)
-        return Span(
+            return TokenSpan(self.window, 0, 0, -math.inf, -math.inf)
+        return TokenSpan(
             self.window,
             self._first + start,
             self._first + start + more,
             float(self._starts[start]),
             float(self._ends[start + more]),
         )
+
+
+def _log_sum_exp(values: ArrayLike) -> float:
+    """Logarithm of the sum of exp(values), without overflow or underflow."""
+    array = np.asarray(values, np.float64)
+    highest = float(array.max(initial=-math.inf))
+    if highest == -math.inf:
+        return highest
+    return highest + math.log(float(np.exp(array - highest).sum()))

@@ -1,4 +1,4 @@
-"""Answers questions about texts with a fine-tuned checkpoint."""
+"""Answers questions about contexts with a fine-tuned checkpoint."""
 
 import collections
 import itertools
@@ -10,40 +10,41 @@ from bert_tf.checkpoints import folders, inference
 from bert_tf.checkpoints.names import POOLER, SQUAD
 from bert_tf.data.grouping import group_by_length, in_order, padded_length
 from bert_tf.errors import InputError
-from bert_tf.tasks.squad import data, passages
-from bert_tf.tasks.squad import windows as squad_windows
-from bert_tf.tasks.squad.answers import Logits, check_threshold, find_threshold
+from bert_tf.tasks.squad import passages, windows
+from bert_tf.tasks.squad.answers import Logits
+from bert_tf.tasks.squad.data import SquadExample
 from bert_tf.tasks.squad.passages import Query
+from bert_tf.tasks.squad.threshold import check_threshold, find_threshold
 
-# How far ahead windows are made, to put those of one length together.
+# Windows are made this far ahead to batch those of similar length.
 BATCHES_AHEAD = 16
 
 
 class Reader:
-    """BERT that finds answers; the weights are loaded once.
+    """Finds answers with BERT; the weights are loaded once.
 
     Args:
-        checkpoint: as run_squad wrote it: its output folder, or a prefix.
+        checkpoint: the output folder of run_squad, or a prefix in it.
         vocab_file: None for the vocab.txt beside the checkpoint.
         bert_config_file: None for the bert_config.json beside it.
         do_lower_case: true for uncased models, false for cased ones.
-        max_seq_length: word pieces of a window; None for 384, or as many as
-            the model has positions for.
-        doc_stride: how far apart windows start, in word pieces; None for a
-            third of `max_seq_length`.
-        max_query_length: word pieces of a question; the rest is cut, with a
-            warning.
-        max_answer_length: the most word pieces of an answer.
-        version_2_with_negative: whether a question may have no answer. The
-            model must have learnt it, as those of SQuAD 2.0 have.
+        max_seq_length: maximum number of word pieces in a window; None for 384,
+            or for the number of positions of the model if that is smaller.
+        doc_stride: distance between the starts of windows, in word pieces; None
+            for a third of `max_seq_length`.
+        max_query_length: maximum number of word pieces of a question; longer
+            ones are truncated, with a warning.
+        max_answer_length: maximum number of word pieces in an answer.
+        version_2_with_negative: whether a question may have no answer. Needs a
+            model trained on such questions, as in SQuAD 2.0.
         null_score_diff_threshold: a question is left unanswered if the null
-            score is above that of the best answer by more than this. "auto"
-            for what run_squad kept beside the checkpoint.
-        batch_size: windows that are computed at once.
+            score exceeds that of the best answer by more than this. "auto" for
+            the threshold that run_squad kept beside the checkpoint.
+        batch_size: number of windows in a batch.
 
     Raises:
         InputError: a file is missing or does not fit, the checkpoint has no
-            head to answer questions, or a number makes no sense.
+            question answering head, or a number is out of range.
     """
 
     def __init__(
@@ -66,15 +67,15 @@ class Reader:
         opened = folders.find(checkpoint, vocab_file, bert_config_file)
         self.path, self.config = opened.path, opened.config
         self.tokenizer = opened.load_tokenizer(do_lower_case)
-        squad_windows.require_token_types(self.config.type_vocab_size)
+        windows.require_token_types(self.config.type_vocab_size)
         length = inference.find_length(self.config, max_seq_length, default=384)
-        self._maker = squad_windows.WindowMaker(
+        self._maker = windows.WindowMaker(
             self.tokenizer,
             length,
             length // 3 if doc_stride is None else doc_stride,
             max_query_length,
             exact_answers=True,
-            # Questions are often asked about the same few texts.
+            # Successive questions often have the same few contexts.
             documents_kept=16,
         )
         self.max_answer_length = max_answer_length
@@ -102,17 +103,17 @@ class Reader:
         self._forward = inference.compile_forward(model)
 
     def answer(self, question, contexts, num_answers=1):
-        """The best answers to a question, from all contexts together.
+        """Returns the best answers to a question in all of its contexts.
 
         Args:
             question: str.
-            contexts: texts of any length; or one, as a str.
-            num_answers: how many; fewer if the contexts hold no more.
+            contexts: list of texts of any length, or a single str.
+            num_answers: maximum number of answers.
 
         Returns:
-            `reading.Answer`s, the best first; no two overlap or say the same.
-            With `version_2_with_negative` the first has the text "" if the
-            question is left unanswered.
+            A list of `PassageAnswer`s, the best first. With
+            `version_2_with_negative` the first has the text "" if the question
+            is left unanswered.
 
         Raises:
             InputError: a question or context without text.
@@ -120,36 +121,36 @@ class Reader:
         return self.read(question, contexts, num_answers).answers
 
     def read(self, question, contexts, num_answers=1):
-        """Like `answer`, but a whole `reading.Reading`: ranks contexts too."""
+        """Like `answer`, but returns a `Reading`, which ranks contexts too."""
         return next(self.read_all([Query(question, contexts)], num_answers))
 
     def read_all(self, queries, num_answers=1):
-        """Does `read` for many questions, windows of several at once.
+        """Like `read` for many questions, batching windows across them.
 
         Args:
-            queries: `reading.Query`s. They are taken one by one, somewhat
-                ahead of the answers.
-            num_answers: how many answers to each.
+            queries: iterable of `Query`s, consumed somewhat ahead of the
+                answers.
+            num_answers: maximum number of answers to each.
 
         Yields:
-            For each query its `reading.Reading`.
+            For each query its `Reading`.
         """
         errors.require_positive("num_answers", num_answers)
         waiting = collections.deque()
 
-        def windows():
+        def all_windows():
             for query in queries:
-                found = self._windows(query)
-                waiting.append((query.question, found))
-                yield from found
+                made = self._windows(query)
+                waiting.append((query.question, made))
+                yield from made
 
-        logits = self._logits(windows())
+        logits = self._logits(all_windows())
         for first in logits:
-            question, found = waiting.popleft()
-            rest = itertools.islice(logits, len(found) - 1)
+            question, made = waiting.popleft()
+            rest = itertools.islice(logits, len(made) - 1)
             yield passages.read(
                 question,
-                zip(found, itertools.chain([first], rest), strict=True),
+                zip(made, itertools.chain([first], rest), strict=True),
                 self.max_answer_length,
                 num_answers,
                 self.threshold,
@@ -161,53 +162,52 @@ class Reader:
         # A str would be taken for a list of its characters.
         contexts = [contexts] if isinstance(contexts, str) else list(contexts)
         passages.require_text(Query(question, contexts))
-        pieces = len(self.tokenizer.tokenize(question))
-        if not pieces:
+        num_pieces = len(self.tokenizer.tokenize(question))
+        if not num_pieces:
             raise InputError(
                 "`question` must hold words. The tokenizer finds none in "
                 f"{errors.quote(question)}"
             )
-        most = self._maker.max_query_length
-        if pieces > most:
+        if num_pieces > self._maker.max_query_length:
             logging.warning(
                 "Only the first %d of %d word pieces are read of the question "
                 "%s: see max_query_length.",
-                most,
-                pieces,
+                self._maker.max_query_length,
+                num_pieces,
                 errors.quote(question),
             )
-        found = []
+        made = []
         for number, context in enumerate(contexts):
-            example = data.SquadExample(question, question, context)
-            some = self._maker.windows(example, number)
-            if not some:
+            example = SquadExample(question, question, context)
+            of_context = self._maker.windows(example, number)
+            if not of_context:
                 raise InputError(
                     "Each context must hold words. The tokenizer finds none "
                     f"in contexts[{number}], {errors.quote(context)}, for the "
                     f"question {errors.quote(question)}"
                 )
-            found += some
-        return found
+            made += of_context
+        return made
 
-    def _logits(self, windows):
-        """The `Logits` of each window, in order."""
+    def _logits(self, all_windows):
+        """Yields the `Logits` of each window, in order."""
 
         def placed():
-            for group in group_by_length(
-                enumerate(windows),
+            for batch in group_by_length(
+                enumerate(all_windows),
                 self.batch_size,
                 lambda numbered: len(numbered[1].input_ids),
                 batches_ahead=BATCHES_AHEAD,
             ):
-                rows = [(one.input_ids, one.segment_ids) for _, one in group]
-                for (place, one), *both in zip(group, *self._run(rows)):
+                rows = [(one.input_ids, one.segment_ids) for _, one in batch]
+                for (place, one), *both in zip(batch, *self._run(rows)):
                     count = len(one.input_ids)
                     yield place, Logits(*(logits[:count] for logits in both))
 
         return in_order(placed())
 
     def _run(self, rows):
-        # The longest comes first.
+        # The first row of a batch is the longest.
         length = padded_length(len(rows[0][0]), self._maker.max_seq_length)
         out = self._forward(inference.encoder_inputs(rows, length))
         return out["start_logits"], out["end_logits"]

@@ -18,7 +18,7 @@ from bert_tf.exports.signature import (
 )
 from bert_tf.tasks.squad import graph_answers
 from bert_tf.tasks.squad import windows as squad_windows
-from bert_tf.tasks.squad.answers import check_threshold, find_threshold
+from bert_tf.tasks.squad.threshold import check_threshold, find_threshold
 
 
 def export_span(

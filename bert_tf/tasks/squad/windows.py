@@ -1,4 +1,11 @@
-"""Windows of a context that a model reads with its question."""
+"""Cuts questions and their contexts into windows that fit the model.
+
+    context  -> Document: word pieces, once for all of its questions
+    question -> Windows: [CLS] question [SEP] part of the context [SEP]
+
+Windows over a long context overlap. For each word piece the window that has
+most context around it is known: answers may start only there.
+"""
 
 import functools
 from bisect import bisect_left, bisect_right
@@ -6,29 +13,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from bert_tf.data import packing
-from bert_tf.data.packing import DocSpan, find_max_context, split_document
+from bert_tf.data.packing import DocSpan
 from bert_tf.errors import InputError
 from bert_tf.tasks.squad.data import SquadExample, split_words
 from bert_tf.tokenization import FullTokenizer
 
 FIRST_UNIQUE_ID = 1000000000
-"""Of the first window of a file, as in the original; then counted up."""
-
-
-def improve_answer_span(
-    pieces: Sequence[str], start: int, end: int, answer_pieces: Sequence[str]
-) -> tuple[int, int]:
-    """The first place within [start, end] that has just the answer's pieces.
-
-    Words hold more than answers do: "(1895-1943)" holds "1895". Where the
-    pieces are not found ("Japan" in "Japanese") the span stays as it is.
-    """
-    length = len(answer_pieces)
-    wanted = list(answer_pieces)
-    for first in range(start, end - length + 2):
-        if wanted and list(pieces[first : first + length]) == wanted:
-            return first, first + length - 1
-    return start, end
+"""The unique id of the first window of a file, as in the original."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +30,11 @@ class Document:
         context: the text.
         pieces: its word pieces.
         ids: their ids.
-        word_of_piece: for each piece, the word it belongs to.
+        word_of_piece: for each piece, the word that it belongs to.
         first_piece: for each word, its first piece, or that of the next word
             if it has none.
-        starts: for each piece, the character it starts at; empty unless asked
-            for.
+        starts: for each piece, its first character in the context; empty unless
+            made with `exact_answers`.
         ends: the same for the character after its last one.
     """
 
@@ -63,24 +54,24 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One input of the model: [CLS] question [SEP] part of context [SEP].
+    """One input of the model: [CLS] question [SEP] part of the context [SEP].
 
-    (The original's `InputFeatures`, not yet padded.) Positions count tokens of
+    (The original's `InputFeatures`, without padding.) Positions count tokens of
     the window.
 
     Attributes:
-        unique_id: tells windows of a file apart.
-        example_index: which example it belongs to.
-        doc_span_index: which of that example's windows it is.
+        unique_id: identifies the window within its file.
+        example_index: the number of its example.
+        doc_span_index: the number of the window among those of its example.
         front: [CLS], the pieces of the question, [SEP].
         front_ids: their ids.
         document: the context.
-        span: the part of it that the window holds.
+        span: the part of the context in this window.
         max_context: of the document, as `find_max_context` returns it.
-        start_position: of the answer in training, 0 if it is not all in this
-            window; None otherwise.
+        start_position: the first token of the answer, for training; 0 if the
+            window does not hold the whole answer, None for prediction.
         end_position: its last token.
-        is_impossible: the example's.
+        is_impossible: that of the example.
     """
 
     unique_id: int
@@ -96,48 +87,46 @@ class Window:
     is_impossible: bool = False
 
     @property
-    def _pieces(self) -> range:
-        return range(self.span.start, self.span.start + self.span.length)
+    def _part(self) -> slice:
+        return slice(self.span.start, self.span.start + self.span.length)
 
     @property
     def tokens(self) -> list[str]:
-        """All tokens, [CLS] and both [SEP] included."""
-        some = slice(self.span.start, self.span.start + self.span.length)
-        return [*self.front, *self.document.pieces[some], "[SEP]"]
+        """All tokens, with [CLS] and both [SEP]."""
+        return [*self.front, *self.document.pieces[self._part], "[SEP]"]
 
     @property
     def input_ids(self) -> list[int]:
         """The ids of all tokens."""
-        some = slice(self.span.start, self.span.start + self.span.length)
-        end = self.front_ids[-1:]  # [SEP]
-        return [*self.front_ids, *self.document.ids[some], *end]
+        sep = self.front_ids[-1]
+        return [*self.front_ids, *self.document.ids[self._part], sep]
 
     @property
     def segment_ids(self) -> list[int]:
-        """0 for the question and its [CLS] and [SEP], 1 for the rest."""
+        """0 for the question with its [CLS] and [SEP], 1 for the rest."""
         return [0] * len(self.front) + [1] * (self.span.length + 1)
 
     @property
     def token_to_orig_map(self) -> dict[int, int]:
-        """For each token of the document, its word."""
-        words = map(self.document.word_of_piece.__getitem__, self._pieces)
+        """For each token of the context, its word."""
+        words = self.document.word_of_piece[self._part]
         return dict(enumerate(words, start=len(self.front)))
 
     @property
     def token_is_max_context(self) -> dict[int, bool]:
-        """For each token of the document, if no window has more around it."""
-        best = map(self.max_context.__getitem__, self._pieces)
+        """For each token of the context, if no window has more around it."""
+        best = self.max_context[self._part]
         return {
-            token: span == self.doc_span_index
-            for token, span in enumerate(best, start=len(self.front))
+            token: window == self.doc_span_index
+            for token, window in enumerate(best, start=len(self.front))
         }
 
     def piece(self, token: int) -> int:
-        """The piece of the document that a token of it is."""
+        """The piece of the document at a token of the window."""
         return self.span.start + token - len(self.front)
 
     def record(self, max_seq_length: int) -> dict[str, list[int]]:
-        """The values of a record, in training with the answer's place."""
+        """The features of a TFRecord, padded to `max_seq_length`."""
         input_ids, input_mask, segment_ids = packing.pad_inputs(
             self.input_ids, self.segment_ids, max_seq_length
         )
@@ -161,17 +150,19 @@ class WindowMaker:
     """Cuts examples into windows; each context is tokenized once.
 
     Args:
-        tokenizer: makes pieces and ids.
-        max_seq_length: the most tokens of a window.
-        doc_stride: how far apart windows start, in pieces.
-        max_query_length: the most pieces of a question; what is over is cut.
-        exact_answers: keeps the characters that pieces come from; answers are
-            then taken by them, here in training and in `squad_answers`.
-        documents_kept: how many contexts stay tokenized; None for all. Files
-            have the questions of one context together.
+        tokenizer: the model's tokenizer.
+        max_seq_length: maximum number of tokens in a window.
+        doc_stride: distance between the starts of windows, in word pieces.
+        max_query_length: maximum number of word pieces of a question; the rest
+            is truncated.
+        exact_answers: records the characters that each piece was made from, so
+            that answers are exactly those characters, in training and in
+            prediction.
+        documents_kept: number of tokenized contexts to cache; None for all. In
+            files, the questions about one context follow each other.
 
     Raises:
-        InputError: no room for the context, or windows that do not move on.
+        InputError: there is no room for the context, or a stride below 1.
     """
 
     def __init__(
@@ -189,14 +180,14 @@ class WindowMaker:
         self.doc_stride = doc_stride
         self.max_query_length = max_query_length
         self.exact_answers = exact_answers
-        keep = functools.lru_cache(maxsize=documents_kept)
-        self.document = keep(self._tokenize_context)
+        cached = functools.lru_cache(maxsize=documents_kept)
+        self.document = cached(self._tokenize_context)
         self._layout = functools.lru_cache(maxsize=1024)(self._lay_out)
 
     def windows_by_example(
         self, examples: Iterable[SquadExample]
     ) -> Iterator[tuple[SquadExample, list[Window]]]:
-        """Each example and its windows, whose unique ids are counted up."""
+        """Yields each example and its windows, with consecutive unique ids."""
         unique_id = FIRST_UNIQUE_ID
         for index, example in enumerate(examples):
             windows = self.windows(example, index, unique_id)
@@ -213,7 +204,7 @@ class WindowMaker:
 
         Args:
             example: the question and its context.
-            example_index: the number that windows carry.
+            example_index: the number of the example.
             unique_id: that of the first window.
         """
         document = self.document(example.context)
@@ -223,13 +214,13 @@ class WindowMaker:
         room = self.max_seq_length - len(front) - 1
         spans, max_context = self._layout(len(document.pieces), room)
         answer = self._find_answer(example, document)
-        found = []
+        windows = []
         for number, span in enumerate(spans):
             start = end = 0 if example.is_for_training else None
             if answer and _holds(span, answer):
-                moved = len(front) - span.start
-                start, end = answer[0] + moved, answer[1] + moved
-            found.append(
+                shift = len(front) - span.start
+                start, end = answer[0] + shift, answer[1] + shift
+            windows.append(
                 Window(
                     unique_id + number,
                     example_index,
@@ -244,13 +235,13 @@ class WindowMaker:
                     example.is_impossible,
                 )
             )
-        return found
+        return windows
 
     def _lay_out(
         self, num_pieces: int, room: int
     ) -> tuple[list[DocSpan], list[int]]:
-        spans = split_document(num_pieces, room, self.doc_stride)
-        return spans, find_max_context(spans, num_pieces)
+        spans = packing.split_document(num_pieces, room, self.doc_stride)
+        return spans, packing.find_max_context(spans, num_pieces)
 
     def _tokenize_context(self, context: str) -> Document:
         words, word_starts = split_words(context)
@@ -296,41 +287,29 @@ class WindowMaker:
         )
 
 
-def require_room(
-    max_seq_length: int, doc_stride: int, max_query_length: int
-) -> None:
-    """Raises `InputError` unless windows hold some context, and move on."""
-    if max_seq_length <= max_query_length + 3:
-        raise InputError(
-            f"The max_seq_length ({max_seq_length}) must be greater than "
-            f"max_query_length ({max_query_length}) + 3: [CLS], two [SEP] and "
-            "the question take that much."
-        )
-    for name, value in (
-        ("doc_stride", doc_stride),
-        ("max_query_length", max_query_length),
-    ):
-        if value < 1:
-            raise InputError(
-                f"`{name}` must be above 0. Received: {name}={value}"
-            )
-
-
-def require_token_types(type_vocab_size: int) -> None:
-    """Raises `InputError` unless a model tells question and text apart."""
-    if type_vocab_size < 2:
-        raise InputError(
-            "The model must have two token types, for question and text. "
-            f"`type_vocab_size` of its config is {type_vocab_size}."
-        )
-
-
 def _holds(span: DocSpan, answer: tuple[int, int]) -> bool:
     return span.start <= answer[0] and answer[1] < span.start + span.length
 
 
+def improve_answer_span(
+    pieces: Sequence[str], start: int, end: int, answer_pieces: Sequence[str]
+) -> tuple[int, int]:
+    """Narrows a span of whole words down to the pieces of the answer.
+
+    Words may hold more than the answer: "(1895-1943)" holds "1895". The first
+    match within [start, end] is returned; if there is none ("Japan" in
+    "Japanese"), the span itself.
+    """
+    length = len(answer_pieces)
+    wanted = list(answer_pieces)
+    for first in range(start, end - length + 2):
+        if wanted and list(pieces[first : first + length]) == wanted:
+            return first, first + length - 1
+    return start, end
+
+
 def describe_window(example: SquadExample, window: Window) -> str:
-    """One window and where it comes from, for the log."""
+    """A window and where it comes from, for the log."""
     first, last = window.span.start, window.span.start + window.span.length
     lines = [
         f"unique_id: {window.unique_id}",
@@ -349,6 +328,35 @@ def describe_window(example: SquadExample, window: Window) -> str:
             f"end_position: {window.end_position}",
             f"answer: {' '.join(answer)}"
             if window.end_position
-            else "the answer is not, or not all, in this window",
+            else "the answer is not completely in this window",
         ]
     return "\n".join(lines)
+
+
+def require_room(
+    max_seq_length: int, doc_stride: int, max_query_length: int
+) -> None:
+    """Raises `InputError` unless windows hold some context and move forward."""
+    if max_seq_length <= max_query_length + 3:
+        raise InputError(
+            f"The max_seq_length ({max_seq_length}) must be greater than "
+            f"max_query_length ({max_query_length}) + 3: [CLS], two [SEP] and "
+            "the question take that much."
+        )
+    for name, value in (
+        ("doc_stride", doc_stride),
+        ("max_query_length", max_query_length),
+    ):
+        if value < 1:
+            raise InputError(
+                f"`{name}` must be above 0. Received: {name}={value}"
+            )
+
+
+def require_token_types(type_vocab_size: int) -> None:
+    """Raises `InputError` unless the model tells question and text apart."""
+    if type_vocab_size < 2:
+        raise InputError(
+            "The model must have two token types, for question and text. "
+            f"`type_vocab_size` of its config is {type_vocab_size}."
+        )

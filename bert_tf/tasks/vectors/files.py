@@ -1,35 +1,9 @@
-r"""The files that extract_features writes: JSON lines, npz, TFRecord.
+"""Writes the vectors of lines to files: JSON lines, npz or TFRecord.
 
-Comes in: `Vectors`, one line after the other, in order. Goes out: a file that
-is whole or not there. At no time is more than one line in memory. How vectors
-are made is for `extract_features`.
-
-Letters: N lines, T tokens of all lines together ([CLS] and [SEP] among them), t
-those of one line, L layers, D the width of a vector.
-
-jsonl: see `feature_extraction.json_line`.
-
-npz, for `numpy.load`, which reads an array when it is asked for:
-
-| array   | every token kept                    | tokens pooled  |
-|---------|-------------------------------------|----------------|
-| values  | float32 [T, L, D]                   | float32 [N, L, D] |
-| offsets | int64 [N + 1]: line i has the rows `offsets[i]:offsets[i + 1]` | - |
-| tokens  | str [T], the word pieces            | -              |
-| layers  | int64 [L], or those concatenated    | the same       |
-
-tfrecord, one `tf.train.Example` for each line:
-
-| feature | every token kept                    | tokens pooled  |
-|---------|-------------------------------------|----------------|
-| linex_index | int64, line number from 0       | the same       |
-| shape   | int64 [3]: t, L, D                  | int64 [2]: L, D |
-| values  | float [t * L * D]                   | float [L * D]  |
-| tokens  | bytes [t], UTF-8                    | -              |
-| layers  | int64 [L], or those concatenated    | the same       |
-
-With float16, `values` of the npz are float16. A TFRecord has no such type:
-there they are one string of bytes, for `tf.io.decode_raw(values, tf.float16)`.
+Lines are written one by one, so that memory does not grow with their number. A
+file is complete or not there. The formats are described in docs/vectors.md; N
+is the number of lines, T that of all their tokens, t that of the tokens of one
+line, L the number of layers and D the width of a vector.
 """
 
 import contextlib
@@ -41,24 +15,26 @@ import zipfile
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from bert_tf.errors import InputError
 from bert_tf.support import files
+from bert_tf.support.progress import counted
 from bert_tf.tasks.vectors.lines import json_line
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
-    """What is known of the vectors before the first one comes.
+class FileLayout:
+    """The size and kind of the vectors in a file.
 
     Attributes:
         num_lines: N.
         num_tokens: T.
         shape: (L, D).
-        layers: the L layers' numbers; or, concatenated, those of the one.
+        layers: the numbers of the L layers, or of those concatenated to one.
         keeps_tokens: whether every token has a vector.
-        concatenated: whether the layers are one vector.
-        longest_token: characters of the longest token there can be.
+        concatenated: whether the layers are concatenated.
+        longest_token: number of characters in the longest token possible.
         float16: whether numbers are stored in 16 bits.
     """
 
@@ -72,9 +48,39 @@ class Layout:
     float16: bool = False
 
 
+def write_vectors(path, file_format, layout, vectors, source):
+    """Writes the vectors of all lines.
+
+    Args:
+        path: the file; an existing one is replaced at the end.
+        file_format: one of `FORMATS`.
+        layout: a `FileLayout`.
+        vectors: the `LineVectors` of each line, in order.
+        source: the name of the input, for error messages.
+
+    Raises:
+        InputError: the file cannot be written, a number does not fit, or the
+            number of lines or tokens is not that of `layout`.
+    """
+    files.remove_left_overs(path)
+    num_lines = num_tokens = 0
+    with FORMATS[file_format](path, layout) as write:
+        for one in counted(vectors, layout.num_lines, "Extracting features"):
+            write(one)
+            num_lines += 1
+            num_tokens += len(one.tokens)
+        if (num_lines, num_tokens) != (layout.num_lines, layout.num_tokens):
+            raise InputError(
+                f"{source} had {layout.num_lines} lines and "
+                f"{layout.num_tokens} word pieces at first, and then "
+                f"{num_lines} and {num_tokens}: it must not change meanwhile."
+            )
+    logging.info("Wrote the features of %d lines to %s.", num_lines, path)
+
+
 @contextlib.contextmanager
 def open_jsonl(path, layout):
-    """A context with a function that writes `Vectors` as lines of JSON."""
+    """A context with a function that writes `LineVectors` as lines of JSON."""
     names = [list(layout.layers)] if layout.concatenated else layout.layers
     with files.whole_or_nothing(path) as file:
         yield lambda one: file.write(json_line(one, names).encode("ascii"))
@@ -82,12 +88,12 @@ def open_jsonl(path, layout):
 
 @contextlib.contextmanager
 def open_npz(path, layout):
-    """A context with a function that writes `Vectors` to an .npz file."""
+    """A context with a function that writes `LineVectors` to an .npz file."""
     rows = layout.num_tokens if layout.keeps_tokens else layout.num_lines
     dtype = np.dtype("<f2" if layout.float16 else "<f4")
     token = np.dtype(f"<U{layout.longest_token}")
-    # An .npz file has one array after the other: what belongs to the later
-    # ones waits beside it, in files without a name.
+    # An .npz file holds one array after the other. Tokens and offsets wait in
+    # temporary files until `values` is complete.
     beside = os.path.dirname(path) or "."
     with (
         files.whole_or_nothing(path) as file,
@@ -118,7 +124,7 @@ def open_npz(path, layout):
 
 
 def _member(archive, name, dtype, shape):
-    """An array of an .npz file, to write its bytes into."""
+    """Opens an array of an .npz file, to write its bytes into."""
     member = archive.open(f"{name}.npy", "w", force_zip64=True)
     np.lib.format.write_array_header_2_0(
         member,
@@ -139,7 +145,7 @@ def _copy(source, archive, name, dtype, length):
 
 @contextlib.contextmanager
 def open_tfrecord(path, layout):
-    """A context with a function that writes `Vectors` to a TFRecord file."""
+    """A context with a function that writes `LineVectors` to a TFRecord."""
     dtype = np.dtype("<f2" if layout.float16 else "<f4")
 
     def add(one):
@@ -161,7 +167,7 @@ def open_tfrecord(path, layout):
             writer.write(example.SerializeToString(deterministic=True))
 
     with files.whole_or_nothing(path) as file:
-        # TensorFlow opens the half-written file once more, by its name.
+        # TensorFlow opens the incomplete file once more, by its name.
         with _naming(path):
             writer = tf.io.TFRecordWriter(file.name)
         yield add
@@ -178,10 +184,10 @@ def _naming(path):
 
 
 def _stored(one, dtype):
-    """The numbers as they are stored.
+    """The numbers in the type that is stored.
 
     Raises:
-        InputError: one of them is too large for 16 bits.
+        InputError: a number is too large for 16 bits.
     """
     with np.errstate(over="ignore"):
         values = one.values.astype(dtype)

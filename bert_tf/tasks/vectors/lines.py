@@ -1,12 +1,8 @@
-"""From lines of text to batches of ids, and from vectors to lines of JSON.
+"""Turns lines of text into batches of ids, and vectors into lines of JSON.
 
-Comes in: lines; later the vectors that the model made of them, as NumPy arrays.
-Goes out: padded batches; lines of pooled vectors; JSON as the original wrote
-it. The model and TensorFlow stay outside, in `extract_features.py`; binary
-files in `feature_files.py`; which rows are a batch, in `grouping.py`.
-
-A line is one `Example`, or several if it is read in windows: `read_examples`
-numbers them all, and `join_windows` makes one `Vectors` of each line again.
+A line becomes one `Example`, or one for each window if it is read in windows.
+Examples are numbered across lines; `join_windows` puts the vectors of the
+windows of each line together again.
 """
 
 import itertools
@@ -26,26 +22,29 @@ from bert_tf.data.packing import (
 from bert_tf.errors import InputError
 from bert_tf.tokenization import Tokenizer
 
-# The first part takes all it can: of several separators the last one counts.
-PAIR = re.compile(r"(.*) \|\|\| (.*)")
+# The first group is greedy: the last of several separators splits the line.
+_PAIR = re.compile(r"(.*) \|\|\| (.*)")
 
 PADDING_LINE = -1
-"""Line of what only fills up a batch."""
+"""Line number of the rows that only fill up a batch."""
+
+DEFAULT_LAYERS = "-1,-2,-3,-4"
+"""The default of `--layers`."""
 
 
 class Example(NamedTuple):
-    """One line as BERT reads it, or a window of it, not yet padded.
+    """A line as an input of BERT, or a window of it, without padding.
 
     Attributes:
         place: its number among all examples, from 0.
-        line: that of its line, from 0.
+        line: the number of its line, from 0.
         tokens: [CLS] A [SEP] (B [SEP]).
         input_ids: their ids.
         segment_ids: 0 for A, 1 for B.
-        owned: those of its tokens whose vectors are wanted. In the order of
-            the windows they are the line's.
-        num_cut: how many word pieces were cut off the line to make it fit; of
-            several windows the first one tells.
+        owned: the tokens whose vectors are kept. Those of all windows, in
+            order, are the tokens of the line.
+        num_cut: number of word pieces that were truncated, in the first window
+            of a line.
     """
 
     place: int
@@ -57,13 +56,13 @@ class Example(NamedTuple):
     num_cut: int
 
 
-class Vectors(NamedTuple):
-    """What the model made of one line.
+class LineVectors(NamedTuple):
+    """The vectors of a line.
 
     Attributes:
         line: its number, from 0.
-        tokens: [CLS] A [SEP] (B [SEP]), T of them.
-        values: float32 [T, L, D] for L layers; [L, D] where tokens are pooled.
+        tokens: the T tokens [CLS] A [SEP] (B [SEP]).
+        values: float32 [T, L, D] for L layers; [L, D] if tokens are pooled.
     """
 
     line: int
@@ -71,16 +70,16 @@ class Vectors(NamedTuple):
     values: np.ndarray
 
 
-# ---------------------------------------------------------------- what to take
+# ---------------------------------------------------------- layers and poolings
 
 
 class Pooling(NamedTuple):
-    """How the vectors of a line's tokens and layers are put together.
+    """How the vectors of a line are combined.
 
     Attributes:
         over_tokens: "first", "mean" or "max"; None keeps every token.
-        layers: those it is made for; None leaves them to the caller.
-        concatenated: whether the layers become one long vector.
+        layers: the layers to use; None if the caller chooses them.
+        concatenated: whether the layers are concatenated to one vector.
     """
 
     over_tokens: str | None = None
@@ -98,19 +97,39 @@ POOLINGS: Mapping[str, Pooling] = {
 }
 
 
-def parse_layers(text: str, num_hidden_layers: int) -> tuple[int, ...]:
-    """The numbers in `--layers`: 0 is the lowest layer, -1 the highest.
+def find_layers(
+    pooling: str, layers: str | None, num_hidden_layers: int
+) -> tuple[int, ...]:
+    """The layers to extract: those of the pooling, or of `--layers`.
+
+    Args:
+        pooling: one of `POOLINGS`.
+        layers: numbers separated by commas, 0 for the lowest layer, -1 for the
+            highest one; None if the flag is not given.
+        num_hidden_layers: that of the model.
 
     Raises:
-        InputError: not whole numbers, or not layers of the model.
+        InputError: not whole numbers or not layers of the model, or the pooling
+            leaves no choice.
     """
-    layers = read_layers(text)
-    check_layers(layers, num_hidden_layers, f"--layers={text}")
-    return layers
+    fixed = POOLINGS[pooling].layers
+    if fixed is None:
+        text = DEFAULT_LAYERS if layers is None else layers
+        numbers = read_layers(text)
+        check_layers(numbers, num_hidden_layers, f"--layers={text}")
+        return numbers
+    if layers is not None:
+        raise InputError(
+            f"`--layers` is not for --pooling={pooling}, which takes "
+            f"the layers {', '.join(map(str, fixed))}. Received: "
+            f"--pooling={pooling} --layers={layers}"
+        )
+    check_layers(fixed, num_hidden_layers, f"--pooling={pooling}")
+    return fixed
 
 
 def read_layers(text: str) -> tuple[int, ...]:
-    """The numbers in `--layers`, for whatever model.
+    """The numbers in `--layers`, which may not be layers of the model.
 
     Raises:
         InputError: not whole numbers.
@@ -131,8 +150,8 @@ def check_layers(
 
     Args:
         layers: numbers from 0, or from -1 downwards.
-        num_hidden_layers: of the model.
-        received: the flag that asked for them.
+        num_hidden_layers: that of the model.
+        received: the flags or arguments that name them.
     """
     for layer in layers:
         if not -num_hidden_layers <= layer < num_hidden_layers:
@@ -144,17 +163,17 @@ def check_layers(
             )
 
 
-# ---------------------------------------------------------------- lines to read
+# ------------------------------------------------------------------------ lines
 
 
 def split_pair(line: str) -> tuple[str, str]:
-    """The two texts of `A ||| B`; the second is empty where there is none.
+    """The two texts of `A ||| B`; the second is empty if there is only one.
 
-    The original's rule: whitespace around the line does not count, and of
-    several separators the last one does.
+    As in the original, whitespace around the line is ignored, and the last of
+    several separators counts.
     """
     line = line.strip()
-    pair = PAIR.fullmatch(line)
+    pair = _PAIR.fullmatch(line)
     return (pair[1], pair[2]) if pair else (line, "")
 
 
@@ -164,14 +183,14 @@ def make_examples(
     max_seq_length: int,
     doc_stride: int | None = None,
 ) -> Iterator[Example]:
-    """Lines of text as examples, one after the other.
+    """Yields lines of text as examples.
 
     Args:
         lines: texts, or pairs of them.
-        tokenizer: makes word pieces and their ids.
-        max_seq_length: the most tokens of an example.
-        doc_stride: how far apart windows start, in word pieces; None for one
-            example of each line, with what fits.
+        tokenizer: the model's tokenizer.
+        max_seq_length: maximum number of tokens in an example.
+        doc_stride: distance between the starts of windows, in word pieces; None
+            for one example from each line, truncated.
     """
     place = itertools.count()
     for line, text in enumerate(lines):
@@ -195,16 +214,16 @@ def make_examples(
 
 
 class Survey(NamedTuple):
-    """What there is to do, and what was cut off.
+    """The size of a text.
 
     Attributes:
-        num_lines: lines of the text.
-        num_tokens: their word pieces, [CLS] and [SEP] among them, without
-            those that were cut off.
-        num_cut_lines: lines that were too long.
-        num_cut: word pieces that were cut off them.
-        num_windows: inputs of the model; as many as lines unless long lines
-            are read in several.
+        num_lines: number of lines.
+        num_tokens: number of their word pieces, including [CLS] and [SEP], but
+            not those that were truncated.
+        num_cut_lines: number of truncated lines.
+        num_cut: number of truncated word pieces.
+        num_windows: number of inputs of the model: that of the lines, unless
+            lines are read in windows.
     """
 
     num_lines: int
@@ -215,10 +234,10 @@ class Survey(NamedTuple):
 
 
 def survey(examples: Iterable[Example], type_vocab_size: int) -> Survey:
-    """Goes over all examples once, before the model does any work.
+    """Counts lines and word pieces.
 
     Raises:
-        InputError: a line holds two texts, and the model has no second token
+        InputError: a line holds two texts, but the model has a single token
             type.
     """
     lines = tokens = cut_lines = cut = windows = 0
@@ -230,7 +249,7 @@ def survey(examples: Iterable[Example], type_vocab_size: int) -> Survey:
                 f"of its config is {type_vocab_size})."
             )
         windows += 1
-        # The first token of a line is its first window's.
+        # The first window of a line owns its first token.
         lines += example.owned.start == 0
         tokens += example.owned.stop - example.owned.start
         cut_lines += example.num_cut > 0
@@ -239,7 +258,7 @@ def survey(examples: Iterable[Example], type_vocab_size: int) -> Survey:
 
 
 def describe_example(example: Example) -> str:
-    """The lines that the original logs of the first few examples."""
+    """An example for the log, in the original's format."""
     fields: dict[str, Sequence[int] | Sequence[str]] = {
         "unique_id": [example.line],
         "tokens": example.tokens,
@@ -260,16 +279,16 @@ def pad_batch(
     max_seq_length: int,
     fixed_size: int | None = None,
 ) -> dict[str, np.ndarray]:
-    """A batch as arrays, int32.
+    """A batch as int32 arrays.
 
-    `place`, `line` and the ends of `owned`, `first` and `stop`, are [B]; what
-    the model reads is [B, S].
+    `place`, `line`, and the bounds `first` and `stop` of `owned` are [B]; the
+    inputs of the model are [B, S].
 
     Args:
         batch: the examples.
-        max_seq_length: the longest S.
-        fixed_size: for devices that need one shape: B is filled up to this,
-            and S is `max_seq_length`.
+        max_seq_length: the maximum of S.
+        fixed_size: for devices that need a single shape: rows are added until B
+            is this, and S is `max_seq_length`.
     """
     longest = max(len(example.tokens) for example in batch)
     length = padded_length(longest, max_seq_length)
@@ -303,17 +322,17 @@ def pad_batch(
 # --------------------------------------------------------------------- windows
 
 
-def pool_window(vectors: Vectors, over_tokens: str | None) -> Vectors:
-    """What `join_windows` needs to know of a window, and no more.
+def pool_window(vectors: LineVectors, over_tokens: str | None) -> LineVectors:
+    """Reduces the vectors of a window to what `join_windows` needs.
 
     Args:
-        vectors: the tokens that the window owns, and their vectors [T, L, D];
-            for "first" the one vector [L, D] of its [CLS].
-        over_tokens: "mean", "max", "first", or None, which keeps every token.
+        vectors: the tokens that the window owns and their vectors [T, L, D];
+            for "first" only the vector [L, D] of its [CLS].
+        over_tokens: "mean", "max", "first", or None to keep every token.
 
     Returns:
-        For "mean" their sum, in double precision, and for "max" the highest
-        values, [L, D]; else the same.
+        For "mean" the sum over tokens in double precision, for "max" the
+        maximum, [L, D]; otherwise `vectors`.
     """
     values = vectors.values
     if over_tokens == "mean":
@@ -324,17 +343,17 @@ def pool_window(vectors: Vectors, over_tokens: str | None) -> Vectors:
 
 
 def join_windows(
-    windows: Iterable[Vectors], over_tokens: str | None
-) -> Iterator[Vectors]:
-    """One `Vectors` for each line, from those of its windows.
+    windows: Iterable[LineVectors], over_tokens: str | None
+) -> Iterator[LineVectors]:
+    """Yields the `LineVectors` of each line, from those of its windows.
 
-    Each token has the vector of the window that owns it. Pooled, "mean" and
-    "max" are over all tokens of the line; "first" is the mean of the windows'
-    [CLS], for each of them knows of its own window only.
+    Each token has the vector from the window that owns it. "mean" and "max" are
+    over all tokens of the line; "first" is the mean of the [CLS] of its
+    windows, as each of them has seen its own window only.
 
     Args:
-        windows: in order, as `pool_window` returns them.
-        over_tokens: as there.
+        windows: in order, as returned by `pool_window`.
+        over_tokens: as for `pool_window`.
     """
     for line, group in itertools.groupby(windows, lambda one: one.line):
         parts = list(group)
@@ -348,22 +367,24 @@ def join_windows(
             joined = np.max(values, axis=0)
         else:
             joined = np.mean(values, axis=0)
-        yield Vectors(line, tokens, joined.astype(np.float32))
+        yield LineVectors(line, tokens, joined.astype(np.float32))
 
 
 # ------------------------------------------------------------------------ JSON
 
 
-def json_line(vectors: Vectors, layers: Sequence[int | Sequence[int]]) -> str:
-    """A line of the output, as the original wrote it, key for key.
+def json_line(
+    vectors: LineVectors, layers: Sequence[int | Sequence[int]]
+) -> str:
+    """A line of the output, in the original's format.
 
     With every token: `linex_index` (sic) and `features`, a list of `token` and
-    `layers`. Where tokens are pooled, `linex_index` and `layers`. Numbers have
-    six digits after the point.
+    `layers`. If tokens are pooled, `linex_index` and `layers`. Numbers are
+    rounded to six decimal places.
 
     Args:
-        vectors: of a line of text.
-        layers: what to call each of its L layers.
+        vectors: those of a line of text.
+        layers: the number of each of the L layers, or those concatenated in it.
     """
     numbers = _rounded(vectors.values)
     line: dict[str, object] = {"linex_index": vectors.line}
@@ -385,10 +406,7 @@ def _layers(names: Sequence, numbers: Sequence) -> list[dict[str, object]]:
 
 
 def _rounded(values: np.ndarray) -> list:
-    """What Python's `round(x, 6)` makes of each float32, but quicker.
-
-    It is the same: a float32 times a million is exact in a float64, and so is
-    the whole number next to it; the quotient is the float64 nearest to the
-    decimal number.
-    """
+    """The same as `round(x, 6)` of each float32, but faster."""
+    # A float32 times a million is exact in a float64, and so is the nearest
+    # whole number; the quotient is the float64 nearest to the decimal number.
     return (np.rint(values.astype(np.float64) * 1e6) / 1e6).tolist()

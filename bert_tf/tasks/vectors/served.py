@@ -31,7 +31,7 @@ def export_features(
     Args:
         source: a `Source`.
         output_dir: the folder MODEL.
-        pooling: one of `feature_extraction.POOLINGS`.
+        pooling: one of `lines.POOLINGS`.
         layers: numbers from 0, or from -1 downwards; None for the highest one,
             or those of the pooling.
         doc_stride: reads long texts in windows that start so many word pieces
@@ -76,7 +76,7 @@ class Features(Served):
     Args:
         rules: `TextRules`.
         model: what `models.encoder` returns, tokens not pooled.
-        pooling: one of `feature_extraction.POOLINGS`.
+        pooling: one of `lines.POOLINGS`.
         layers: what the model was made with.
         has_pooler: whether `pooled_output` means anything.
         window_rules: `WindowRules`.
@@ -131,7 +131,7 @@ class Features(Served):
             return tf.where(is_token, tf.gather(pieces, ids), "")
 
     def _outputs_of_windows(self, text_a, text_b):
-        # As `feature_extraction.join_windows` puts windows together.
+        # Joins windows as `lines.join_windows` does.
         rules = self.plain.window_rules
         windows, pieces = self.windows_of_texts(
             text_a, text_b, rules.doc_stride

@@ -5,7 +5,6 @@ import logging
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 from helpers.paths import ROOT
 
@@ -14,8 +13,8 @@ from bert_tf.checkpoints.names import LABELS_FILE
 from bert_tf.errors import InputError
 from bert_tf.tasks.classification.datasets import (
     InputExample,
-    TsvTask,
-    find_task,
+    OwnDataset,
+    find_dataset,
     infer_labels,
 )
 from bert_tf.tasks.classification.rows import (
@@ -24,7 +23,6 @@ from bert_tf.tasks.classification.rows import (
     convert_examples_to_windows,
     convert_single_example,
     describe_example,
-    pool_windows,
 )
 from bert_tf.tokenization import FullTokenizer
 
@@ -71,7 +69,7 @@ def folder(tmp_path):
 def test_examples_are_those_of_the_original(original, name, part):
     with gzip.open(original / "examples.json.gz") as file:
         wanted = json.load(file)[name]
-    task = find_task(name)
+    task = find_dataset(name)
 
     read = getattr(task, f"get_{part}_examples")
     got = read(str(original / name / "data"))
@@ -82,24 +80,24 @@ def test_examples_are_those_of_the_original(original, name, part):
 
 def test_xnli_has_no_test_set(original):
     with pytest.raises(InputError, match=r"xnli has no test set.*do_predict"):
-        find_task("xnli").get_test_examples(str(original / "xnli" / "data"))
+        find_dataset("xnli").get_test_examples(str(original / "xnli" / "data"))
 
 
 def test_task_names_may_be_in_capitals():
-    assert find_task("MrPc") is find_task("mrpc")
+    assert find_dataset("MrPc") is find_dataset("mrpc")
 
 
 def test_unknown_task_lists_the_known_ones():
     with pytest.raises(
         InputError, match=r"cola.*mnli.*mrpc.*tsv.*xnli.*Received.*'SST-2'"
     ):
-        find_task("SST-2")
+        find_dataset("SST-2")
 
 
 def test_columns_for_a_task_of_the_original_are_refused():
-    assert find_task("mrpc", label_col=None, header="auto").labels
+    assert find_dataset("mrpc", label_col=None, header="auto").labels
     with pytest.raises(InputError, match=r"text_a_col.*'tsv' only"):
-        find_task("mrpc", text_a_col="text")
+        find_dataset("mrpc", text_a_col="text")
 
 
 HEADER = "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\n"
@@ -116,13 +114,13 @@ HEADER = "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\n"
 )
 def test_a_bad_row_of_mrpc_is_named(folder, rows, problem):
     with pytest.raises(InputError, match=rf"dev.tsv.*(.*\n)*.*{problem}"):
-        find_task("mrpc").get_dev_examples(folder(dev=HEADER + rows))
+        find_dataset("mrpc").get_dev_examples(folder(dev=HEADER + rows))
 
 
 def test_all_bad_rows_are_named_at_once(folder):
     rows = "9\t2\t3\ta\tb\n1\t2\t3\ta\tb\nshort\n"
     with pytest.raises(InputError) as caught:
-        find_task("mrpc").get_train_examples(folder(train=HEADER + rows))
+        find_dataset("mrpc").get_train_examples(folder(train=HEADER + rows))
     assert "has 2 bad rows" in str(caught.value)
     assert "line 2: found the label '9'" in str(caught.value)
     assert "line 4: found 1 column;" in str(caught.value)
@@ -132,7 +130,7 @@ def test_mnli_needs_a_label_beside_its_texts(folder):
     header = "\t".join(f"column{number}" for number in range(11)) + "\n"
     row = "\t".join("0123456789") + "\n"
     with pytest.raises(InputError, match=r"10 columns; expected at least 11"):
-        find_task("mnli").get_train_examples(folder(train=header + row))
+        find_dataset("mnli").get_train_examples(folder(train=header + row))
 
 
 def test_xnli_without_a_chinese_row_is_refused(original, folder):
@@ -141,7 +139,7 @@ def test_xnli_without_a_chinese_row_is_refused(original, folder):
     others = [line for line in lines if not line.startswith("zh\t")]
     data_dir = folder(**{"xnli.dev": "\n".join(others)})
     with pytest.raises(InputError, match=r"examples in the language zh"):
-        find_task("xnli").get_dev_examples(data_dir)
+        find_dataset("xnli").get_dev_examples(data_dir)
 
 
 def test_a_header_in_cola_is_named_as_one(folder):
@@ -149,12 +147,12 @@ def test_a_header_in_cola_is_named_as_one(folder):
     with pytest.raises(
         InputError, match=r"line 1: found the label 'label'.*has no header"
     ):
-        find_task("cola").get_dev_examples(data_dir)
+        find_dataset("cola").get_dev_examples(data_dir)
 
 
 def test_an_example_left_out_as_header_is_logged(folder, caplog):
     rows = "1\t2\t3\ta\tb\n0\t2\t3\tc\td\n"
-    examples = find_task("mrpc").get_dev_examples(folder(dev=rows))
+    examples = find_dataset("mrpc").get_dev_examples(folder(dev=rows))
     assert [example.text_a for example in examples] == ["c"]
     assert "Line 1 of" in caplog.text
     assert "looks like an example" in caplog.text
@@ -173,7 +171,7 @@ TABLES = {
 @pytest.mark.parametrize("ending", TABLES)
 def test_every_format_gives_the_same_examples(folder, ending):
     data_dir = folder(ending, train=TABLES[ending], test=TABLES[ending])
-    task = find_task("tsv").learn_labels(data_dir)
+    task = find_dataset("tsv").learn_labels(data_dir)
     train = task.get_train_examples(data_dir)
     test = task.get_test_examples(data_dir)
 
@@ -190,7 +188,7 @@ def test_every_format_gives_the_same_examples(folder, ending):
 
 def test_columns_may_be_named(folder):
     data_dir = folder(train="who\tq\ta\tsame\n1\tx\ty\tyes\n2\tz\tw\tno\n")
-    task = find_task("tsv", text_a_col="q", text_b_col="a", label_col="same")
+    task = find_dataset("tsv", text_a_col="q", text_b_col="a", label_col="same")
     task = task.learn_labels(data_dir)
     assert task.get_train_examples(data_dir) == [
         InputExample("train-2", "x", "y", "yes"),
@@ -201,7 +199,7 @@ def test_columns_may_be_named(folder):
 @pytest.mark.parametrize("columns", [(1, 0), ("1", "0")])
 def test_columns_may_be_counted_in_a_file_without_a_header(folder, columns):
     data_dir = folder(train="no\ta\nyes\tb\nno\tc\n")
-    task = find_task("tsv", text_a_col=columns[0], label_col=columns[1])
+    task = find_dataset("tsv", text_a_col=columns[0], label_col=columns[1])
     task = dataclasses.replace(task, header="no").learn_labels(data_dir)
     texts = [one.text_a for one in task.get_train_examples(data_dir)]
     assert texts == ["a", "b", "c"]
@@ -209,20 +207,20 @@ def test_columns_may_be_counted_in_a_file_without_a_header(folder, columns):
 
 def test_columns_may_be_counted_beside_a_header(folder):
     data_dir = folder(train="label\ttext\nno\ta\nyes\tb\n")
-    task = find_task("tsv", text_a_col=1, label_col=0, header="yes")
+    task = find_dataset("tsv", text_a_col=1, label_col=0, header="yes")
     assert task.learn_labels(data_dir).labels == ("no", "yes")
 
 
 def test_a_first_row_that_may_be_a_header_must_be_declared(folder):
     data_dir = folder(train="label\ttext\nno\ta\nyes\tb\nno\tc\n")
-    task = find_task("tsv", text_a_col=1, label_col=0)
+    task = find_dataset("tsv", text_a_col=1, label_col=0)
     with pytest.raises(InputError, match=r"`header` must be yes or no.*label"):
         task.learn_labels(data_dir)
 
 
 def test_white_space_around_labels_does_not_count(folder):
     data_dir = folder(train="text\tlabel\na\t yes\nb\tyes \nc\tno\n")
-    assert find_task("tsv").learn_labels(data_dir).labels == ("no", "yes")
+    assert find_dataset("tsv").learn_labels(data_dir).labels == ("no", "yes")
 
 
 @pytest.mark.parametrize(
@@ -242,7 +240,7 @@ def test_labels_are_sorted_and_numbers_by_value(found, labels):
 def test_json_labels_may_be_numbers_or_truth_values(folder):
     rows = [{"text": "a", "label": label} for label in (10, 9, True)]
     data_dir = folder(".jsonl", train="\n".join(map(json.dumps, rows)))
-    task = find_task("tsv").learn_labels(data_dir)
+    task = find_dataset("tsv").learn_labels(data_dir)
     assert task.labels == ("10", "9", "true")
 
 
@@ -262,14 +260,14 @@ def test_a_json_value_of_another_kind_is_named(folder, row, problem):
     good = {"text": "a", "label": "b"}
     rows = json.dumps(good) + "\n" + json.dumps(row)
     with pytest.raises(InputError, match=f"line 2: found .*{problem}"):
-        find_task("tsv").learn_labels(folder(".jsonl", train=rows))
+        find_dataset("tsv").learn_labels(folder(".jsonl", train=rows))
 
 
 def test_a_json_null_means_no_second_text(folder):
     rows = '{"text": "a", "b": null, "label": 0}\n'
     rows += '{"text": "a", "b": "c", "label": 1}\n'
     data_dir = folder(".jsonl", train=rows)
-    task = find_task("tsv", text_b_col="b").learn_labels(data_dir)
+    task = find_dataset("tsv", text_b_col="b").learn_labels(data_dir)
     texts = [one.text_b for one in task.get_train_examples(data_dir)]
     assert texts == [None, "c"]
 
@@ -284,21 +282,21 @@ def test_a_label_that_training_did_not_have_is_named(folder):
         match=r"dev.tsv, line 3: found the label 'so-so'; expected one of "
         "the training file's: 'bad', 'good'",
     ):
-        find_task("tsv").learn_labels(data_dir).get_dev_examples(data_dir)
+        find_dataset("tsv").learn_labels(data_dir).get_dev_examples(data_dir)
 
 
 def test_a_header_where_none_was_announced_is_named(folder):
     data_dir = folder(
         train="a\tgood\nb\tbad\nc\tgood\n", dev="text\tlabel\na\tgood\n"
     )
-    task = find_task("tsv", text_a_col=0, label_col=1).learn_labels(data_dir)
+    task = find_dataset("tsv", text_a_col=0, label_col=1).learn_labels(data_dir)
     with pytest.raises(InputError, match=r"'label'.*say header=yes"):
         task.get_dev_examples(data_dir)
 
 
 def test_test_data_needs_no_labels(folder):
     data_dir = folder(test="id\ttext\n1\tfine\n")
-    task = find_task("tsv").with_labels(["x", "y"])
+    task = find_dataset("tsv").with_labels(["x", "y"])
     assert task.get_test_examples(data_dir) == [
         InputExample("test-2", "fine", None, "x")
     ]
@@ -306,20 +304,20 @@ def test_test_data_needs_no_labels(folder):
 
 def test_one_label_is_too_few(folder):
     with pytest.raises(InputError, match=r"two different labels.*'good', in 2"):
-        find_task("tsv").learn_labels(
+        find_dataset("tsv").learn_labels(
             folder(train="text\tlabel\na\tgood\nb\tgood\n")
         )
 
 
 def test_labels_that_hardly_repeat_are_logged(folder, caplog):
     rows = "".join(f"text\t{number}\n" for number in range(30))
-    find_task("tsv").learn_labels(folder(train="text\tlabel\n" + rows))
+    find_dataset("tsv").learn_labels(folder(train="text\tlabel\n" + rows))
     assert "30 different labels in 30 rows" in caplog.text
 
 
 def test_empty_texts_are_logged(folder, caplog):
     data_dir = folder(train="text\tlabel\na\tb\n\tc\n \td\n")
-    find_task("tsv").learn_labels(data_dir)
+    find_dataset("tsv").learn_labels(data_dir)
     assert "2 rows without a text in text_a_col, the first in line 3" in (
         caplog.text
     )
@@ -328,17 +326,17 @@ def test_empty_texts_are_logged(folder, caplog):
 
 def test_the_same_column_twice_is_refused():
     with pytest.raises(InputError, match=r"text_a_col.*label_col.*different"):
-        find_task("tsv", text_a_col="x", label_col="x")
+        find_dataset("tsv", text_a_col="x", label_col="x")
 
 
 def test_header_is_yes_no_or_auto():
     with pytest.raises(InputError, match=r"auto, no or yes.*'true'"):
-        TsvTask(header="true")
+        OwnDataset(header="true")
 
 
 def test_labels_must_be_learned_before_examples_are_read(folder):
     with pytest.raises(ValueError, match="learn_labels"):
-        find_task("tsv").get_dev_examples(folder(dev="text\tlabel\na\tb\n"))
+        find_dataset("tsv").get_dev_examples(folder(dev="text\tlabel\na\tb\n"))
 
 
 # ---------------------------------------------------------------- labels.txt
@@ -500,27 +498,6 @@ def test_what_is_cut_off_is_counted(
     assert record.getMessage().startswith(message)
 
 
-@pytest.mark.parametrize(
-    ("pooling", "second"), [("mean", [3.0, 1.0]), ("max", [5.0, 3.0])]
-)
-def test_logits_of_windows_become_those_of_their_example(pooling, second):
-    logits = [[9, 8], [5, 0], [1, 3], [3, 0], [6, 7], [0, 0]]
-    logits, labels = np.array(logits, np.float32), np.array([1, 0, 0, 0, 1, 0])
-    # Two windows at a time; the last one only fills up.
-    batches = [
-        ({"label_ids": labels[i : i + 2]}, logits[i : i + 2]) for i in (0, 2, 4)
-    ]
-
-    got = list(pool_windows(batches, [1, 3, 1], pooling, 2))
-
-    assert [features["label_ids"].tolist() for features, _ in got] == [
-        [1, 0],
-        [1],
-    ]
-    assert [len(features["is_real_example"]) for features, _ in got] == [2, 1]
-    assert [rows.tolist() for _, rows in got] == [[[9, 8], second], [[6, 7]]]
-
-
 # ---------------------------------------------------------------- sample data
 
 SAMPLES = ROOT / "run_scripts" / "sample_data"
@@ -536,7 +513,7 @@ def test_the_sample_reviews_are_what_their_script_makes(tmp_path):
 
 def test_the_sample_reviews_never_repeat_and_are_balanced():
     folder = str(SAMPLES / "reviews")
-    task = find_task("tsv").learn_labels(folder)
+    task = find_dataset("tsv").learn_labels(folder)
     train = task.get_train_examples(folder)
     dev = task.get_dev_examples(folder)
     test = task.get_test_examples(folder)
@@ -550,7 +527,7 @@ def test_the_sample_reviews_never_repeat_and_are_balanced():
 
 def test_the_sample_pairs_have_the_layout_of_mrpc():
     folder = str(SAMPLES / "mrpc")
-    task = find_task("mrpc")
+    task = find_dataset("mrpc")
     train = task.get_train_examples(folder)
     dev = task.get_dev_examples(folder)
     assert (len(train), len(dev)) == (60, 20)

@@ -15,9 +15,10 @@ from helpers.squad_golden import (
 )
 
 from bert_tf.errors import InputError
-from bert_tf.tasks.squad import answers, data
-from bert_tf.tasks.squad import windows as squad_windows
+from bert_tf.tasks.squad import answers
 from bert_tf.tasks.squad.answers import AnswerSettings, Logits
+from bert_tf.tasks.squad.data import SquadExample
+from bert_tf.tasks.squad.windows import WindowMaker
 from bert_tf.tokenization import BasicTokenizer
 
 UNITS = read_gzip("units.json.gz")
@@ -139,14 +140,14 @@ def test_softmax_is_that_of_the_original():
         np.testing.assert_allclose(got, case["out"], rtol=0, atol=1e-12)
 
 
-# ----------------------------------------------------- questions made for this
+# --------------------------------------------------- questions of our own
 
 
 def one_window(context, exact_answers=False, do_lower_case=True):
-    maker = squad_windows.WindowMaker(
+    maker = WindowMaker(
         tokenizer("uncased", do_lower_case), exact_answers=exact_answers
     )
-    example = data.SquadExample("q", "what?", context)
+    example = SquadExample("q", "what?", context)
     return example, maker.windows(example)
 
 
@@ -204,8 +205,8 @@ def test_without_windows_the_answer_is_empty_or_none():
 
 
 def test_the_best_window_wins_and_a_start_counts_where_it_has_most_context():
-    maker = squad_windows.WindowMaker(tokenizer("uncased", True), 16, 4, 2)
-    example = data.SquadExample("q", "what?", "a b c d e f g h i j k l m n o")
+    maker = WindowMaker(tokenizer("uncased", True), 16, 4, 2)
+    example = SquadExample("q", "what?", "a b c d e f g h i j k l m n o")
     windows = maker.windows(example)
     assert [window.span for window in windows] == [(0, 11), (4, 11)]
     # Piece 5, "f", has more around it in the first window than in the second.
@@ -217,7 +218,7 @@ def test_the_best_window_wins_and_a_start_counts_where_it_has_most_context():
     assert prediction.nbest[0].start_logit == 2.0
 
 
-def test_no_answer_is_said_above_the_threshold_only():
+def test_a_question_is_unanswered_above_the_threshold_only():
     example, (window,) = one_window("one two three")
     logits = peak(window, 1, 1, 5.0)
     logits.start[0], logits.end[0] = 6.0, 5.5
@@ -236,7 +237,7 @@ def test_no_answer_is_said_above_the_threshold_only():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_scores_that_are_not_finite_are_told_with_the_question(bad):
+def test_an_error_for_infinite_logits_names_the_question(bad):
     example, (window,) = one_window("one two three")
     logits = peak(window, 1, 1)
     logits.end[7] = bad
@@ -246,7 +247,7 @@ def test_scores_that_are_not_finite_are_told_with_the_question(bad):
         )
 
 
-def test_logs_on_demand_why_an_answer_is_all_of_its_words(caplog):
+def test_verbose_logging_tells_why_an_answer_is_all_of_its_words(caplog):
     caplog.set_level(logging.INFO)
     basic = BasicTokenizer(True)
     for verbose in (False, True):

@@ -1,6 +1,5 @@
-"""SQuAD files and windows, against what the original made of them."""
+"""SQuAD files, against what the original read from them."""
 
-import hashlib
 import json
 import logging
 import re
@@ -9,42 +8,16 @@ import pytest
 from helpers.squad_golden import (
     RUNS,
     SQUAD,
-    archive,
-    make_windows,
+    digest,
+    official_dev_examples,
     read_examples,
     read_gzip,
-    tokenizer,
+    real_data_digest,
+    squad_file,
 )
 
 from bert_tf.errors import InputError
 from bert_tf.tasks.squad import data
-from bert_tf.tasks.squad import windows as squad_windows
-from bert_tf.tokenization import FullTokenizer
-
-UNITS = read_gzip("units.json.gz")
-
-
-def original_features(window, max_seq_length):
-    """A window under the names of the original's InputFeatures."""
-    record = window.record(max_seq_length)
-    return {
-        "unique_id": window.unique_id,
-        "example_index": window.example_index,
-        "doc_span_index": window.doc_span_index,
-        "tokens": window.tokens,
-        "token_to_orig_map": pairs(window.token_to_orig_map),
-        "token_is_max_context": pairs(window.token_is_max_context),
-        "input_ids": record["input_ids"],
-        "input_mask": record["input_mask"],
-        "segment_ids": record["segment_ids"],
-        "start_position": window.start_position,
-        "end_position": window.end_position,
-        "is_impossible": window.is_impossible,
-    }
-
-
-def pairs(mapping):
-    return [[key, value] for key, value in mapping.items()]
 
 
 @pytest.mark.parametrize(
@@ -63,41 +36,6 @@ def test_reads_the_examples_that_the_original_reads(name):
     assert ours == golden
 
 
-@pytest.mark.parametrize("name", RUNS["files"])
-def test_makes_every_field_of_every_feature_of_the_original(name):
-    settings = RUNS["files"][name]
-    length = RUNS["settings"][settings["setting"]]["max_seq_length"]
-    golden = json.loads(archive("features.tar.xz")[name.removesuffix(".gz")])
-    ours = [
-        original_features(window, length)
-        for _, windows in make_windows(name)
-        for window in windows
-    ]
-    assert len(ours) == settings["features"] == len(golden)
-    for got, want in zip(ours, golden):
-        assert got == want
-
-
-@pytest.mark.parametrize("case", UNITS["check_is_max_context"])
-def test_finds_the_window_with_most_context_as_the_original(case):
-    spans = [data.DocSpan(*span) for span in case["spans"]]
-    best = data.find_max_context(spans, len(case["out"][0]))
-    for number, wanted in enumerate(case["out"]):
-        assert [span == number for span in best] == wanted
-
-
-def test_improves_answer_spans_as_the_original():
-    tiny = tokenizer("uncased", True)
-    for case in UNITS["improve_answer_span"]:
-        got = squad_windows.improve_answer_span(
-            case["doc_tokens"],
-            case["start"],
-            case["end"],
-            tiny.tokenize(case["answer"]),
-        )
-        assert list(got) == case["out"], case
-
-
 def test_splits_words_at_five_characters_only():
     text = " a\tb\rc\nd\u202fe f\xa0g\u3000h\u200bi "
     words, starts = data.split_words(text)
@@ -105,70 +43,7 @@ def test_splits_words_at_five_characters_only():
     assert [text[start] for start in starts] == list("abcdef")
 
 
-@pytest.mark.parametrize(
-    ("pieces", "length", "stride", "spans"),
-    [
-        (0, 4, 2, []),
-        (4, 4, 2, [(0, 4)]),
-        (5, 4, 2, [(0, 4), (2, 3)]),
-        (9, 4, 7, [(0, 4), (4, 4), (8, 1)]),
-        (7, 4, 3, [(0, 4), (3, 4)]),
-    ],
-)
-def test_windows_overlap_and_end_with_the_document(
-    pieces, length, stride, spans
-):
-    assert data.split_document(pieces, length, stride) == spans
-
-
-def test_a_context_is_tokenized_once_for_all_its_questions():
-    class CountingTokenizer:
-        calls = 0
-
-        def tokenize(self, text):
-            self.calls += 1
-            return text.split()
-
-        def convert_tokens_to_ids(self, tokens):
-            return [0] * len(tokens)
-
-    counting = CountingTokenizer()
-    maker = squad_windows.WindowMaker(counting, 12, 2, 3)
-    context = "one two three four five six seven eight nine ten"
-    for question in ("a", "b", "c"):
-        windows = maker.windows(data.SquadExample("q", question, context))
-    assert [window.tokens[3:-1] for window in windows] == [
-        context.split()[start : start + 8] for start in (0, 2)
-    ]
-    assert counting.calls == 10 + 3
-
-
-def test_windows_are_described_for_the_log():
-    example, windows = make_windows(
-        "features_train-v2.0_s128_tiny_lower.json.gz"
-    )[0]
-    text = squad_windows.describe_window(example, windows[0])
-    assert "qas_id: tra2-00001" in text
-    assert "tokens: [CLS] what year was john smith b ##or ##n ? [SEP]" in text
-    assert text.endswith(
-        "start_position: 21\nend_position: 24\nanswer: 1 ##8 ##9 ##5"
-    )
-
-
 # ---------------------------------------------------------------- exact answers
-
-
-def squad_file(context, questions):
-    """A file's content: questions are (id, answer, its start)."""
-    qas = [
-        {
-            "id": name,
-            "question": f"what is {name}?",
-            "answers": [{"text": answer, "answer_start": start}],
-        }
-        for name, answer, start in questions
-    ]
-    return {"data": [{"paragraphs": [{"context": context, "qas": qas}]}]}
 
 
 def write(path, content):
@@ -176,42 +51,7 @@ def write(path, content):
     return str(path)
 
 
-CONTEXT = "Ana\xa0Núñez saw (1895-1943) the cafe\u0301s, 서울은 and\u3000art."
-
-
-@pytest.mark.parametrize(
-    ("answer", "pieces"),
-    [
-        ("Ana\xa0Núñez", "ana nunez"),
-        ("1895", "1 ##8 ##9 ##5"),
-        ("cafe\u0301", "c ##a ##f ##e"),
-        ("서울", "ᄉ ##ᅥ ##ᄋ ##ᅮ ##ᆯ"),
-        ("art", "a ##r ##t"),
-    ],
-)
-def test_exact_answers_are_the_pieces_of_their_characters(
-    answer, pieces, tmp_path
-):
-    start = CONTEXT.index(answer)
-    content = squad_file(CONTEXT, [("q", answer, start)])
-    path = write(tmp_path / "train.json", content)
-    characters = "abcdefghijklmnopqrstuvwxyz0123456789서울은(),-.?"
-    vocab = ["[CLS]", "[SEP]", "[UNK]", "ana", "nunez", *characters]
-    vocab += [f"##{char}" for char in characters]
-    file = tmp_path / "vocab.txt"
-    file.write_text("\n".join(dict.fromkeys(vocab)))
-    maker = squad_windows.WindowMaker(
-        FullTokenizer(file), 100, 50, 20, exact_answers=True
-    )
-    (example,) = data.read_squad_examples(path, True, exact_answers=True)
-
-    (window,) = maker.windows(example)
-
-    found = window.tokens[window.start_position : window.end_position + 1]
-    assert found == pieces.split()
-
-
-def test_exact_answers_keep_what_the_original_leaves_out():
+def test_exact_answers_keeps_questions_that_the_original_skips():
     path = str(SQUAD / "train-v1.1.json")
     kept = data.read_squad_examples(path, True, exact_answers=True)
     ids = {example.qas_id for example in kept}
@@ -220,26 +60,26 @@ def test_exact_answers_keep_what_the_original_leaves_out():
         for example in read_gzip("examples_train-v1.1.json.gz")
     }
     assert ids - original == {"tra1-00020", "tra1-00022"}
-    # Its place is one character off, so it is not exact.
+    # Its place is off by one character, so it is not exact.
     assert original - ids == {"tra-shift-2"}
 
 
-# --------------------------------------------------------------------- mistakes
+# ------------------------------------------------------------------ bad answers
 
 
-def test_answers_that_are_left_out_or_moved_are_logged_by_question(caplog):
+def test_bad_answers_are_logged_by_question(caplog):
     with caplog.at_level(logging.WARNING):
         data.read_squad_examples(str(SQUAD / "train-v1.1.json"), True)
-    left_out, moved = (record.getMessage() for record in caplog.records)
+    skipped, used = (record.getMessage() for record in caplog.records)
     # The three that the original warns of.
-    assert "beside 121 questions used: 3 questions:" in left_out
-    assert re.search(r"'tra1-00020': .*no-break.*white space", left_out)
-    assert re.search(r"'tra1-00022': .*narrow.*--exact_answers", left_out)
-    assert re.search(r"'tra-shift-1': .*'brown'.*4.*'quick'", left_out)
-    assert re.search(r"1 answer:\n.*'tra-shift-2': .*'fox jumps'", moved)
+    assert "121 questions used for training, 3 questions skipped:" in skipped
+    assert re.search(r"'tra1-00020': .*no-break.*white space", skipped)
+    assert re.search(r"'tra1-00022': .*narrow.*--exact_answers", skipped)
+    assert re.search(r"'tra-shift-1': .*'brown'.*4.*'quick'", skipped)
+    assert re.search(r"1 answer:\n.*'tra-shift-2': .*'fox jumps'", used)
 
 
-def test_bad_answers_stop_on_demand_with_all_questions_named():
+def test_stop_raises_an_error_that_names_all_bad_answers():
     with pytest.raises(InputError) as error:
         data.read_squad_examples(
             str(SQUAD / "train-v1.1.json"), True, on_bad_answer="stop"
@@ -261,7 +101,9 @@ def test_bad_answers_stop_on_demand_with_all_questions_named():
         ("two", 0, "'two' must be at character 0 .*'one'"),
     ],
 )
-def test_an_answer_that_is_nowhere_is_told(answer, start, fault, tmp_path):
+def test_an_error_names_the_question_of_a_misplaced_answer(
+    answer, start, fault, tmp_path
+):
     questions = [("good", "two", 4), ("bad", answer, start)]
     path = write(tmp_path / "train.json", squad_file("one two", questions))
     with pytest.raises(InputError, match=f"question 'bad': .*{fault}"):
@@ -279,6 +121,9 @@ def test_no_more_than_ten_bad_answers_are_listed(tmp_path):
     assert "'q9'" in str(error.value) and "'q10'" not in str(error.value)
     with pytest.raises(InputError, match=r"(?s)12 bad.*No question is left"):
         data.read_squad_examples(path, True)
+
+
+# ------------------------------------------------------------ malformed files
 
 
 def changed(**changes):
@@ -336,7 +181,9 @@ TWO = {"text": "two", "answer_start": 4}
         ("q7", False, r"qas\[0\] must be an object"),
     ],
 )
-def test_a_bad_question_is_named(question, version_2, message, tmp_path):
+def test_an_error_names_a_malformed_question(
+    question, version_2, message, tmp_path
+):
     content = squad_file("one two", [])
     content["data"][0]["paragraphs"][0]["qas"] = [question]
     path = write(tmp_path / "train.json", content)
@@ -372,14 +219,14 @@ def test_a_bad_question_is_named(question, version_2, message, tmp_path):
     ],
     ids=lambda value: value[:30],
 )
-def test_a_bad_file_is_named(text, message, tmp_path):
+def test_an_error_names_a_malformed_file(text, message, tmp_path):
     path = tmp_path / "dev.json"
     path.write_text(text)
     with pytest.raises(InputError, match=f"(?s)dev.json.*{message}"):
         data.read_squad_examples(str(path), False)
 
 
-def test_a_file_that_is_not_there_or_not_text_is_named(tmp_path):
+def test_an_error_names_a_missing_or_binary_file(tmp_path):
     with pytest.raises(InputError, match=r"Cannot read .*nowhere"):
         data.read_squad_examples("/nowhere/dev.json", False)
     (tmp_path / "dev.json").write_bytes(b'{"data": "\xff"}')
@@ -387,7 +234,7 @@ def test_a_file_that_is_not_there_or_not_text_is_named(tmp_path):
         data.read_squad_examples(str(tmp_path / "dev.json"), False)
 
 
-def test_to_predict_ids_must_differ_and_answers_are_kept(tmp_path):
+def test_for_prediction_ids_are_unique_and_answers_are_kept(tmp_path):
     content = squad_file("one two", [("q", "two", 4), ("q", "one", 0)])
     path = write(tmp_path / "dev.json", content)
     with pytest.raises(InputError, match=r"Two questions have the id 'q'"):
@@ -401,104 +248,20 @@ def test_to_predict_ids_must_differ_and_answers_are_kept(tmp_path):
     assert [e.qas_id for e in examples] == ["q", "3"]
 
 
-def test_what_cannot_be_asked_for_is_told():
+def test_an_unknown_on_bad_answer_lists_the_known_ones():
     with pytest.raises(InputError, match=r"stop or skip.*'never'"):
         data.read_squad_examples("x", True, on_bad_answer="never")
-    with pytest.raises(InputError, match=r"\(67\).*max_query_length \(64\)"):
-        squad_windows.WindowMaker(None, 67, 128, 64)
-    with pytest.raises(InputError, match="doc_stride=0"):
-        squad_windows.WindowMaker(None, 384, 0, 64)
-    with pytest.raises(InputError, match="max_query_length=0"):
-        squad_windows.WindowMaker(None, 384, 128, 0)
 
 
 # ------------------------------------------------------------- large real data
 
 
-@pytest.fixture(scope="module")
-def official_dev_examples(shared_folder):
-    path = shared_folder / "data" / "squad" / "dev-v1.1.json"
-    return data.read_squad_examples(str(path), False)
-
-
-def digest(lines):
-    total = hashlib.sha256()
-    for line in lines:
-        total.update(json.dumps(line).encode() + b"\n")
-    return total.hexdigest()
-
-
-def real_data_digest(shared_folder, name):
-    path = shared_folder / "golden" / "real_data_digests"
-    items = json.loads((path / "real_data_digests.json").read_text())["items"]
-    return items[name]["canonical_sha256"], items[name]["records"]
-
-
 @pytest.mark.shared
-def test_reads_the_official_dev_set_as_the_original(
-    shared_folder, official_dev_examples
-):
+def test_reads_the_official_dev_set_as_the_original(shared_folder):
+    examples = official_dev_examples(shared_folder)
     wanted, count = real_data_digest(shared_folder, "squad_dev_v1.1_examples")
-    assert len(official_dev_examples) == count == 10570
+    assert len(examples) == count == 10570
     assert wanted == digest(
         [example.qas_id, example.question_text, example.doc_tokens]
-        for example in official_dev_examples
+        for example in examples
     )
-
-
-@pytest.mark.shared
-@pytest.mark.parametrize("vocab", ["uncased", "cased"])
-def test_makes_the_features_of_the_official_dev_set(
-    vocab, shared_folder, official_dev_examples
-):
-    wanted, count = real_data_digest(
-        shared_folder, f"squad_dev_v1.1_features_{vocab}_384_128_64"
-    )
-    maker = squad_windows.WindowMaker(
-        FullTokenizer(
-            shared_folder / "data" / "vocabs" / f"{vocab}.txt",
-            do_lower_case=vocab == "uncased",
-        )
-    )
-    windows = [
-        window
-        for _, some in maker.windows_by_example(official_dev_examples)
-        for window in some
-    ]
-    assert len(windows) == count == {"uncased": 10833, "cased": 10881}[vocab]
-    features = (original_features(window, 384) for window in windows)
-    assert wanted == digest(list(feature.values())[:9] for feature in features)
-
-
-@pytest.mark.shared
-def test_first_20_features_are_those_that_somebody_elses_run_logged(
-    shared_folder, official_dev_examples
-):
-    folder = shared_folder / "data" / "golden" / "squad_uncased"
-    log = (folder / "run_squad_eval_log.txt").read_text()
-    logged = log.split("***** Running predictions")[0]
-    wanted = logged.split("*** Example ***\n")[1:]
-    maker = squad_windows.WindowMaker(
-        FullTokenizer(shared_folder / "data" / "vocabs" / "uncased.txt")
-    )
-    windows = [
-        window
-        for _, some in maker.windows_by_example(official_dev_examples[:20])
-        for window in some
-    ][:20]
-    assert len(wanted) == len(windows) == 20
-    for window, text in zip(windows, wanted):
-        assert text.splitlines() == log_lines(window)
-
-
-def log_lines(window):
-    features = original_features(window, 384)
-    lines = []
-    for name in list(features)[:9]:
-        value = features[name]
-        if name.startswith("token_"):
-            value = [f"{token}:{what}" for token, what in value]
-        if isinstance(value, list):
-            value = " ".join(map(str, value))
-        lines.append(f"{name}: {value}")
-    return lines

@@ -1,4 +1,4 @@
-"""SQuAD's numbers, against the official scripts and worked out by hand."""
+"""SQuAD's metrics, against the official scripts and results by hand."""
 
 import json
 import xml.etree.ElementTree
@@ -84,7 +84,7 @@ def golden_case(name):
 
 
 @pytest.mark.parametrize("name", OFFICIAL)
-def test_gives_the_numbers_of_the_official_script(name):
+def test_metrics_are_those_of_the_official_script(name):
     answers, predictions, texts, odds = golden_case(name)
     got = {
         "answered_at_0": metrics.evaluate_v2(answers, predictions),
@@ -117,7 +117,7 @@ TEXTS = {"a": "x", "b": "u", "c": "y", "d": "v"}
 ODDS = {"a": -3.0, "c": -1.0, "b": 0.5, "d": 2.0}
 
 
-def test_thresholds_worked_out_by_hand():
+def test_thresholds_are_those_computed_by_hand():
     # Answered one by one: a is right, c half right, b and d are wrong.
     results = metrics.evaluate_thresholds(ANSWERS, TEXTS, ODDS)
     assert results == pytest.approx(
@@ -156,12 +156,12 @@ def test_groups_without_questions_are_left_out():
     assert metrics.precision_recall({"a": ()}, {"a": ""}, {"a": 0}) == {}
 
 
-def test_a_question_that_is_not_predicted_is_named():
+def test_an_error_names_a_question_without_prediction():
     with pytest.raises(InputError, match="no prediction for 'b'"):
         metrics.evaluate_v2({"a": (), "b": ()}, {"a": ""})
 
 
-def test_the_picture_is_an_svg_with_each_curve_step_by_step():
+def test_the_diagram_is_an_svg_with_each_curve_in_steps():
     curves = metrics.precision_recall(ANSWERS, TEXTS, ODDS)
     picture = metrics.draw_precision_recall(curves)
     root = xml.etree.ElementTree.fromstring(picture)

@@ -1,4 +1,4 @@
-"""Answers from logits, against spans that are counted one by one."""
+"""Answers from logits, against an enumeration of all spans."""
 
 import itertools
 import re
@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from helpers.squad_golden import RUNS, SQUAD, read_examples, tokenizer
 
+from bert_tf.data.packing import DocSpan
 from bert_tf.errors import InputError
-from bert_tf.tasks.squad import data, passages
-from bert_tf.tasks.squad import windows as squad_windows
+from bert_tf.tasks.squad import passages
 from bert_tf.tasks.squad.answers import Logits
 from bert_tf.tasks.squad.passages import Query
+from bert_tf.tasks.squad.windows import Document, Window, WindowMaker
 
 LENGTH = 7  # The most word pieces of an answer.
 
@@ -20,7 +21,7 @@ def windows_and_logits(kind, count=None):
     """The examples of a golden file, as if they were about one question."""
     features = "features_dev-v2.0_s128_uncased_lower.json.gz"
     settings = RUNS["files"][features]
-    maker = squad_windows.WindowMaker(
+    maker = WindowMaker(
         tokenizer("uncased", True),
         **RUNS["settings"][settings["setting"]],
         exact_answers=True,
@@ -158,13 +159,13 @@ def test_a_question_is_unanswered_above_the_threshold():
 
 
 def one_window(context, pieces, starts, ends):
-    document = squad_windows.Document(
+    document = Document(
         context, pieces, [0] * len(pieces), [], [], starts, ends
     )
-    span = data.DocSpan(0, len(pieces))
+    span = DocSpan(0, len(pieces))
     front = ["[CLS]", "?", "[SEP]"]
     zeros = [0] * len(pieces)
-    return squad_windows.Window(0, 0, 0, front, [0] * 3, document, span, zeros)
+    return Window(0, 0, 0, front, [0] * 3, document, span, zeros)
 
 
 def test_pieces_of_one_character_are_not_two_answers():
@@ -176,7 +177,7 @@ def test_pieces_of_one_character_are_not_two_answers():
     assert [one.text for one in got.answers] == ["각", "x"]
 
 
-def test_large_logits_are_no_infinite_numbers():
+def test_large_logits_do_not_overflow():
     window = one_window("x", ["x"], [0], [1])
     logits = Logits(*np.float32([[0, 0, 0, 3e4, 0]] * 2))
     (answer,) = passages.read("q", [(window, logits)]).answers
@@ -184,7 +185,7 @@ def test_large_logits_are_no_infinite_numbers():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_logits_that_are_no_numbers_name_the_question(bad):
+def test_an_error_for_infinite_logits_names_the_question(bad):
     window = one_window("x", ["x"], [0], [1])
     logits = Logits(*np.float32([[0, 0, 0, bad, 0]] * 2))
     with pytest.raises(InputError, match=r"'who\?' must be finite"):
@@ -199,6 +200,6 @@ def test_logits_that_are_no_numbers_name_the_question(bad):
         (Query("who?", ["x", ""]), r"contexts\[1\]=''.*'who\?'"),
     ],
 )
-def test_nothing_to_read_is_refused(query, message):
+def test_an_empty_question_or_context_is_rejected(query, message):
     with pytest.raises(InputError, match=message):
         passages.require_text(query)

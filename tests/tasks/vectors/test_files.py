@@ -1,4 +1,4 @@
-"""The three files of extract_features, from vectors made up here."""
+"""The three file formats of extract_features, from random vectors."""
 
 import dataclasses
 import json
@@ -10,11 +10,11 @@ import tensorflow as tf
 
 from bert_tf.errors import InputError
 from bert_tf.tasks.vectors import files
-from bert_tf.tasks.vectors.files import Layout
-from bert_tf.tasks.vectors.lines import Vectors
+from bert_tf.tasks.vectors.files import FileLayout
+from bert_tf.tasks.vectors.lines import LineVectors
 
 TOKENS = [["[CLS]", "[SEP]"], ["[CLS]", "café", "##s", "[SEP]"]]
-LAYOUT = Layout(
+LAYOUT = FileLayout(
     num_lines=2,
     num_tokens=6,
     shape=(3, 4),
@@ -30,7 +30,7 @@ POOLED = dataclasses.replace(LAYOUT, keeps_tokens=False)
 def vectors(rng):
     """Two lines, with a vector of 4 for each token and each of 3 layers."""
     return [
-        Vectors(i, t, rng.normal(size=(len(t), 3, 4)).astype(np.float32))
+        LineVectors(i, t, rng.normal(size=(len(t), 3, 4)).astype(np.float32))
         for i, t in enumerate(TOKENS)
     ]
 
@@ -54,7 +54,7 @@ def as_float16(layout):
 
 
 @pytest.mark.parametrize("float16", [False, True])
-def test_npz_has_all_tokens_in_a_row_and_where_lines_begin(
+def test_npz_has_all_tokens_and_the_offsets_of_lines(
     float16, vectors, tmp_path
 ):
     layout = dataclasses.replace(LAYOUT, float16=float16)
@@ -154,7 +154,7 @@ def test_concatenated_layers_are_one_with_several_numbers(vectors, tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["npz", "tfrecord"])
-def test_numbers_beyond_16_bits_are_refused(ending, vectors, tmp_path):
+def test_numbers_too_large_for_16_bits_are_rejected(ending, vectors, tmp_path):
     vectors[1].values[2, 1, 3] = 65520  # float16 has 65504, and then infinity.
     with pytest.raises(InputError, match=r"Line 2 .* 65520; .* --float16"):
         write(tmp_path / f"x.{ending}", as_float16(LAYOUT), vectors)
@@ -162,7 +162,7 @@ def test_numbers_beyond_16_bits_are_refused(ending, vectors, tmp_path):
 
 
 @pytest.mark.parametrize("ending", files.FORMATS)
-def test_what_was_there_stays_when_work_fails(ending, vectors, tmp_path):
+def test_an_existing_file_stays_after_an_error(ending, vectors, tmp_path):
     path = tmp_path / f"x.{ending}"
     path.write_text("from before")
 
@@ -178,7 +178,9 @@ def test_what_was_there_stays_when_work_fails(ending, vectors, tmp_path):
 
 
 @pytest.mark.parametrize("ending", files.FORMATS)
-def test_a_file_that_cannot_be_written_is_named(ending, vectors, tmp_path):
+def test_an_error_names_a_file_that_cannot_be_written(
+    ending, vectors, tmp_path
+):
     path = tmp_path / "nowhere" / f"x.{ending}"
     with pytest.raises(InputError, match=f"Cannot write {path}"):
         write(path, LAYOUT, vectors)
@@ -186,7 +188,7 @@ def test_a_file_that_cannot_be_written_is_named(ending, vectors, tmp_path):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no full disk")
 @pytest.mark.parametrize("ending", files.FORMATS)
-def test_a_full_disk_is_no_traceback(ending, vectors, tmp_path, monkeypatch):
+def test_a_full_disk_is_an_input_error(ending, vectors, tmp_path, monkeypatch):
     path = tmp_path / f"x.{ending}"
     monkeypatch.setattr(files.files, "whole_or_nothing", open_full_disk)
     with pytest.raises((InputError, OSError), match=r"No space|space left"):

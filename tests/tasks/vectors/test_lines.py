@@ -1,4 +1,4 @@
-"""Lines to batches, vectors to JSON: with lists and arrays, without a model."""
+"""Lines to batches and vectors to JSON, without a model."""
 
 import gzip
 import json
@@ -8,8 +8,8 @@ import pytest
 from helpers.golden import DATA, TINY
 
 from bert_tf.errors import InputError
-from bert_tf.tasks.vectors import lines as feature_extraction
-from bert_tf.tasks.vectors.lines import Example, Vectors
+from bert_tf.tasks.vectors import lines
+from bert_tf.tasks.vectors.lines import Example, LineVectors
 from bert_tf.tokenization import FullTokenizer
 
 GOLDEN = DATA / "extract_features"
@@ -37,7 +37,7 @@ def tokenizer():
     ],
 )
 def test_the_last_separator_with_text_around_it_makes_a_pair(line, texts):
-    assert feature_extraction.split_pair(line) == texts
+    assert lines.split_pair(line) == texts
 
 
 @pytest.mark.parametrize(
@@ -52,11 +52,11 @@ def test_the_last_separator_with_text_around_it_makes_a_pair(line, texts):
         ("", "[CLS] [SEP]", 0),
     ],
 )
-def test_lines_are_cut_as_in_fine_tuning_and_what_is_lost_is_counted(
+def test_lines_are_truncated_as_in_fine_tuning_and_lost_pieces_counted(
     tokenizer, text, tokens, num_cut
 ):
-    lines = ["", "a", text]
-    *_, example = feature_extraction.make_examples(lines, tokenizer, 7)
+    texts = ["", "a", text]
+    *_, example = lines.make_examples(texts, tokenizer, 7)
 
     assert example.tokens == tokens.split()
     assert example.num_cut == num_cut
@@ -69,9 +69,9 @@ def test_lines_are_cut_as_in_fine_tuning_and_what_is_lost_is_counted(
     assert [tokenizer.inv_vocab[i] for i in example.input_ids] == tokens.split()
 
 
-def test_windows_of_a_line_are_numbered_on_and_have_its_number(tokenizer):
-    lines = ["a", "a b c d e f", "a b c ||| f g h", "b"]
-    examples = list(feature_extraction.make_examples(lines, tokenizer, 7, 3))
+def test_windows_are_numbered_and_have_the_number_of_their_line(tokenizer):
+    texts = ["a", "a b c d e f", "a b c ||| f g h", "b"]
+    examples = list(lines.make_examples(texts, tokenizer, 7, 3))
 
     assert [one.place for one in examples] == [0, 1, 2, 3, 4, 5]
     assert [one.line for one in examples] == [0, 1, 1, 2, 2, 3]
@@ -82,19 +82,19 @@ def test_windows_of_a_line_are_numbered_on_and_have_its_number(tokenizer):
         "[CLS] a b [SEP] h [SEP]",
     ]
     assert [one.num_cut for one in examples] == [0, 0, 0, 1, 0, 0]
-    found = feature_extraction.survey(examples, 2)
+    found = lines.survey(examples, 2)
     assert found == (4, 3 + 8 + 8 + 3, 1, 1, 6)
 
 
-def test_survey_counts_lines_and_losses():
+def test_survey_counts_lines_and_truncated_pieces():
     texts = [example(0, 5), example(1, 9, num_cut=4), example(2, 9, num_cut=1)]
-    assert feature_extraction.survey(texts, 2) == (3, 23, 2, 5, 3)
+    assert lines.survey(texts, 2) == (3, 23, 2, 5, 3)
 
 
 def test_a_pair_needs_a_second_token_type():
     pair = Example(9, 6, ["x"] * 4, [1] * 4, [0, 0, 1, 1], slice(0, 4), 0)
     with pytest.raises(InputError, match=r"Line 7 .* two texts.*is 1"):
-        feature_extraction.survey([pair], 1)
+        lines.survey([pair], 1)
 
 
 def example(line, length, num_cut=0):
@@ -106,13 +106,8 @@ def example(line, length, num_cut=0):
 
 
 def test_layers_keep_their_order_and_their_numbers():
-    assert feature_extraction.parse_layers("-1, 0,2,-3,2", 3) == (
-        -1,
-        0,
-        2,
-        -3,
-        2,
-    )
+    layers = lines.find_layers("none", "-1, 0,2,-3,2", 3)
+    assert layers == (-1, 0, 2, -3, 2)
 
 
 @pytest.mark.parametrize(
@@ -128,9 +123,9 @@ def test_layers_keep_their_order_and_their_numbers():
         ("1.0", "whole numbers"),
     ],
 )
-def test_layers_that_are_not_there_are_refused(text, message):
+def test_layers_that_the_model_lacks_are_rejected(text, message):
     with pytest.raises(InputError, match=message):
-        feature_extraction.parse_layers(text, 3)
+        lines.find_layers("none", text, 3)
 
 
 # ---------------------------------------------------------------------- batches
@@ -139,7 +134,7 @@ def test_layers_that_are_not_there_are_refused(text, message):
 def test_batches_are_padded_to_a_multiple_of_4_below_the_longest():
     batch = [example(4, 17), example(9, 3)]
 
-    arrays = feature_extraction.pad_batch(batch, 128)
+    arrays = lines.pad_batch(batch, 128)
 
     for name in ("line", "place"):
         assert arrays[name].tolist() == [4, 9]
@@ -149,13 +144,13 @@ def test_batches_are_padded_to_a_multiple_of_4_below_the_longest():
         assert arrays[name].shape == (2, 20)
         assert arrays[name].sum(axis=1).tolist() == [17, 3]
         assert arrays[name].dtype == np.int32
-    assert feature_extraction.pad_batch(batch, 19)["input_ids"].shape == (2, 19)
+    assert lines.pad_batch(batch, 19)["input_ids"].shape == (2, 19)
 
 
 def test_batches_of_fixed_shape_are_filled_up():
     batch = [example(4, 17), example(9, 3)]
 
-    arrays = feature_extraction.pad_batch(batch, 40, fixed_size=4)
+    arrays = lines.pad_batch(batch, 40, fixed_size=4)
 
     assert arrays["line"].tolist() == [4, 9, -1, -1]
     assert arrays["input_mask"].shape == (4, 40)
@@ -185,10 +180,10 @@ def test_windows_become_lines_pooled_over_all_tokens(over_tokens, pooled, rng):
         ends = np.cumsum(parts)
         for start, end in zip([0, *ends], ends):
             tokens = [f"{line}.{token}" for token in range(start, end)]
-            windows.append(Vectors(line, tokens, values[line][start:end]))
+            windows.append(LineVectors(line, tokens, values[line][start:end]))
 
-    kept = [feature_extraction.pool_window(w, over_tokens) for w in windows]
-    got = list(feature_extraction.join_windows(iter(kept), over_tokens))
+    kept = [lines.pool_window(w, over_tokens) for w in windows]
+    got = list(lines.join_windows(iter(kept), over_tokens))
 
     assert [one.line for one in got] == [0, 1, 2]
     for line, one in enumerate(got):
@@ -202,8 +197,10 @@ def test_windows_become_lines_pooled_over_all_tokens(over_tokens, pooled, rng):
 
 def test_cls_of_a_line_is_the_mean_of_its_windows(rng):
     cls = rng.normal(size=(3, 2, 4)).astype(np.float32)
-    windows = [Vectors(line, ["x"], cls[i]) for i, line in enumerate([0, 0, 1])]
-    first, second = feature_extraction.join_windows(windows, "first")
+    windows = [
+        LineVectors(line, ["x"], cls[i]) for i, line in enumerate([0, 0, 1])
+    ]
+    first, second = lines.join_windows(windows, "first")
     np.testing.assert_allclose(first.values, (cls[0] + cls[1]) / 2, rtol=1e-6)
     np.testing.assert_array_equal(second.values, cls[2])
 
@@ -220,8 +217,8 @@ def rewritten(line):
     """A line of the original's file, taken apart and written by us."""
     values = json.loads(line)
     first = values["features"][0]["layers"]
-    return feature_extraction.json_line(
-        Vectors(
+    return lines.json_line(
+        LineVectors(
             values["linex_index"],
             [feature["token"] for feature in values["features"]],
             np.array(
@@ -240,9 +237,9 @@ def rewritten(line):
     "name", ["layers_0_m1_cased", "layers_m1_m2_m3", "one_hot"]
 )
 def test_json_is_the_originals_byte_for_byte(name):
-    lines = read(GOLDEN / f"{name}.jsonl.gz")
-    assert len(lines) == 13
-    for line in lines:
+    originals = read(GOLDEN / f"{name}.jsonl.gz")
+    assert len(originals) == 13
+    for line in originals:
         assert rewritten(line) == line
 
 
@@ -262,9 +259,9 @@ def test_numbers_are_rounded_as_python_rounds_them(rng):
     near = rng.normal(size=50_000).astype(np.float32)
     values = np.concatenate([values, ties, near, [0.0, -0.0, 1e-7, -1e-7]])
     values = values.astype(np.float32)
-    vectors = Vectors(0, [], values[None])
+    vectors = LineVectors(0, [], values[None])
 
-    line = feature_extraction.json_line(vectors, [-1])
+    line = lines.json_line(vectors, [-1])
 
     got = line.partition('"values": [')[2].removesuffix("]}]}\n")
     assert got == ", ".join(repr(round(float(x), 6)) for x in values)
@@ -272,7 +269,7 @@ def test_numbers_are_rounded_as_python_rounds_them(rng):
 
 def test_pooled_vectors_have_no_tokens():
     values = np.array([[0.5, 1e-6], [2, -3]], np.float32)
-    line = feature_extraction.json_line(Vectors(7, ["[CLS]"], values), [-1, 0])
+    line = lines.json_line(LineVectors(7, ["[CLS]"], values), [-1, 0])
     assert line == (
         '{"linex_index": 7, "layers": [{"index": -1, "values": [0.5, 1e-06]}, '
         '{"index": 0, "values": [2.0, -3.0]}]}\n'

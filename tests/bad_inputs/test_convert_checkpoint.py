@@ -1,0 +1,206 @@
+"""Mistakes that convert_checkpoint reports."""
+
+import json
+
+import numpy as np
+import pytest
+from helpers.bad_inputs import faults, of, run_case
+from helpers.spoil import (
+    CONFIG_FILE,
+    INDEX,
+    PREFIX,
+    VOCAB_FILE,
+    WEIGHTS,
+    append,
+    cut,
+    flip_byte,
+    folder,
+    hf_tensors,
+    hugging_face,
+    move,
+    remove,
+    weights,
+    with_classes,
+    write,
+)
+
+case = of("convert_checkpoint")
+HF_CONFIG, TENSORS = "hf/config.json", "hf/model.safetensors"
+OUTPUT = ("--output", "output")
+
+
+def from_hf(tried, *parts, source="hf", **more):
+    words = ("from_hf", source, *OUTPUT)
+    return case(f"from_hf: {tried}", *parts, words=words, **more)
+
+
+def to_hf(tried, *parts, source="bert", options=(), **more):
+    words = ("to_hf", source, *OUTPUT, *options)
+    return case(f"to_hf: {tried}", *parts, words=words, **more)
+
+
+def strip(tried, *parts, source="bert", output, **more):
+    words = ("strip", source, "--output", output)
+    return case(f"strip: {tried}", *parts, words=words, **more)
+
+
+def write_8_bit_floats():
+    """Replaces the tensors by one of a dtype that NumPy lacks."""
+    entry = {"dtype": "F8_E4M3", "shape": [4], "data_offsets": [0, 4]}
+    header = json.dumps({"bert.pooler.dense.bias": entry}).encode()
+    size = len(header).to_bytes(8, "little")
+    write(TENSORS, size + header + bytes(4))()
+
+
+CASES = [
+    case("no command", "command", exit_code=2),
+    case("no --output", "--output", words=("strip", "bert"), exit_code=2),
+    from_hf("no such folder", "hf"),
+    from_hf("an empty folder", HF_CONFIG, folder("hf")),
+    from_hf("the original's format", "bert/config.json", source="bert"),
+    from_hf(
+        "only PyTorch's format",
+        ("hf", "model.safetensors", "pytorch_model.bin"),
+        hugging_face(),
+        move(TENSORS, "hf/pytorch_model.bin"),
+    ),
+    from_hf("half a config", HF_CONFIG, hugging_face(), cut(HF_CONFIG)),
+    *[
+        from_hf(
+            f"{key}={value!r}", (HF_CONFIG, name), hugging_face(**{key: value})
+        )
+        for key, value, name in [
+            ("model_type", "roberta", 'model_type="roberta"'),
+            ("layer_norm_eps", 1e-5, "layer_norm_eps=1e-05"),
+            ("hidden_act", "silu", "hidden_act='silu'"),
+            ("hidden_size", "128", "hidden_size='128'"),
+        ]
+    ],
+    from_hf("half the tensors", TENSORS, hugging_face(), cut(TENSORS)),
+    from_hf(
+        "an index of shards without tensors",
+        (f"{TENSORS}.index.json", "weight_map"),
+        hugging_face(),
+        remove(TENSORS),
+        write(f"{TENSORS}.index.json", {"metadata": {}}),
+    ),
+    from_hf(
+        "8-bit floats",
+        (TENSORS, "bert.pooler.dense.bias", "F8_E4M3"),
+        hugging_face(),
+        write_8_bit_floats,
+    ),
+    from_hf(
+        "a missing tensor",
+        ("hf", "bert/pooler/dense/bias"),
+        hf_tensors(bert__pooler__dense__bias=None),
+    ),
+    from_hf(
+        "a tensor that BERT does not have",
+        ("hf", "bert.pooler.gate"),
+        hf_tensors(bert__pooler__gate=np.zeros(1, np.float32)),
+    ),
+    from_hf(
+        "a tensor of the wrong shape",
+        ("hf", "bert.pooler.dense.bias", "[128]", "[64]"),
+        hf_tensors(bert__pooler__dense__bias=np.zeros(64, np.float32)),
+    ),
+    *[
+        from_hf(
+            f"labels {labels}",
+            (HF_CONFIG, "id2label"),
+            weights(with_classes(2)),
+            hugging_face(id2label=labels),
+        )
+        for labels in [
+            {"good": 0, "bad": 1},
+            ["good", "bad"],
+            {"0": "good", "1": "good"},
+        ]
+    ],
+    from_hf(
+        "tokenizer_config.json is a list",
+        "hf/tokenizer_config.json",
+        hugging_face(),
+        write("hf/tokenizer_config.json", []),
+    ),
+    from_hf(
+        "no vocabulary",
+        ("hf", "vocab.txt"),
+        hugging_face(),
+        remove("hf/vocab.txt"),
+    ),
+    *[
+        from_hf(
+            f"tokenizer.json of {model}",
+            ("hf/tokenizer.json", name),
+            hugging_face(),
+            remove("hf/vocab.txt"),
+            write("hf/tokenizer.json", {"model": model}),
+        )
+        for model, name in [
+            ({"type": "BPE"}, "'BPE'"),
+            ({"type": "WordPiece"}, "vocab"),
+        ]
+    ],
+    from_hf(
+        "the output exists",
+        ("output/bert_model.ckpt.index", "--overwrite"),
+        hugging_face(),
+        write("output/bert_model.ckpt.index", "x"),
+        leaves=("bert_model.ckpt.index",),
+    ),
+    to_hf("no such checkpoint", "nowhere", source="nowhere"),
+    to_hf("no config", CONFIG_FILE, remove(CONFIG_FILE)),
+    to_hf(
+        "a vocabulary of another length",
+        (VOCAB_FILE, "694 lines"),
+        append(VOCAB_FILE, "more\n"),
+    ),
+    to_hf(
+        "a head that the checkpoint lacks",
+        (PREFIX, "output_weights"),
+        options=("--head", "classifier"),
+    ),
+    to_hf(
+        "an activation that transformers lacks",
+        "hidden_act='swish'",
+        options=("--hidden_act", "swish"),
+    ),
+    to_hf(
+        "a damaged weight",
+        (PREFIX, "bert/encoder/layer_0/intermediate/dense/kernel"),
+        flip_byte(WEIGHTS, 900_000),
+    ),
+    to_hf("the output is a file", "output", write("output", "x")),
+    to_hf(
+        "a full disk",
+        TENSORS.replace("hf", "output"),
+        leaves=("vocab.txt",),
+        largest_file=100_000,
+    ),
+    strip("the output is a folder", ("bert", "prefix"), output="bert"),
+    strip("the output ends in a slash", "'new/'", output="new/"),
+    strip("onto itself", (INDEX, "--overwrite"), output=PREFIX),
+    strip(
+        "only optimizer slots",
+        ("slots/slots.ckpt", "weights"),
+        weights(
+            lambda values: {"bias/adam_m": np.zeros(1, np.float32)},
+            "slots/slots.ckpt",
+        ),
+        source="slots/slots.ckpt",
+        output="output/slots.ckpt",
+    ),
+    strip(
+        "a full disk",
+        "output/bert_model.ckpt",
+        output="output/bert_model.ckpt",
+        largest_file=100_000,
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_message_names_what_is_wrong(case):
+    assert faults(case, run_case(case)) == []
