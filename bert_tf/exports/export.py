@@ -63,14 +63,8 @@ import tensorflow as tf
 from absl import logging
 
 import bert_tf
-from bert_tf import (
-    checkpoints,
-    errors,
-    layers,
-)
-from bert_tf.checkpoints import inference
-from bert_tf.checkpoints import names as checkpoints_names
-from bert_tf.checkpoints.names import BEST_FOLDER
+from bert_tf import checkpoints, errors, layers
+from bert_tf.checkpoints import folders, inference, names
 from bert_tf.data import packing
 from bert_tf.errors import InputError
 from bert_tf.exports import (
@@ -85,9 +79,6 @@ from bert_tf.exports.signature import (
     WindowRules,
 )
 from bert_tf.support import files
-
-POOLER = "bert/pooler/"
-NEXT_SENTENCE = "cls/seq_relationship/"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,13 +134,13 @@ def _write(served, source, opened, folder):
         **served.settings(),
     }
     texts = {
-        checkpoints_names.CONFIG: opened.config.to_json_string(),
+        names.CONFIG: opened.config.to_json_string(),
         saved_models.SETTINGS_FILE: json.dumps(settings, indent=2) + "\n",
         **served.files(),
     }
     functions = served.signatures()
     with tempfile.TemporaryDirectory() as beside:
-        paths = [os.path.join(beside, checkpoints_names.VOCAB)]
+        paths = [os.path.join(beside, names.VOCAB)]
         shutil.copyfile(opened.vocab_file, paths[0])
         for name, text in texts.items():
             paths.append(os.path.join(beside, name))
@@ -177,7 +168,7 @@ def _unchanged_log_level():
         logger.setLevel(level)
 
 
-def _warmup(served, names):
+def _warmup(served, signatures):
     """A small request for each signature."""
     ids = [served.rules.id_of(token) for token in ("[CLS]", "[SEP]")]
     row = {name: [0, 0] for name in served.row_inputs}
@@ -192,7 +183,7 @@ def _warmup(served, names):
         "serve_examples": {"examples": [example.SerializeToString()]},
         **served.samples(),
     }
-    return [(name, samples[name]) for name in names]
+    return [(name, samples[name]) for name in signatures]
 
 
 # ------------------------------------------------------------------ --do_export
@@ -214,23 +205,21 @@ def make_window_rules(rules, doc_stride, rows_at_once):
 def open_source(source, default_length=None):
     """What belongs to a checkpoint, and how texts become its rows."""
     quantization.check_mode(source.quantize)
-    opened = inference.open_checkpoint(
-        source.checkpoint,
-        source.vocab_file,
-        source.bert_config_file,
-        source.do_lower_case,
+    opened = folders.find(
+        source.checkpoint, source.vocab_file, source.bert_config_file
     )
+    tokenizer = opened.load_tokenizer(source.do_lower_case)
     length = inference.find_length(
         opened.config, source.max_seq_length, default_length
     )
-    return opened, TextRules(opened.config, opened.tokenizer, length)
+    return opened, TextRules(opened.config, tokenizer, length)
 
 
 def load(source, opened, build, may_lack):
     """The model of `loading.load_model`, quantized if that is asked for."""
     with layers.precision(quantization.precision(source.quantize)):
         model, _ = inference.load_model(
-            build, opened.config, opened.path, may_lack
+            build, opened.config, opened.reader, may_lack
         )
     if source.quantize is not None:
         quantization.quantize(model, source.quantize)
@@ -239,7 +228,7 @@ def load(source, opened, build, may_lack):
 
 def shapes_of(opened):
     """Shapes of a checkpoint's tensors by name."""
-    return checkpoints.CheckpointReader(opened.path).shapes
+    return opened.reader.shapes
 
 
 def has_scope(opened, scope):
@@ -253,17 +242,15 @@ def save(served, source, opened, output_dir):
     What is there under a number is whole: it is written under another name.
     """
     check_output(output_dir)
-    unfinished = os.path.join(output_dir, f"{os.getpid()}.incomplete")
     try:
-        _write(served, source, opened, unfinished)
-        path = saved_models.give_number(unfinished, output_dir)
+        with files.unfinished(os.path.join(output_dir, "version")) as name:
+            _write(served, source, opened, name)
+            path = saved_models.give_number(name, output_dir)
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(
             f"No SavedModel can be written to {output_dir}: {reason}"
         ) from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     logging.info("Wrote %s.", path)
     return path
 
@@ -281,7 +268,7 @@ def checkpoint_of_run(output_dir, start_prefix, keeps_best):
     """
     prefix = None
     if keeps_best:
-        best = os.path.join(output_dir, BEST_FOLDER)
+        best = os.path.join(output_dir, names.BEST_FOLDER)
         prefix = checkpoints.latest(best)
     prefix = prefix or checkpoints.latest(output_dir) or start_prefix
     if prefix is None:

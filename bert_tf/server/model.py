@@ -20,6 +20,7 @@ from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import saved_model_pb2
 
 from bert_tf import tokenization
+from bert_tf.checkpoints.names import VOCAB
 from bert_tf.errors import InputError
 from bert_tf.exports import folder, warmup
 from bert_tf.server.protocol import (
@@ -210,7 +211,7 @@ class ServedModel:
 
     @functools.cached_property
     def _tokenizer(self):
-        vocab_file = os.path.join(self.path, "assets", "vocab.txt")
+        vocab_file = os.path.join(self.path, "assets", VOCAB)
         if not self.about or not os.path.isfile(vocab_file):
             raise RequestError(
                 "This model has no word pieces: its folder lacks "

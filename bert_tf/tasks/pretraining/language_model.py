@@ -1,16 +1,13 @@
 """A pretrained model with its heads and vocabulary, for inference."""
 
 from bert_tf import models
-from bert_tf.checkpoints import inference
-from bert_tf.checkpoints.names import POOLER
+from bert_tf.checkpoints import folders, inference
+from bert_tf.checkpoints.names import MASKED_LM, NEXT_SENTENCE, POOLER
 from bert_tf.data import grouping
 from bert_tf.data.packing import PackedTokens
 from bert_tf.errors import InputError
 from bert_tf.tasks import metrics
 from bert_tf.tasks.pretraining import cloze
-
-MASKED_LM = "cls/predictions/"
-NEXT_SENTENCE = "cls/seq_relationship/"
 
 
 class LanguageModel:
@@ -39,21 +36,21 @@ class LanguageModel:
         max_seq_length=None,
         batch_size=32,
     ):
-        opened = inference.open_checkpoint(
-            checkpoint, vocab_file, bert_config_file, do_lower_case
-        )
-        self.path, self.config, self.tokenizer, vocab_file = opened
+        opened = folders.find(checkpoint, vocab_file, bert_config_file)
+        self.path, self.config = opened.path, opened.config
+        self.tokenizer = opened.load_tokenizer(do_lower_case)
         if cloze.MASK not in self.tokenizer.vocab:
             raise InputError(
                 f"The vocabulary must have the token {cloze.MASK}. "
-                f"{vocab_file} has not: is it the vocab.txt of the checkpoint?"
+                f"{opened.vocab_file} has not: is it the vocab.txt of the "
+                "checkpoint?"
             )
         self.max_seq_length = inference.find_length(self.config, max_seq_length)
         self.batch_size = batch_size
         model, self.missing = inference.load_model(
             lambda: models.pretraining(opened.config),
             opened.config,
-            opened.path,
+            opened.reader,
             (MASKED_LM, NEXT_SENTENCE, POOLER),
         )
         self._forward = inference.compile_forward(model)

@@ -39,7 +39,7 @@ def export_pretraining(
     """
     errors.require_positive("rows_at_once", rows_at_once)
     opened, rules = open_source(source)
-    if cloze.MASK not in opened.tokenizer.vocab:
+    if cloze.MASK not in rules.tokenizer.vocab:
         raise InputError(
             f"The vocabulary must have the token {cloze.MASK}. "
             f"{opened.vocab_file} has not: is it the vocab.txt of the "
