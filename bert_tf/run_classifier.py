@@ -44,6 +44,7 @@ from bert_tf.data import (
     records,
 )
 from bert_tf.errors import InputError
+from bert_tf.exports import export
 from bert_tf.support import files
 from bert_tf.support.progress import counted
 from bert_tf.tasks import metrics
@@ -213,7 +214,9 @@ def run(flags, config, strategy):
         flags.output_dir, flags.init_checkpoint
     )
     if flags.do_export and not flags.do_train:
-        export_flags.checkpoint_of_run(flags, start)
+        export.checkpoint_of_run(
+            flags.output_dir, flags.keep_best is not None, start.prefix
+        )
     model = training_flags.build_model(
         flags,
         lambda: models.classifier(
@@ -243,7 +246,10 @@ def run(flags, config, strategy):
             if flags.do_predict:
                 work.predict(test_examples)
             if flags.do_export:
-                source = export_flags.source_of_run(flags, start)
+                checkpoint = export.checkpoint_of_run(
+                    flags.output_dir, flags.keep_best is not None, start.prefix
+                )
+                source = export_flags.source_of(flags, checkpoint)
                 served.export_classifier(
                     source,
                     export_dir,

@@ -34,6 +34,7 @@ from bert_tf.cli import (
 from bert_tf.cli.command_line import FlagSet
 from bert_tf.data import records, text_files
 from bert_tf.errors import InputError
+from bert_tf.exports import export
 from bert_tf.support import files as support_files
 from bert_tf.support.progress import counted
 from bert_tf.tasks.pretraining import dynamic_masking, served, task
@@ -131,7 +132,9 @@ def main(flags):
     )
     tell_about_start(flags, start)
     if flags.do_export and not flags.do_train:
-        export_flags.checkpoint_of_run(flags, start)
+        export.checkpoint_of_run(
+            flags.output_dir, flags.keep_best is not None, start.prefix
+        )
     model = training_flags.build_model(
         flags,
         lambda: models.pretraining(
@@ -157,7 +160,10 @@ def main(flags):
             if flags.do_eval:
                 work.evaluate(step)
             if flags.do_export:
-                source = export_flags.source_of_run(flags, start)
+                checkpoint = export.checkpoint_of_run(
+                    flags.output_dir, flags.keep_best is not None, start.prefix
+                )
+                source = export_flags.source_of(flags, checkpoint)
                 served.export_pretraining(
                     source,
                     export_dir,

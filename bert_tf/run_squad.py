@@ -32,6 +32,7 @@ from bert_tf.cli import (
 from bert_tf.cli.command_line import FlagSet
 from bert_tf.data import grouping, records
 from bert_tf.errors import InputError
+from bert_tf.exports import export
 from bert_tf.support import files
 from bert_tf.support.progress import counted
 from bert_tf.tasks.squad import (
@@ -170,7 +171,9 @@ def main(flags):
         flags.output_dir, flags.init_checkpoint
     )
     if flags.do_export and not flags.do_train:
-        export_flags.checkpoint_of_run(flags, start)
+        export.checkpoint_of_run(
+            flags.output_dir, flags.keep_best is not None, start.prefix
+        )
     model = training_flags.build_model(
         flags,
         lambda: models.span(config, use_one_hot_embeddings=flags.use_tpu),
@@ -194,7 +197,7 @@ def main(flags):
             if flags.do_predict:
                 work.predict(predict_examples, threshold, step)
             if flags.do_export:
-                export(flags, start, export_dir)
+                export_model(flags, start, export_dir)
 
 
 def check_flags(flags):
@@ -337,9 +340,12 @@ def threshold_to_export(flags):
     return kept
 
 
-def export(flags, start, export_dir):
+def export_model(flags, start, export_dir):
     """Writes a SavedModel of the checkpoint that the run has made or used."""
-    source = export_flags.source_of_run(flags, start)
+    checkpoint = export.checkpoint_of_run(
+        flags.output_dir, flags.keep_best is not None, start.prefix
+    )
+    source = export_flags.source_of(flags, checkpoint)
     threshold = 0.0
     if flags.version_2_with_negative:
         threshold = threshold_to_export(flags)
