@@ -164,7 +164,7 @@ def test_other_models_are_asked_in_json(page):
 
 
 @needs_browser
-def test_mistakes_are_told_where_they_are_made(open_page):
+def test_errors_are_shown_at_their_field(open_page):
     _, page = open_page("reviews")
     page.click("#submit")
     assert page.text("#problem") == "Please fill in: Text."
@@ -197,7 +197,7 @@ def test_the_keyboard_is_enough(page):
 
 @needs_browser
 @pytest.mark.parametrize("page", list(MODELS), indirect=True)
-def test_everything_has_a_name_and_fits_a_narrow_screen(page):
+def test_fields_have_labels_and_fit_a_narrow_screen(page):
     nameless = page.run(
         "return [...document.querySelectorAll('input, textarea, select')]"
         ".filter(box => !box.labels.length || !box.labels[0].textContent)"
@@ -227,7 +227,7 @@ def luminance(colour):
 
 @needs_browser
 @pytest.mark.parametrize("is_dark", [False, True])
-def test_text_stands_out_from_its_background(page, is_dark):
+def test_text_has_enough_contrast(page, is_dark):
     page.look_like(1000, 900, is_dark)
     ask(page, first="good unknown")
     found = page.run(
