@@ -39,7 +39,7 @@ PLAIN_TASK_FILES = {
     "targets.py",
     "windows.py",
 }
-PLAIN_EXPORTS = {"predictor.py", "results.py", "folder.py", "versions.py"}
+PLAIN_EXPORTS = {"folder.py", "predictor.py", "results.py", "settings.py"}
 
 
 def modules():
