@@ -17,6 +17,7 @@ import tensorflow as tf
 from bert_tf import (
     checkpoints,
     heads,
+    layers,
     modeling,
     models,
 )
@@ -63,10 +64,10 @@ def build_model(make, precision="float32", weight=drawn_weight):
 
     Args:
         make: function of no arguments that returns a `keras.Model`.
-        precision: one of `modeling.PRECISIONS`.
+        precision: one of `layers.PRECISIONS`.
         weight: function of a weight's name in checkpoints and its shape.
     """
-    with modeling.precision(precision), modeling.weights_to_come():
+    with layers.precision(precision), layers.weights_to_come():
         model = make()
     for name, variable in checkpoints.named_weights(model).items():
         variable.assign(weight(name, tuple(variable.shape)))

@@ -5,18 +5,13 @@
 `bert_tf.Predictor`, for exported models, is imported when it is first used.
 """
 
-import os as _os
-
-from bert_tf.support import quick_import as _quick_import
-
-_quick_import.install()
-
-# TensorFlow's native side prints notices when it is imported. Without an NVIDIA
-# driver its errors, too, are only about the missing driver.
-_HAS_GPU = _os.path.exists("/proc/driver/nvidia")
-_os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if _HAS_GPU else "3")
+from bert_tf.support import startup as _startup
 
 __version__ = "0.1.0"
+
+# Here, since commands import TensorFlow before any function of theirs runs.
+if _startup.is_command():
+    _startup.prepare()
 
 
 def __getattr__(name):

@@ -1,7 +1,7 @@
-"""The exceptions that entry points turn into one line instead of a traceback.
+"""The exceptions that commands report in one line, and wording for messages.
 
-Every room raises `InputError` for bad flags, files, rows, checkpoints, configs
-and vocabularies; anything else that escapes is a bug and keeps its traceback.
+`InputError` is raised for bad flags, files, rows, checkpoints, configs and
+vocabularies. Any other exception is a bug and keeps its traceback.
 """
 
 import os
@@ -9,15 +9,15 @@ from collections.abc import Sequence
 
 
 class InputError(ValueError):
-    """What the caller gave does not fit; says what, where, and what to do."""
+    """Bad input; the message tells what, where, and what to do about it."""
 
 
 class WorkerLost(InputError):
-    """Another process of the same work has ended, or cannot be reached."""
+    """Another process of the same run has ended, or cannot be reached."""
 
 
 class Interrupted(Exception):
-    """A signal ended the work after its state was saved."""
+    """A signal stopped the run after its state was saved."""
 
     def __init__(self, message, signal_number):
         super().__init__(message)
@@ -25,17 +25,17 @@ class Interrupted(Exception):
 
 
 def quote(text: str, length: int = 60) -> str:
-    """A text as an error message shows it: quoted, and not too long."""
+    """Quotes a text for an error message, and shortens it if it is long."""
     return repr(text if len(text) <= length else text[: length - 3] + "...")
 
 
 def count_of(number: int, noun: str) -> str:
-    """`1 column`, `2 columns`."""
+    """A number and its noun: `1 column`, `2 columns`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def list_folder(folder: str, shown: int = 20) -> str:
-    """What lies in a folder, for the message that a file does not."""
+    """The content of a folder, for the message that a file is missing."""
     names = sorted(
         name + "/" * os.path.isdir(os.path.join(folder, name))
         for name in os.listdir(folder)
@@ -46,13 +46,13 @@ def list_folder(folder: str, shown: int = 20) -> str:
     return ", ".join(names[:shown]) + rest
 
 
-def require_positive(name, value):
+def some_of(texts: Sequence[str], shown: int = 20) -> str:
+    """The first few of many texts, quoted, and the number of others."""
+    rest = f" and {len(texts) - shown} more" if len(texts) > shown else ""
+    return ", ".join(map(quote, texts[:shown])) + rest
+
+
+def require_positive(name: str, value: int) -> None:
     """Raises `InputError` for a number that is not above 0."""
     if value < 1:
         raise InputError(f"`{name}` must be above 0. Received: {name}={value}")
-
-
-def some_of(labels: Sequence[str], shown: int = 20) -> str:
-    """The first few of many labels, quoted, and how many more there are."""
-    rest = f" and {len(labels) - shown} more" if len(labels) > shown else ""
-    return ", ".join(map(quote, labels[:shown])) + rest

@@ -1,23 +1,19 @@
-"""What stands on top of the encoder: the heads, and the loss of each.
+"""Heads on top of the encoder, and the loss of each.
 
-Comes in: the encoder's outputs. Goes out: logits, float32 whatever the model
-computes in; and from logits and labels, losses. Variables have the original's
-names. Shape letters as in `modeling`, and P predictions per sequence, L labels.
+Logits are float32 in any precision. Variables have the original's names. Shape
+letters: B batch, S sequence, D hidden size, V vocabulary, P predictions per
+sequence, L labels.
 """
 
 import keras
 from keras import ops
 
-from bert_tf.modeling import (
-    BertConfig,
-    dense,
-    get_activation,
-    layer_norm,
-)
+from bert_tf.layers import dense, get_activation, layer_norm
+from bert_tf.modeling import BertConfig
 
 
 class _Head(keras.layers.Layer):
-    """Keeps the config, and builds itself when constructed."""
+    """Keeps the config, from which all shapes are known."""
 
     def __init__(self, config, **kwargs):
         super().__init__(**kwargs)
@@ -34,9 +30,9 @@ class MaskedLMHead(_Head):
 
     Call arguments:
         sequence_output: float tensor [B, S, D].
-        embedding_table: float tensor [V, D], the encoder's own: the output
+        embedding_table: float tensor [V, D], of the encoder; the output
             projection is tied to it.
-        positions: int tensor [B, P]; padded ones point at 0.
+        positions: int tensor [B, P]; 0 for padding.
 
     Returns:
         float tensor [B, P, V], logits.
@@ -65,8 +61,8 @@ class MaskedLMHead(_Head):
         masked = gather_positions(sequence_output, positions)  # [B, P, D]
         masked = self.layer_norm(self.transform(masked))
         table = ops.cast(embedding_table, masked.dtype)
-        # Not `@`: TensorFlow's gradient of a batched product holds the table
-        # once for each row of the batch before it sums.
+        # Not `@`: TensorFlow's gradient of a batched product makes a copy of
+        # the table for each row of the batch before it sums.
         logits = ops.matmul(masked, ops.transpose(table))
         return ops.cast(logits, "float32") + self.output_bias
 
@@ -133,8 +129,8 @@ class PretrainingHeads(_Head):
 class ClassifierHead(_Head):
     """One linear layer over sentences or over tokens.
 
-    Its variables stand at the checkpoint's root. As in the original, their
-    initial deviation is 0.02 and dropout is 0.1 whatever the config says.
+    Its variables are at the root of checkpoints. As in the original, their
+    initial deviation is 0.02, and dropout is 0.1, independent of the config.
 
     Args:
         config: a `BertConfig`.
@@ -152,7 +148,7 @@ class ClassifierHead(_Head):
         super().__init__(config, name=name, **kwargs)
         self.num_labels = num_labels
         self.dropout = keras.layers.Dropout(0.1, dtype=self.dtype_policy)
-        # Here and not in `build`, where the layer's name is an open scope.
+        # Not in `build`, where variables get the layer's name as a prefix.
         _add_output_weights(self, num_labels)
         self.built = True
 
@@ -191,9 +187,9 @@ class SpanHead(_Head):
 
 
 def _add_output_weights(layer, num_outputs, stddev=0.02):
-    # The original keeps these kernels as [outputs, D] and multiplies with the
-    # transpose. Drawn even inside `weights_to_come()`: fine-tuning starts from
-    # checkpoints without them.
+    # The original keeps these kernels as [outputs, D] and multiplies by the
+    # transpose. They are drawn even inside `weights_to_come()`: fine-tuning
+    # starts from checkpoints without them.
     layer.output_weights = keras.Variable(
         keras.initializers.TruncatedNormal(stddev=stddev),
         shape=(num_outputs, layer.config.hidden_size),
@@ -211,14 +207,14 @@ def _add_output_weights(layer, num_outputs, stddev=0.02):
 
 
 def _project(layer, x):
-    # A few outputs: cheap in float32, and 16 bits would make ties of logits.
+    # In 16 bits logits would often be equal, and float32 is cheap for a few.
     weights = ops.convert_to_tensor(layer.output_weights)
     x = ops.cast(x, weights.dtype)
     return x @ ops.transpose(weights) + layer.output_bias
 
 
 def gather_positions(sequence, positions):
-    """Picks `[b, positions[b, p]]` out of a sequence.
+    """Gathers the vectors `[b, positions[b, p]]` of a sequence.
 
     Args:
         sequence: float tensor [B, S, D].
@@ -234,9 +230,9 @@ def gather_positions(sequence, positions):
 
 
 def negative_log_likelihood(logits, labels):
-    """-log softmax of the labelled class.
+    """The negative log softmax at the label.
 
-    A label outside the classes gives 0, as a one-hot row of zeros does in the
+    A label out of range gives 0, as a one-hot row of zeros does in the
     original.
 
     Args:
@@ -250,8 +246,8 @@ def negative_log_likelihood(logits, labels):
     num_classes = logits.shape[-1]
     if num_classes is None:
         num_classes = ops.shape(logits)[-1]
-    # Not a product with one-hot rows, which for a large vocabulary takes many
-    # times the memory and the time.
+    # A product with one-hot rows would take many times the memory and the time
+    # for a large vocabulary.
     inside = (labels >= 0) & (labels < num_classes)
     loss = ops.sparse_categorical_crossentropy(
         ops.where(inside, labels, 0), logits, from_logits=True
@@ -260,24 +256,24 @@ def negative_log_likelihood(logits, labels):
 
 
 def masked_lm_loss(logits, masked_lm_ids, masked_lm_weights, total_weight=None):
-    """The mean over real predictions of the whole batch.
+    """The mean loss of the predictions of a batch, without padding.
 
     Args:
         logits: float tensor [B, P, V].
         masked_lm_ids: int tensor [B, P].
         masked_lm_weights: float tensor [B, P], 1 for predictions, 0 for
             padding.
-        total_weight: the sum of the weights of the whole batch, if this is a
-            part of it. The losses of the parts then add up to the batch's.
+        total_weight: the sum of the weights of the whole batch, if these are
+            those of a part. The losses of the parts then add up to the whole.
 
     Returns:
-        The loss, a scalar, and the example losses [B, P].
+        The loss, a scalar, and the loss of each prediction [B, P].
     """
     example_loss = negative_log_likelihood(logits, masked_lm_ids)
     weights = ops.cast(masked_lm_weights, "float32")
     if total_weight is None:
         total_weight = ops.sum(weights)
-    # The original's 1e-5 keeps a batch without predictions from dividing by 0.
+    # The original adds 1e-5, so that a batch may have no predictions.
     loss = ops.sum(weights * example_loss) / (total_weight + 1e-5)
     return loss, example_loss
 
@@ -288,22 +284,22 @@ def classification_loss(logits, labels, num_examples=None):
     Args:
         logits: float tensor [B, L].
         labels: int tensor [B] or [B, 1].
-        num_examples: how many the whole batch has, if this is a part of it.
-            The losses of the parts then add up to the batch's.
+        num_examples: those of the whole batch, if these are a part of it. The
+            losses of the parts then add up to the whole.
 
     Returns:
-        The loss, a scalar, and the example losses [B].
+        The loss, a scalar, and the loss of each example [B].
     """
     example_loss = negative_log_likelihood(logits, ops.reshape(labels, (-1,)))
     return mean_over_batch(example_loss, num_examples), example_loss
 
 
 def mean_over_batch(values, num_examples=None):
-    """The mean [] of values [B], or what a part adds to it.
+    """The mean of values [B], or the share of a part in the mean of the whole.
 
     Args:
         values: float tensor [B].
-        num_examples: how many the whole batch has, if B are a part of it.
+        num_examples: those of the whole batch, if B are a part of it.
     """
     if num_examples is None:
         return ops.mean(values)
@@ -313,7 +309,7 @@ def mean_over_batch(values, num_examples=None):
 def span_loss(
     start_logits, end_logits, start_positions, end_positions, num_examples=None
 ):
-    """Half the sum of both ends' cross entropies; outside counts 0.
+    """The mean of the cross entropies of start and end; 0 if out of range.
 
     Args:
         start_logits, end_logits: float tensors [B, S].

@@ -1,26 +1,336 @@
-"""What TensorFlow has a faster way for than `keras.ops` has, where it computes.
+"""The model's general layers: activations, linear, LayerNorm, dropout.
 
-Comes in and goes out: tensors of the layers. Other backends take the way of
-`keras.ops`; nothing here imports TensorFlow for them.
+They are written in `keras.ops`. Where TensorFlow computes and has a faster
+operation, a function here uses that one; no other backend imports TensorFlow.
 """
 
+import contextlib
+import contextvars
 import functools
 import math
 
 import keras
 from keras import ops
 
+from bert_tf.errors import InputError
+
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 
 if _ON_TENSORFLOW:
     import tensorflow as tf
 
+# The original's value, in the embeddings, the encoder and the heads alike.
+LAYER_NORM_EPSILON = 1e-12
+
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+"""What models compute in, by Keras' names. Variables are always float32."""
+
+
+@contextlib.contextmanager
+def precision(name):
+    """Models that are built inside compute in this precision from then on.
+
+    The mixed ones do most of the work, above all matrix products, in 16 bits.
+    Embeddings, LayerNorm, logits and the sums of softmax are always float32.
+
+    Args:
+        name: one of `PRECISIONS`.
+
+    Raises:
+        InputError: no such precision.
+    """
+    if name not in PRECISIONS:
+        raise InputError(
+            f"The precision must be one of {PRECISIONS}. Received: {name!r}"
+        )
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+# ---------------------------------------------------------------- activations
+
+
+def gelu(x):
+    """The Gaussian error linear unit, in the tanh form of the original."""
+    return keras.activations.gelu(x, approximate=True)
+
+
+def gelu_exact(x):
+    """The erf form, which Hugging Face's models call "gelu"."""
+    return keras.activations.gelu(x, approximate=False)
+
+
+ACTIVATIONS = {
+    "gelu": gelu,
+    "gelu_exact": gelu_exact,
+    "linear": None,
+    "relu": keras.activations.relu,
+    "tanh": keras.activations.tanh,
+}
+
+
+def get_activation(name):
+    """The function for a `hidden_act`, or None for the identity.
+
+    Args:
+        name: a key of `ACTIVATIONS` in any case, empty or None for none, or a
+            callable, which is returned as it is.
+
+    Raises:
+        InputError: no such activation.
+    """
+    if callable(name) or not name:
+        return name or None
+    if not isinstance(name, str) or name.lower() not in ACTIVATIONS:
+        raise InputError(
+            f"`hidden_act` must be one of {sorted(ACTIVATIONS)}. "
+            f"Received: hidden_act={name!r}"
+        )
+    return ACTIVATIONS[name.lower()]
+
+
+def gelu_in_training(x):
+    """`gelu` with a gradient computed from `x` alone.
+
+    TensorFlow's own gradient keeps several tensors of this size.
+
+    Args:
+        x: float tensor [...].
+
+    Returns:
+        float tensor [...].
+    """
+    if not _ON_TENSORFLOW:
+        return gelu(x)
+    y = _gelu_function(x.dtype)(x)
+    y.set_shape(x.shape)
+    return y
+
+
+@functools.cache
+def _gelu_function(dtype):
+    # One function for all graphs: TensorFlow never frees a custom gradient, nor
+    # the graph in which it was defined.
+    signature = [tf.TensorSpec(None, dtype)]
+    return tf.function(_gelu_with_gradient, input_signature=signature)
+
+
+# The tanh form is x times the sigmoid of x * (SCALE + CUBIC * x ** 2).
+GELU_SCALE = 2.0 * math.sqrt(2.0 / math.pi)
+GELU_CUBIC = GELU_SCALE * 0.044715
+
+
+def _gelu_with_gradient(x):
+    @tf.custom_gradient
+    def gelu(x):
+        return tf.nn.gelu(x, approximate=True), gradient
+
+    def gradient(upstream):
+        # Beyond 10 it is 0 or 1; x ** 3 would be too large for float16.
+        z = tf.clip_by_value(x, -10.0, 10.0) if x.dtype == tf.float16 else x
+        square = z * z
+        gate = tf.sigmoid(z * (GELU_SCALE + GELU_CUBIC * square))
+        slope = z * (GELU_SCALE + 3.0 * GELU_CUBIC * square)
+        return upstream * (gate * (1.0 + (1.0 - gate) * slope))
+
+    return gelu(x)
+
+
+def softmax(scores, training):
+    """Softmax over the last axis, with sums in float32.
+
+    Sums in 16 bits would lose small terms. TensorFlow's operation takes
+    bfloat16 directly and sums in float32; its gradient does not.
+
+    Args:
+        scores: float tensor [..., T].
+        training: bool; if false, gradients in bfloat16 have sums of 16 bits.
+
+    Returns:
+        tensor of the shape and type of the scores.
+    """
+    dtype = keras.backend.standardize_dtype(scores.dtype)
+    if _ON_TENSORFLOW and dtype == "bfloat16" and not training:
+        return tf.nn.softmax(scores)
+    return ops.cast(ops.softmax(ops.cast(scores, "float32")), dtype)
+
+
+# ------------------------------------------------------------ initial weights
+
+
+_weights_are_to_come = contextvars.ContextVar("weights_to_come", default=False)
+
+
+@contextlib.contextmanager
+def weights_to_come():
+    """Models that are built inside draw no weights: a file will fill them.
+
+    The first row of their kernels and embeddings is NaN. By it
+    `checkpoints.load` recognizes them, fills them, and draws those that its
+    file lacks. (A kernel that stays unfilled makes every output NaN.)
+    """
+    token = _weights_are_to_come.set(True)
+    try:
+        yield
+    finally:
+        _weights_are_to_come.reset(token)
+
+
+class TruncatedNormal(keras.initializers.TruncatedNormal):
+    """The original's initial weights: normal, cut at two standard deviations.
+
+    Inside `weights_to_come()` it draws nothing, and returns NaN.
+    """
+
+    def __call__(self, shape, dtype=None, **kwargs):
+        if _weights_are_to_come.get():
+            return unfilled(shape, dtype)
+        return super().__call__(shape, dtype=dtype, **kwargs)
+
+
+def create_initializer(initializer_range=0.02):
+    """Initial kernels and embeddings of the encoder and its heads."""
+    return TruncatedNormal(mean=0.0, stddev=initializer_range)
+
+
+def unfilled(shape, dtype):
+    """A tensor whose first row is NaN, for values that will be loaded.
+
+    With TensorFlow the other rows are uninitialized: their memory is not even
+    touched.
+
+    Args:
+        shape: of one dimension at least.
+        dtype: of floats; None for Keras' own.
+    """
+    dtype = dtype or keras.config.floatx()
+    if not _ON_TENSORFLOW:
+        return ops.full(shape, math.nan, dtype=dtype)
+    with tf.init_scope():
+        empty = tf.raw_ops.Empty(shape=shape, dtype=dtype)
+        row = tf.fill([1, *shape[1:]], tf.constant(math.nan, dtype))
+        return tf.raw_ops.InplaceUpdate(x=empty, i=[0], v=row)
+
+
+# --------------------------------------------------------------------- layers
+
+
+class Dense(keras.layers.Dense):
+    """A linear layer that multiplies all positions as the rows of one matrix.
+
+    The results are those of Keras' layer. But Keras keeps the shape of a tensor
+    of three dimensions, and then TensorFlow cannot fuse product, bias and
+    activation if batch and length are only known at run time.
+
+    Call arguments:
+        x: float tensor [..., any width].
+
+    Returns:
+        float tensor [..., units].
+    """
+
+    def call(self, x, training=None):
+        if len(x.shape) < 3:
+            return self._multiply(x, training)
+        outer = ops.shape(x)[:-1]
+        rows = ops.reshape(x, (-1, x.shape[-1]))
+        return ops.reshape(self._multiply(rows, training), (*outer, self.units))
+
+    def _multiply(self, rows, training):
+        y = ops.add(ops.matmul(rows, self.kernel), self.bias)
+        if self.activation is None:
+            return y
+        if self.activation is gelu and training:
+            return gelu_in_training(y)
+        return self.activation(y)
+
+
+def dense(config, units, dtype, activation=None, name="dense"):
+    """A linear layer with the config's initial weights."""
+    return Dense(
+        units,
+        activation=activation,
+        kernel_initializer=create_initializer(config.initializer_range),
+        name=name,
+        dtype=dtype,
+    )
+
+
+class LayerNorm(keras.layers.LayerNormalization):
+    """LayerNorm over the last axis, computed in float32 in any precision.
+
+    Keras' layer makes tensors as large as the input of the deviations times
+    gamma, and of the means times both. Here only the values are that large.
+
+    Call arguments:
+        x: float tensor [..., D].
+
+    Returns:
+        float tensor [..., D].
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.autocast = False
+
+    def call(self, x):
+        x = ops.cast(x, "float32")
+        centred = x - ops.mean(x, axis=-1, keepdims=True)
+        variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
+        normal = centred * ops.rsqrt(variance + self.epsilon)
+        gamma, beta = (ops.cast(w, "float32") for w in (self.gamma, self.beta))
+        return ops.cast(normal * gamma + beta, self.compute_dtype)
+
+
+def layer_norm(dtype):
+    """LayerNorm with the original's epsilon and name."""
+    return LayerNorm(epsilon=LAYER_NORM_EPSILON, name="LayerNorm", dtype=dtype)
+
+
+class Dropout(keras.layers.Dropout):
+    """Dropout that can repeat an earlier call, given the seed of that call."""
+
+    given_seed = None
+
+    def __init__(self, rate, **kwargs):
+        if kwargs.get("noise_shape") is not None:
+            raise ValueError("`noise_shape` is not supported: leave it out.")
+        super().__init__(rate, **kwargs)
+
+    def draw(self):
+        """Draws the seed that the next call would use."""
+        return self.seed_generator.next()
+
+    @contextlib.contextmanager
+    def dropping_by(self, seed):
+        """Calls inside use this seed, and draw none."""
+        self.given_seed = seed
+        try:
+            yield
+        finally:
+            self.given_seed = None
+
+    def call(self, inputs, training=False):
+        if not training or not self.rate:
+            return inputs
+        seed = self.draw() if self.given_seed is None else self.given_seed
+        return drop(inputs, self.rate, seed)
+
+
+def dropout(rate, dtype):
+    """Dropout; a rate of None is 0."""
+    return Dropout(rate or 0.0, dtype=dtype)
+
 
 def drop(x, rate, seed):
-    """Dropout: zeroes a share of the values, and scales the others up.
+    """Zeroes a share of the values, and scales up the others.
 
-    Much of its time is that of random numbers. So TensorFlow draws 16 bits for
-    each value here and not 32: the rate is exact to 2 ** -17.
+    Most of its time is spent on random numbers. So with TensorFlow it draws 16
+    bits per value rather than 32: the rate is exact to 2 ** -17.
 
     Args:
         x: float tensor [...].
@@ -49,7 +359,7 @@ def drop(x, rate, seed):
 
 
 class _DrawnSeed(keras.random.SeedGenerator):
-    """Gives a seed that was drawn before."""
+    """Returns a seed that was drawn before."""
 
     def __init__(self, seed):
         # Not Keras' own: no variable, no state.
@@ -57,88 +367,3 @@ class _DrawnSeed(keras.random.SeedGenerator):
 
     def next(self, ordered=True):
         return self.drawn
-
-
-# Of the tanh form of gelu: x times the sigmoid of x * (SCALE + CUBIC * x ** 2).
-GELU_SCALE = 2.0 * math.sqrt(2.0 / math.pi)
-GELU_CUBIC = GELU_SCALE * 0.044715
-
-
-def gelu_in_training(x):
-    """The tanh form of gelu, with a gradient that needs x alone.
-
-    For the one that TensorFlow finds, it keeps several tensors of this size.
-
-    Args:
-        x: float tensor [...].
-
-    Returns:
-        float tensor [...].
-    """
-    if not _ON_TENSORFLOW:
-        return keras.activations.gelu(x, approximate=True)
-    y = _gelu_function(x.dtype)(x)
-    y.set_shape(x.shape)
-    return y
-
-
-@functools.cache
-def _gelu_function(dtype):
-    # A function of its own for all graphs: TensorFlow never forgets a custom
-    # gradient, nor the graph in which it was defined.
-    signature = [tf.TensorSpec(None, dtype)]
-    return tf.function(_gelu_with_gradient, input_signature=signature)
-
-
-def _gelu_with_gradient(x):
-    @tf.custom_gradient
-    def gelu(x):
-        return tf.nn.gelu(x, approximate=True), gradient
-
-    def gradient(upstream):
-        # Beyond 10 it is 0 or 1; x ** 3 would be too large for float16.
-        z = tf.clip_by_value(x, -10.0, 10.0) if x.dtype == tf.float16 else x
-        square = z * z
-        gate = tf.sigmoid(z * (GELU_SCALE + GELU_CUBIC * square))
-        slope = z * (GELU_SCALE + 3.0 * GELU_CUBIC * square)
-        return upstream * (gate * (1.0 + (1.0 - gate) * slope))
-
-    return gelu(x)
-
-
-def softmax(scores, training):
-    """Softmax over the last axis, whose sums are float32.
-
-    Sums of 16 bits would lose what is small. TensorFlow has an operation that
-    takes bfloat16 as it is and sums in float32 inside; its gradient does not.
-
-    Args:
-        scores: float tensor [..., T].
-        training: bool; gradients without it have sums of 16 bits in bfloat16.
-
-    Returns:
-        tensor of the shape and type of the scores.
-    """
-    dtype = keras.backend.standardize_dtype(scores.dtype)
-    if _ON_TENSORFLOW and dtype == "bfloat16" and not training:
-        return tf.nn.softmax(scores)
-    return ops.cast(ops.softmax(ops.cast(scores, "float32")), dtype)
-
-
-def unfilled(shape, dtype):
-    """A tensor for a value that is to come, with NaN in its first row.
-
-    With TensorFlow the other rows are whatever is in memory, which is then not
-    even touched.
-
-    Args:
-        shape: of one dimension at least.
-        dtype: of floats; None for Keras' own.
-    """
-    dtype = dtype or keras.config.floatx()
-    if not _ON_TENSORFLOW:
-        return ops.full(shape, math.nan, dtype=dtype)
-    with tf.init_scope():
-        empty = tf.raw_ops.Empty(shape=shape, dtype=dtype)
-        row = tf.fill([1, *shape[1:]], tf.constant(math.nan, dtype))
-        return tf.raw_ops.InplaceUpdate(x=empty, i=[0], v=row)

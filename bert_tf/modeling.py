@@ -1,30 +1,15 @@
-"""The BERT encoder: its configuration, its layers, and `BertModel`.
+"""BERT without a head: its configuration, its layers, and `BertModel`.
 
-Comes in: token ids, a mask and segment ids. Goes out: the five tensors that the
-original's getters return. Heads, losses, files and training stay outside.
-
-The layers stand in the order of the original's modeling.py:
-
-| original                  | here                      | scope               |
-|---------------------------|---------------------------|---------------------|
-| `embedding_lookup`        | `EmbeddingLookup`         | `bert/embeddings`   |
-| `embedding_postprocessor` | `EmbeddingPostprocessor`  | `bert/embeddings`   |
-| `attention_layer`         | `AttentionLayer`          | `.../attention/self`|
-| `transformer_model`       | `TransformerModel`        | `bert/encoder`      |
-| `BertModel`               | `BertModel`               | `bert`              |
-
-The tree of layer *names* is the tree of variable names in the released
-checkpoints: a `variable.path` is `bert/encoder/layer_0/intermediate/dense/bias`
-and needs no translation.
+The layers stand in the order of the original's modeling.py. The tree of their
+names is that of the variables in released checkpoints, so that a
+`variable.path`, `bert/encoder/layer_0/intermediate/dense/bias`, needs no
+translation.
 
 Shape letters: B batch, S sequence (F and T when attending from and to), D
-hidden size, N heads, H size of one head, V vocabulary. As in the original, the
-encoder keeps all tokens of a batch as the rows of one matrix, [B * S, D]: that
-is what its products are fastest with, and only attention has to know the rest.
+hidden size, N heads, H size of one head, V vocabulary.
 """
 
 import contextlib
-import contextvars
 import copy
 import json
 import math
@@ -32,50 +17,57 @@ import math
 import keras
 from keras import ops
 
-from bert_tf import layers as kernels
 from bert_tf.errors import InputError
 
-# The original's value, in the embeddings, the encoder and the heads alike.
-LAYER_NORM_EPSILON = 1e-12
+# Used by callers under this module's name.
+from bert_tf.layers import PRECISIONS as PRECISIONS
+from bert_tf.layers import (
+    create_initializer,
+    dense,
+    dropout,
+    get_activation,
+    layer_norm,
+    softmax,
+)
+from bert_tf.layers import gelu as gelu
+from bert_tf.layers import precision as precision
+from bert_tf.layers import weights_to_come as weights_to_come
 
 # The original adds -10000 rather than -inf: a row in which everything is masked
 # still has a softmax.
 MASKED_SCORE = -10000.0
 
 DIRECTIONS = ("bidi", "left_to_right")
-"""Where tokens attend to: everywhere, or to themselves and what is before."""
+"""What tokens attend to: all tokens, or themselves and earlier ones."""
 
 
 class BertConfig:
     """The architecture, as `bert_config.json` describes it.
 
-    The constructor's defaults are the original's (BERT-Base, but 16 token
-    types: released models have 2 and say so in their file). Keys of a file that
-    are not listed here (the `pooler_*` ones of the Chinese and multilingual
-    models, say) are kept as attributes and written back.
+    The constructor's defaults are the original's (BERT-Base, but with 16 token
+    types; the files of released models set 2). Other keys of a file, such as
+    the `pooler_*` ones of the Chinese and multilingual models, are kept as
+    attributes and written back.
 
     Args:
         vocab_size: int, rows of the word embedding table.
-        hidden_size: int, width of the encoder; divisible by the heads.
-        num_hidden_layers: int.
-        num_attention_heads: int.
+        hidden_size: int, width of the encoder, a multiple of the heads.
         intermediate_size: int, width inside the feed-forward part.
         hidden_act: "gelu" (tanh form), "relu", "tanh", "linear", "gelu_exact"
             (erf form, for converted models only), None, or a callable.
-        hidden_dropout_prob: float in [0, 1), or None for none.
-        attention_probs_dropout_prob: float in [0, 1), or None for none.
+        hidden_dropout_prob, attention_probs_dropout_prob: floats in [0, 1), or
+            None for no dropout.
         max_position_embeddings: int, the longest possible sequence.
         type_vocab_size: int, rows of the token type table.
         initializer_range: float, standard deviation of initial weights before
             they are cut at two deviations.
 
-    One more key of the file has a meaning here: `directionality`, "bidi" in the
-    files of released models. With "left_to_right" tokens attend to themselves
-    and to what is before them only; `pooled_output`, of the first token, is
-    then the same for every text.
+    One more key is used: `directionality`, "bidi" in released models. With
+    "left_to_right" tokens attend to themselves and to earlier ones only;
+    `pooled_output`, of the first token, is then the same for every text.
 
     Raises:
-        InputError: a value is of the wrong kind or out of range; names the key.
+        InputError: a value has the wrong type or is out of range.
     """
 
     def __init__(
@@ -193,7 +185,7 @@ class BertConfig:
             )
 
     def attention_direction(self):
-        """One of `DIRECTIONS`; "bidi" where the file does not say."""
+        """One of `DIRECTIONS`; "bidi" if the file does not set it."""
         return getattr(self, "directionality", None) or DIRECTIONS[0]
 
 
@@ -202,229 +194,17 @@ def _is_number(value, low, high):
     return is_real and low <= value < high
 
 
-def gelu(x):
-    """The Gaussian error linear unit, in the tanh form of the original."""
-    return keras.activations.gelu(x, approximate=True)
-
-
-def gelu_exact(x):
-    """The erf form: what Hugging Face's models call "gelu"."""
-    return keras.activations.gelu(x, approximate=False)
-
-
-ACTIVATIONS = {
-    "gelu": gelu,
-    "gelu_exact": gelu_exact,
-    "linear": None,
-    "relu": keras.activations.relu,
-    "tanh": keras.activations.tanh,
-}
-
-
-def get_activation(name):
-    """The function for a `hidden_act`, or None where it changes nothing.
-
-    Args:
-        name: a key of `ACTIVATIONS` in any case, empty or None for none, or a
-            callable, which is returned as it is.
-
-    Raises:
-        InputError: no such activation.
-    """
-    if callable(name) or not name:
-        return name or None
-    if not isinstance(name, str) or name.lower() not in ACTIVATIONS:
-        raise InputError(
-            f"`hidden_act` must be one of {sorted(ACTIVATIONS)}. "
-            f"Received: hidden_act={name!r}"
-        )
-    return ACTIVATIONS[name.lower()]
-
-
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-"""What models compute in; Keras' names. Their variables are float32 in all."""
-
-
-@contextlib.contextmanager
-def precision(name):
-    """Models that are built in here compute in this precision, and stay so.
-
-    Mixed ones have most of the work, matrix products above all, done in 16
-    bits. Embeddings, LayerNorm, logits and the sums of softmax are float32 in
-    all of them.
-
-    Args:
-        name: one of `PRECISIONS`.
-
-    Raises:
-        InputError: no such precision.
-    """
-    if name not in PRECISIONS:
-        raise InputError(
-            f"The precision must be one of {PRECISIONS}. Received: {name!r}"
-        )
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
-
-
-_weights_are_to_come = contextvars.ContextVar("weights_to_come", default=False)
-
-
-@contextlib.contextmanager
-def weights_to_come():
-    """Build models in here without drawing weights that a file will bring.
-
-    Kernels and embeddings made inside have NaN in their first row, by which
-    `checkpoints.load` knows them: it fills them, and draws those that its file
-    lacks. (A kernel that nobody filled makes every output NaN.)
-    """
-    token = _weights_are_to_come.set(True)
-    try:
-        yield
-    finally:
-        _weights_are_to_come.reset(token)
-
-
-class TruncatedNormal(keras.initializers.TruncatedNormal):
-    """The original's initial weights: normal, cut at two standard deviations.
-
-    Inside `weights_to_come()` it draws nothing, and gives NaN.
-    """
-
-    def __call__(self, shape, dtype=None, **kwargs):
-        if _weights_are_to_come.get():
-            return kernels.unfilled(shape, dtype)
-        return super().__call__(shape, dtype=dtype, **kwargs)
-
-
-def create_initializer(initializer_range=0.02):
-    """Initial kernels and embeddings of the encoder and its heads."""
-    return TruncatedNormal(mean=0.0, stddev=initializer_range)
-
-
-class Dense(keras.layers.Dense):
-    """A linear layer that multiplies all positions as the rows of one matrix.
-
-    The same numbers as Keras' own. But that one keeps the shape of a tensor of
-    three dimensions, and then TensorFlow cannot join product, bias and
-    activation into one operation when batch and length are known only later.
-    In training gelu is that of `kernels`, which needs less memory.
-
-    Call arguments:
-        x: float tensor [..., any width].
-
-    Returns:
-        float tensor [..., units].
-    """
-
-    def call(self, x, training=None):
-        if len(x.shape) < 3:
-            return self._multiply(x, training)
-        outer = ops.shape(x)[:-1]
-        rows = ops.reshape(x, (-1, x.shape[-1]))
-        return ops.reshape(self._multiply(rows, training), (*outer, self.units))
-
-    def _multiply(self, rows, training):
-        y = ops.add(ops.matmul(rows, self.kernel), self.bias)
-        if self.activation is None:
-            return y
-        if self.activation is gelu and training:
-            return kernels.gelu_in_training(y)
-        return self.activation(y)
-
-
-def dense(config, units, dtype, activation=None, name="dense"):
-    """A linear layer with the config's initial weights."""
-    return Dense(
-        units,
-        activation=activation,
-        kernel_initializer=create_initializer(config.initializer_range),
-        name=name,
-        dtype=dtype,
-    )
-
-
-class LayerNorm(keras.layers.LayerNormalization):
-    """Keras' LayerNorm over the last axis, with less to compute.
-
-    Keras makes tensors as large as the input of rows' deviations times gamma,
-    and of means times both. Here nothing but the values themselves is large.
-
-    Call arguments:
-        x: float tensor [..., D].
-
-    Returns:
-        float tensor [..., D]; it is computed in float32 in any precision.
-    """
-
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.autocast = False
-
-    def call(self, x):
-        x = ops.cast(x, "float32")
-        centred = x - ops.mean(x, axis=-1, keepdims=True)
-        variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
-        normal = centred * ops.rsqrt(variance + self.epsilon)
-        gamma, beta = (ops.cast(w, "float32") for w in (self.gamma, self.beta))
-        return ops.cast(normal * gamma + beta, self.compute_dtype)
-
-
-def layer_norm(dtype):
-    """LayerNorm with the original's epsilon and name."""
-    return LayerNorm(epsilon=LAYER_NORM_EPSILON, name="LayerNorm", dtype=dtype)
-
-
-class Dropout(keras.layers.Dropout):
-    """Dropout that can also be given the seed that it drops by."""
-
-    given_seed = None
-
-    def __init__(self, rate, **kwargs):
-        if kwargs.get("noise_shape") is not None:
-            raise ValueError("`noise_shape` is not supported: leave it out.")
-        super().__init__(rate, **kwargs)
-
-    def draw(self):
-        """The next seed, which it would drop by if it was called."""
-        return self.seed_generator.next()
-
-    @contextlib.contextmanager
-    def dropping_by(self, seed):
-        """Calls in here drop by this seed, and draw none."""
-        self.given_seed = seed
-        try:
-            yield
-        finally:
-            self.given_seed = None
-
-    def call(self, inputs, training=False):
-        if not training or not self.rate:
-            return inputs
-        seed = self.draw() if self.given_seed is None else self.given_seed
-        return kernels.drop(inputs, self.rate, seed)
-
-
-def dropout(rate, dtype):
-    """Dropout; a rate of None is 0."""
-    return Dropout(rate or 0.0, dtype=dtype)
-
-
 class EmbeddingLookup(keras.layers.Layer):
     """Turns word ids into rows of the word embedding table.
 
-    In float32 whatever the precision: rows are small beside the table, which
-    would have to be rounded as a whole.
+    In float32 in any precision: another one would round the whole table, which
+    is large beside the rows.
 
     Args:
         config: a `BertConfig`.
-        use_one_hot_embeddings: multiply a one-hot matrix with the table (the
-            original does so on TPUs; an id out of range then gives zeros)
-            instead of gathering rows (where it is an error on a CPU).
+        use_one_hot_embeddings: multiply the table by a one-hot matrix, as the
+            original does on TPUs, instead of gathering rows. An id out of range
+            then gives zeros; gathering it is an error on a CPU.
 
     Call arguments:
         input_ids: int tensor [B, S].
@@ -442,32 +222,26 @@ class EmbeddingLookup(keras.layers.Layer):
         self.use_one_hot_embeddings = use_one_hot_embeddings
 
     def build(self, input_ids_shape):
-        config = self.config
-        self.word_embeddings = self.add_weight(
-            name="word_embeddings",
-            shape=(config.vocab_size, config.hidden_size),
-            initializer=create_initializer(config.initializer_range),
-        )
+        rows = self.config.vocab_size
+        self.word_embeddings = _add_table(self, "word_embeddings", rows)
 
     def call(self, input_ids):
         table = ops.convert_to_tensor(self.word_embeddings)
+        size = self.config.vocab_size
         if self.use_one_hot_embeddings:
-            size = self.config.vocab_size
             one_hot = ops.one_hot(input_ids, size, dtype=table.dtype)
-            # Not `@`: TensorFlow's gradient of a batched product holds the
-            # table once for each row of the batch before it sums.
+            # Not `@`: TensorFlow's gradient of a batched product makes a copy
+            # of the table for each row of the batch before it sums.
             return ops.matmul(one_hot, table)
         # Keras would count negative ids from the end of the table.
-        beyond = self.config.vocab_size
-        return ops.take(
-            table, ops.where(input_ids < 0, beyond, input_ids), axis=0
-        )
+        ids = ops.where(input_ids < 0, size, input_ids)
+        return ops.take(table, ids, axis=0)
 
 
 class EmbeddingPostprocessor(keras.layers.Layer):
     """Adds token type and position embeddings, normalizes, drops out.
 
-    The sum is float32 whatever the precision, in which the result is.
+    The sum is float32 in any precision; the result has that of the model.
 
     Call arguments:
         word_embeddings: float tensor [B, S, D].
@@ -485,65 +259,55 @@ class EmbeddingPostprocessor(keras.layers.Layer):
         self.dropout = dropout(config.hidden_dropout_prob, self.dtype_policy)
 
     def build(self, word_embeddings_shape, token_type_ids_shape):
-        config = self.config
-        # An initializer each: one alone would draw the same rows twice.
-        self.token_type_embeddings = self.add_weight(
-            name="token_type_embeddings",
-            shape=(config.type_vocab_size, config.hidden_size),
-            initializer=create_initializer(config.initializer_range),
+        self.token_type_embeddings = _add_table(
+            self, "token_type_embeddings", self.config.type_vocab_size
         )
-        self.position_embeddings = self.add_weight(
-            name="position_embeddings",
-            shape=(config.max_position_embeddings, config.hidden_size),
-            initializer=create_initializer(config.initializer_range),
+        self.position_embeddings = _add_table(
+            self, "position_embeddings", self.config.max_position_embeddings
         )
         self.layer_norm.build(word_embeddings_shape)
 
     def call(self, word_embeddings, token_type_ids, training=None):
         _check_length(word_embeddings.shape[1], self.config)
-        types = ops.convert_to_tensor(self.token_type_embeddings)
+        table = ops.convert_to_tensor(self.token_type_embeddings)
         # As in the original, always one-hot: the table has a handful of rows.
-        types = (
-            ops.one_hot(
-                token_type_ids,
-                self.config.type_vocab_size,
-                dtype=types.dtype,
-            )
-            @ types
-        )
-        # A slice, so that a length known only at run time fails as well.
+        size = self.config.type_vocab_size
+        types = ops.one_hot(token_type_ids, size, dtype=table.dtype) @ table
+        # A slice, so that a length known only at run time is checked as well.
         positions = ops.convert_to_tensor(self.position_embeddings)
         positions = positions[: ops.shape(word_embeddings)[1]]
         embedded = self.layer_norm(word_embeddings + types + positions)
         return self.dropout(embedded, training=training)
 
 
+def _add_table(layer, name, rows):
+    # An initializer for each table: a shared one would draw the same rows.
+    return layer.add_weight(
+        name=name,
+        shape=(rows, layer.config.hidden_size),
+        initializer=create_initializer(layer.config.initializer_range),
+    )
+
+
 def attention_adder(input_mask, from_length, dtype):
-    """What is added to attention scores: 0 where attended, -10000 where not.
+    """What is added to attention scores: 0 for tokens, -10000 for padding.
 
     Args:
         input_mask: int tensor [B, T], 1 for tokens and 0 for padding.
-        from_length: int, F, how many tokens attend.
+        from_length: int, F.
         dtype: of the scores.
 
     Returns:
-        float tensor [B, 1, F, T]: repeated for each attending token, since only
-        so TensorFlow adds it within the product that computes the scores.
+        float tensor [B, 1, F, T].
     """
+    # Repeated for each attending token: only then can TensorFlow fuse the
+    # addition with the product that computes the scores.
     kept = ops.cast(input_mask, dtype)[:, None, None, :]
     return ops.tile((1.0 - kept) * MASKED_SCORE, (1, 1, from_length, 1))
 
 
 def left_to_right_adder(length, dtype):
-    """What is added to the scores so that no token sees later ones.
-
-    Args:
-        length: int, S.
-        dtype: of the scores.
-
-    Returns:
-        float tensor [1, 1, S, S].
-    """
+    """What is added to the scores [B, N, S, S] to hide later tokens."""
     places = ops.arange(length)
     is_later = places[None, :] > places[:, None]
     return ops.cast(is_later, dtype)[None, None] * MASKED_SCORE
@@ -565,7 +329,7 @@ class AttentionLayer(keras.layers.Layer):
             (`attention_adder`), or None to attend to everything.
 
     Returns:
-        float tensor [B * F, D]: the heads' results side by side.
+        float tensor [B * F, D]: the results of the heads, concatenated.
     """
 
     def __init__(
@@ -581,16 +345,12 @@ class AttentionLayer(keras.layers.Layer):
         self.num_heads = config.num_attention_heads
         self.head_size = config.hidden_size // config.num_attention_heads
         width, dtype = config.hidden_size, self.dtype_policy
+        acts = map(get_activation, (query_act, key_act, value_act))
         self.query, self.key, self.value = (
-            dense(config, width, dtype, get_activation(activation), name)
-            for name, activation in (
-                ("query", query_act),
-                ("key", key_act),
-                ("value", value_act),
-            )
+            dense(config, width, dtype, act, projection)
+            for projection, act in zip(("query", "key", "value"), acts)
         )
-        rate = config.attention_probs_dropout_prob
-        self.dropout = dropout(rate, dtype)
+        self.dropout = dropout(config.attention_probs_dropout_prob, dtype)
 
     def build(self, from_rows_shape, to_rows_shape):
         self.query.build(from_rows_shape)
@@ -610,13 +370,13 @@ class AttentionLayer(keras.layers.Layer):
         key = self._split_heads(self.key(to_rows), to_length)
         value = self._split_heads(self.value(to_rows), to_length)
 
-        # Turned around on its own, the key need not be copied: TensorFlow's
-        # product reads it so.
+        # Transposed in a step of its own, the key is not copied: TensorFlow
+        # fuses this step with the product.
         key = ops.transpose(key, (0, 1, 3, 2))
         scores = query @ key * (1.0 / math.sqrt(self.head_size))  # [B, N, F, T]
         if adder is not None:
             scores = scores + adder
-        probs = kernels.softmax(scores, training)
+        probs = softmax(scores, training)
         probs = self.dropout(probs, training=training)
 
         attended = ops.transpose(probs @ value, (0, 2, 1, 3))  # [B, F, N, H]
@@ -660,13 +420,7 @@ class ResidualOutput(keras.layers.Layer):
 class Attention(keras.layers.Layer):
     """Self-attention with its output projection and residual.
 
-    Call arguments:
-        rows: float tensor [B * S, D].
-        length: int, S.
-        adder: float tensor that broadcasts to [B, N, S, S], or None.
-
-    Returns:
-        float tensor [B * S, D].
+    Call arguments and result are those of `TransformerLayer`.
     """
 
     def __init__(self, config, name="attention", **kwargs):
@@ -703,8 +457,8 @@ class TransformerLayer(keras.layers.Layer):
         float tensor [B * S, D].
 
     Attributes:
-        recompute: in training keep `rows` only, and compute the rest of the
-            layer again when its gradient is due, with the same dropout.
+        recompute: keep only `rows` in training, and compute the layer again,
+            with the same dropout, for its gradient.
     """
 
     def __init__(self, config, name, **kwargs):
@@ -725,17 +479,13 @@ class TransformerLayer(keras.layers.Layer):
     def call(self, rows, length, adder=None, training=None):
         if not (self.recompute and training):
             return self._transform(rows, length, adder, training)
-        dropouts = [
-            layer
-            for layer in (
-                self.attention.self_attention.dropout,
-                self.attention.residual_output.dropout,
-                self.residual_output.dropout,
-            )
-            if layer.rate
-        ]
-
-        # Drawn here, since what is done in `transform` is done twice.
+        dropouts = (
+            self.attention.self_attention.dropout,
+            self.attention.residual_output.dropout,
+            self.residual_output.dropout,
+        )
+        dropouts = [layer for layer in dropouts if layer.rate]
+        # Drawn outside of `transform`, which runs twice.
         seeds = [layer.draw() for layer in dropouts]
 
         @keras.remat
@@ -758,10 +508,14 @@ class TransformerLayer(keras.layers.Layer):
 class TransformerModel(keras.layers.Layer):
     """The stack of encoder layers, `layer_0` first.
 
+    As in the original, the tokens of a batch are the rows of one matrix,
+    [B * S, D]: its products are fastest this way, and only attention needs to
+    know the batch.
+
     Call arguments:
         hidden: float tensor [B, S, D], the embedding output.
         input_mask: int tensor [B, S], 1 for tokens and 0 for padding, or None
-            where there is no padding.
+            if there is no padding.
 
     Returns:
         A list of `num_hidden_layers` float tensors [B, S, D], each layer's
@@ -796,38 +550,6 @@ class TransformerModel(keras.layers.Layer):
         return all_encoder_layers
 
 
-def _check_length(length, config):
-    longest = config.max_position_embeddings
-    if length is not None and length > longest:
-        raise InputError(
-            "The sequence is longer than the model's position table: "
-            f"{length} tokens, `max_position_embeddings` is {longest}. "
-            "Shorten the input (`max_seq_length`)."
-        )
-
-
-def _check_shapes(input_ids, **others):
-    # Two dimensions, and the same ones: broadcasting would hide a mistake.
-    shape = tuple(input_ids.shape)
-    if len(shape) != 2:
-        raise InputError(
-            "`input_ids` must have shape [batch, sequence]. "
-            f"Received: shape {shape}"
-        )
-    for name, tensor in others.items():
-        if tensor is None:
-            continue
-        other = tuple(tensor.shape)
-        if len(other) != 2 or any(
-            None not in (size, wanted) and size != wanted
-            for size, wanted in zip(other, shape)
-        ):
-            raise InputError(
-                f"`{name}` must have the shape of `input_ids`, {shape}. "
-                f"Received: shape {other}"
-            )
-
-
 @keras.saving.register_keras_serializable("bert_tf")
 class BertModel(keras.layers.Layer):
     """BERT without a head. Constructed means built: weights can be loaded.
@@ -846,7 +568,7 @@ class BertModel(keras.layers.Layer):
         token_type_ids: int tensor [B, S]; all zeros when None.
 
     Returns:
-        A dictionary of what the original's five getters return:
+        A dictionary of the five tensors that the original's getters return:
         `pooled_output` [B, D], `sequence_output` [B, S, D],
         `all_encoder_layers` (a list of [B, S, D], without the embeddings),
         `embedding_output` [B, S, D], and `embedding_table` [V, D].
@@ -908,16 +630,16 @@ class BertModel(keras.layers.Layer):
             "sequence_output": layers[-1],
             "all_encoder_layers": layers,
             "embedding_output": embedded,
-            # As an output, not as a variable passed between layers: that would
-            # be saved as a constant, and the tie to the masked-LM head be lost.
+            # A variable passed between layers would be saved as a constant, and
+            # the tie to the masked-LM head would be lost.
             "embedding_table": ops.convert_to_tensor(table),
         }
 
     def compute_output_spec(
         self, input_ids, input_mask=None, token_type_ids=None, training=None
     ):
-        # What Keras would find out by tracing `call`, which takes longer, and
-        # which JAX cannot do before the length is known.
+        # Keras would trace `call` for this, which takes longer, and which fails
+        # on JAX while the length is unknown.
         _check_shapes(
             input_ids, input_mask=input_mask, token_type_ids=token_type_ids
         )
@@ -942,3 +664,35 @@ class BertModel(keras.layers.Layer):
             "config": self.config.to_dict(),
             "use_one_hot_embeddings": self.use_one_hot_embeddings,
         }
+
+
+def _check_length(length, config):
+    longest = config.max_position_embeddings
+    if length is not None and length > longest:
+        raise InputError(
+            "The sequence is longer than the model's position table: "
+            f"{length} tokens, `max_position_embeddings` is {longest}. "
+            "Shorten the input (`max_seq_length`)."
+        )
+
+
+def _check_shapes(input_ids, **others):
+    # Broadcasting would hide a wrong shape.
+    shape = tuple(input_ids.shape)
+    if len(shape) != 2:
+        raise InputError(
+            "`input_ids` must have shape [batch, sequence]. "
+            f"Received: shape {shape}"
+        )
+    for name, tensor in others.items():
+        if tensor is None:
+            continue
+        other = tuple(tensor.shape)
+        if len(other) != 2 or any(
+            None not in (size, wanted) and size != wanted
+            for size, wanted in zip(other, shape)
+        ):
+            raise InputError(
+                f"`{name}` must have the shape of `input_ids`, {shape}. "
+                f"Received: shape {other}"
+            )

@@ -1,8 +1,8 @@
 """Whole models: functions that join `BertModel` to a head.
 
-Each returns a functional `keras.Model` whose inputs have the names of the
-records' features, so that `fit`, `export` and the training loop can feed it as
-it is. Weights have the names of the original's checkpoints.
+Each returns a functional `keras.Model`. Its inputs have the names of features
+in records, so that `fit`, `export` and the training loop can use it directly;
+its weights have the names of those in the original's checkpoints.
 """
 
 import keras
@@ -33,8 +33,8 @@ def pretraining(
 ):
     """BERT with both pretraining heads.
 
-    With `next_sentence=False` the pooler and that head are there, and in
-    checkpoints, but are not trained.
+    With `next_sentence=False` the pooler and the next-sentence head remain in
+    the model and in checkpoints, but are not trained.
 
     Returns:
         A model from `input_ids`, `input_mask`, `segment_ids` [B, S] and
@@ -62,8 +62,8 @@ def classifier(
     """BERT with one linear layer over the pooled output: logits [B, L].
 
     Raises:
-        InputError: the model attends from left to right. The first token, which
-            is pooled, then sees no other.
+        InputError: the model attends from left to right, so that the first
+            token, which is pooled, sees no other.
     """
     if config.attention_direction() == "left_to_right":
         raise InputError(
@@ -89,23 +89,24 @@ def token_classifier(
 
 
 def span(config, seq_length=None, use_one_hot_embeddings=False):
-    """BERT that marks answers: `start_logits` and `end_logits` [B, S]."""
+    """BERT that finds answers: `start_logits` and `end_logits` [B, S]."""
     inputs = integer_inputs(ENCODER_INPUTS, seq_length)
     bert = BertModel(config, use_one_hot_embeddings)
-    # Nothing here depends on the pooler. It stays in checkpoints, but has no
-    # gradient: as in the original it gets no optimizer slots and no decay.
+    # The pooler stays in checkpoints, but nothing here depends on it. As in the
+    # original it has no gradient, no optimizer slots and no decay.
     bert.pooler.trainable = False
     logits = SpanHead(config)(bert(*inputs.values())["sequence_output"])
     return keras.Model(inputs, logits)
 
 
 def feature_extractor(config, layers, pooling, use_one_hot_embeddings=False):
-    """BERT that gives some of its layers.
+    """BERT that returns the outputs of some of its layers.
 
     Args:
         config: a `BertConfig`.
-        layers: which of them, L numbers from 0, or from -1 downwards.
-        pooling: a `lines.Pooling`.
+        layers: the numbers of L layers, from 0, or from -1 downwards.
+        pooling: over tokens and layers: an object with `over_tokens` ("first",
+            "mean", "max" or None) and `concatenated` (bool).
         use_one_hot_embeddings: see `BertModel`.
 
     Returns:
@@ -119,14 +120,14 @@ def feature_extractor(config, layers, pooling, use_one_hot_embeddings=False):
 
 
 def encoder(config, layers, pooling):
-    """BERT without a head, for all that can be made of it.
+    """BERT without a head, with outputs for every use.
 
     Args:
         config, layers, pooling: as for `feature_extractor`, but tokens are not
             pooled.
 
     Returns:
-        A model to `values` as there, `sequence_output` [B, S, D] and
+        A model to the same `values`, `sequence_output` [B, S, D] and
         `pooled_output` [B, D], float32 in any precision.
     """
     inputs = integer_inputs(ENCODER_INPUTS)
@@ -153,7 +154,7 @@ def _layer_values(bert, inputs, layers, pooling):
 
 
 def pool(values, input_mask, kind):
-    """One vector for all tokens.
+    """Pools tokens into one vector.
 
     Args:
         values: float tensor [B, L, S, D].
@@ -173,22 +174,22 @@ def pool(values, input_mask, kind):
     return ops.max(ops.where(is_token > 0, values, lowest), axis=2)
 
 
-# ------------------------------------------------------------ how it is trained
+# ------------------------------------------------------------ how to train them
 
 
 def parse_parts(text, num_hidden_layers):
-    """The parts of the encoder that a text such as `embeddings,0-5` names.
+    """Parses a list of parts of the encoder, such as `embeddings,0-5`.
 
     Args:
         text: `embeddings`, `pooler`, numbers of layers from 0 (the lowest) and
             ranges of them, separated by commas.
-        num_hidden_layers: int, of the model.
+        num_hidden_layers: int.
 
     Returns:
         A set of `EMBEDDINGS`, `POOLER` and numbers.
 
     Raises:
-        InputError: a part that the model does not have.
+        InputError: the model has no such part.
     """
     parts = set()
     for part in text.split(","):
@@ -213,15 +214,15 @@ def parse_parts(text, num_hidden_layers):
 
 
 def freeze(model, parts):
-    """Keeps parts of a model's encoder from being trained.
+    """Excludes parts of a model's encoder from training.
 
-    They have no gradient, no optimizer slots and no weight decay; dropout in
-    them goes on. Where the embeddings are frozen, the masked-LM output, which
-    is tied to them, is too, but for its bias.
+    They have no gradient, no optimizer slots and no weight decay, but still
+    dropout. Frozen embeddings also freeze the masked-LM output, which is tied
+    to them, except for its bias.
 
     Args:
-        model: what a function of this module returns.
-        parts: of `parse_parts`.
+        model: the result of a function of this module.
+        parts: the result of `parse_parts`.
     """
     bert = find_bert(model)
     for part in parts:
@@ -235,19 +236,19 @@ def freeze(model, parts):
 
 
 def recompute(model):
-    """Trains a model in less memory, for about a third more computation.
+    """Makes a model train in less memory, with a third more computation.
 
-    Of each encoder layer only the input is kept, and the rest is computed again
-    when gradients are due. The numbers are the same but for rounding.
+    Only the input of each encoder layer is kept; the layer is computed again
+    for its gradient. Results differ by rounding only.
 
     Args:
-        model: what a function of this module returns.
+        model: the result of a function of this module.
     """
     for layer in find_bert(model).encoder.layers:
         layer.recompute = True
 
 
 def find_bert(model):
-    """The `BertModel` in what a function of this module returns."""
+    """The `BertModel` in the result of a function of this module."""
     (bert,) = (x for x in model.layers if isinstance(x, BertModel))
     return bert

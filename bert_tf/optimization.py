@@ -1,7 +1,6 @@
 """The original's optimizer: Adam with decoupled weight decay, and its schedule.
 
-Comes in: gradients and a step. Goes out: changed variables. The loop that calls
-it, and files, stay outside. LAMB, for large batches, is here too.
+LAMB, for large batches, is here too.
 """
 
 import dataclasses
@@ -20,14 +19,14 @@ OPTIMIZERS = ("adamw", "lamb")
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerSettings:
-    """Which optimizer, and how it differs from the original's.
+    """The optimizer, and how it differs from the original's.
 
     Attributes:
         name: one of `OPTIMIZERS`.
-        bias_correction: divide Adam's m and v by what they lack at first, as
-            its authors do and the original does not. LAMB always does.
-        layerwise_lr_decay: see `layer_rate`; 1 for one rate everywhere.
-        num_hidden_layers: of the model, where the rate is to decay.
+        bias_correction: correct Adam's m and v for their start at 0, as in its
+            paper but not in the original. LAMB always does.
+        layerwise_lr_decay: see `layer_rate`; 1 for the same rate everywhere.
+        num_hidden_layers: of the model, for `layerwise_lr_decay`.
     """
 
     name: str = "adamw"
@@ -37,13 +36,13 @@ class OptimizerSettings:
 
 
 def layer_rate(path, decay, num_hidden_layers):
-    """The share of the learning rate that a variable is trained with.
+    """The factor on the learning rate of a variable.
 
-    Layer i of L has `decay ** (L - 1 - i)`, so that the highest one has 1; all
-    of the embeddings have `decay ** L`, and pooler and heads 1.
+    It is `decay ** (L - 1 - i)` in layer i of L, thus 1 in the highest one,
+    `decay ** L` in the embeddings, and 1 in the pooler and in heads.
 
     Args:
-        path: the variable's.
+        path: of the variable.
         decay: float, the factor from one layer to the next lower one.
         num_hidden_layers: int, L.
     """
@@ -55,14 +54,14 @@ def layer_rate(path, decay, num_hidden_layers):
 
 @keras.saving.register_keras_serializable("bert_tf")
 class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear decay to 0 from step 0 on, with a linear warm-up laid over it.
+    """Linear decay to 0 from step 0 on, except in a linear warm-up.
 
     As in the original the decay counts from the first step, so the rate drops
-    a little where the warm-up ends, and the very first warm-up step has rate 0.
+    a little at the end of the warm-up, and the first warm-up step has rate 0.
 
     Args:
-        init_lr: float, the rate that decay starts from and warm-up leads to.
-        num_train_steps: int, where the rate reaches 0; it stays 0 beyond.
+        init_lr: float, the rate at which the decay starts and the warm-up ends.
+        num_train_steps: int, the step at which the rate reaches 0, to stay 0.
         num_warmup_steps: int, length of the warm-up; 0 for none.
     """
 
@@ -93,7 +92,7 @@ class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
 
 
 class _NamedOptimizer(keras.optimizers.Optimizer):
-    """What both optimizers share: all that depends on variables' names.
+    """What both optimizers share: everything that depends on variable names.
 
     Args:
         learning_rate: float or schedule.
@@ -101,11 +100,11 @@ class _NamedOptimizer(keras.optimizers.Optimizer):
         exclude_from_weight_decay: regular expressions, searched (with case) in
             the variable's path; a match means no decay.
         clip_norm: float, the largest global norm, or None for no clipping.
-        layerwise_lr_decay, num_hidden_layers: of `layer_rate`; None for one
-            rate everywhere.
+        layerwise_lr_decay, num_hidden_layers: of `layer_rate`; None for the
+            same rate everywhere.
     """
 
-    # How the slots are called in checkpoints.
+    # The last part of the slots' names in checkpoints.
     SLOT_NAMES: tuple[str, str]
 
     def __init__(
@@ -125,9 +124,9 @@ class _NamedOptimizer(keras.optimizers.Optimizer):
         self.clip_norm = clip_norm
         self.layerwise_lr_decay = layerwise_lr_decay
         self.num_hidden_layers = num_hidden_layers
-        # A variable that counts steps that changed nothing, if there are any.
+        # A variable with the number of steps that were skipped, if any are.
         self.skipped_steps = None
-        # Whether gradients come summed over the replicas of a strategy.
+        # Whether gradients are already summed over the replicas of a strategy.
         self.gradients_are_summed = False
 
     def build(self, variables):
@@ -142,7 +141,7 @@ class _NamedOptimizer(keras.optimizers.Optimizer):
             self.rates = [layer_rate(v.path, *how) for v in variables]
 
     def slots(self):
-        """Variables by their names in a checkpoint: `<variable>/adam_m`, ..."""
+        """Slots by their names in checkpoints: `<variable>/adam_m`, ..."""
         slots = {}
         for name, *both in zip(self.slot_names, *self._slot_lists()):
             for kind, slot in zip(self.SLOT_NAMES, both):
@@ -150,21 +149,21 @@ class _NamedOptimizer(keras.optimizers.Optimizer):
         return slots
 
     def uses_weight_decay(self, path):
-        """Whether the variable of this path is decayed."""
+        """Whether the variable with this path is decayed."""
         return bool(self.weight_decay_rate) and not any(
             re.search(pattern, path)
             for pattern in self.exclude_from_weight_decay
         )
 
     def apply(self, grads, trainable_variables=None):
-        """Clips the gradients together, then takes one step with each."""
+        """Clips the gradients together, then updates each variable."""
         if self.clip_norm is not None:
             grads, _ = clip_by_global_norm(grads, self.clip_norm)
-        # As in the original every row moves at every step: m decays.
+        # As in the original every row is updated at every step: m decays.
         super().apply([dense_gradient(g) for g in grads], trainable_variables)
 
     def _all_reduce_sum_gradients(self, grads_and_vars):
-        # Of Keras' optimizers on TensorFlow. What was clipped is summed before.
+        # Private to Keras' optimizers on TensorFlow.
         if self.gradients_are_summed:
             return grads_and_vars
         return super()._all_reduce_sum_gradients(grads_and_vars)
@@ -188,7 +187,7 @@ class _NamedOptimizer(keras.optimizers.Optimizer):
 
 @keras.saving.register_keras_serializable("bert_tf")
 class AdamWeightDecayOptimizer(_NamedOptimizer):
-    """Adam without bias correction, with weight decay beside the gradient.
+    """Adam without bias correction, with decoupled weight decay.
 
         m = beta_1 * m + (1 - beta_1) * gradient
         v = beta_2 * v + (1 - beta_2) * gradient ** 2
@@ -201,8 +200,6 @@ class AdamWeightDecayOptimizer(_NamedOptimizer):
     Args:
         learning_rate: float or schedule.
         weight_decay_rate: float, for variables that are not excluded.
-        beta_1, beta_2, epsilon: floats.
-        bias_correction: see above.
         **kwargs: of `_NamedOptimizer`.
     """
 
@@ -290,10 +287,10 @@ class LambOptimizer(_NamedOptimizer, keras.optimizers.Lamb):
         update = m / (sqrt(v) + epsilon)
         variable -= rate * norm(variable) / norm(update) * update
 
-    As in Keras, and not as in the paper, the decay stands beside the update
-    that is scaled to the variable's norm, and biases and LayerNorm are scaled
-    like the rest; where one of the norms is 0 their ratio is 1. The gradients
-    of one step are first clipped together, as Adam's are.
+    As in Keras, and unlike the paper, the decay is not part of the update that
+    is scaled to the norm of the variable, and biases and LayerNorm are scaled
+    like the rest; if one of the norms is 0 their ratio is 1. The gradients of
+    one step are first clipped together, as for Adam.
 
     Args:
         learning_rate: float or schedule.
@@ -326,11 +323,11 @@ def create_optimizer(
     num_warmup_steps,
     settings=OptimizerSettings(),
 ):
-    """The optimizer with the settings that every script of the original has.
+    """The optimizer with the values that all scripts of the original use.
 
     Args:
         init_lr, num_train_steps, num_warmup_steps: of `WarmupLinearDecay`.
-        settings: what is to differ from the original's.
+        settings: differences from the original.
 
     Raises:
         InputError: no such optimizer.
@@ -361,8 +358,8 @@ def create_optimizer(
 def global_norm(gradients):
     """The root of the sum of all squares.
 
-    A gradient of gathered rows (TensorFlow's `IndexedSlices`) counts row by
-    row, before rows of the same id are summed, as in the original.
+    As in the original, the rows of a sparse gradient (TensorFlow's
+    `IndexedSlices`) are counted before rows of the same id are summed.
     """
     squares = [
         ops.sum(ops.square(ops.cast(_rows(gradient), "float32")))
@@ -373,7 +370,7 @@ def global_norm(gradients):
 
 
 def clip_by_global_norm(gradients, clip_norm, norm=None):
-    """Scales all gradients down together where their norm is too large.
+    """Scales all gradients down together if their global norm is too large.
 
     A norm that is not finite makes every gradient NaN, as in the original.
 
@@ -383,7 +380,7 @@ def clip_by_global_norm(gradients, clip_norm, norm=None):
         norm: of the gradients, if it is known.
 
     Returns:
-        The gradients, scaled, and their norm before.
+        The scaled gradients, and their norm before.
     """
     norm = global_norm(gradients) if norm is None else norm
     scale = clip_norm / ops.maximum(norm, clip_norm)
@@ -392,8 +389,8 @@ def clip_by_global_norm(gradients, clip_norm, norm=None):
 
 
 def _rows(gradient):
-    # `values` of IndexedSlices; other tensors have no such attribute, or (JAX,
-    # torch) a method of that name.
+    # `values` of IndexedSlices. Other tensors have no such attribute or, in JAX
+    # and torch, a method of that name.
     rows = getattr(gradient, "values", None)
     return gradient if rows is None or callable(rows) else rows
 

@@ -1,19 +1,12 @@
-"""Text to WordPiece tokens and ids, exactly as the released models saw them.
-
-Comes in: text (`str`, or UTF-8 `bytes`) and a vocabulary file. Goes out:
-tokens, their ids, and for each token the characters it was made from. What is
-put around the tokens ([CLS], padding, ...) belongs to `features.py`.
-
-The rules are those of google-research/bert:
+"""Text to WordPiece tokens and ids, by the rules of google-research/bert.
 
     text -> words      at whitespace, and around every CJK character
     word -> tokens     control characters dropped, lower-cased, accents
                        stripped, punctuation split off       (BasicTokenizer)
     token -> pieces    longest match in the vocabulary   (WordpieceTokenizer)
 
-What becomes of a word depends on nothing outside the word. So each distinct
-word is worked out once and then remembered (`WordCache`). That is where the
-speed comes from, and why the rules themselves can be written plainly.
+The tokens of a word depend on nothing outside the word, so each distinct word
+is split once and then remembered. This makes plainly written rules fast.
 """
 
 import functools
@@ -31,8 +24,8 @@ from bert_tf.errors import InputError
 
 _log = logging.getLogger(__name__)
 
-# The CJK blocks that the original knew, first and last code point. Later
-# extensions, kana and Hangul are not among them: such text is split at spaces.
+# The CJK blocks of the original, first and last code point. Later extensions,
+# kana and Hangul are not among them: such text is split at spaces.
 CJK_RANGES = (
     (0x3400, 0x4DBF),
     (0x4E00, 0x9FFF),
@@ -44,16 +37,16 @@ CJK_RANGES = (
     (0x2F800, 0x2FA1F),
 )
 
-# What ends a word: all that `str.split` breaks at, except the control
-# characters among it (\v, \f, \x1c to \x1f, \x85). Those are dropped from the
-# word before it could be split, so "a\fb" is the word "ab".
+# Characters that end a word: those at which `str.split` splits, except control
+# characters (\v, \f, \x1c to \x1f, \x85). The original drops these before it
+# splits, so "a\fb" is the word "ab".
 SEPARATORS = " \t\n\r\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 
 _CJK = "".join(f"{chr(first)}-{chr(last)}" for first, last in CJK_RANGES)
 _WORD = re.compile(f"[{_CJK}]|[^{SEPARATORS}{_CJK}]+")
 _ASCII_TOKEN = re.compile("[0-9A-Za-z]+|[^0-9A-Za-z ]")
 
-# Models known by name, and the `do_lower_case` that each was trained with.
+# Models recognized by name, and the `do_lower_case` each was trained with.
 LOWER_CASES = {
     "uncased_L-12_H-768_A-12": True,
     "uncased_L-24_H-1024_A-16": True,
@@ -72,20 +65,30 @@ class UnknownTokenError(InputError, KeyError):
 
 
 class Piece(NamedTuple):
-    """A token, and where in the text it comes from: `text[start:end]`."""
+    """A token, and the part of the text it was made from, `text[start:end]`."""
 
     token: str
     start: int
     end: int
 
 
+class Tokenizer(Protocol):
+    """What tasks need of a tokenizer; `FullTokenizer` is one."""
+
+    def tokenize(self, text: str) -> list[str]:
+        """Word pieces of the text."""
+
+    def convert_tokens_to_ids(self, tokens: Sequence[str]) -> list[int]:
+        """The id of each word piece."""
+
+
 def validate_case_matches_checkpoint(
     do_lower_case: bool, init_checkpoint: str | None
 ) -> None:
-    """Refuses a cased model with lower-casing, and the other way round.
+    """Refuses a cased model with lower-casing, and an uncased one without.
 
-    Knows seven models of 2018 by the folder that `bert_model.ckpt` lies in, as
-    the original did; says nothing about any other checkpoint.
+    As in the original, only the seven models of 2018 are checked, which are
+    recognized by the name of the folder of `bert_model.ckpt`.
 
     Raises:
         InputError: the model's name contradicts `do_lower_case`.
@@ -102,8 +105,27 @@ def validate_case_matches_checkpoint(
         )
 
 
+def require_special_tokens(
+    tokenizer: Tokenizer, vocab_file: str = "`vocab_file`"
+) -> None:
+    """Raises `InputError` if a special token of examples has no id.
+
+    Args:
+        tokenizer: the one that will make the examples.
+        vocab_file: the name of its vocabulary in the error.
+    """
+    for token in ("[CLS]", "[SEP]", "[UNK]"):
+        try:
+            tokenizer.convert_tokens_to_ids([token])
+        except KeyError as error:
+            raise InputError(
+                f"The vocabulary must have the token {token}. {vocab_file} has "
+                "not: is it the vocab.txt of the checkpoint?"
+            ) from error
+
+
 def convert_to_unicode(text: str | bytes) -> str:
-    """Returns `text` as `str`; in `bytes`, what is not UTF-8 is left out.
+    """Returns `text` as `str`; bytes that are not UTF-8 are left out.
 
     Raises:
         InputError: `text` is neither `str` nor `bytes`.
@@ -126,11 +148,11 @@ def printable_text(text: str | bytes) -> str:
 def load_vocab(vocab_file: str | os.PathLike[str]) -> dict[str, int]:
     """Reads a vocabulary: one token per line, the first line has id 0.
 
-    Whitespace around a token does not count, nor does any carriage return. As
-    in the original, a blank line is the token "" and takes an id, a token that
-    comes again keeps its place but gets the later id, and a byte-order mark
-    becomes part of the first token. None of these can be meant, so they are
-    logged as warnings.
+    Whitespace around tokens and all carriage returns are ignored. As in the
+    original, a blank line is the token "" and takes an id, a repeated token
+    keeps its place but gets the later id, and a byte-order mark becomes part of
+    the first token. Each of these must be a mistake, so it is logged as a
+    warning.
 
     Raises:
         InputError: the file cannot be read, or is not UTF-8.
@@ -161,7 +183,7 @@ def load_vocab(vocab_file: str | os.PathLike[str]) -> dict[str, int]:
 
 
 def _warn_of_oddities(vocab_file, lines):
-    """Logs the first line, and the number, of what no vocabulary intends."""
+    """Logs the first line, and the number of lines, of each likely mistake."""
     tokens = [line.strip() for line in lines]
     last = {token: index for index, token in enumerate(tokens)}
     oddities = {
@@ -170,7 +192,7 @@ def _warn_of_oddities(vocab_file, lines):
         ],
         # Two released vocabularies have U+2028 alone on a line: not blank.
         "is blank": [not line.strip(" \t") for line in lines],
-        "has a token that comes again": [
+        "has a token that is repeated later": [
             token != "" and index < last[token]
             for index, token in enumerate(tokens)
         ],
@@ -185,10 +207,10 @@ def _warn_of_oddities(vocab_file, lines):
 def convert_by_vocab(
     vocab: Mapping, items: Iterable, name: str = "the vocabulary"
 ) -> list:
-    """Looks up every item; `name` says in an error what was looked up in.
+    """Looks up every item; errors call the vocabulary `name`.
 
     Raises:
-        UnknownTokenError: an item is not there (an `InputError` and, as in the
+        UnknownTokenError: an item is missing (an `InputError` and, as in the
             original, a `KeyError`).
     """
     try:
@@ -221,17 +243,17 @@ def whitespace_tokenize(text: str) -> list[str]:
 
 
 def is_dropped(char: str) -> bool:
-    """Says whether a word loses `char`: NUL, U+FFFD, control and format."""
+    """Whether `char` is dropped: NUL, U+FFFD, control and format."""
     return char in "\0\ufffd" or unicodedata.category(char) in ("Cc", "Cf")
 
 
 @functools.lru_cache(maxsize=1 << 12)
 def is_punctuation(char: str) -> bool:
-    """Says whether `char` is a token of its own.
+    """Whether `char` is a token of its own.
 
-    Of ASCII, all that is neither letter, digit, space nor control, although
-    Unicode calls some of it symbols ($, +, ^, ...); elsewhere what Unicode
-    calls punctuation, so that the euro sign is none.
+    In ASCII, everything but letters, digits, space and control characters, even
+    what Unicode calls symbols ($, +, ^, ...). Elsewhere only what Unicode calls
+    punctuation: the euro sign is not.
     """
     if char.isascii():
         return char.isprintable() and not char.isalnum() and char != " "
@@ -239,17 +261,17 @@ def is_punctuation(char: str) -> bool:
 
 
 def is_accent(char: str) -> bool:
-    """Says whether `char` is a mark with no width of its own (category Mn)."""
+    """Whether `char` is a mark without a width of its own (category Mn)."""
     return unicodedata.category(char) == "Mn"
 
 
 class WordCache(dict):
-    """Remembers `split(word)` for the words that come again and again.
+    """Remembers `split(word)` for frequent words.
 
-    Bounded: words longer than `LONGEST_WORD`, which seldom return, are not
-    kept, and what was not asked for while `MOST_WORDS` others came is
-    forgotten. (A `FullTokenizer` holds 23 MB after ten megabytes of English,
-    65 MB after as many random words as it takes.) Threads may share one.
+    Words longer than `LONGEST_WORD`, which are seldom repeated, are not kept,
+    and a word that does not occur while `MOST_WORDS` others do is forgotten.
+    (A `FullTokenizer` takes 23 MB after ten megabytes of English, and at most
+    65 MB.) Threads may share a cache.
     """
 
     MOST_WORDS = 1 << 16
@@ -275,18 +297,26 @@ class WordCache(dict):
         return type(self), (self.split,)  # Pickled empty.
 
 
+class Setting:
+    """An attribute of a `WordSplitter`; setting it clears the caches."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, splitter: Any, owner: type | None = None) -> Any:
+        return self if splitter is None else vars(splitter)[self.name]
+
+    def __set__(self, splitter: Any, value: Any) -> None:
+        vars(splitter)[self.name] = value
+        splitter.clear_caches()
+
+
 class WordSplitter:
     """What the two tokenizers share: a `split_word`, and its cache."""
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Sets an attribute, and forgets what followed from its old value."""
-        super().__setattr__(name, value)
-        for derived in ("_cache", "_longest_token", "_ids"):
-            vars(self).pop(derived, None)
-
-    @functools.cached_property
-    def _cache(self) -> WordCache:
-        return WordCache(self.split_word)
+    def clear_caches(self) -> None:
+        """Forgets all words that were split."""
+        self._cache = WordCache(self.split_word)
 
     def split_word(self, word: str) -> tuple[str, ...]:
         raise NotImplementedError
@@ -302,9 +332,12 @@ class BasicTokenizer(WordSplitter):
 
     Args:
         do_lower_case: lower-case the text.
-        strip_accents: take accents and other marks off (é to e, Hangul into
-            single jamo). None, as in the original: if `do_lower_case`.
+        strip_accents: remove accents and other marks (é becomes e, Hangul
+            single jamo). None means as `do_lower_case`, like the original.
     """
+
+    do_lower_case = Setting()
+    strip_accents = Setting()
 
     def __init__(
         self, do_lower_case: bool = True, strip_accents: bool | None = None
@@ -321,7 +354,7 @@ class BasicTokenizer(WordSplitter):
         """Returns the tokens of `text`."""
         text = convert_to_unicode(text)
         if text.isascii() and text.isprintable():
-            # Nothing to drop or strip, and no letter minds its neighbours.
+            # Nothing to drop or strip, and lower-casing is letter by letter.
             text = text.lower() if self.do_lower_case else text
             return _ASCII_TOKEN.findall(text)
         return self.split_words(_WORD.findall(text))
@@ -366,9 +399,9 @@ class BasicTokenizer(WordSplitter):
     def _align_word(self, word, start):
         """Returns starts and ends for the characters of `normalize(word)`.
 
-        How many characters one becomes does not depend on its neighbours (a
-        final sigma is still one), so each is normalized alone. An accent that
-        is gone belongs to the character before it.
+        The number of characters that one becomes does not depend on its
+        neighbours (a final sigma is still one), so each is normalized alone. A
+        stripped accent belongs to the character before it.
         """
         places = range(start, start + len(word))
         if word.isascii() and word.isprintable():
@@ -387,11 +420,15 @@ class WordpieceTokenizer(WordSplitter):
     """Splits tokens into the longest pieces that the vocabulary has.
 
     Args:
-        vocab: what `load_vocab` returns, or any container of tokens. Results
-            are remembered: to change it, assign another.
-        unk_token: stands for a word that cannot be put together from pieces.
+        vocab: the result of `load_vocab`, or any container of tokens. Results
+            are remembered: do not modify it, assign another.
+        unk_token: the token for words that pieces do not cover.
         max_input_chars_per_word: a longer word is `unk_token`.
     """
+
+    vocab = Setting()
+    unk_token = Setting()
+    max_input_chars_per_word = Setting()
 
     def __init__(
         self,
@@ -419,9 +456,10 @@ class WordpieceTokenizer(WordSplitter):
         found = map(self._ids.__getitem__, words)
         return itertools.chain.from_iterable(found)
 
-    @functools.cached_property
-    def _ids(self) -> WordCache:
-        return WordCache(self._find_ids)
+    def clear_caches(self) -> None:
+        super().clear_caches()
+        self._ids = WordCache(self._find_ids)
+        vars(self).pop("_longest_token", None)
 
     def _find_ids(self, word: str) -> tuple[int, ...]:
         return tuple(convert_by_vocab(self.vocab, self.split_word(word)))
@@ -455,10 +493,10 @@ class FullTokenizer:
 
     Args:
         vocab_file: path of a `vocab.txt`.
-        do_lower_case: lower-case the text (the uncased models), and strip
-            accents unless `strip_accents` says otherwise.
-        strip_accents: True or False to decide it apart from lower-casing; the
-            released models want None.
+        do_lower_case: lower-case the text, for the uncased models, and strip
+            accents unless `strip_accents` is False.
+        strip_accents: strip accents, independently of lower-casing; None, for
+            all released models, means as `do_lower_case`.
     """
 
     def __init__(
@@ -479,13 +517,13 @@ class FullTokenizer:
         return self.wordpiece_tokenizer.split_words(tokens)
 
     def tokenize_with_offsets(self, text: str | bytes) -> list[Piece]:
-        """Returns the pieces of `text` and where they come from.
+        """Returns the pieces of `text` with their spans.
 
-        The tokens are those of `tokenize`; `text[start:end]` are the
-        characters that the piece was made from, with the control characters
-        between them, and with accents that were stripped. For [UNK] it is the
-        whole word. Pieces of one character (Hangul jamo) have the same span.
-        The spans of `bytes` count in `convert_to_unicode(text)`.
+        The tokens are those of `tokenize`. `text[start:end]` are the characters
+        of the piece, with stripped accents, and control characters between
+        them; for [UNK] it is the whole word. Pieces of one character (Hangul
+        jamo) have the same span. Spans in `bytes` are those in
+        `convert_to_unicode(text)`.
         """
         found = []
         for token, starts, ends in self.basic_tokenizer.align(text):
@@ -507,32 +545,3 @@ class FullTokenizer:
     def convert_ids_to_tokens(self, ids: Iterable[int]) -> list[str]:
         """Returns the token of each id; `UnknownTokenError` if it has none."""
         return convert_by_vocab(self.inv_vocab, ids, str(self.vocab_file))
-
-
-class Tokenizer(Protocol):
-    """What this room asks of a tokenizer (`tokenization.FullTokenizer`)."""
-
-    def tokenize(self, text: str) -> list[str]:
-        """Word pieces of the text."""
-
-    def convert_tokens_to_ids(self, tokens: Sequence[str]) -> list[int]:
-        """The id of each word piece."""
-
-
-def require_special_tokens(
-    tokenizer: Tokenizer, vocab_file: str = "`vocab_file`"
-) -> None:
-    """Raises InputError if a token that examples are made with has no id.
-
-    Args:
-        tokenizer: what is to make the examples.
-        vocab_file: what to call its vocabulary in an error.
-    """
-    for token in ("[CLS]", "[SEP]", "[UNK]"):
-        try:
-            tokenizer.convert_tokens_to_ids([token])
-        except KeyError as error:
-            raise InputError(
-                f"The vocabulary must have the token {token}. {vocab_file} has "
-                "not: is it the vocab.txt of the checkpoint?"
-            ) from error

@@ -15,7 +15,8 @@ from helpers.golden import (
 
 from bert_tf import heads
 from bert_tf.heads import ClassifierHead, PretrainingHeads, SpanHead
-from bert_tf.modeling import BertConfig, weights_to_come
+from bert_tf.layers import weights_to_come
+from bert_tf.modeling import BertConfig
 from bert_tf.models import span
 
 FORWARD = DATA / "forward" / "forward.npz"

@@ -16,9 +16,10 @@ from helpers.golden import (
 )
 from keras import ops
 
-from bert_tf import modeling, models
+from bert_tf import layers, models
 from bert_tf.errors import InputError
 from bert_tf.heads import PretrainingHeads
+from bert_tf.layers import get_activation, weights_to_come
 from bert_tf.modeling import (
     AttentionLayer,
     BertConfig,
@@ -27,8 +28,6 @@ from bert_tf.modeling import (
     EmbeddingPostprocessor,
     ResidualOutput,
     attention_adder,
-    get_activation,
-    weights_to_come,
 )
 
 FORWARD = DATA / "forward"
@@ -52,11 +51,6 @@ ALMOST_1 = 1 - 1e-6
 
 
 @pytest.fixture(scope="module")
-def elementary():
-    return read_arrays(FORWARD / "elementary.npz", "")
-
-
-@pytest.fixture(scope="module")
 def attention():
     return read_arrays(FORWARD / "attention_layer.npz", "")
 
@@ -69,66 +63,6 @@ def normalized(x, layer):
     gamma, beta = layer.get_weights()
     x = x - x.mean(-1, keepdims=True)
     return x / np.sqrt(x.var(-1, keepdims=True) + 1e-12) * gamma + beta
-
-
-# Activations and normalization.
-
-
-def test_gelu_is_the_originals(elementary):
-    # Float32 itself is up to 7e-7 away from the exact value, in both.
-    got = modeling.gelu(elementary["x"])
-    np.testing.assert_allclose(got, elementary["gelu"], rtol=1e-6, atol=2e-6)
-
-
-def test_gelu_has_the_originals_gradient(elementary):
-    x = tf.constant(elementary["x"])
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        total = tf.reduce_sum(modeling.gelu(x))
-    # Float32 itself is up to 4e-6 away from the exact value, in both.
-    got = tape.gradient(total, x)
-    np.testing.assert_allclose(got, elementary["gelu_grad"], atol=8e-6)
-
-
-@pytest.mark.parametrize("name", ["relu", "tanh"])
-def test_other_activations_are_the_originals(elementary, name):
-    got = get_activation(name)(elementary["x"])
-    np.testing.assert_allclose(got, elementary[name], rtol=1e-6)
-
-
-def test_gelu_exact_is_the_erf_form(rng):
-    x = rng.normal(size=50).astype("float32")
-    want = [value * (1 + math.erf(value / math.sqrt(2))) / 2 for value in x]
-    got = modeling.gelu_exact(x)
-    np.testing.assert_allclose(got, want, atol=1e-6)
-
-
-def test_activations_have_the_originals_names():
-    for written, name in FUNCTIONS["get_activation"].items():
-        got = get_activation(None if written == "None" else written.strip("'"))
-        assert got is (name and modeling.ACTIVATIONS[name])
-
-
-def test_callable_activation_is_taken_as_it_is():
-    assert get_activation(math.sin) is math.sin
-
-
-@pytest.mark.parametrize("prefix", ["ln", "ln3"])
-def test_layer_norm_is_the_originals(elementary, prefix):
-    x = elementary[f"{prefix}_in"]
-    layer = modeling.layer_norm("float32")
-    layer.build(x.shape)
-    layer.gamma.assign(elementary[f"{prefix}_gamma"])
-    layer.beta.assign(elementary[f"{prefix}_beta"])
-
-    error = np.abs(layer(x) - elementary[f"{prefix}_out"])
-
-    if prefix == "ln":
-        # The original loses digits in a constant row, and far from 0.
-        assert error[6].max() < 0.38
-        assert error[9:].max() < 3e-3
-        error = np.delete(error, [6, 9, 10], axis=0)
-    assert error.max() < 2e-6
 
 
 # Attention.
@@ -593,9 +527,6 @@ def test_bfloat16_keeps_variables_in_float32_and_results_near(config, rng):
     np.testing.assert_allclose(ops.cast(got, "float32"), want, atol=0.05)
 
 
-# Precision.
-
-
 def operations(model, training):
     """{(kind of operation, dtype)} in the graph of a model."""
     inputs = {n: tf.TensorSpec((2, 12), tf.int32) for n in model.input}
@@ -615,7 +546,7 @@ def test_mixed_precision_multiplies_in_16_bits_and_sums_in_32(
     short = name.removeprefix("mixed_")
     config.num_hidden_layers, config.initializer_range = 1, 0.3
     plain = models.classifier(config, 3)
-    with modeling.precision(name):
+    with layers.precision(name):
         mixed = models.classifier(config, 3)
     assert keras.config.dtype_policy().name == "float32"
     mixed.set_weights(plain.get_weights())
@@ -643,11 +574,3 @@ def test_mixed_precision_multiplies_in_16_bits_and_sums_in_32(
     error = np.abs(got - want).max()
     # 16 bits keep 2 or 3 digits of numbers around 1.
     assert 0 < error < (0.1 if short == "bfloat16" else 0.01)
-
-
-def test_an_unknown_precision_is_told():
-    with (
-        pytest.raises(InputError, match=r"mixed_bfloat16.*Received: 'bf16'"),
-        modeling.precision("bf16"),
-    ):
-        pass

@@ -1,5 +1,6 @@
 import functools
 import json
+import lzma
 import math
 
 import keras
@@ -16,9 +17,10 @@ from helpers.golden import (
     read_variables,
 )
 
-from bert_tf import heads, modeling, models
+from bert_tf import heads, layers, models
 from bert_tf.errors import InputError
-from bert_tf.modeling import BertConfig, weights_to_come
+from bert_tf.layers import weights_to_come
+from bert_tf.modeling import BertConfig
 from bert_tf.optimization import create_optimizer
 
 BASE = json.loads((DATA / "forward" / "variables_bert_base.json").read_text())
@@ -247,6 +249,27 @@ def test_fit_trains_the_classifier_and_its_file_keeps_the_optimizer(
         np.testing.assert_array_equal(got, want)
 
 
+def test_keras_file_of_an_earlier_version_loads(tmp_path):
+    # Written before classes moved between modules.
+    packed = DATA / "keras_file" / "classifier.keras.xz"
+    path = tmp_path / "classifier.keras"
+    path.write_bytes(lzma.decompress(packed.read_bytes()))
+
+    model = keras.saving.load_model(path)
+
+    ids = np.array([[1, 2, 3, 4], [5, 6, 7, 0]], "int32")
+    types = np.array([[0, 0, 1, 1], [0, 1, 1, 0]], "int32")
+    logits = model(
+        {"input_ids": ids, "input_mask": np.sign(ids), "segment_ids": types}
+    )["logits"]
+    want = [
+        [0.8517118096351624, 1.6424813270568848, -2.252566337585449],
+        [0.7495778203010559, 1.7457196712493896, -2.137613296508789],
+    ]
+    np.testing.assert_allclose(logits, want, atol=1e-5)
+    assert int(model.optimizer.iterations) == 1
+
+
 # Memory.
 
 
@@ -261,7 +284,7 @@ def test_layers_computed_again_give_the_same_gradients_and_dropout(
 
     def two_steps(recompute):
         keras.utils.set_random_seed(1)
-        with modeling.precision(precision):
+        with layers.precision(precision):
             model = models.classifier(config, 3)
         if recompute:
             models.recompute(model)

@@ -191,7 +191,7 @@ def test_variable_without_gradient_keeps_its_value_and_slots():
     assert np.all(optimizer.slots()["b/adam_m"].numpy() == 0)
 
 
-def test_rows_that_were_not_gathered_move_by_decay_and_momentum():
+def test_rows_without_a_gradient_move_by_decay_and_momentum():
     table = make_variable("table", np.ones((4, 2)))
     optimizer = create_optimizer(0.1, 1000, 0)
     for ids in ([1, 1], [2, 3]):
@@ -387,7 +387,29 @@ def test_lamb_survives_its_config():
     assert again.layerwise_lr_decay == 0.5 and again.clip_norm == 1.0
 
 
-def test_an_unknown_optimizer_is_told():
+def test_keras_sums_gradients_in_the_private_method_that_is_overridden(
+    monkeypatch,
+):
+    calls = []
+
+    def sum_gradients(self, grads_and_vars):
+        calls.append(self)
+        return grads_and_vars
+
+    name = "_all_reduce_sum_gradients"
+    monkeypatch.setattr(keras.optimizers.Optimizer, name, sum_gradients)
+    optimizer = create_optimizer(0.1, 10, 0)
+    variable, gradient = make_variable("a", [1.0]), tf.constant([1.0])
+
+    optimizer.apply([gradient], [variable])
+    assert calls == [optimizer]
+
+    optimizer.gradients_are_summed = True
+    optimizer.apply([gradient], [variable])
+    assert calls == [optimizer]
+
+
+def test_unknown_optimizer_lists_the_known_ones():
     with pytest.raises(InputError, match=r"adamw.*lamb.*Received: .sgd"):
         create_optimizer(0.1, 10, 0, OptimizerSettings("sgd"))
 
@@ -612,7 +634,7 @@ def test_first_warmup_step_moves_the_slots_but_no_variable():
         assert np.abs(after[f"{name}/adam_m"]).max() > 0
 
 
-def test_training_goes_on_from_slots_and_step():
+def test_training_resumes_from_slots_and_step():
     tag = "micro_pretrain_warmup0"
     file, trajectory = OPTIM / f"{tag}.npz", TRAJECTORIES[tag]
     values = read_arrays(file, "after_1/")
@@ -637,7 +659,7 @@ def test_training_is_the_originals_in_all_snapshots(shared_folder, tag):
 
 
 @pytest.mark.shared
-def test_training_goes_on_from_the_originals_training_checkpoint(shared_folder):
+def test_training_resumes_from_the_originals_training_checkpoint(shared_folder):
     golden = shared_folder / "golden"
     tag = "tiny_resume_training"
     trajectory = json.loads((golden / "optim" / f"{tag}.json").read_text())

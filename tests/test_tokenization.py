@@ -334,7 +334,8 @@ def test_odd_lines_of_a_vocabulary_are_logged(write_vocab, caplog):
     assert [record.getMessage() for record in caplog.records] == [
         f"{path}: line 1 starts with a byte-order mark (lines of this kind: 1)",
         f"{path}: line 2 is blank (lines of this kind: 2)",
-        f"{path}: line 3 has a token that comes again (lines of this kind: 1)",
+        f"{path}: line 3 has a token that is repeated later "
+        "(lines of this kind: 1)",
     ]
 
 
@@ -439,7 +440,7 @@ def small_cache(monkeypatch):
     monkeypatch.setattr(tokenization.WordCache, "LONGEST_WORD", 5)
 
 
-def test_cache_is_bounded_and_forgets_nothing_wrong(small_cache):
+def test_cache_is_bounded_and_stays_right(small_cache):
     tokenizer = BasicTokenizer()
     generator = random.Random(1)
     for _ in range(1000):
@@ -456,7 +457,7 @@ def test_long_words_are_not_kept(small_cache):
     assert list(tokenizer._cache) == ["ééééé"]
 
 
-def test_what_comes_back_can_be_changed_without_harm(vocab_files):
+def test_changing_a_result_does_not_change_later_ones(vocab_files):
     tokenizer = FullTokenizer(vocab_files / "tiny")
     tokens = tokenizer.tokenize("running")
     want = list(tokens)
@@ -464,7 +465,7 @@ def test_what_comes_back_can_be_changed_without_harm(vocab_files):
     assert tokenizer.tokenize("running") == want
 
 
-def test_changed_setting_takes_effect_on_words_already_seen():
+def test_changed_setting_takes_effect_on_words_already_split():
     basic = BasicTokenizer(True)
     assert basic.tokenize("É") == ["e"]
     basic.strip_accents = False

@@ -36,7 +36,8 @@ from bert_tf.checkpoints.names import (
     checkpoint_shapes,
 )
 from bert_tf.errors import InputError
-from bert_tf.modeling import LAYER_NORM_EPSILON, BertConfig, get_activation
+from bert_tf.layers import LAYER_NORM_EPSILON, get_activation
+from bert_tf.modeling import BertConfig
 from bert_tf.support.files import write_text
 
 HF_SHARDS = "model.safetensors.index.json"

@@ -10,7 +10,7 @@ from bert_tf.checkpoints.reader import open_reader
 from bert_tf.checkpoints.reading import load
 from bert_tf.data import packing
 from bert_tf.errors import InputError
-from bert_tf.modeling import create_initializer, weights_to_come
+from bert_tf.layers import create_initializer, weights_to_come
 
 ANY_NAME = ("",)
 """For `may_lack` of `load_model`: any variable may be missing."""

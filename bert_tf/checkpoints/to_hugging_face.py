@@ -31,7 +31,8 @@ from bert_tf.checkpoints.names import (
 from bert_tf.checkpoints.reader import CheckpointReader
 from bert_tf.checkpoints.stripping import report_dropped
 from bert_tf.errors import InputError
-from bert_tf.modeling import LAYER_NORM_EPSILON, BertConfig
+from bert_tf.layers import LAYER_NORM_EPSILON
+from bert_tf.modeling import BertConfig
 from bert_tf.support import files
 
 ACTIVATION_TO_HF = {

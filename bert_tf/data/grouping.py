@@ -1,12 +1,9 @@
-"""Batches of rows of about one length, so that little padding is computed.
+"""Batches of rows of similar length, so that little padding is computed.
 
-Comes in: rows in some order, and how long each of them is. Goes out: batches,
-to be padded to a length that the longest of them asks for; and what the model
-made of the rows, in their order again. What a row is stays outside: lists of
-rows are grouped here, records of a file in `records.py`, by the same rule.
+A batch is padded to the length of its longest row. The results of a model are
+put back into the order of the rows.
 """
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TypeVar
@@ -16,32 +13,30 @@ import numpy as np
 T = TypeVar("T")
 
 # Batches are padded to a multiple of this. Each new shape costs time once, and
-# memory for good: the library below TensorFlow remembers it. Of 2,048 texts
-# (`mixed_lengths` in benchmarks/workloads.py) a step of 8 makes 7 % more
-# tokens, 4 makes 3 %, and 9 more shapes.
+# memory for good: oneDNN keeps what it compiled for it. In 2,048 texts of mixed
+# lengths a step of 8 makes 7 % more tokens; 4 makes 3 %, and 9 more shapes.
 LENGTH_STEP = 4
 
-# A batch costs what so many tokens cost, beside its own: for each of them all
-# weights are fetched from memory. On two cores with AVX-512 any number from 16
-# to 64 gave the same time within 6 % (BERT-Base, 128 texts of mixed lengths:
-# `benchmarks/speed.py --only 'mixed-grouped/*/float32'`).
+# Fixed cost of a batch, in tokens: all weights are read from memory once. On
+# two cores with AVX-512 the time with any number from 16 to 64 was the same
+# within 6 % (BERT-Base, 128 texts of mixed lengths).
 TOKENS_OF_A_BATCH = 32
 
-# A batch has a multiple of this share of the most rows, or all that are left:
-# otherwise there would soon be a shape for every number of rows and length.
+# The size of a batch is a multiple of its maximum divided by this, or all rows
+# that are left. Otherwise there would be a shape for every size and length.
 SHARES_OF_A_BATCH = 4
 
-# How far ahead rows are read to find some of one length: so many batches, or
-# so many numbers to hold until their turn comes.
+# How far ahead rows are read to find some of similar length: this number of
+# batches, or of values that have to be kept for them.
 BATCHES_AHEAD = 64
 NUMBERS_AHEAD = 1 << 24
 
 PLACE = "place"
-"""The feature that says which row of its file one is, from 0."""
+"""The feature with the number of a row in its file, from 0."""
 
 
 def padded_length(longest: int, max_seq_length: int) -> int:
-    """What rows of at most `longest` tokens are padded to."""
+    """The length to which a batch is padded, given its longest row."""
     return min(-(-longest // LENGTH_STEP) * LENGTH_STEP, max_seq_length)
 
 
@@ -52,19 +47,19 @@ def group_by_length(
     count_numbers: Callable[[T], int] | None = None,
     batches_ahead: int | None = None,
 ) -> Iterator[list[T]]:
-    """Batches of rows of about one length.
+    """Batches of rows of similar length, cut by `cut`.
 
-    Reads some batches ahead and sorts those: no further, so that neither the
-    rows nor what becomes of them are ever held in memory as a whole. Where a
-    batch ends is for `cut`.
+    Only some batches are read ahead and sorted, so that memory holds neither
+    all rows nor all results.
 
     Args:
         rows: in their order.
-        batch_size: the most rows of a batch.
-        length: of a row.
-        count_numbers: how many numbers a row becomes, if they are many. They
-            have to be held until those of the rows before are written.
-        batches_ahead: how many batches to look at; None for `BATCHES_AHEAD`.
+        batch_size: the maximum number of rows in a batch.
+        length: returns the length of a row.
+        count_numbers: returns the number of values in the result of a row, if
+            it is large. Results are kept until those of earlier rows are
+            written.
+        batches_ahead: batches to read ahead; None for `BATCHES_AHEAD`.
     """
     most = (batches_ahead or BATCHES_AHEAD) * batch_size
     window: list[T] = []
@@ -83,7 +78,7 @@ def group_by_length(
 def _sorted_batches(
     window: list[T], batch_size: int, length: Callable[[T], int]
 ) -> Iterator[list[T]]:
-    # The longest first: if memory is short, that shows at once.
+    # The longest first: if memory is short, it fails at once.
     window = sorted(window, key=lambda row: -length(row))
     rows = iter(window)
     for size in cut([length(row) for row in window], batch_size):
@@ -91,14 +86,14 @@ def _sorted_batches(
 
 
 def cut(lengths: Sequence[int], batch_size: int) -> list[int]:
-    """How many rows each batch should have, so that least is to be computed.
+    """The sizes of batches with the least total cost.
 
-    A row costs the tokens that it is padded to, and a batch costs
-    `TOKENS_OF_A_BATCH` more, however small it is.
+    A row costs the number of tokens to which it is padded, and each batch
+    `TOKENS_OF_A_BATCH` more.
 
     Args:
-        lengths: of the rows in their order, the longest first.
-        batch_size: the most rows of a batch.
+        lengths: of the rows, the longest first.
+        batch_size: the maximum number of rows in a batch.
 
     Returns:
         Sizes of batches; their sum is the number of rows.
@@ -106,8 +101,8 @@ def cut(lengths: Sequence[int], batch_size: int) -> list[int]:
     count = len(lengths)
     padded = -(-np.asarray(lengths, np.int64) // LENGTH_STEP) * LENGTH_STEP
     step = max(batch_size // SHARES_OF_A_BATCH, 1)
-    # The least cost of the rows from each one on, and the size of the batch
-    # that begins there then: of those that cost the same, the largest.
+    # For each row, the least cost of it and all later ones, and the size of the
+    # batch that then begins with it: the largest of those with equal costs.
     costs = np.zeros(count + 1, np.int64)
     sizes = np.zeros(count, np.int64)
     for start in reversed(range(0, count, step)):
@@ -126,7 +121,7 @@ def cut(lengths: Sequence[int], batch_size: int) -> list[int]:
 
 
 def in_order(placed: Iterable[tuple[int, T]]) -> Iterator[T]:
-    """What comes with its place, from 0, by place; what is too early waits."""
+    """Sorts things by their places, from 0; keeps those that are early."""
     waiting: dict[int, T] = {}
     due = 0
     for place, one in placed:
@@ -142,12 +137,12 @@ Arrays = Mapping[str, np.ndarray]
 def rows_in_order(
     batches: Iterable[tuple[Arrays, Arrays]], names: Sequence[str]
 ) -> Iterator[dict[str, np.ndarray]]:
-    """What the model made of each row, by the rows' places.
+    """Features and outputs of each row, in the order of the rows' places.
 
     Args:
-        batches: pairs of features, `PLACE` [B] among them, and outputs, all of
-            them arrays [B, ...].
-        names: the features and outputs that are wanted.
+        batches: pairs of features, with `PLACE` [B], and outputs; all of them
+            arrays [B, ...].
+        names: of the features and outputs to return.
     """
 
     def placed() -> Iterator[tuple[int, dict[str, np.ndarray]]]:
@@ -163,14 +158,13 @@ def batched_rows(
     rows: Iterable[Arrays], batch_size: int
 ) -> Iterator[dict[str, np.ndarray]]:
     """Rows of arrays [...] as arrays [B, ...]; the last B may be smaller."""
-    rows = iter(rows)
-    while batch := list(islice(rows, batch_size)):
+    for batch in batched(rows, batch_size):
         names = batch[0]
         yield {name: np.stack([row[name] for row in batch]) for name in names}
 
 
-def batched(things, size):
+def batched(things: Iterable[T], size: int) -> Iterator[list[T]]:
     """Lists of `size` things; the last one may be shorter."""
     things = iter(things)
-    while batch := list(itertools.islice(things, size)):
+    while batch := list(islice(things, size)):
         yield batch

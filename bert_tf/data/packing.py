@@ -1,8 +1,7 @@
 """From word pieces to the rows of numbers that BERT reads.
 
-Comes in: one or two lists of word pieces. Goes out: `InputFeatures`, or their
-parts for tasks with features of their own. Texts and labels stay outside, in
-the task modules; files and TensorFlow in `records.py`.
+Truncates a text or a pair to a length, or splits it into windows; adds [CLS],
+[SEP], segment ids and padding.
 """
 
 import dataclasses
@@ -25,10 +24,10 @@ class InputFeatures:
         input_ids: ids of [CLS] A [SEP] (B [SEP]) and padding, S of them.
         input_mask: 1 for each token, 0 for padding.
         segment_ids: 0 for [CLS] A [SEP], 1 for B [SEP], 0 for padding.
-        label_id: place of the label in the task's list of labels.
-        is_real_example: false for one that only fills up a batch.
-        num_cut: tokens that were cut off to make it fit; of several windows,
-            the first one tells it of the whole example.
+        label_id: index of the label in the task's list of labels.
+        is_real_example: False if it only fills up a batch.
+        num_cut: number of truncated tokens; of several windows, the first one
+            has that of the whole example.
     """
 
     input_ids: list[int]
@@ -40,10 +39,10 @@ class InputFeatures:
 
 
 class PaddingInputExample:
-    """Stands where an example would, so that the last batch is full.
+    """Takes the place of an example, so that the last batch is full.
 
-    A TPU needs batches of one size. Dropping the rest of a set would change
-    its metrics, and `None` would be taken for a mistake.
+    A TPU needs batches of one size. Dropping the last examples would change
+    the metrics.
     """
 
 
@@ -57,11 +56,10 @@ class PackedTokens(NamedTuple):
 def truncate_seq_pair(
     tokens_a: Sequence[str], tokens_b: Sequence[str], max_length: int
 ) -> tuple[list[str], list[str]]:
-    """Cuts the ends off a pair until both together fit: the fine-tuning rule.
+    """Truncates a pair at the ends until it fits: the rule of fine-tuning.
 
-    The longer one loses its last token; of two equally long ones B does. What
-    is short thus stays whole as long as possible. (Pretraining data is cut by
-    another rule: `truncate_at_random_ends`.)
+    The longer text loses its last token; of two equally long ones B does. (The
+    rule of pretraining data is `truncate_at_random_ends`.)
     """
     length_a, length_b = len(tokens_a), len(tokens_b)
     while length_a + length_b > max(max_length, 0):
@@ -75,16 +73,19 @@ def truncate_seq_pair(
 def truncate_at_random_ends(
     length_a: int, length_b: int, max_length: int, rng: random.Random
 ) -> tuple[slice, slice]:
-    """What stays of a pair that is to fit together: the pretraining rule.
+    """Truncates a pair at random ends until it fits: the rule of pretraining.
 
-    The longer one loses a token, of two equally long ones B does; at its front
-    or its end, as a coin says, so that there is no bias to either.
+    The longer text loses a token, of two equally long ones B does; at its start
+    or its end with equal probability, to avoid a bias.
 
     Args:
         length_a: tokens of A.
         length_b: tokens of B.
-        max_length: how many both may have.
-        rng: the generator, asked once for each token that goes.
+        max_length: of both together.
+        rng: used once for each token that is removed.
+
+    Returns:
+        The parts of A and B that are kept.
     """
     start_a = start_b = 0
     end_a, end_b = length_a, length_b
@@ -106,7 +107,7 @@ def truncate_at_random_ends(
 def pack_tokens(
     tokens_a: Sequence[str], tokens_b: Sequence[str] = ()
 ) -> PackedTokens:
-    """[CLS] A [SEP] B [SEP], or [CLS] A [SEP] where there is no B."""
+    """[CLS] A [SEP] B [SEP], or [CLS] A [SEP] if there is no B."""
     tokens = ["[CLS]", *tokens_a, "[SEP]"]
     segment_ids = [0] * len(tokens)
     if tokens_b:
@@ -118,10 +119,10 @@ def pack_tokens(
 def truncate_and_pack(
     tokens_a: Sequence[str], tokens_b: Sequence[str], max_seq_length: int
 ) -> PackedTokens:
-    """Packs what fits into `max_seq_length`, as fine-tuning does.
+    """Truncates to `max_seq_length` as fine-tuning does, and packs.
 
-    An empty `tokens_b` means a single sentence, also where there was a second
-    text that tokenizes to nothing.
+    An empty `tokens_b` means a single sentence, even if there was a second text
+    that has no tokens.
 
     Raises:
         InputError: `max_seq_length` leaves no room for [CLS] and [SEP].
@@ -139,7 +140,7 @@ def truncate_and_pack(
 
 
 class DocSpan(NamedTuple):
-    """Part of a document: its first piece, and how many pieces."""
+    """Part of a document: its first piece, and its number of pieces."""
 
     start: int
     length: int
@@ -148,7 +149,7 @@ class DocSpan(NamedTuple):
 def split_document(
     num_pieces: int, max_length: int, doc_stride: int
 ) -> list[DocSpan]:
-    """Overlapping parts of at most `max_length`, `doc_stride` apart."""
+    """Overlapping spans of at most `max_length`, `doc_stride` apart."""
     spans: list[DocSpan] = []
     start = 0
     while start < num_pieces:
@@ -161,10 +162,10 @@ def split_document(
 
 
 def find_max_context(spans: Sequence[DocSpan], num_pieces: int) -> list[int]:
-    """For each piece, the number of the span where most is around it.
+    """For each piece, the number of the span in which it has most context.
 
-    That is, as in the original, where the lesser of what is left and right of
-    it is greatest; a hundredth of the span's length decides between equals,
+    As in the original, this is the span with the greatest minimum of left and
+    right context. A hundredth of the span's length decides between equals,
     then the earlier span.
     """
     best_score = [-1.0] * num_pieces
@@ -179,13 +180,13 @@ def find_max_context(spans: Sequence[DocSpan], num_pieces: int) -> list[int]:
 
 
 class PackedWindow(NamedTuple):
-    """What BERT reads of a text or a pair at once, not yet padded.
+    """The part of a text or a pair that BERT reads at once, not yet padded.
 
     Attributes:
         tokens: [CLS] A [SEP] (B [SEP]).
         segment_ids: 0 for [CLS] A [SEP], 1 for B [SEP].
-        owned: the tokens that have more around them here than in any other
-            window. Those of all windows in order are the whole input.
+        owned: the tokens with more context here than in any other window. Those
+            of all windows in order are the whole input.
     """
 
     tokens: list[str]
@@ -198,7 +199,7 @@ class PackedWindows(NamedTuple):
 
     Attributes:
         windows: at least one.
-        num_cut: tokens that are in none of them.
+        num_cut: number of tokens that are in none of them.
     """
 
     windows: list[PackedWindow]
@@ -213,17 +214,17 @@ def pack_windows(
 ) -> PackedWindows:
     """Packs a text or a pair into windows of at most `max_seq_length`.
 
-    Of a pair that is too long for one window, the longer text is cut into
-    parts (of two equally long ones B), and the other one is in each window.
-    That one gets half of the room at most; what is over is cut off its end.
+    If a pair is too long for one window, the longer text (of two equally long
+    ones B) is split, and the other one is repeated in each window. That one is
+    truncated to half of the room.
 
     Args:
         tokens_a: the text, or the first of a pair.
         tokens_b: the second one; empty for a single text.
-        max_seq_length: the most tokens of a window.
-        doc_stride: how far apart windows start, in tokens of the text. They
-            leave no gap where they hold less than that. None stands for one
-            window with what fits, as `truncate_and_pack` cuts it.
+        max_seq_length: the maximum number of tokens in a window.
+        doc_stride: distance of the windows' starts, in tokens of the text;
+            smaller where windows would leave a gap. None for a single window,
+            truncated as by `truncate_and_pack`.
 
     Raises:
         InputError: `max_seq_length` leaves no room for the texts.
@@ -250,14 +251,14 @@ def pack_windows(
     text, other = (tokens_a, tokens_b) if cuts_a else (tokens_b, tokens_a)
     kept = other[: room // 2]
     spans = split_document(len(text), room - len(kept), doc_stride)
-    # In order: where a later window is best, no earlier one is further on.
+    # Ascending, so that the tokens owned by each window are contiguous.
     best = find_max_context(spans, len(text))
     front = 1 if cuts_a else len(kept) + 2
     windows = []
     for number, (start, length) in enumerate(spans):
         part = text[start : start + length]
         packed = pack_tokens(part, kept) if cuts_a else pack_tokens(kept, part)
-        # What is in every window goes with the end of the text next to it.
+        # Tokens of every window are owned with the adjacent end of the text.
         first, stop = 0, len(packed.tokens)
         if number > 0:
             first = front + bisect_left(best, number) - start
@@ -268,7 +269,7 @@ def pack_windows(
 
 
 def require_stride(doc_stride: int | None, max_seq_length: int) -> None:
-    """Raises `InputError` unless windows of a text overlap or touch."""
+    """Raises `InputError` if windows of a text would leave a gap."""
     room = max_seq_length - 2
     if doc_stride is not None and not 1 <= doc_stride <= room:
         raise InputError(
@@ -279,10 +280,10 @@ def require_stride(doc_stride: int | None, max_seq_length: int) -> None:
 
 
 def pad_to_length(values: Sequence[Any], length: int, padding: Any = 0) -> list:
-    """The values, followed by `padding` until there are `length` of them.
+    """The values, followed by `padding` up to `length`.
 
     Raises:
-        ValueError: there are more than `length` values already.
+        ValueError: there are more than `length` values.
     """
     if len(values) > length:
         raise ValueError(
@@ -304,6 +305,6 @@ def pad_inputs(
 
 
 def padding_features(max_seq_length: int) -> InputFeatures:
-    """What a `PaddingInputExample` becomes: all zeros, and not real."""
+    """The features of a `PaddingInputExample`: all zeros, and not real."""
     zeros = [0] * max_seq_length
     return InputFeatures(zeros, zeros, zeros, label_id=0, is_real_example=False)

@@ -1,9 +1,7 @@
-"""Rows of .tsv, .csv and .jsonl files, with every bad row named.
+"""Reads the wanted columns of .tsv, .csv and .jsonl files.
 
-Comes in: a path, and which columns are wanted. Goes out: the row's line number
-and its values as text. What the values mean (labels, sentences) is for the
-task modules. A bad row does not stop the reading: it is noted in a `Problems`,
-which raises once, with all of them, so that a file is mended in one go.
+A bad row does not stop the reading. It is added to a `Problems`, which raises
+one error for all of them, so that a file can be corrected in one go.
 """
 
 import csv
@@ -34,7 +32,7 @@ class Row(NamedTuple):
 
 
 class Problems:
-    """What is wrong with the rows of one file, gathered while reading on."""
+    """Collects the bad rows of a file, and reports them together."""
 
     def __init__(self, path: str, shown: int = 10):
         self.path = path
@@ -43,7 +41,7 @@ class Problems:
         self._lines: list[str] = []
 
     def add(self, line: int, found: str, expected: str) -> None:
-        """Notes one bad row."""
+        """Adds a bad row."""
         self.count += 1
         if self.count <= self.shown:
             self._lines.append(
@@ -52,7 +50,7 @@ class Problems:
             )
 
     def raise_if_any(self) -> None:
-        """Raises one InputError that names the first `shown` of them."""
+        """Raises one `InputError` that lists the first `shown` of them."""
         if not self.count:
             return
         rows = "one bad row" if self.count == 1 else f"{self.count} bad rows"
@@ -70,7 +68,7 @@ def find_file(folder: str, names: Sequence[str]) -> str:
     """The path of the one file in `folder` that has one of these names.
 
     Raises:
-        InputError: no such folder, none of the files, or several of them.
+        InputError: there is no such folder, none of the files, or several.
     """
     if "://" in folder:
         raise InputError(
@@ -100,14 +98,13 @@ def find_file(folder: str, names: Sequence[str]) -> str:
 def read_lines(path: str, problems: Problems) -> Iterator[tuple[int, str]]:
     r"""Each line's number, from 1, and its text without the line end.
 
-    As TensorFlow's line reader does for the original, lines end at \n only and
-    every carriage return is dropped, also in the middle of a line. A
-    byte-order mark at the start is no part of the first line. A line that is
-    not UTF-8, or holds NUL, is noted and still comes out, mended, so that the
-    lines after it keep their numbers.
+    As in TensorFlow's line reader, and so in the original, lines end at \n
+    only and every carriage return is dropped, also inside a line. A byte-order
+    mark at the start is removed. A line that is not UTF-8, or contains NUL, is
+    added to `problems` and returned without the bad characters.
 
     Raises:
-        InputError: the file is empty or in another encoding, or has carriage
+        InputError: the file is empty, in another encoding, or has carriage
             returns for line ends.
     """
     with _open(path) as file:
@@ -180,10 +177,10 @@ def read_tsv(path: str, problems: Problems) -> Iterator[Row]:
 def read_csv(path: str, problems: Problems) -> Iterator[Row]:
     """Rows of a comma-separated file quoted as in RFC 4180.
 
-    A quoted cell may hold commas, doubled quotes and line breaks; the row has
-    the number of its first line.
+    A quoted cell may contain commas, doubled quotes and line breaks; the line
+    number of a row is that of its first line.
     """
-    # For the whole process; else a text of 131,072 characters is refused.
+    # For the whole process. By default 131,072 characters are an error.
     csv.field_size_limit(2**31 - 1)
     lines = (text + "\n" for _, text in read_lines(path, problems))
     reader = csv.reader(lines, strict=True)
@@ -235,20 +232,20 @@ def read_columns(
     """The wanted values of each row of a .tsv, .csv or .jsonl file.
 
     Args:
-        path: the file; its ending says which format it has.
-        columns: for each wanted value the column: a name in the header (in a
-            .jsonl file, a key), or a place counted from 0. What it is wanted
-            as (`label_col`) is the name that error messages use.
-        has_header: whether the first row names the columns. All rows must be
-            as wide as the first one.
-        problems: takes the bad rows.
+        path: of the file; its ending determines the format.
+        columns: {role: column}. A role, such as `label_col`, names the value
+            in the results and in errors. A column is a name in the header (in
+            a .jsonl file, a key), or an index from 0.
+        has_header: whether the first row names the columns. All rows must have
+            as many columns as the first one.
+        problems: collects the bad rows.
 
     Yields:
-        Line number, and {what it is wanted as: value}. Values are text, in a
-        .jsonl file whatever JSON holds.
+        The line number, and {role: value}. Values are text, or any JSON value
+        of a .jsonl file.
 
     Raises:
-        InputError: a column that the file does not have.
+        InputError: the file lacks a column.
     """
     if path.endswith(".jsonl"):
         yield from _read_keys(path, columns, problems)
@@ -286,10 +283,10 @@ def find_columns(
     first: Row,
     has_header: bool,
 ) -> dict[str, int]:
-    """The place of each wanted column, counted from 0.
+    """The index of each wanted column, from 0.
 
     Raises:
-        InputError: a column that the first row does not have, or has twice.
+        InputError: the first row lacks a column, or has it twice.
     """
     names = [name.strip() for name in first.cells]
     places = {}

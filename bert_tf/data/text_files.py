@@ -1,8 +1,6 @@
-"""Plain text in one or many files, whole or cut into shards of documents.
+"""Lines of text files, whole or split into shards of documents.
 
-Comes in: patterns of file names; a file may be compressed (`.gz`). Goes out:
-lines of text, and `Range`s of bytes that hold whole documents. What is in the
-lines is for `pretraining_data.py`; tables, with columns, are in `tables.py`.
+Files may be compressed (`.gz`).
 """
 
 import glob
@@ -16,15 +14,15 @@ from typing import BinaryIO, NamedTuple, cast
 
 from bert_tf.errors import InputError
 
-# Text is reported as read in steps of so many lines.
+# Report progress every N lines.
 LINES_BETWEEN_REPORTS = 1000
 BLOCK = 1 << 20
 
 
 class Range(NamedTuple):
-    """Part of a file: its text from byte `start`, to before byte `end`.
+    """Part of a file: its bytes from `start` up to, not including, `end`.
 
-    Of a compressed file, bytes of what is in it.
+    Of a compressed file, bytes of its content.
     """
 
     path: str
@@ -33,10 +31,10 @@ class Range(NamedTuple):
 
 
 def find_files(patterns: str, flag: str = "input_file") -> list[str]:
-    """The files that comma-separated patterns name, those of each one sorted.
+    """The files that match comma-separated patterns, sorted for each pattern.
 
     Raises:
-        InputError: a pattern that matches nothing, or matches a folder.
+        InputError: a pattern matches nothing, or a folder.
     """
     files = []
     for pattern in patterns.split(","):
@@ -47,7 +45,7 @@ def find_files(patterns: str, flag: str = "input_file") -> list[str]:
             )
         matches = sorted(glob.glob(pattern))
         if not matches and os.path.exists(pattern):
-            matches = [pattern]  # Brackets and the like in a name.
+            matches = [pattern]  # A name with brackets and the like.
         if not matches:
             raise InputError(
                 f"`--{flag}` must name files that exist. Nothing matches "
@@ -89,11 +87,11 @@ def read_lines(
     only and every carriage return is dropped, also inside a line.
 
     Args:
-        ranges: parts of files that begin where a line begins.
-        on_bytes: called now and then with how many bytes were read since.
+        ranges: parts of files that begin at the start of a line.
+        on_bytes: called now and then with the number of bytes read since.
 
     Raises:
-        InputError: a file that cannot be read, or a line that is not UTF-8.
+        InputError: a file cannot be read, or a line is not UTF-8.
     """
     for path, start, end in ranges:
         with _open(path) as file:
@@ -117,17 +115,17 @@ def read_lines(
 
 
 def plan_shards(files: Sequence[Range], count: int) -> list[list[Range]]:
-    """Cuts text into at most `count` shards of about the same size.
+    """Splits text into at most `count` shards of similar size.
 
-    A shard begins where a document begins. As in the original, a document ends
-    at blank lines only: the last one of a file goes on in the next file. One
-    that is longer than a shard is not cut, so there may be fewer shards.
+    Each shard begins with a document. As in the original, only blank lines end
+    a document: the last one of a file continues in the next file. Documents
+    longer than a shard are not split, so there may be fewer shards.
 
     Args:
         files: whole files, in order.
-        count: how many shards to aim at.
+        count: the wanted number of shards.
     """
-    # Place of each file's begin in all of the text, and the end of it.
+    # Start of each file in the whole text, and the end of the text.
     begins = [0, *accumulate(file.end for file in files)]
     total = begins[-1]
     borders = [0]
@@ -153,14 +151,14 @@ def plan_shards(files: Sequence[Range], count: int) -> list[list[Range]]:
 def _next_document(
     files: Sequence[Range], begins: Sequence[int], wanted: int
 ) -> int:
-    """Place of the first document that begins after `wanted`."""
+    """The offset of the first document that begins after `wanted`."""
     number = bisect_right(begins, wanted) - 1
     offset = wanted - begins[number]
     after_blank = False
     for file, begin in zip(files[number:], begins[number:]):
         with _open(file.path) as reader:
             if offset:
-                # The line that `offset` lies in belongs to what is before.
+                # The line that contains `offset` belongs to the shard before.
                 reader.seek(offset - 1)
                 offset += len(reader.readline()) - 1
             for raw in _naming(file.path, reader):
@@ -183,7 +181,7 @@ def _open(path: str) -> BinaryIO:
 
 
 def _naming(path: str, file: Iterable[bytes]) -> Iterator[bytes]:
-    """The lines of a file; what goes wrong names it."""
+    """The lines of a file; errors name it."""
     try:
         yield from file
     except (OSError, EOFError, zlib.error) as error:
@@ -194,7 +192,7 @@ def _naming(path: str, file: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _size(path: str) -> int:
-    """Bytes of a file's text."""
+    """The size of a file's text in bytes."""
     if not path.endswith(".gz"):
         return os.path.getsize(path)
     with _open(path) as file:
@@ -205,7 +203,7 @@ def _size(path: str) -> int:
 def _bad_line(
     path: str, place: int, raw: bytes, error: UnicodeDecodeError
 ) -> InputError:
-    """Says where the text is not UTF-8; the line's number is counted now."""
+    """The error for text that is not UTF-8; counts lines up to it."""
     with _open(path) as file:
         line = 1
         while place > 0 and (block := file.read(min(place, BLOCK))):

@@ -1,14 +1,11 @@
-"""Tables of numbers to the bytes of a TFRecord file, many records at a time.
+"""Encodes many records at once as the bytes of a TFRecord file, with NumPy.
 
-Comes in: for each feature a matrix with one row per record. Goes out: framed,
-serialized `tf.train.Example`s, the bytes that protobuf's deterministic mode
-gives. NumPy does the work, so that processes which make millions of records
-need no TensorFlow. What the features mean, and reading, belong to
-`pretraining_data.py` and `records.py`.
+Processes that make millions of records so need no TensorFlow. The bytes are
+those of protobuf's deterministic mode.
 
-A number takes one to ten bytes in protobuf's wire format. So a table of bytes
-is made, as wide as the widest numbers need, beside one that says which bytes
-count; those, in order, are the file's.
+A number takes one to ten bytes in protobuf's wire format. So values are put
+into a table of bytes that is wide enough for the largest of them, beside a mask
+of the bytes that are used.
 """
 
 import functools
@@ -18,25 +15,25 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-# A record in the file: its length (8 bytes) and that number's checksum (4),
+# A record in the file: its length (8 bytes), the checksum of the length (4),
 # then the record and its checksum (4).
 BEFORE, AFTER = 12, 4
 
-# Wire format: "field 1 (2, 3) comes, and takes so many bytes".
+# Wire format: tags of the length-delimited fields 1, 2 and 3.
 FIELD_1, FIELD_2, FIELD_3 = b"\x0a", b"\x12", b"\x1a"
 
-# CRC-32C, bits reversed, and the number that TensorFlow adds to it.
+# CRC-32C, bits reversed, and the number that TFRecords add to it.
 POLYNOMIAL = 0x82F63B78
 MASK_DELTA = 0xA282EAD8
 BLOCK_BYTES = 1 << 16
 
 
 class Part(NamedTuple):
-    """Rows of bytes, of which only some count.
+    """Rows of bytes, of which only some are used.
 
     Attributes:
-        values: uint8 [R, W]; or [1, W], for all rows alike.
-        used: bool [R, W]; None if all bytes count.
+        values: uint8 [R, W], or [1, W] if all rows are equal.
+        used: bool [R, W]; None if all bytes are used.
     """
 
     values: NDArray[np.uint8]
@@ -44,7 +41,7 @@ class Part(NamedTuple):
 
 
 class Message(NamedTuple):
-    """Parts side by side, and how many bytes of each row count: [R] or [1]."""
+    """Parts side by side, and the bytes used of each row, [R] or [1]."""
 
     parts: list[Part]
     size: NDArray[np.int64]
@@ -58,7 +55,7 @@ def encode_records(columns: Mapping[str, NDArray]) -> NDArray[np.uint8]:
             which are stored as float32.
 
     Raises:
-        ValueError: an integer below 0.
+        ValueError: an integer is negative.
     """
     rows = len(next(iter(columns.values())))
     if not rows:
@@ -141,7 +138,7 @@ def _as_bytes(values: NDArray) -> NDArray[np.uint8]:
 
 
 def _take_used(parts: Sequence[Part], rows: int) -> NDArray[np.uint8]:
-    """The bytes that count of parts side by side, row after row."""
+    """The used bytes of parts side by side, row after row."""
     width = sum(part.values.shape[1] for part in parts)
     values = np.empty((rows, width), np.uint8)
     used = np.ones((rows, width), bool)
@@ -159,7 +156,7 @@ def _take_used(parts: Sequence[Part], rows: int) -> NDArray[np.uint8]:
 
 @functools.cache
 def _crc_of_byte() -> NDArray[np.uint32]:
-    """[256] what one byte does to an empty register."""
+    """[256] the CRC register after each byte, starting from 0."""
     crc = np.arange(256)
     for _ in range(8):
         crc = (crc >> 1) ^ np.where(crc & 1, POLYNOMIAL, 0)
@@ -168,10 +165,10 @@ def _crc_of_byte() -> NDArray[np.uint32]:
 
 @functools.cache
 def _crc_by_distance(length: int) -> NDArray[np.uint32]:
-    """[length * 256] what a byte adds to the CRC, by bytes that follow it.
+    """[length * 256] the term of each byte, by the number of bytes after it.
 
-    A CRC is linear: that of a record is the exclusive or of what each of its
-    bytes adds, and of what the register's first value adds.
+    A CRC is linear: that of a record is the exclusive or of the terms of its
+    bytes and of the term of the register's initial value.
     """
     table = _crc_of_byte()
     rows = np.empty((length, 256), np.uint32)
@@ -184,7 +181,7 @@ def _crc_by_distance(length: int) -> NDArray[np.uint32]:
 
 @functools.cache
 def _crc_of_start(length: int) -> NDArray[np.uint32]:
-    """[length + 1] what the register's first value adds, by record length."""
+    """[length + 1] the term of the register's initial value, by length."""
     table = _crc_of_byte()
     added = np.empty(length + 1, np.uint32)
     crc = 0xFFFFFFFF
@@ -197,13 +194,13 @@ def _crc_of_start(length: int) -> NDArray[np.uint32]:
 def _checksums(
     content: NDArray[np.uint8], starts: NDArray, sizes: NDArray | int
 ) -> NDArray[np.uint32]:
-    """CRC-32C of each `content[start:start + size]`; these are in order."""
+    """CRC-32C of each `content[start:start + size]`, in ascending order."""
     ends = starts + sizes
-    # A power of two, so that few tables are made and kept.
+    # A power of two, so that few tables are computed and kept.
     longest = 1 << int(np.max(ends - starts) - 1).bit_length()
     added = _crc_by_distance(longest)
     sums = np.empty(len(starts), np.uint32)
-    # So many that what is in the works stays in the processor's cache.
+    # A block's intermediate results fit in the processor's cache.
     block = max(1, BLOCK_BYTES // longest)
     for first in range(0, len(starts), block):
         some = slice(first, first + block)
@@ -215,8 +212,8 @@ def _checksums(
         place -= np.arange(len(place), dtype=np.int32)
         place <<= 8
         place += content[begin[0] : end[-1]]
-        # Every second sum is over what lies between two records, which may
-        # have any place.
+        # Every second sum is over the bytes between two records: its places,
+        # which may be out of range, do not matter.
         borders = np.stack([begin, end], axis=1).reshape(-1)[:-1] - begin[0]
         terms = added.take(place, mode="clip")
         sums[some] = np.bitwise_xor.reduceat(terms, borders)[::2]

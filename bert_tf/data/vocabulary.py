@@ -1,11 +1,4 @@
-"""What goes into a vocabulary: learnt from a text, or added word by word.
-
-Comes in: lines of text, a basic tokenizer, and a function that learns pieces;
-or a vocabulary and words that it lacks. Goes out: the tokens of a `vocab.txt`
-in their order, and how well they cover the text; or a place for each new word.
-The learner itself, files and flags belong to the entry points `learn_vocab.py`
-and `extend_vocab.py`; embeddings to the second of them.
-"""
+"""Makes vocabularies: learns one from a text, or adds words to one."""
 
 import collections
 import dataclasses
@@ -23,19 +16,20 @@ from bert_tf.tokenization import (
 
 PADDING = "[PAD]"
 UNKNOWN = "[UNK]"
-# In the order that they have in the released vocabularies.
+# In the order of the released vocabularies.
 SPECIAL_TOKENS = (UNKNOWN, "[CLS]", "[SEP]", "[MASK]")
 JOINER = "##"
 
-# Of English text, so many tokens come to each word that is as frequent as the
-# rarest of them; and how fast their number falls as they must be more frequent,
-# both as logarithms. Where a search starts; its result depends on neither.
+# Where the search for a threshold starts; its result depends on neither. In
+# English text a vocabulary has this many tokens per word that is as frequent as
+# its rarest token, and the logarithm of its size falls with the logarithm of
+# the threshold by this slope.
 TOKENS_PER_WORD = 1.27
 SLOPE = -0.6
-# From this round on, each halves what is left to search.
+# From this round on the search is binary.
 ROUNDS_OF_GUESSING = 12
 
-# So many wrong words are named in one message.
+# An error lists at most this many wrong words.
 MOST_MISTAKES = 10
 
 _UNUSED = re.compile(r"\[unused_?\d+\]$")
@@ -49,7 +43,7 @@ WordCounts = Mapping[str, int]
 def count_words(
     lines: Iterable[str], tokenizer: BasicTokenizer
 ) -> collections.Counter[str]:
-    """How often each word comes; words are what `tokenizer` makes of lines."""
+    """Counts the words that `tokenizer` finds in lines of text."""
     counts: collections.Counter[str] = collections.Counter()
     for line in lines:
         counts.update(tokenizer.tokenize(line))
@@ -59,7 +53,7 @@ def count_words(
 def choose_characters(
     counts: WordCounts, min_frequency: int, most: int
 ) -> list[str]:
-    """The characters that come at least so often, at most `most`, sorted."""
+    """The `most` frequent characters above a minimum frequency, sorted."""
     occurrences: collections.Counter[str] = collections.Counter()
     for word, count in counts.items():
         for character in word:
@@ -76,11 +70,10 @@ def choose_characters(
 def choose_words(
     counts: WordCounts, characters: Iterable[str], most: int
 ) -> list[tuple[str, int]]:
-    """The words that consist of such characters, the `most` frequent of them.
+    """The `most` frequent words that consist of the given characters.
 
-    Any other word is [UNK], whatever pieces there are. They are sorted by
-    their count, equal ones by the alphabet, so that nothing depends on the
-    order of the text.
+    Any other word is [UNK] with every vocabulary. Words are sorted by their
+    count and then alphabetically: the order of the text has no influence.
     """
     known = set(characters)
     words = [item for item in counts.items() if known.issuperset(item[0])]
@@ -89,9 +82,9 @@ def choose_words(
 
 
 def first_tokens(num_unused: int) -> list[str]:
-    """[PAD], then the unused places, then the other special tokens.
+    """[PAD], then the unused tokens, then the other special tokens.
 
-    With 99 unused places [UNK] has the id 100, as in the released models.
+    With 99 unused tokens [UNK] has the id 100, as in the released models.
     """
     unused = [f"[unused{number}]" for number in range(num_unused)]
     return [PADDING, *unused, *SPECIAL_TOKENS]
@@ -102,8 +95,8 @@ def character_tokens(
 ) -> list[str]:
     """Each character as a token, and as one that continues a word.
 
-    The second is left out for those that never do: `tokenizer` makes a word of
-    its own of each punctuation mark and of each CJK character.
+    Only the first for punctuation marks and CJK characters, each of which is a
+    word of its own to `tokenizer`.
     """
     begin = sorted(characters)
     continue_ = [
@@ -121,26 +114,25 @@ def fit_size(
     frequencies: Sequence[int],
     low: int,
 ) -> list[str]:
-    """Exactly `size` tokens: those needed, and the best that can be learnt.
+    """Learns exactly `size` tokens, including those that are needed.
 
-    How many a learner finds depends on how often a piece must occur. Taken is
-    the largest number with which it finds enough. Of what is too many then,
-    the rarest go, but never one that is needed.
+    Finds the largest threshold with which `learn` returns enough tokens, and
+    then drops the rarest of the surplus ones.
 
     Args:
-        learn: gives a vocabulary, the needed tokens in it, whose pieces occur
-            at least so often as its argument says, the rarest last.
-        needed: tokens that must be in.
-        size: how many to return.
-        frequencies: those of the words that pieces are learnt from, falling.
-            `learn` is asked for none above the first.
-        low: the least that it is asked for.
+        learn: returns a vocabulary, given the minimum frequency of a piece. It
+            includes the needed tokens; the rarest pieces come last.
+        needed: tokens that must be included.
+        size: number of tokens to return.
+        frequencies: of the words that pieces are learned from, descending. The
+            first one is the largest threshold tried.
+        low: the smallest threshold tried.
 
     Returns:
-        The tokens, in the order in which `learn` gave them.
+        The tokens, in the order of `learn`.
 
     Raises:
-        InputError: there are not so many, or more are needed.
+        InputError: fewer than `size` tokens can be learned, or more are needed.
     """
     if len(needed) > size:
         raise InputError(
@@ -175,9 +167,9 @@ def _search(
     high: int,
     start: int,
 ) -> list[str]:
-    """What `learn` gives for the largest number that makes it long enough.
+    """The result of `learn` with the largest threshold that is low enough.
 
-    If there is none, what it gives for the lowest.
+    If none gives enough tokens, the result with the lowest.
     """
     enough: list[str] | None = None
     too_few: list[str] = []
@@ -199,25 +191,25 @@ def _search(
 
 
 def _guess(tried: Sequence[tuple[float, float]], aim: float) -> float:
-    """Where the line through the last two points comes down to `aim`."""
+    """Where the line through the last two points reaches `aim`."""
     x, y = tried[-1]
     slope = SLOPE
     if len(tried) > 1:
         before_x, before_y = tried[-2]
         slope = (y - before_y) / (x - before_x)
-    # Near each other, points may lie on a line that leads far away.
+    # The line through two close points may lead far away.
     return x + (aim - y) / min(max(slope, 4 * SLOPE), SLOPE / 4)
 
 
 @dataclasses.dataclass(frozen=True)
 class Coverage:
-    """How a vocabulary fits a text.
+    """How well a vocabulary covers a text.
 
     Attributes:
-        words: how many words the text has.
-        distinct: how many different ones.
-        unknown: how many of the words are [UNK].
-        pieces: how many pieces the words have together, [UNK] among them.
+        words: number of words in the text.
+        distinct: number of distinct words.
+        unknown: number of words that are [UNK].
+        pieces: number of pieces of all words, including [UNK].
     """
 
     words: int
@@ -234,7 +226,7 @@ class Coverage:
 
 
 def measure(counts: WordCounts, tokens: Iterable[str]) -> Coverage:
-    """Splits each word of a text into the pieces of a vocabulary."""
+    """Measures how well a vocabulary covers the words of a text."""
     vocab = {token: index for index, token in enumerate(tokens)}
     tokenizer = WordpieceTokenizer(vocab)
     unknown = pieces = 0
@@ -249,12 +241,12 @@ def measure(counts: WordCounts, tokens: Iterable[str]) -> Coverage:
 
 
 class NewWord(NamedTuple):
-    """A word that is to become a token.
+    """A word that becomes a token.
 
     Attributes:
         word: the token.
-        id: its place in the vocabulary, and its row in the table.
-        pieces: the ids of what it was split into before.
+        id: its line in the vocabulary and its row in the embedding table.
+        pieces: ids of the pieces into which it was split before.
     """
 
     word: str
@@ -269,18 +261,18 @@ def plan_words(
     num_rows: int,
     grow: bool,
 ) -> list[NewWord]:
-    """Gives each word a place.
+    """Assigns an id to each word.
 
     Args:
-        words: none of them a token yet.
-        vocab: what `load_vocab` returns.
-        tokenizer: that of the model; a word has to come out of it as it is.
-        num_rows: how many tokens there are, as lines of the file.
-        grow: place them after the last token, instead of in `[unusedN]`s.
+        words: that are no tokens yet.
+        vocab: the result of `load_vocab`.
+        tokenizer: of the model; it must leave the words unchanged.
+        num_rows: number of lines in the vocabulary file.
+        grow: append the words, instead of replacing `[unusedN]` tokens.
 
     Raises:
-        InputError: naming the words: one could never be met in a text, is there
-            already or comes twice; or there are too few unused places.
+        InputError: a word cannot occur in a tokenized text, is a token already,
+            or is given twice; or there are too few unused tokens.
     """
     _check_words(words, vocab, tokenizer)
     places = sorted(vocab[token] for token in vocab if _UNUSED.match(token))
@@ -338,11 +330,11 @@ def _check_words(
 
 
 def place_words(content: bytes, new_words: Iterable[NewWord]) -> bytes:
-    """A vocabulary file's content with the words in; other lines stay.
+    """The content of a vocabulary file with the words added.
 
     Args:
         content: of the old file; its last line may lack the line end.
-        new_words: in the order of their ids, where these are after the last.
+        new_words: in the order of their ids.
     """
     lines = content.removesuffix(b"\n").split(b"\n")
     for word, place, _ in new_words:

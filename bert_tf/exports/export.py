@@ -63,9 +63,8 @@ import tensorflow as tf
 from absl import logging
 
 import bert_tf
-from bert_tf import checkpoints, errors, modeling
+from bert_tf import checkpoints, errors, layers
 from bert_tf.checkpoints import folders, inference, names
-from bert_tf.checkpoints.names import NEXT_SENTENCE, POOLER  # noqa: F401
 from bert_tf.data import packing
 from bert_tf.errors import InputError
 from bert_tf.exports import (
@@ -218,7 +217,7 @@ def open_source(source, default_length=None):
 
 def load(source, opened, build, may_lack):
     """The model of `loading.load_model`, quantized if that is asked for."""
-    with modeling.precision(quantization.precision(source.quantize)):
+    with layers.precision(quantization.precision(source.quantize)):
         model, _ = inference.load_model(
             build, opened.config, opened.reader, may_lack
         )

@@ -17,7 +17,7 @@ but is slower than float32 ("Fewer bits" in docs/serving.md).
 import keras
 import tensorflow as tf
 
-from bert_tf import modeling, models
+from bert_tf import layers, models
 from bert_tf.errors import InputError
 
 INT8, BFLOAT16 = MODES = ("int8", "bfloat16")
@@ -30,8 +30,8 @@ LARGEST = 127.0
 _SMALLEST_RANGE = 1e-30
 
 
-class Int8Dense(modeling.Dense):
-    """A `modeling.Dense` after `quantize("int8")`, with a fast product.
+class Int8Dense(layers.Dense):
+    """A `layers.Dense` after `quantize("int8")`, with a fast product.
 
     It works inside a `tf.function` only.
 
@@ -65,7 +65,7 @@ def check_mode(mode):
 
 
 def precision(mode):
-    """The one of `modeling.PRECISIONS` that a model must be built in.
+    """The one of `layers.PRECISIONS` that a model must be built in.
 
     Args:
         mode: one of `MODES`, or None.

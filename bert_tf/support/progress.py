@@ -1,8 +1,4 @@
-"""How far long work has come: a line on a terminal, now and then one in a log.
-
-Comes in: an iterable and how many things it will give. Goes out: the same
-things. What the work is stays outside.
-"""
+"""Shows the progress of long work: on a terminal, or as lines in the log."""
 
 import sys
 import time
@@ -13,7 +9,7 @@ from absl import logging
 
 T = TypeVar("T")
 
-# Between lines: often enough to see it move, rare enough to read a log.
+# Between lines: often enough to see them move, rarely enough to read a log.
 SECONDS_ON_TERMINAL = 0.2
 SECONDS_IN_LOG = 30.0
 
@@ -24,75 +20,87 @@ def counted(
     label: str,
     size: Callable[[T], int] | None = None,
 ) -> Iterator[T]:
-    """Passes things on and shows how many there were.
+    """Passes things on, and shows how many examples they have been so far.
 
     Args:
-        things: what is worked on, one after the other.
-        total: how many examples they are together.
-        label: what is done to them, "Writing train.tf_record".
-        size: how many examples a thing is, for batches; None where it is one.
+        things: examples, or batches of them.
+        total: number of examples in all of them.
+        label: what is being done, "Writing train.tf_record".
+        size: number of examples in a thing; None for one.
     """
-    is_terminal = sys.stderr.isatty()
-    every = SECONDS_ON_TERMINAL if is_terminal else SECONDS_IN_LOG
-    began = shown = time.monotonic()
     done = 0
-    try:
+    with _Display() as display:
         for thing in things:
             yield thing
             done = min(done + (size(thing) if size else 1), total)
-            now = time.monotonic()
-            if now - shown < every:
-                continue
-            shown = now
-            rate = done / (now - began)
-            text = (
-                f"{label}: {done}/{total}, {rate:.1f}/s, "
-                f"{format_seconds((total - done) / rate)} left"
-            )
-            if is_terminal:
-                show_line(text)
-            else:
-                logging.info("%s", text)
-    finally:
-        if is_terminal:
-            show_line("")
+            if display.is_due():
+                rate = done / display.seconds
+                left = format_seconds((total - done) / rate)
+                display.write(
+                    f"{label}: {done}/{total}, {rate:.1f}/s, {left} left"
+                )
 
 
-class ByteProgress:
-    """How much of the text is done: MB, MB/s and the time left."""
+class _Display:
+    """Where progress is shown, and when the next line is due."""
 
-    def __init__(self, num_bytes: int, label: str, done: float = 0.0):
-        self.num_bytes = num_bytes
-        self.label = label
+    def __init__(self) -> None:
         self.is_terminal = sys.stderr.isatty()
-        self.began = self.shown = time.monotonic()
-        self.first = done
+        self.every = SECONDS_ON_TERMINAL if self.is_terminal else SECONDS_IN_LOG
+        self.began = self.shown = self.now = time.monotonic()
 
-    def __enter__(self) -> "ByteProgress":
+    def __enter__(self):
         return self
 
     def __exit__(self, *error) -> None:
         if self.is_terminal:
             show_line("")
 
-    def show(self, share: float) -> None:
-        """Shows it, if the last time was long enough ago."""
-        now = time.monotonic()
-        every = SECONDS_ON_TERMINAL if self.is_terminal else SECONDS_IN_LOG
-        if now - self.shown < every or share <= self.first:
-            return
-        self.shown = now
-        size = self.num_bytes / 1e6
-        rate = size * (share - self.first) / (now - self.began)
-        left = format_seconds(size * (1 - share) / rate)
-        text = (
-            f"{self.label}: {size * share:.1f}/{size:.1f} MB, "
-            f"{rate:.2f} MB/s, {left} left"
-        )
+    def is_due(self) -> bool:
+        """Looks at the clock: whether it is time for a line."""
+        self.now = time.monotonic()
+        return self.now - self.shown >= self.every
+
+    @property
+    def seconds(self) -> float:
+        """From the start to the last look at the clock."""
+        return self.now - self.began
+
+    def write(self, text: str) -> None:
+        """Shows a line; the next one is due some time after it."""
+        self.shown = self.now
         if self.is_terminal:
             show_line(text)
         else:
             logging.info("%s", text)
+
+
+class ByteProgress(_Display):
+    """Shows how much of a text is done: MB, MB/s and the time left.
+
+    Args:
+        num_bytes: of the whole text.
+        label: what is being done, "Counting words".
+        done: the share that was done before, in [0, 1].
+    """
+
+    def __init__(self, num_bytes: int, label: str, done: float = 0.0):
+        super().__init__()
+        self.num_bytes = num_bytes
+        self.label = label
+        self.first = done
+
+    def show(self, share: float) -> None:
+        """Shows that a share of the text is done, if a line is due."""
+        if not self.is_due() or share <= self.first:
+            return
+        size = self.num_bytes / 1e6
+        rate = size * (share - self.first) / self.seconds
+        left = format_seconds(size * (1 - share) / rate)
+        self.write(
+            f"{self.label}: {size * share:.1f}/{size:.1f} MB, "
+            f"{rate:.2f} MB/s, {left} left"
+        )
 
 
 def show_line(text: str) -> None:
@@ -102,7 +110,7 @@ def show_line(text: str) -> None:
 
 
 def format_seconds(seconds: float) -> str:
-    """Seconds as people read them: `42 s`, `3:05 min`, `2:10 h`."""
+    """Formats a duration for people: `42 s`, `3:05 min`, `2:10 h`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

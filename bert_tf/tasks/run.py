@@ -356,9 +356,10 @@ class Run:
 
     def _log(self, title, counts, batch_size):
         logging.info("***** %s *****", title)
-        logging.info("  Num examples = %d", len(counts))
-        if sum(counts) != len(counts):
-            logging.info("  Num windows = %d", sum(counts))
+        examples, made = self.task.log_names
+        logging.info("  Num %s = %d", examples, len(counts))
+        if made is not None:
+            logging.info("  Num %s = %d", made, sum(counts))
         logging.info("  Batch size = %d", batch_size)
 
 

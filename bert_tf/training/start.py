@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from bert_tf import checkpoints, modeling, models, tokenization
+from bert_tf import checkpoints, layers, models, tokenization
 from bert_tf.checkpoints import inference
 from bert_tf.checkpoints.names import CONFIG, VOCAB
 from bert_tf.errors import InputError
@@ -183,7 +183,7 @@ def build_model(
         values, and the log names them; in a resumed run they are an error.
     """
     strategy = strategy or tf.distribute.get_strategy()
-    with modeling.precision(settings.precision):
+    with layers.precision(settings.precision):
         model = _load(build, config, start, strategy, config_file)
     if settings.recompute:
         models.recompute(model)

@@ -18,7 +18,8 @@ from bert_tf import checkpoints, models
 from bert_tf.checkpoints import folders
 from bert_tf.checkpoints.from_hugging_face import from_hf
 from bert_tf.errors import InputError
-from bert_tf.modeling import BertConfig, BertModel, weights_to_come
+from bert_tf.layers import weights_to_come
+from bert_tf.modeling import BertConfig, BertModel
 
 
 def build(head, config, num_labels):

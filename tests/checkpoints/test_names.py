@@ -7,7 +7,8 @@ import tensorflow as tf
 from helpers.golden import CHECKPOINTS
 
 from bert_tf import checkpoints, models
-from bert_tf.modeling import BertConfig, BertModel, weights_to_come
+from bert_tf.layers import weights_to_come
+from bert_tf.modeling import BertConfig, BertModel
 
 
 def released_variables():

@@ -9,7 +9,7 @@ from helpers.golden import CHECKPOINTS, build_model
 from bert_tf import checkpoints, models
 from bert_tf.checkpoints.names import DATA
 from bert_tf.errors import InputError
-from bert_tf.modeling import create_initializer, weights_to_come
+from bert_tf.layers import create_initializer, weights_to_come
 
 
 def bytes_in_order(prefix, weights):

@@ -10,7 +10,7 @@ from helpers.golden import CHECKPOINTS, read_variables, write_small_config
 from helpers.paths import GOLDEN
 
 from bert_tf import (
-    modeling,
+    layers,
     models,
     optimization,
     run_classifier,
@@ -169,7 +169,7 @@ def test_flags_left_out_are_right():
 
 def test_the_choices_of_flags_are_those_of_the_model_and_its_optimizer():
     assert settings.OPTIMIZERS == optimization.OPTIMIZERS
-    assert settings.PRECISIONS == modeling.PRECISIONS
+    assert settings.PRECISIONS == layers.PRECISIONS
 
 
 # ------------------------------------------------------------------ freezing

@@ -12,7 +12,8 @@ from bert_tf import checkpoints, models
 from bert_tf import extend_positions as script
 from bert_tf.cli import command_line
 from bert_tf.errors import InputError
-from bert_tf.modeling import BertConfig, weights_to_come
+from bert_tf.layers import weights_to_come
+from bert_tf.modeling import BertConfig
 
 POSITIONS = "bert/embeddings/position_embeddings"
 

@@ -11,7 +11,8 @@ from bert_tf import checkpoints, models
 from bert_tf import extend_vocab as script
 from bert_tf.checkpoints import writing
 from bert_tf.errors import InputError
-from bert_tf.modeling import BertConfig, weights_to_come
+from bert_tf.layers import weights_to_come
+from bert_tf.modeling import BertConfig
 from bert_tf.tokenization import FullTokenizer
 
 EMBEDDINGS = "bert/embeddings/word_embeddings"

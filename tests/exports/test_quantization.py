@@ -15,6 +15,7 @@ from helpers import exported
 from bert_tf import (
     checkpoints,
     export_saved_model,
+    layers,
     modeling,
     models,
 )
@@ -66,7 +67,7 @@ def inputs_of(name):
 
 @pytest.fixture
 def layer(rng):
-    layer = modeling.Dense(24, activation=modeling.gelu)
+    layer = layers.Dense(24, activation=layers.gelu)
     layer.build((None, 16))
     kernel = rng.normal(size=(16, 24)) * np.linspace(0.1, 3, 24)
     layer.set_weights([kernel, rng.normal(size=24)])
@@ -91,7 +92,7 @@ def test_a_layer_multiplies_rounded_rows_with_a_rounded_kernel(layer, rng):
     rows, row_steps = rounded(x.reshape(10, 16), axis=1)
     columns, column_steps = rounded(kernel, axis=0)
     want = (rows @ columns) * row_steps * column_steps + bias
-    want = modeling.gelu(want.reshape(2, 5, 24).astype(np.float32))
+    want = layers.gelu(want.reshape(2, 5, 24).astype(np.float32))
 
     got = make_int8(layer)(x)
 
@@ -120,13 +121,13 @@ def test_rows_of_zeros_give_the_bias_and_no_rows_none(layer):
     _, bias = layer.get_weights()
     call_layer = make_int8(layer)
     got = call_layer(np.zeros((1, 1, 16), np.float32))
-    np.testing.assert_allclose(got[0, 0], modeling.gelu(bias), atol=1e-6)
+    np.testing.assert_allclose(got[0, 0], layers.gelu(bias), atol=1e-6)
     assert call_layer(np.zeros((0, 3, 16), np.float32)).shape == (0, 3, 24)
 
 
 def test_kernels_of_16_bits_take_the_place_of_others():
     config = modeling.BertConfig(50, 16, 1, 2, 24, type_vocab_size=2)
-    with modeling.precision(quantization.precision("bfloat16")):
+    with layers.precision(quantization.precision("bfloat16")):
         model = models.pretraining(config)
     before = {
         name: weight.numpy()

@@ -6,7 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from bert_tf import models
-from bert_tf.modeling import BertConfig, weights_to_come
+from bert_tf.layers import weights_to_come
+from bert_tf.modeling import BertConfig
 from helpers.paths import GOLDEN
 
 DATA = GOLDEN

@@ -1,4 +1,4 @@
-"""What long work says about itself."""
+"""Progress on a terminal and in the log."""
 
 import io
 import logging
@@ -21,24 +21,24 @@ from bert_tf.support import progress
         (360000, "100:00 h"),
     ],
 )
-def test_seconds_are_told_as_people_read_them(seconds, text):
+def test_seconds_are_formatted_for_people(seconds, text):
     assert progress.format_seconds(seconds) == text
 
 
-def now_and_then(monkeypatch, seconds):
-    """A clock that goes on by some seconds whenever it is looked at."""
+def tick(monkeypatch, seconds):
+    """Makes the clock advance by some seconds each time it is read."""
     time = iter(range(0, 10**6, seconds))
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(time))
 
 
 def test_a_log_gets_a_line_every_30_seconds(caplog, monkeypatch):
     caplog.set_level(logging.INFO)
-    now_and_then(monkeypatch, 10)
+    tick(monkeypatch, 10)
 
     assert list(progress.counted("abcdefg", 7, "Reading")) == list("abcdefg")
 
     lines = [record.getMessage() for record in caplog.records]
-    # The clock is looked at once at first, then once after each thing.
+    # The clock is read once at the start, then once after each thing.
     assert lines == [
         "Reading: 3/7, 0.1/s, 40 s left",
         "Reading: 6/7, 0.1/s, 10 s left",
@@ -47,7 +47,7 @@ def test_a_log_gets_a_line_every_30_seconds(caplog, monkeypatch):
 
 def test_batches_count_for_what_is_in_them(caplog, monkeypatch):
     caplog.set_level(logging.INFO)
-    now_and_then(monkeypatch, 30)
+    tick(monkeypatch, 30)
 
     list(progress.counted("abc", 20, "Predicting", size=lambda thing: 8))
 
@@ -63,10 +63,24 @@ def test_a_terminal_is_left_without_the_line(monkeypatch):
     terminal = io.StringIO()
     terminal.isatty = lambda: True
     monkeypatch.setattr(sys, "stderr", terminal)
-    now_and_then(monkeypatch, 1)
+    tick(monkeypatch, 1)
 
     list(progress.counted("ab", 2, "Reading"))
 
     lines = terminal.getvalue().split("\r\x1b[2K")
     assert lines == ["", "Reading: 1/2, 1.0/s, 1 s left",
                      "Reading: 2/2, 1.0/s, 0 s left", ""]  # fmt: skip
+
+
+def test_bytes_are_shown_with_their_rate_from_where_work_resumed(
+    caplog, monkeypatch
+):
+    caplog.set_level(logging.INFO)
+    tick(monkeypatch, 30)
+
+    with progress.ByteProgress(8_000_000, "Creating", done=0.5) as line:
+        line.show(0.5)
+        line.show(0.75)
+
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines == ["Creating: 6.0/8.0 MB, 0.03 MB/s, 1:00 min left"]

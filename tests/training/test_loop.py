@@ -22,7 +22,7 @@ from keras import ops
 from bert_tf import (
     checkpoints,
     heads,
-    modeling,
+    layers,
     models,
 )
 from bert_tf.errors import InputError, Interrupted
@@ -75,7 +75,7 @@ def train(
     """What an entry point does: seed, starting point, model, training."""
     training_start.set_seed(seed)
     start = training_start.find_starting_point(str(folder))
-    with modeling.precision(precision):
+    with layers.precision(precision):
         model = small_model(dropout)
     if start.prefix:
         checkpoints.load(checkpoints.named_weights(model), start.prefix)
@@ -875,7 +875,7 @@ def test_two_devices_give_the_numbers_of_one_and_resume_too(tmp_path):
         import keras
         import numpy as np
         import tensorflow as tf
-        from bert_tf import checkpoints, modeling
+        from bert_tf import checkpoints, layers
         from bert_tf.training import loop as training
 
         cpu = tf.config.list_physical_devices("CPU")[0]
@@ -910,7 +910,7 @@ def test_two_devices_give_the_numbers_of_one_and_resume_too(tmp_path):
         def run(folder, strategy, dropout=0.0, precision="float32"):
             training.set_seed(1)
             start = training.find_starting_point(folder)
-            with strategy.scope(), modeling.precision(precision):
+            with strategy.scope(), layers.precision(precision):
                 model = build(dropout)
             if start.prefix:
                 checkpoints.load(checkpoints.named_weights(model), start.prefix)

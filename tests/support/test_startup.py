@@ -1,0 +1,110 @@
+"""What commands do to start sooner, and a library must not."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from helpers.paths import ROOT
+
+IN_A_NEW_PROCESS = """
+import gc, sys
+from bert_tf.support import startup
+startup.prepare()
+assert "tensorflow" not in sys.modules
+seen = []
+gc.callbacks.append(lambda phase, info: seen.append(info["generation"]))
+import keras
+# One before, of the whole heap; an enabled collector makes hundreds.
+assert seen[:2] == [2, 2] and len(seen) < 10, seen
+assert gc.isenabled() and gc.get_freeze_count() > 100_000
+import tensorflow
+for module in (keras, tensorflow):
+    assert module.__loader__ is module.__spec__.loader
+    loader = type(module.__loader__)
+    assert loader.__module__.startswith("_frozen_importlib"), loader
+print(keras.ops.add(1, 1).numpy())
+"""
+
+COLLECTOR_OFF = """
+import gc
+gc.disable()
+from bert_tf.support import startup
+startup.prepare()
+import tensorflow
+assert not gc.isenabled() and not gc.get_freeze_count()
+print(2)
+"""
+
+AT_EXIT = """
+import atexit, os, sys
+
+def show():
+    finders = [type(finder).__module__ for finder in sys.meta_path]
+    found = "bert_tf.support.startup" in finders
+    print("bert_tf" in sys.modules, found, "TF_CPP_MIN_LOG_LEVEL" in os.environ)
+
+atexit.register(show)
+"""
+
+
+def output_of(*arguments, **environment):
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+    )
+    return done.stdout.strip()
+
+
+def test_collector_is_disabled_while_tensorflow_is_imported():
+    assert output_of("-c", IN_A_NEW_PROCESS) == "2"
+
+
+def test_collector_that_was_off_stays_off():
+    assert output_of("-c", COLLECTOR_OFF) == "2"
+
+
+@pytest.fixture
+def changes(tmp_path, monkeypatch):
+    """Runs Python and tells whether bert_tf changed the interpreter."""
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL")
+    (tmp_path / "sitecustomize.py").write_text(AT_EXIT)
+    for name in ("bert-tf-score", "train.py", "their_module.py"):
+        (tmp_path / name).write_text("import bert_tf")
+
+    def run(*arguments):
+        arguments = [
+            word.replace("FOLDER", str(tmp_path)) for word in arguments
+        ]
+        path = os.pathsep.join([str(tmp_path), str(ROOT)])
+        return output_of(*arguments, PYTHONPATH=path)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("-m", "bert_tf.errors"),
+        ("-mbert_tf.errors",),
+        ("-um", "bert_tf.errors", "--name=value"),
+        ("FOLDER/bert-tf-score",),
+    ],
+)
+def test_commands_start_quickly_and_quietly(changes, arguments):
+    assert changes(*arguments) == "True True True"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("-c", "import bert_tf", "bert_tf.run_classifier"),
+        ("-m", "their_module"),
+        ("FOLDER/train.py", "-m", "bert_tf"),
+    ],
+)
+def test_importing_the_library_changes_nothing(changes, arguments):
+    assert changes(*arguments) == "True False False"
