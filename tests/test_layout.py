@@ -39,6 +39,7 @@ PLAIN_TASK_FILES = {
     "targets.py",
     "windows.py",
 }
+PLAIN_CHECKPOINTS = {"names.py", "released.py", "downloads.py"}
 PLAIN_EXPORTS = {"predictor.py", "results.py", "folder.py", "versions.py"}
 
 
@@ -98,6 +99,8 @@ def is_plain(module):
         return path.name != "records.py"
     if room == "server":
         return path.name != "model.py"
+    if room == "checkpoints":
+        return path.name in PLAIN_CHECKPOINTS
     if room == "exports":
         return path.name in PLAIN_EXPORTS
     return room == "tasks" and path.name in PLAIN_TASK_FILES
