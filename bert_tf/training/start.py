@@ -10,8 +10,7 @@ import tensorflow as tf
 from absl import logging
 
 from bert_tf import checkpoints, layers, models, tokenization
-from bert_tf.checkpoints import inference
-from bert_tf.checkpoints.names import CONFIG, VOCAB
+from bert_tf.checkpoints import folders, inference
 from bert_tf.errors import InputError
 from bert_tf.modeling import BertConfig
 from bert_tf.training import devices
@@ -65,20 +64,23 @@ def open_model(
         tokenization.validate_case_matches_checkpoint(
             files.do_lower_case, files.checkpoint
         )
-    config_file = files.bert_config_file or _find_beside(
-        files, output_dir, CONFIG, "bert_config_file"
+    needs_vocab = reads_text or needs_vocab
+    found = folders.find_files(
+        files.checkpoint,
+        files.vocab_file,
+        files.bert_config_file,
+        output_dir,
+        needs_vocab=needs_vocab,
     )
+    config_file = found.bert_config_file
     config = BertConfig.from_json_file(config_file)
     if build.freeze is not None:
         try:
             models.parse_parts(build.freeze, config.num_hidden_layers)
         except InputError as error:
             raise InputError(f"`--freeze`: {error}") from error
-    vocab_file, tokenizer = files.vocab_file, None
-    if reads_text or needs_vocab:
-        vocab_file = vocab_file or _find_beside(
-            files, output_dir, VOCAB, "vocab_file"
-        )
+    vocab_file = found.vocab_file if needs_vocab else files.vocab_file
+    tokenizer = None
     if vocab_file:
         checkpoints.check_vocab(config.vocab_size, vocab_file, config_file)
     if reads_text:
@@ -87,22 +89,6 @@ def open_model(
         )
         tokenization.require_special_tokens(tokenizer, vocab_file)
     return OpenedModel(config, config_file, vocab_file, tokenizer)
-
-
-def _find_beside(files, output_dir, name, flag):
-    folders = [] if output_dir is None else [output_dir]
-    if files.checkpoint:
-        is_folder = os.path.isdir(files.checkpoint)
-        parent = os.path.dirname(files.checkpoint)
-        folders.append(files.checkpoint if is_folder else parent)
-    for folder in folders:
-        path = os.path.join(folder, name)
-        if os.path.isfile(path):
-            return path
-    where = " or ".join(folder or "." for folder in folders)
-    raise InputError(
-        f"`--{flag}` must be given: there is no {name} in {where}."
-    )
 
 
 def require_positions(config, max_seq_length, advice=""):

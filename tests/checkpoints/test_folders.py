@@ -9,6 +9,7 @@ import tensorflow as tf
 from helpers.golden import CHECKPOINTS, read_config
 
 from bert_tf import checkpoints, models
+from bert_tf.answer import Reader
 from bert_tf.checkpoints import folders, inference, names
 from bert_tf.errors import InputError
 from bert_tf.modeling import BertConfig
@@ -208,6 +209,12 @@ def test_a_model_folder_reads_the_index_once(tiny, index_reads, trained):
 def test_loading_a_model_by_its_path_reads_the_index_once(tiny, index_reads):
     config = read_config(tiny)
     inference.load_model(lambda: models.pretraining(config), config, tiny, ())
+    assert len(index_reads) == 1
+
+
+def test_a_reader_of_answers_reads_the_index_once(index_reads):
+    span = CHECKPOINTS.parent / "squad" / "checkpoint" / "model.ckpt"
+    Reader(span, TINY / "vocab.txt", TINY / "bert_config.json")
     assert len(index_reads) == 1
 
 
