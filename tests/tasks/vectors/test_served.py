@@ -58,7 +58,7 @@ def test_features_read_long_texts_in_windows(name, over_tokens):
             out = python_model("tokens" if name == "tokens" else "features")(
                 window_inputs(window)
             )
-            vectors = lines.Vectors(
+            vectors = lines.LineVectors(
                 line,
                 window.tokens[window.owned],
                 out["values"][0, window.owned],
