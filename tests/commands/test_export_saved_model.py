@@ -24,7 +24,7 @@ from bert_tf import (
 from bert_tf.cli import command_line
 from bert_tf.errors import InputError
 from bert_tf.exports.settings import ROWS_AT_ONCE, Source
-from bert_tf.tasks.squad.answers import THRESHOLD_FILE
+from bert_tf.tasks.squad.threshold import THRESHOLD_FILE
 from bert_tf.tasks.vectors.served import export_features
 
 MRPC = DATA / "run_classifier" / "mrpc_fine_tuned"
@@ -342,7 +342,7 @@ def test_run_pretraining_exports_how_it_was_used(
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({}, "`--do_export` needs `--vocab_file`"),
+        ({}, "`--vocab_file` must be given"),
         ({"vocab_file": "no.txt"}, r"--vocab_file.*no\.txt"),
         (
             {"do_export": False, "do_eval": True, "do_lower_case": True},
