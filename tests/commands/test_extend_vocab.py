@@ -14,7 +14,7 @@ from bert_tf.layers import weights_to_come
 from bert_tf.modeling import BertConfig
 from bert_tf.tokenization import FullTokenizer
 
-CHECKPOINTS = ROOT / "tests" / "data" / "checkpoints"
+CHECKPOINTS = ROOT / "tests" / "golden" / "checkpoints"
 EMBEDDINGS = "bert/embeddings/word_embeddings"
 OUTPUT_BIAS = "cls/predictions/output_bias"
 TABLES = (EMBEDDINGS, OUTPUT_BIAS)
