@@ -4,38 +4,19 @@ r"""Checkpoints to and from Hugging Face's folders, and without optimizer slots.
     python -m bert_tf.convert_checkpoint from_hf FOLDER --output FOLDER
     python -m bert_tf.convert_checkpoint strip CHECKPOINT --output PREFIX
 
-Comes in: a checkpoint in the original's format with its bert_config.json, or a
-folder with config.json and model.safetensors. Goes out: the other one, with the
-same numbers: kernels are transposed, nothing else changes. Reading and writing
-the original's format is the work of `checkpoints.py`; a conversion of anything
-but BERT does not belong here.
+Numbers stay the same; their kernels are transposed. Only BERT can be converted.
 """
 
 import argparse
 import sys
 
-from bert_tf.checkpoints.hugging_face import (
-    COMMAND,
-    HEADS,
-    from_hf,
-    strip,
-    to_hf,
-)
+from bert_tf.checkpoints.from_hugging_face import from_hf
+from bert_tf.checkpoints.hugging_face import HEADS
+from bert_tf.checkpoints.stripping import strip
+from bert_tf.checkpoints.to_hugging_face import to_hf
 from bert_tf.errors import InputError
 
-# To Hugging Face.
-
-
-# From Hugging Face.
-
-
-# Stripping.
-
-
-# Common to the three.
-
-
-# The command line.
+COMMAND = "python -m bert_tf.convert_checkpoint"
 
 
 def _true_or_false(text):
@@ -96,12 +77,12 @@ def _parser():
             "--head",
             choices=["auto", *HEADS],
             default="auto",
-            help="what stands on the encoder; default: what the file has",
+            help="the head on the encoder; default: the one in the file",
         )
         command.add_argument(
             "--allow_unused",
             action="store_true",
-            help="leave out what is not known, instead of failing",
+            help="leave out unknown tensors instead of failing",
         )
     for command, meaning in (
         (to, "folder"),
@@ -117,7 +98,7 @@ def main(argv=None):
     """Runs one command and prints its report.
 
     Raises:
-        InputError: as the functions say.
+        InputError: as from the function of that command.
     """
     options = vars(_parser().parse_args(argv))
     command = {"to_hf": to_hf, "from_hf": from_hf, "strip": strip}
@@ -127,7 +108,7 @@ def main(argv=None):
 
 
 def cli():
-    """The command: a mistake is one message and the exit code 1."""
+    """The console command: an `InputError` is one line and the exit code 1."""
     try:
         main()
     except (InputError, OSError) as error:

@@ -7,50 +7,44 @@ The original's create_pretraining_data.py: same flags, same records.
     --do_lower_case=True --max_seq_length=128 --max_predictions_per_seq=20 \
     --masked_lm_prob=0.15 --random_seed=12345 --dupe_factor=5
 
-The text has one sentence in each line, and blank lines between documents;
-files that end in .gz are unpacked while reading.
+The text has one sentence in each line, and blank lines between documents; .gz
+files are decompressed.
 
-Large text: with --num_workers=8 the text is cut into shards of whole documents
-(of at most 16 MB each, or --num_shards of them). Each shard is made into one
-file, examples.tfrecord-00000-of-00048, exactly as a run on its text alone with
-the seed that `shard_seed` derives. Run the same command again after it was
-stopped: what is finished is kept.
+Large text: --num_workers=8 splits it into shards of whole documents (of at most
+16 MB each, or --num_shards of them). Each shard becomes one file, such as
+examples.tfrecord-00000-of-00048, with the very records that a run on its text
+alone would make with the seed derived for it. To resume an interrupted run, run
+the same command again: finished shards are kept.
 """
 
 from bert_tf.cli import command_line, pretraining_data_flags
-from bert_tf.tasks.pretraining.shards import (
-    find_text,
-    make_files,
-    make_shards,
-    report,
-    stopping_at_signals,
-)
+from bert_tf.tasks.pretraining import record_files, shards
 
 
 def define_flags(values):
-    """Defines this script's flags on a `FlagValues`."""
+    """Defines this command's flags on a `FlagValues`."""
     pretraining_data_flags.define(command_line.FlagSet(values))
 
 
 def main(flags):
-    """Does what the parsed flags ask for."""
+    """Runs the command with parsed flags."""
     options = pretraining_data_flags.check(flags)
     seed = flags.random_seed
-    outputs = flags.output_file.split(",")
-    with stopping_at_signals():
-        ranges = find_text(flags.input_file)
+    with record_files.stopping_at_signals():
+        ranges = record_files.find_text(flags.input_file)
         if flags.num_workers is None and flags.num_shards is None:
-            summary = make_files(ranges, options, seed, outputs)
+            outputs = flags.output_file.split(",")
+            summary = record_files.make_files(ranges, options, seed, outputs)
         else:
-            summary = make_shards(
+            summary = shards.make_shards(
                 ranges,
                 options,
                 seed,
-                outputs,
+                flags.output_file,
                 flags.num_workers,
                 flags.num_shards,
             )
-    report(summary)
+    record_files.report(summary)
 
 
 def cli():

@@ -4,42 +4,35 @@
     --max_position_embeddings=1024 --output_dir=BERT_1024
 
 Writes a new folder with bert_model.ckpt, vocab.txt and bert_config.json. All
-other weights keep their values. The optimizer's slots and the step are left
-out, for the table has another shape. Where new rows come from
-(--new_positions):
+other weights keep their values. Optimizer slots and the step are left out,
+since the table has another shape. New rows (--new_positions) are one of:
 
-  repeat        The table from its first row on, again and again, as Longformer
-                was started (Beltagy et al. 2020). Texts that fitted before give
-                the same numbers as before, and in each repetition neighbours
-                are as far apart as the model learned. A token 512 further on
-                looks as if it stood at the same place, until training tells
-                them apart. The default: it changes nothing that was learned,
-                and the least of training makes it useful.
-  hierarchical  Row i * n + j is 0.4 of one row for i and 0.6 of another for j,
-                made so that the first n stay what they are (Su 2020). No two
-                places look the same. Up to n times n positions.
-  interpolate   The n rows are stretched, with straight lines between them, as
-                vision transformers do for larger pictures (Dosovitskiy et al.
-                2021). Order is kept over the whole length; but neighbours are
-                nearer than the model learned, so that short texts give other
-                numbers than before too.
+  repeat        The default: the table again from its first row on, as in
+                Longformer (Beltagy et al. 2020). Texts of up to 512 tokens give
+                the same numbers as before. Positions 512 apart look the same
+                until training tells them apart.
+  hierarchical  Row i * n + j is 0.4 times a row for i plus 0.6 times a row for
+                j, such that the first n rows stay the same (Su 2020). All rows
+                differ. At most n * n positions.
+  interpolate   The n rows are stretched by linear interpolation, as vision
+                transformers do for larger images (Dosovitskiy et al. 2021).
+                Order is kept over the whole length, but neighbours are closer
+                than in training: short texts give other numbers as well.
 
-None of them knows what far tokens are to each other: train on long texts
-afterwards (create_pretraining_data and run_pretraining with a longer
---max_seq_length, or fine-tuning). Time and memory of attention grow with the
-square of the length. Without training, run_classifier --doc_stride and
-extract_features --doc_stride read long texts in windows.
+No method knows how distant tokens relate: train on long texts afterwards
+(create_pretraining_data and run_pretraining with a longer --max_seq_length, or
+fine-tuning). Time and memory of attention grow with the square of the length.
+Without training, --doc_stride splits long texts into windows.
 """
 
 import numpy as np
 from absl import logging
 
 from bert_tf.checkpoints import folders
+from bert_tf.checkpoints.names import POSITION_EMBEDDINGS
 from bert_tf.cli import command_line, model_flags
 from bert_tf.cli.command_line import FlagSet
 from bert_tf.errors import InputError
-
-POSITIONS = "bert/embeddings/position_embeddings"
 
 # Su's; anything above 0 and below 0.5 gives the nearer places more weight.
 WEIGHT_OF_PART = 0.4
@@ -52,20 +45,20 @@ def define_flags(values):
     flags.integer(
         "max_position_embeddings",
         None,
-        "How many tokens the new model can read at once.",
+        "Number of positions of the new model.",
     )
     flags.choice(
         "new_positions",
         "repeat",
         METHODS,
-        "Where new rows come from: the table again and again; parts and places "
-        "in them, told apart; or the table stretched.",
+        "How new rows are made: the table repeated; a row for the part plus "
+        "one for the place in it; or the table stretched.",
     )
     flags.require("max_position_embeddings")
 
 
 def main(flags):
-    """Does what the parsed flags ask for."""
+    """Runs the command with parsed flags."""
     before = extend(
         flags.init_checkpoint,
         flags.output_dir,
@@ -92,23 +85,22 @@ def extend(
     vocab_file=None,
     bert_config_file=None,
 ):
-    """Writes a folder with a checkpoint of more positions.
+    """Writes a folder with a checkpoint that has more positions.
 
     Args:
         init_checkpoint: whatever `checkpoints.find` takes.
-        output_dir: a folder that is not there, or empty. It appears when all
-            of it is written.
-        max_position_embeddings: how many there are to be.
+        output_dir: a folder that does not exist or is empty. It appears when
+            all of it is written.
+        max_position_embeddings: the new number of positions.
         new_positions: one of `METHODS`.
-        vocab_file, bert_config_file: looked for beside the checkpoint when
-            None.
+        vocab_file, bert_config_file: None for those beside the checkpoint.
 
     Returns:
-        How many positions there were.
+        The old number of positions.
 
     Raises:
-        InputError: a file is missing or fits no other, there are as many
-            positions already, or the output is there.
+        InputError: a file is missing or does not fit the others, there are as
+            many positions already, or the output exists.
     """
     if new_positions not in METHODS:
         raise InputError(
@@ -126,19 +118,19 @@ def extend(
         limit = f" and at most {most}" if most else ""
         raise InputError(
             f"`--max_position_embeddings` must be above {before}{limit} with "
-            f"--new_positions={new_positions}: {source.reader.path} has "
+            f"--new_positions={new_positions}: {source.path} has "
             f"{before}. Received: "
             f"--max_position_embeddings={max_position_embeddings}"
         )
     shape = (before, config.hidden_size)
-    folders.require_shape(source.reader, POSITIONS, shape)
+    folders.require_shape(source.reader, POSITION_EMBEDDINGS, shape)
 
     weights = folders.read_weights(source.reader)
-    table = weights[POSITIONS]
+    table = weights[POSITION_EMBEDDINGS]
     longer = METHODS[new_positions](
         table.astype(np.float64), max_position_embeddings
     )
-    weights[POSITIONS] = longer.astype(table.dtype)
+    weights[POSITION_EMBEDDINGS] = longer.astype(table.dtype)
     config.max_position_embeddings = max_position_embeddings
     with open(source.vocab_file, "rb") as file:
         vocab = file.read()
@@ -152,10 +144,10 @@ def repeat(table, size):
 
 
 def hierarchical(table, size):
-    """A table [size, D] whose rows tell both part and place in it.
+    """A table [size, D] whose rows encode a part and the place in it.
 
-    Row i * n + j is a * u[i] + (1 - a) * u[j]. For the first n rows to be those
-    of `table`, u[j] must be (table[j] - a * table[0]) / (1 - a).
+    Row i * n + j is a * u[i] + (1 - a) * u[j]. The first n rows are those of
+    `table` if u[j] is (table[j] - a * table[0]) / (1 - a).
 
     Args:
         table: float array [n, D].
@@ -165,13 +157,13 @@ def hierarchical(table, size):
     units = (table - WEIGHT_OF_PART * table[0]) / (1 - WEIGHT_OF_PART)
     part, place = np.divmod(np.arange(size), rows)
     longer = WEIGHT_OF_PART * units[part] + (1 - WEIGHT_OF_PART) * units[place]
-    # Exactly, not only up to rounding.
+    # Exactly, not up to rounding.
     longer[:rows] = table
     return longer
 
 
 def interpolate(table, size):
-    """A table [size, D] from the first to the last row of `table` [n, D]."""
+    """`table` [n, D] interpolated to [size, D]; first and last row stay."""
     at = np.linspace(0, len(table) - 1, size)
     below = np.minimum(at.astype(int), max(len(table) - 2, 0))
     above = np.minimum(below + 1, len(table) - 1)

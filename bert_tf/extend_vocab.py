@@ -1,21 +1,19 @@
-"""Adds words to the vocabulary of a checkpoint, for text of another field.
+"""Adds words to the vocabulary of a checkpoint, for text of another domain.
 
   python -m bert_tf.extend_vocab --init_checkpoint=BERT/bert_model.ckpt \
     --words=coronavirus,remdesivir --output_dir=BERT_with_words
 
 Writes a new folder with bert_model.ckpt, vocab.txt and bert_config.json. The
-words take the places of [unused0], [unused1] and so on, or, with --grow=True,
-new rows at the end of the embedding table. All other tokens keep their ids,
-and all other weights their values.
+words replace [unused0], [unused1] and so on, or, with --grow=True, get new rows
+at the end of the embedding table. All other tokens keep their ids, and all
+other weights their values. Optimizer slots and the step are left out.
 
 A new word starts as the mean of the pieces that it was split into before, in
-the word embeddings and in the bias of the masked-LM output: what the model
-knew about them is where learning goes on. Then pretrain for a while on text
-with the words in (run_pretraining --init_checkpoint).
+the word embeddings and in the bias of the masked-LM output. Then pretrain on
+text that contains the words (run_pretraining --init_checkpoint).
 
-The optimizer's slots and the step are left out: training starts anew with
-another vocabulary. Mind that pieces are matched greedily: with the token
-`corona`, `coronation` begins with it as well.
+Pieces are matched greedily: with the token `corona`, `coronation` is split
+after it as well.
 """
 
 import numpy as np
@@ -23,14 +21,11 @@ from absl import logging
 
 from bert_tf import tokenization
 from bert_tf.checkpoints import folders
+from bert_tf.checkpoints.names import MASKED_LM_BIAS, WORD_EMBEDDINGS
 from bert_tf.cli import command_line, model_flags
 from bert_tf.cli.command_line import FlagSet
 from bert_tf.data import text_files, vocabulary
 from bert_tf.errors import InputError
-
-# The variables with a row for each token.
-EMBEDDINGS = "bert/embeddings/word_embeddings"
-OUTPUT_BIAS = "cls/predictions/output_bias"
 
 
 def define_flags(values):
@@ -39,29 +34,28 @@ def define_flags(values):
     model_flags.define_new_folder(flags)
     flags.string("words", None, "New words, separated by commas.")
     flags.string(
-        "words_file", None, "A text file of new words, one in each line."
+        "words_file", None, "A text file of new words, one on each line."
     )
     flags.boolean(
         "do_lower_case",
         True,
-        "Whether the model lower-cases text: true for uncased models, false "
-        "for cased ones.",
+        "Lower-case the text: true for uncased models, false for cased ones.",
     )
     flags.boolean(
         "grow",
         False,
-        "Give the words new rows at the end, not the [unusedN] places.",
+        "Add new rows for the words instead of replacing [unusedN] tokens.",
     )
     flags.boolean(
         "mean_of_pieces",
         True,
-        "Start each word as the mean of its pieces. If false, it starts as "
-        "what its [unusedN] place holds.",
+        "Initialize each word with the mean of its pieces. If false, it keeps "
+        "the values of the [unusedN] token it replaces.",
     )
 
 
 def main(flags):
-    """Does what the parsed flags ask for."""
+    """Runs the command with parsed flags."""
     new_words = extend(
         flags.init_checkpoint,
         flags.output_dir,
@@ -82,7 +76,7 @@ def main(flags):
 
 
 def read_words(words, words_file):
-    """The words of both flags; blank lines of the file do not count.
+    """The words of both flags, blank lines of the file ignored.
 
     Raises:
         InputError: neither has any, or the file cannot be read.
@@ -111,39 +105,39 @@ def extend(
     grow=False,
     mean_of_pieces=True,
 ):
-    """Writes a folder with a checkpoint whose vocabulary has the words.
+    """Writes a folder with a checkpoint that has the words.
 
     Args:
         init_checkpoint: whatever `checkpoints.find` takes.
-        output_dir: a folder that is not there, or empty. It appears when all
-            of it is written.
+        output_dir: a folder that does not exist or is empty. It appears when
+            all of it is written.
         words: the new tokens.
-        vocab_file, bert_config_file: looked for beside the checkpoint when
-            None.
+        vocab_file, bert_config_file: None for those beside the checkpoint.
         do_lower_case: whether the model lower-cases text.
-        grow: new rows, instead of the `[unusedN]` places.
-        mean_of_pieces: start as the mean of the pieces; else rows stay.
+        grow: add new rows instead of replacing `[unusedN]` tokens.
+        mean_of_pieces: initialize with the mean of the pieces; else rows keep
+            their values.
 
     Returns:
         The `vocabulary.NewWord`s.
 
     Raises:
-        InputError: a file is missing or fits no other, a word cannot be added,
-            or the output is there.
+        InputError: a file is missing or does not fit the others, a word cannot
+            be added, or the output exists.
     """
     if grow and not mean_of_pieces:
         raise InputError(
             "`--mean_of_pieces` must be true with --grow=True: a new row has "
-            "nothing that it could stay as."
+            "no earlier values to keep."
         )
     folders.check_output(output_dir)
     source = folders.find(init_checkpoint, vocab_file, bert_config_file)
     reader, config = source.reader, source.config
     tokenization.validate_case_matches_checkpoint(do_lower_case, reader.path)
     rows = config.vocab_size
-    folders.require_shape(reader, EMBEDDINGS, (rows, config.hidden_size))
-    if OUTPUT_BIAS in reader:
-        folders.require_shape(reader, OUTPUT_BIAS, (rows,))
+    folders.require_shape(reader, WORD_EMBEDDINGS, (rows, config.hidden_size))
+    if MASKED_LM_BIAS in reader:
+        folders.require_shape(reader, MASKED_LM_BIAS, (rows,))
 
     vocab = tokenization.load_vocab(source.vocab_file)
     new_words = vocabulary.plan_words(
@@ -160,7 +154,7 @@ def extend(
         config.vocab_size += len(new_words)
     weights = folders.read_weights(reader)
     if mean_of_pieces:
-        for name in (EMBEDDINGS, OUTPUT_BIAS):
+        for name in (WORD_EMBEDDINGS, MASKED_LM_BIAS):
             if name in weights:
                 weights[name] = with_means(weights[name], new_words)
     folders.write(output_dir, weights, content, config, source.labels_file)
@@ -168,7 +162,7 @@ def extend(
 
 
 def log_words(new_words, vocab, most=20):
-    """Says where words go, and what each was split into before."""
+    """Logs the id of each word, and the pieces it was split into before."""
     tokens = {index: token for token, index in vocab.items()}
     for word, place, pieces in new_words[:most]:
         was = " ".join(tokens[piece] for piece in pieces)
@@ -178,14 +172,14 @@ def log_words(new_words, vocab, most=20):
 
 
 def with_means(table, new_words):
-    """A table with a row for each token, in which new words start as means.
+    """A table with a row for each token, in which new words are means.
 
     Args:
         table: float array [V, D] or [V].
-        new_words: their ids are below V, or V, V + 1 and so on.
+        new_words: with ids below V, or V, V + 1 and so on.
 
     Returns:
-        Float array of the same dtype, with the rows that are new. Each mean is
+        Float array of the same dtype, as long as the ids need. Means are
         computed in double precision, from the rows of `table`.
     """
     size = max(len(table), *(word.id + 1 for word in new_words))

@@ -1,11 +1,10 @@
-r"""Says which word pieces fit where a text has [MASK].
+r"""Predicts the word pieces at each [MASK] of a text.
 
   python -m bert_tf.fill_mask --checkpoint=checkpoints/uncased_L-12_H-768_A-12 \
     --text='The capital of France is [MASK].'
 
-The checkpoint is one as pretraining left it, with its masked-LM head. Several
-[MASK]s in a text are answered each by itself, with the others still masked. In
-Python:
+Needs a pretrained checkpoint with its masked-LM head. Several [MASK]s in a text
+are predicted one by one, with the others still masked. In Python:
 
   from bert_tf.fill_mask import fill_mask
   from bert_tf.tasks.pretraining.language_model import LanguageModel
@@ -28,12 +27,12 @@ from bert_tf.tasks.pretraining import cloze
 
 
 def fill_mask(model, text, top_k=5):
-    """The best pieces for each [MASK] of a text.
+    """Predicts the pieces at each [MASK] of a text.
 
     Args:
         model: a `LanguageModel`.
         text: str with at least one `[MASK]`.
-        top_k: how many pieces, the most probable first.
+        top_k: number of pieces, the most probable first.
 
     Returns:
         For each [MASK] a list of `Candidate`s.
@@ -46,37 +45,37 @@ def fill_mask(model, text, top_k=5):
 
 
 def fill_masks(model, texts, top_k=5):
-    """Does `fill_mask` for many texts, several of them at once.
+    """Like `fill_mask` for many texts, in batches.
 
     Yields:
-        Each text, and what `fill_mask` returns for it.
+        Each text and the result of `fill_mask` for it.
     """
     model.require_masked_lm()
     number = 0
     for batch in grouping.batched(texts, model.batch_size):
-        queries = []
+        rows_of_texts = []
         for text in batch:
             number += 1
             pieces = cloze.tokenize(text, model.tokenizer)
-            found = cloze.ask_for_masks(pieces, model.max_seq_length)
-            if not found:
+            rows = cloze.rows_of_masks(pieces, model.max_seq_length)
+            if not rows:
                 raise InputError(
                     f"Each text must hold {cloze.MASK}, written so, at "
                     f"least once. Received: text {number}, "
                     f"{reprlib.repr(text)}"
                 )
-            queries.append(found)
+            rows_of_texts.append(rows)
         log_probs = model.masked_lm_log_probs(
-            itertools.chain.from_iterable(queries)
+            itertools.chain.from_iterable(rows_of_texts)
         )
-        for text, found in zip(batch, queries):
-            yield text, [_best(next(log_probs), top_k, model) for _ in found]
+        for text, rows in zip(batch, rows_of_texts):
+            yield text, [_best(next(log_probs), top_k, model) for _ in rows]
 
 
 def _best(log_probs, top_k, model):
-    # Of equal ones the lower id comes first.
+    # Among equal values, the lower id comes first.
     ids = np.argsort(-log_probs, kind="stable")[:top_k].tolist()
-    # A vocabulary with a repeated token has ids that no text gets.
+    # If a token is repeated in the vocabulary, one of its ids has no name.
     return [
         Candidate(
             model.tokenizer.inv_vocab.get(index, f"[id {index}]"),
@@ -87,14 +86,14 @@ def _best(log_probs, top_k, model):
 
 
 def define_flags(values):
-    """Defines this script's flags on a `FlagValues`."""
+    """Defines this command's flags on a `FlagValues`."""
     flags = FlagSet(values)
     inference_flags.define_texts(flags)
-    flags.integer("top_k", 5, "Pieces for each [MASK].")
+    flags.integer("top_k", 5, "Number of pieces for each [MASK].")
 
 
 def main(flags):
-    """Does what the parsed flags ask for."""
+    """Runs the command with parsed flags."""
     command_line.require_positive(flags, "top_k")
     texts = inference_flags.read_texts(flags)
     model = inference_flags.load_language_model(flags)
@@ -104,7 +103,7 @@ def main(flags):
 
 
 def show(text, masks):
-    """An answer for people."""
+    """The pieces for a text, as text."""
     lines = [text]
     for number, candidates in enumerate(masks, start=1):
         if len(masks) > 1:
@@ -114,7 +113,7 @@ def show(text, masks):
 
 
 def as_dict(text, masks):
-    """An answer for programs."""
+    """The pieces for a text, for JSON."""
     candidates = [[c._asdict() for c in candidates] for candidates in masks]
     return {"text": text, "masks": candidates}
 

@@ -4,10 +4,8 @@
     python -m bert_tf.released_models download BERT-Tiny
     python -m bert_tf.released_models verify uncased_L-2_H-128_A-2
 
-Comes in: the name of a model. Goes out: a folder with its `bert_config.json`,
-`vocab.txt` and `bert_model.ckpt.*`, checked. What is known of each model stands
-in `checkpoints/released_models.json`; fetching and unpacking live in
-`downloads.py`, loading weights into a model in `checkpoints.py`.
+A download ends as a folder with bert_config.json, vocab.txt and
+bert_model.ckpt.*, all verified.
 """
 
 import argparse
@@ -30,7 +28,7 @@ from bert_tf.errors import InputError
 
 
 def table(models: Iterable[ReleasedModel]) -> str:
-    """Models as lines of text, one each, under a line of headings."""
+    """A text table of models, with a line of headings."""
     rows = [("NAME", "PARAMETERS", "CASE", "TOKENS", "DATE", "ALSO CALLED")]
     for model in models:
         size, tokens = model.parameters / 1e6, model.vocab_tokens
@@ -60,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=COMMAND,
         description="Lists, downloads and verifies the released BERT models.",
-        epilog=f"`{COMMAND} download --help` tells the options.",
+        epilog=f"`{COMMAND} download --help` lists the options.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     listing = commands.add_parser("list", help="all models, or one in detail")
@@ -68,21 +66,21 @@ def _parser() -> argparse.ArgumentParser:
     getting = commands.add_parser(
         "download",
         help="download, unpack and verify one",
-        description="Downloads a model to DIR/NAME. Run the same command again "
-        "to go on after anything that stopped it.",
+        description="Downloads a model to DIR/NAME. After an interruption run "
+        "the same command again to resume.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = getting.add_argument
     add("name", help="a name or alias, such as BERT-Tiny")
     add("--url", help="another address of the same zip, instead of Google's")
-    add("--timeout", type=_seconds, default=60, help="seconds without a byte")
-    add("--retries", type=int, default=5, help="failures in a row to bear")
-    add("--keep_zip", action="store_true", help="leave the zip in DIR")
+    add("--timeout", type=_seconds, default=60, help="seconds without data")
+    add("--retries", type=int, default=5, help="failures in a row")
+    add("--keep_zip", action="store_true", help="keep the zip in DIR")
     checking = commands.add_parser(
-        "verify", help="compare a downloaded one with what is known of it"
+        "verify", help="check a downloaded one against the registry"
     )
     checking.add_argument("name", metavar="NAME_OR_FOLDER")
-    checking.add_argument("--model", help="which model is in the folder")
+    checking.add_argument("--model", help="the model in the folder")
     for command in (getting, checking):
         command.add_argument("--dir", default="checkpoints", help="of models")
     return parser
@@ -109,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def cli() -> None:
-    """The command: prints mistakes without a traceback."""
+    """The console command: prints an error without a traceback."""
     try:
         sys.exit(main())
     except BrokenPipeError:  # `list | head`
@@ -118,7 +116,7 @@ def cli() -> None:
         sys.exit(f"Error: {error}")
     except KeyboardInterrupt:
         print(
-            "Stopped. What has arrived is kept: the same command goes on.",
+            "Stopped. What has arrived is kept: the same command resumes.",
             file=sys.stderr,
         )
         sys.exit(130)

@@ -261,7 +261,7 @@ def log_start(settings, point):
             training.num_train_steps,
             training.learning_rate,
         )
-    step = point.prefix and checkpoints.global_step(point.prefix)
+    step = point.reader and checkpoints.global_step(point.reader)
     if not point.resumed and step:
         logging.info(
             "The initial checkpoint was saved at step %d. Its weights are "

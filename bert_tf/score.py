@@ -1,16 +1,16 @@
-r"""Says how probable a text is, or that one text follows another.
+r"""Computes how probable a text is, or that one text follows another.
 
   python -m bert_tf.score --checkpoint=checkpoints/uncased_L-12_H-768_A-12 \
     --text='The cat sat on the mat.' --text='He slept. ||| Then he got up.'
 
 A text: its pseudo-log-likelihood, the sum of the log probabilities of its word
-pieces, each masked in turn (Salazar et al., 2020); and exp of minus its mean,
-the pseudo-perplexity. Both tell texts apart for one model; they are no
-probability of the text, and not comparable with a left-to-right model's.
+pieces, each masked in turn (Salazar et al., 2020), and its pseudo-perplexity,
+exp of minus their mean. Both compare texts under the same model; they are not
+the probability of the text, nor comparable with a left-to-right model's.
 
 `A ||| B`: the probability that B follows A, by the next-sentence head.
 
-The checkpoint is one as pretraining left it, with its heads. In Python:
+Needs a pretrained checkpoint with its heads. In Python:
 
   from bert_tf.tasks.pretraining.language_model import LanguageModel
   from bert_tf.score import score_pair, score_text
@@ -35,12 +35,12 @@ from bert_tf.tasks.vectors.lines import split_pair
 
 
 class TextScore(NamedTuple):
-    """How well a text can be guessed, piece by piece.
+    """The log probability of each piece of a text.
 
     Attributes:
         pieces: its word pieces, without [CLS], [SEP] and [MASK]s.
-        log_probs: natural logarithm of each one's probability where it alone
-            is masked.
+        log_probs: the natural logarithm of the probability of each piece, with
+            that piece masked.
     """
 
     pieces: list[str]
@@ -53,11 +53,11 @@ class TextScore(NamedTuple):
 
     @property
     def perplexity(self):
-        """The pseudo-perplexity for each piece; None for an empty text."""
+        """The pseudo-perplexity per piece; None for an empty text."""
         return perplexity(self.pseudo_log_likelihood, len(self.pieces))
 
     def as_dict(self):
-        """The score for programs."""
+        """The score for JSON."""
         return {
             "pseudo_log_likelihood": self.pseudo_log_likelihood,
             "perplexity": self.perplexity,
@@ -66,7 +66,7 @@ class TextScore(NamedTuple):
         }
 
     def show(self):
-        """The score for people."""
+        """The score as text."""
         if not self.pieces:
             return "no word pieces"
         return (
@@ -80,18 +80,18 @@ class PairScore(NamedTuple):
 
     Attributes:
         next_sentence_probability: from 0 to 1.
-        num_cut: word pieces that were cut off because both were too long.
+        num_cut: number of truncated word pieces.
     """
 
     next_sentence_probability: float
     num_cut: int
 
     def as_dict(self):
-        """The score for programs."""
+        """The score for JSON."""
         return self._asdict()
 
     def show(self):
-        """The score for people."""
+        """The score as text."""
         cut = f", {self.num_cut} word pieces cut off" if self.num_cut else ""
         return f"follows: {self.next_sentence_probability:.4f}{cut}"
 
@@ -107,17 +107,17 @@ def score_pair(model, text_a, text_b):
 
 
 def score_texts(model, texts):
-    """Masks each piece of each text in turn; the copies go in batches.
+    """Masks each piece of each text in turn.
 
-    Texts may be longer than the model takes: a piece is then guessed from the
-    window around it. A `[MASK]` in a text is left masked and is not scored.
+    In texts longer than the inputs of the model, each piece is guessed from the
+    window around it. A `[MASK]` in a text stays masked and is not scored.
 
     Args:
         model: a `LanguageModel`.
         texts: list of str.
 
     Yields:
-        For each text its `TextScore`.
+        The `TextScore` of each text.
 
     Raises:
         InputError: no masked-LM head.
@@ -125,26 +125,27 @@ def score_texts(model, texts):
     model.require_masked_lm()
     pieces = [cloze.tokenize(text, model.tokenizer) for text in texts]
     log_probs = model.masked_lm_log_probs(
-        query
+        row
         for of_text in pieces
-        for query in cloze.ask_for_each(of_text, model.max_seq_length)
+        for row in cloze.rows_of_pieces(of_text, model.max_seq_length)
     )
     for of_text in pieces:
-        asked = [piece for piece in of_text if piece != cloze.MASK]
-        ids = model.tokenizer.convert_tokens_to_ids(asked)
-        found = [float(next(log_probs)[index]) for index in ids]
-        yield TextScore(asked, found)
+        scored = [piece for piece in of_text if piece != cloze.MASK]
+        ids = model.tokenizer.convert_tokens_to_ids(scored)
+        yield TextScore(
+            scored, [float(next(log_probs)[index]) for index in ids]
+        )
 
 
 def score_pairs(model, pairs):
-    """Asks the next-sentence head; pairs that are too long are cut.
+    """Scores pairs with the next-sentence head; long ones are truncated.
 
     Args:
         model: a `LanguageModel`.
-        pairs: list of two texts each, A and B.
+        pairs: list of pairs of texts, A and B.
 
     Yields:
-        For each pair its `PairScore`.
+        The `PairScore` of each pair.
 
     Raises:
         InputError: no next-sentence head, or a text without a word piece.
@@ -169,17 +170,17 @@ def score_pairs(model, pairs):
 
 
 def perplexity(log_likelihood, num_pieces):
-    """The exponential of minus the mean; None where there is no piece."""
+    """The exponential of minus the mean; None without any piece."""
     return math.exp(-log_likelihood / num_pieces) if num_pieces else None
 
 
 def define_flags(values):
-    """Defines this script's flags on a `FlagValues`."""
+    """Defines this command's flags on a `FlagValues`."""
     inference_flags.define_texts(FlagSet(values))
 
 
 def main(flags):
-    """Does what the parsed flags ask for."""
+    """Runs the command with parsed flags."""
     lines = inference_flags.read_texts(flags)
     model = inference_flags.load_language_model(flags)
     num_pieces = num_cut_pairs = 0
@@ -209,7 +210,7 @@ def main(flags):
 
 
 def score_lines(model, lines):
-    """Pairs of a line, `A` or `A ||| B`, and its score, in order."""
+    """Yields each line, `A` or `A ||| B`, and its score, in order."""
     for batch in grouping.batched(lines, model.batch_size):
         pairs = [split_pair(line) for line in batch]
         texts = iter(score_texts(model, [a for a, b in pairs if not b]))

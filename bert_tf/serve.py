@@ -3,14 +3,14 @@ r"""Serves a SavedModel on one machine, in TensorFlow Serving's REST protocol.
   python -m bert_tf.serve MODEL_FOLDER --port=8501
 
 MODEL_FOLDER has the subfolders 1, 2, ... that export_saved_model writes; other
-SavedModels with signatures of dense tensors are served as well. The highest
-version is served, and a new one takes its place as soon as it is there. Ask:
+SavedModels whose signatures take dense tensors are served as well. The highest
+version is served; a new one replaces it as soon as it is complete. Ask:
 
   curl localhost:8501/v1/models/MODEL_FOLDER:predict -d '{
     "signature_name": "serve_text", "instances": [{"text_a": "A fine film."}]}'
 
 or try the model in a browser at http://localhost:8501/. SIGTERM or Ctrl-C
-answers what was accepted and ends; a second one ends at once. docs/server.md
+finishes accepted requests and exits; a second one exits at once. docs/server.md
 lists paths, limits and metrics. Needs `pip install 'bert_tf[serving]'`.
 """
 
@@ -30,7 +30,7 @@ from bert_tf.server.protocol import Limits
 
 MEGABYTE = 1024 * 1024
 
-# Files that a server has open beside its connections.
+# Open files of a server besides its connections.
 OTHER_FILES = 128
 
 
@@ -40,38 +40,48 @@ def define_flags(values):
     flags.string(
         "host",
         "127.0.0.1",
-        "Address to listen on; 0.0.0.0 for all of the machine's. There is no "
-        "password: leave it, or put something in front.",
+        "Address to listen on; 0.0.0.0 for all addresses of the machine. There "
+        "is no password: keep the default, or put a proxy in front.",
     )
-    flags.integer("port", 8501, "Port to listen on; 0 for any that is free.")
-    flags.string("model_name", None, "Name in paths. [that of the folder]")
-    flags.number("poll_seconds", 2.0, "How often to look for a new version.")
-    flags.integer("max_batch", 32, "Instances that are computed together.")
-    flags.boolean("no_batching", False, "Compute each request alone.")
-    flags.integer("workers", 1, "Batches that are computed at once.")
-    flags.integer("max_waiting", 512, "Instances that may wait; above it, 503.")
-    flags.number("timeout", 30.0, "Seconds to the answer; above it, 503.")
-    flags.number("max_body_mb", 2.0, "Megabytes of a request; above it, 413.")
+    flags.integer("port", 8501, "Port to listen on; 0 for any free one.")
+    flags.string(
+        "model_name", None, "Model name in paths. [name of the folder]"
+    )
+    flags.number(
+        "poll_seconds", 2.0, "Seconds between checks for a new version."
+    )
+    flags.integer("max_batch", 32, "Instances per batch.")
+    flags.boolean("no_batching", False, "Compute each request on its own.")
+    flags.integer("workers", 1, "Batches computed in parallel.")
+    flags.integer("max_waiting", 512, "Instances in the queue (above it 503).")
+    flags.number("timeout", 30.0, "Seconds to the response (else 503).")
+    flags.number("max_body_mb", 2.0, "Megabytes of a request (above it 413).")
     flags.integer(
-        "max_instances", 128, "Instances of a request; above it, 413."
+        "max_instances", 128, "Instances of a request (above it 413)."
     )
     flags.integer(
-        "max_text_chars", 20_000, "Characters of a text; above it, 413."
+        "max_text_chars", 20_000, "Characters of a text (above it 413)."
     )
     flags.integer(
         "max_answer_values",
         4_000_000,
-        "Numbers and texts in an answer; above it, 413.",
+        "Numbers and texts in a response (above it 413).",
     )
-    flags.integer("max_connections", 512, "Connections at once; above it, 503.")
+    flags.integer("max_connections", 512, "Open connections (above it 503).")
     flags.number(
-        "request_seconds", 20.0, "For a request to arrive; after it, 408."
+        "request_seconds", 20.0, "Seconds to receive a request (else 408)."
     )
     flags.number(
-        "answer_seconds", 30.0, "In which a client must read an answer on."
+        "answer_seconds",
+        30.0,
+        "Seconds without progress before a response is dropped.",
     )
-    flags.number("idle_seconds", 15.0, "Between two requests on a connection.")
-    flags.number("drain_seconds", 30.0, "At the end, for requests under way.")
+    flags.number(
+        "idle_seconds", 15.0, "Idle seconds before a connection is closed."
+    )
+    flags.number(
+        "drain_seconds", 30.0, "Seconds to finish requests in a shutdown."
+    )
 
 
 def check_flags(flags):
@@ -108,7 +118,7 @@ def main(flags, folder):
 
     Raises:
         InputError: a flag is wrong, there is no version to serve, or the
-            address cannot be had.
+            address is not available.
         Interrupted: requests were left unanswered at the end.
     """
     check_flags(flags)
@@ -139,7 +149,7 @@ def find_name(given, folder):
     """The name of the model in paths.
 
     Raises:
-        InputError: it cannot stand in a path.
+        InputError: it is not valid in a path.
     """
     name = given or os.path.basename(os.path.abspath(folder))
     if not re.fullmatch(r"[^/:\s?#%]+", name):
@@ -151,7 +161,7 @@ def find_name(given, folder):
 
 
 def require_packages():
-    """Raises `InputError` unless what only a server needs is installed."""
+    """Raises `InputError` unless the server's packages are installed."""
     try:
         import prometheus_client  # noqa: F401
         import starlette  # noqa: F401
@@ -171,11 +181,11 @@ def make_server(flags, name, folder):
         folder: of the model.
 
     Raises:
-        InputError: no version can be served, or the address cannot be had.
+        InputError: no version can be served, or the address is not available.
     """
     listening = listen(flags.host, flags.port, flags.max_connections)
 
-    # TensorFlow takes seconds to import; mistakes of the flags show before.
+    # Importing TensorFlow takes seconds: errors in flags come first.
     from bert_tf.server.app import Application, Settings
     from bert_tf.server.batching import Batcher
     from bert_tf.server.connections import HttpServer, Patience
@@ -210,16 +220,18 @@ def make_server(flags, name, folder):
     )
     application = Application(versions, batcher, metrics, settings)
     server = HttpServer(application, patience, metrics.cut)
-    metrics.watch("connections", "Open now.", lambda: server.connections)
+    metrics.watch(
+        "connections", "Open connections.", lambda: server.connections
+    )
     return server, listening
 
 
 def listen(host, port, connections):
-    """A socket whose clients wait until somebody serves it.
+    """A listening socket; clients may connect before the server runs.
 
     Raises:
-        InputError: the address cannot be had, or the process may not have
-            that many files open.
+        InputError: the address is not available, or the process may not have
+            that many open files.
     """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = connections + OTHER_FILES
@@ -236,12 +248,12 @@ def listen(host, port, connections):
         (family, kind, protocol, _, address), *_ = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-        # Without the protocol, asyncio would leave Nagle's algorithm on, and
-        # the body of each answer wait 40 ms for its head to be acknowledged.
+        # Without the protocol, asyncio leaves Nagle's algorithm on: the body of
+        # a response then waits 40 ms for its head to be acknowledged.
         listening = socket.socket(family, kind, protocol)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
-        # From here on clients wait, and are not refused.
+        # From here on clients wait instead of being refused.
         listening.listen(connections)
     except (OSError, OverflowError) as error:
         raise InputError(

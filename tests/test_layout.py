@@ -39,7 +39,9 @@ PLAIN_TASK_FILES = {
     "targets.py",
     "windows.py",
 }
-PLAIN_EXPORTS = {"predictor.py", "results.py", "folder.py", "versions.py"}
+PLAIN_CHECKPOINTS = {"downloads.py", "names.py", "released.py"}
+PLAIN_EXPORTS = {"folder.py", "predictor.py", "results.py", "settings.py"}
+PLAIN_TRAINING = {"settings.py"}
 
 
 def modules():
@@ -98,8 +100,12 @@ def is_plain(module):
         return path.name != "records.py"
     if room == "server":
         return path.name != "model.py"
+    if room == "checkpoints":
+        return path.name in PLAIN_CHECKPOINTS
     if room == "exports":
         return path.name in PLAIN_EXPORTS
+    if room == "training":
+        return path.name in PLAIN_TRAINING
     return room == "tasks" and path.name in PLAIN_TASK_FILES
 
 

@@ -1,10 +1,8 @@
-"""Fetches a big file over HTTP without losing what has arrived; unpacks zips.
+"""Downloads a large file over HTTP, resuming after interruptions; unpacks zips.
 
-Comes in: an address, and the path where the file shall lie. Goes out: a whole
-file at that path, or an `InputError`, with what has arrived kept beside it as
-`<file>.part`; the next call goes on from there. What the file is about stays
-outside, in `released_models.py`. Nothing but the address given is contacted
-(through the proxies that `https_proxy` and the like name).
+Data that has arrived is kept beside the file as `<file>.part`, and the next
+call resumes there. Only the given address is contacted (through the proxies
+that `https_proxy` and the like name).
 """
 
 import base64
@@ -36,12 +34,12 @@ from bert_tf.errors import InputError
 
 try:
     import fcntl
-except ImportError:  # Windows: two downloads at once are not told apart there.
+except ImportError:  # Windows: two downloads at once are not noticed there.
     fcntl = None  # type: ignore[assignment]
 
 CHUNK = 1 << 18
 LONGEST_WAIT = 60.0
-# What `zipfile` raises for files that are no whole zip.
+# What `zipfile` raises for truncated or damaged files.
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
 
 
@@ -63,7 +61,7 @@ def require_space(folder: Path, needed: int, purpose: str) -> None:
 
 @contextlib.contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """Holds the lock file `path`, so that no two processes write one file."""
+    """Holds a lock file, so that no two processes write the same file."""
     try:
         file = open(path, "w")  # noqa: SIM115 (closed by the next `with`)
     except OSError as error:
@@ -89,11 +87,11 @@ def alone(path: Path) -> Iterator[None]:
 
 
 class PartialFile:
-    """What has arrived of a file, and a note of which file that was.
+    """The part of a file that has arrived, and a note about the file.
 
-    The note lies beside the bytes as JSON: `url`; `total`, in bytes, None while
-    unknown; `validator`, a strong ETag or else the date of the last change,
-    which tells the same file from a changed one; `md5`, where the server says.
+    The note is JSON: `url`; `total` bytes, None while unknown; `validator`, a
+    strong ETag or else the date of the last change, by which a changed file is
+    recognized; `md5`, if the server sends it.
     """
 
     def __init__(self, path: Path):
@@ -108,7 +106,7 @@ class PartialFile:
 
     @property
     def note(self) -> dict[str, Any]:
-        """The note; empty when there is none that can be read."""
+        """The note; empty if there is none that can be read."""
         try:
             note = json.loads(self.note_path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -125,12 +123,12 @@ class PartialFile:
         return note.get("url") == url and note.get("total") == self.size
 
     def forget(self) -> None:
-        """Removes what has arrived."""
+        """Deletes part and note."""
         self.bytes_path.unlink(missing_ok=True)
         self.note_path.unlink(missing_ok=True)
 
     def append(self, chunk: bytes) -> None:
-        """Adds bytes at the end, past every buffer of this process."""
+        """Appends bytes, so that they survive the end of this process."""
         try:
             with open(self.bytes_path, "ab") as file:
                 file.write(chunk)
@@ -141,7 +139,7 @@ class PartialFile:
             ) from error
 
     def finish(self) -> None:
-        """Gives the file its final name, if it is what the server sent."""
+        """Gives the file its final name, if its checksum is right."""
         md5 = self.note.get("md5")
         if md5 and digest(self.bytes_path, "md5") != md5:
             url = self.note["url"]
@@ -166,19 +164,19 @@ def fetch(
     reserve: int = 0,
     quiet: bool = False,
 ) -> None:
-    """Downloads `url` to `path`, going on where an earlier call stopped.
+    """Downloads `url` to `path`, resuming an earlier call.
 
     Args:
         url: an http or https address.
-        path: the file to make; its folder exists.
-        timeout: seconds without a byte after which an attempt has failed.
-        retries: how many failures in a row, with nothing new received, to bear.
+        path: the file to write; its folder exists.
+        timeout: seconds without data after which an attempt has failed.
+        retries: number of failures in a row, without new data, to tolerate.
         wait: seconds before the first retry; doubles each time, up to a minute.
-        reserve: bytes that shall stay free on the disk besides the file.
+        reserve: bytes that must stay free on the disk besides the file.
         quiet: no progress bar and no messages on standard error.
 
     Raises:
-        InputError: what failed; where the partial file lies; what to do.
+        InputError: says what failed, where the part is kept and what to do.
     """
     host = _require_address(url)
     partial = PartialFile(path)
@@ -226,7 +224,7 @@ def _attempt(
     reserve: int,
     display: "_Display",
 ) -> None:
-    """One request, from the first byte that is missing to the last it gives."""
+    """One request, which appends what it gets from the first missing byte."""
     headers = {"User-Agent": "bert_tf", "Accept-Encoding": "identity"}
     note, start = partial.note, 0
     if note.get("url") == url and note.get("validator"):
@@ -256,7 +254,7 @@ def _attempt(
                     "alone: starting again"
                 )
             start = 0
-            # Empty first, described then: no moment pairs old with new.
+            # In this order: a new note must never describe the old part.
             partial.forget()
             partial.note = offered
         else:
@@ -274,7 +272,7 @@ def _attempt(
             partial.append(chunk)
             received += len(chunk)
             display.show(received, total)
-    if total is None:  # Then the end of the answer is the end of the file.
+    if total is None:  # The file ends with the response.
         partial.note = offered | {"total": received}
     elif received != total:
         raise ConnectionError(
@@ -283,11 +281,11 @@ def _attempt(
 
 
 def _describe(url: str, response: Any) -> dict[str, Any]:
-    """The note for a `PartialFile`, from the headers of an answer."""
+    """The note for a `PartialFile`, from the headers of a response."""
     headers = response.headers
     etag, changed = headers.get("ETag"), headers.get("Last-Modified")
     length = headers.get("Content-Length", "")
-    # Google's storage, where the released models lie, tells the MD5.
+    # Sent by Google's storage, where the released models are.
     hashes = ",".join(headers.get_all("x-goog-hash", ()))
     md5 = re.search(r"md5=([A-Za-z0-9+/]{22}==)", hashes)
     return {
@@ -300,7 +298,7 @@ def _describe(url: str, response: Any) -> dict[str, Any]:
 
 
 def _goes_on(response: Any, start: int, note: dict, offered: dict) -> bool:
-    """Whether a 206 answer really continues our part, of the same file."""
+    """Whether a 206 response continues our part of the same file."""
     span = response.headers.get("Content-Range", "")
     return span.endswith(f"/{note['total']}") and (
         span.startswith(f"bytes {start}-")
@@ -376,13 +374,13 @@ class _Display:
 def unpack(archive: Path, folder: Path, marker: str) -> None:
     """Unpacks that folder of a zip which holds the file `marker`.
 
-    Every entry is looked at before the first is written: one that would leave
-    the folder (absolute, `..`, a drive letter, a link) refuses the whole zip.
+    All entries are checked before the first is written: if one would leave the
+    folder (absolute, `..`, a drive letter, a link), the zip is refused.
 
     Args:
         archive: the zip.
         folder: where the files go; what is there is removed first.
-        marker: a file name that occurs once. What lies beside and below it is
+        marker: a file name that occurs once. Files beside and below it are
             unpacked, whether the zip has a top folder or not.
 
     Raises:

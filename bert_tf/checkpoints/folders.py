@@ -1,70 +1,86 @@
-"""Folders with a checkpoint and what belongs to it, read and written whole.
+"""Folders with a checkpoint and the files that belong to it.
 
-Comes in: a checkpoint's prefix or folder. Goes out: its config, the places of
-its vocabulary and labels, its weights; and a new folder with bert_model.ckpt,
-bert_config.json, vocab.txt and labels.txt, or copies of these beside the
-checkpoints of a training. What happens to the weights in between is for the
-scripts that change a model: `extend_vocab.py`, `extend_positions.py`.
-`loading.py` makes models of what is found.
+These are its config, its vocabulary, and the labels of a classifier. Here they
+are found and checked, written as a new folder that appears whole, or copied to
+where a model is trained.
 """
 
 import contextlib
 import dataclasses
 import filecmp
 import os
-import shutil
+import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from absl import logging
 
-from bert_tf import checkpoints, tokenization
+from bert_tf import tokenization
+from bert_tf.checkpoints import finding, names, writing
 from bert_tf.checkpoints.names import CONFIG, LABELS_FILE, PREFIX, VOCAB
+from bert_tf.checkpoints.reader import CheckpointReader, open_reader
 from bert_tf.errors import InputError, count_of, quote, some_of
 from bert_tf.modeling import BertConfig
 from bert_tf.support import files
-from bert_tf.support.files import write_text
+
+# -------------------------------------------------------------------- finding
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelFolder:
-    """An open checkpoint and what lies beside it.
+    """An open checkpoint and the files that belong to it.
 
     Attributes:
         reader: its `CheckpointReader`.
         config: its `BertConfig`, which fits it.
         config_file: where that was read.
-        vocab_file: where its vocabulary is, of as many lines as the config
-            says.
-        labels_file: where a classifier's labels are; None if there are none.
+        vocab_file: its vocabulary, with as many lines as the config says.
+        labels_file: a classifier's labels; None if there are none.
     """
 
-    reader: checkpoints.CheckpointReader
+    reader: CheckpointReader
     config: BertConfig
     config_file: str
     vocab_file: str
     labels_file: str | None
 
+    @property
+    def path(self) -> str:
+        """The checkpoint's prefix."""
+        return self.reader.path
 
-def find(init_checkpoint, vocab_file=None, bert_config_file=None):
+    def load_tokenizer(self, do_lower_case=True):
+        """The `FullTokenizer` of the vocabulary.
+
+        Raises:
+            InputError: the model is known to need the other casing, or the
+                vocabulary lacks a token that inputs are made with.
+        """
+        tokenization.validate_case_matches_checkpoint(do_lower_case, self.path)
+        tokenizer = tokenization.FullTokenizer(self.vocab_file, do_lower_case)
+        tokenization.require_special_tokens(tokenizer, self.vocab_file)
+        return tokenizer
+
+
+def find(checkpoint, vocab_file=None, bert_config_file=None):
     """The `ModelFolder` of a checkpoint.
 
     Args:
-        init_checkpoint: whatever `checkpoints.find` takes.
-        vocab_file, bert_config_file: looked for beside the checkpoint when
-            None.
+        checkpoint: whatever `checkpoints.find` takes, or a `CheckpointReader`.
+        vocab_file: None for the vocab.txt beside the checkpoint.
+        bert_config_file: None for the bert_config.json beside it.
 
     Raises:
         InputError: a file is missing, or does not fit the others.
     """
-    reader = checkpoints.CheckpointReader(init_checkpoint)
-    vocab_file = vocab_file or _beside(reader.path, VOCAB, "vocab_file")
-    config_file = bert_config_file or _beside(
-        reader.path, CONFIG, "bert_config_file"
+    reader = open_reader(checkpoint)
+    vocab_file, config_file = find_files(
+        reader.path, vocab_file, bert_config_file
     )
     labels_file = os.path.join(os.path.dirname(reader.path), LABELS_FILE)
     config = BertConfig.from_json_file(config_file)
-    checkpoints.check_vocab(config.vocab_size, vocab_file, config_file)
-    checkpoints.check_config(config, reader.path, config_file)
+    check_vocab(config.vocab_size, vocab_file, config_file)
+    check_config(config, reader, config_file)
     return ModelFolder(
         reader,
         config,
@@ -74,14 +90,161 @@ def find(init_checkpoint, vocab_file=None, bert_config_file=None):
     )
 
 
-def _beside(checkpoint, name, flag):
-    path = os.path.join(os.path.dirname(checkpoint), name)
-    if not os.path.isfile(path):
-        raise InputError(
+class FoundFiles(NamedTuple):
+    """Paths of what belongs to a checkpoint.
+
+    `vocab_file` is None where none is needed and none was found.
+    """
+
+    vocab_file: str | None
+    config_file: str
+
+
+def find_files(
+    checkpoint,
+    vocab_file=None,
+    bert_config_file=None,
+    output_dir=None,
+    *,
+    needs_vocab=True,
+):
+    """Where a model's vocabulary and config are.
+
+    Those that are not given are looked for in the folder of a run that is
+    resumed, then beside the checkpoint.
+
+    Args:
+        checkpoint: whatever `checkpoints.find` takes; None to train from
+            random weights.
+        vocab_file, bert_config_file: paths, or None to look for them.
+        output_dir: the folder of a run, which is resumed if it has a
+            checkpoint.
+        needs_vocab: whether a missing vocabulary is an error.
+
+    Returns:
+        `FoundFiles`.
+
+    Raises:
+        InputError: a file is missing; names the flag to give.
+    """
+    places = []
+    if output_dir and finding.has_checkpoints(output_dir):
+        places.append(output_dir)
+    if checkpoint is not None:
+        is_folder = os.path.isdir(checkpoint)
+        places.append(checkpoint if is_folder else os.path.dirname(checkpoint))
+
+    def look(name, flag, is_needed=True):
+        for place in places:
+            path = os.path.join(place, name)
+            if os.path.isfile(path):
+                return path
+        if is_needed:
+            raise InputError(_not_found(checkpoint, places, name, flag))
+        return None
+
+    return FoundFiles(
+        vocab_file or look(VOCAB, "vocab_file", needs_vocab),
+        bert_config_file or look(CONFIG, "bert_config_file"),
+    )
+
+
+def _not_found(checkpoint, places, name, flag):
+    if checkpoint is not None:
+        # Raises if there is not even a checkpoint.
+        checkpoint = finding.find(checkpoint)
+        return (
             f"Beside the checkpoint {checkpoint} there is no {name}: give its "
             f"path, `--{flag}`."
         )
-    return path
+    if places:
+        return f"{places[0]} has no {name}: give its path, `--{flag}`."
+    return (
+        f"Without a checkpoint to start from, `--{flag}` must be given: there "
+        f"is no folder in which to look for {name}."
+    )
+
+
+# ------------------------------------------------------------------- checking
+
+
+def check_config(config, checkpoint, config_file="the config"):
+    """Compares a config's sizes with a checkpoint's shapes.
+
+    Args:
+        config: a `BertConfig`.
+        checkpoint: whatever `checkpoints.find` takes, or a `CheckpointReader`.
+        config_file: what to call the config in an error.
+
+    Raises:
+        InputError: they differ; names the key, both values and both files.
+    """
+    reader = open_reader(checkpoint)
+    layer = re.compile(r"bert/encoder/layer_(\d+)/")
+    layers = [int(m[1]) for m in map(layer.match, reader.names) if m]
+    stored = {"num_hidden_layers": max(layers) + 1} if layers else {}
+    for key, name, axis in (
+        ("vocab_size", names.WORD_EMBEDDINGS, 0),
+        ("hidden_size", names.WORD_EMBEDDINGS, 1),
+        ("type_vocab_size", names.TYPE_EMBEDDINGS, 0),
+        ("max_position_embeddings", names.POSITION_EMBEDDINGS, 0),
+        (
+            "intermediate_size",
+            "bert/encoder/layer_0/intermediate/dense/bias",
+            0,
+        ),
+    ):
+        shape = reader.shapes.get(name, ())
+        if len(shape) > axis:
+            stored[key] = shape[axis]
+    wrong = {k: v for k, v in stored.items() if getattr(config, k) != v}
+    if wrong:
+        differences = ", ".join(
+            f"{key}={getattr(config, key)} where the checkpoint has {value}"
+            for key, value in wrong.items()
+        )
+        raise InputError(
+            f"{config_file} does not fit the checkpoint {reader.path}: "
+            f"{differences}. Use the {CONFIG} that came with the checkpoint."
+        )
+
+
+def check_vocab(vocab_size, vocab_file, config_file="the config"):
+    """Compares the number of lines of a vocab.txt with a `vocab_size`.
+
+    Args:
+        vocab_size: int, rows of the word embedding table.
+        vocab_file: path of a vocabulary, one token on each line.
+        config_file: what to call the config in an error.
+
+    Raises:
+        InputError: they differ.
+    """
+    if vocab_size is None:
+        raise InputError(
+            f"{config_file} must have a vocab_size: how many lines the "
+            f"vocabulary has. Received: none, for {vocab_file}."
+        )
+    try:
+        with open(vocab_file, "rb") as file:
+            text = file.read()
+    except OSError as error:
+        raise InputError(
+            f"The vocabulary cannot be read: {vocab_file}: {error.strerror}"
+        ) from error
+    lines = text.count(b"\n") + (not text.endswith(b"\n") and text != b"")
+    if lines == vocab_size:
+        return
+    effect = (
+        "tokens of the last lines would have no embedding"
+        if lines > vocab_size
+        else "the last embeddings would stand for no token"
+    )
+    raise InputError(
+        f"{vocab_file} must have as many lines as the vocab_size of "
+        f"{config_file}, {vocab_size}. Received: {lines} lines, so that "
+        f"{effect}. Use the {VOCAB} that came with the checkpoint."
+    )
 
 
 def require_shape(reader, name, shape):
@@ -94,14 +257,17 @@ def require_shape(reader, name, shape):
         )
 
 
+# -------------------------------------------------------------------- writing
+
+
 def read_weights(reader):
-    """All tensors but the optimizer's and the step, by name.
+    """All tensors of a checkpoint by name, without slots and step.
 
     Raises:
         InputError: bytes are missing or damaged.
     """
     reader.check_data()
-    slots = checkpoints.optimizer_slots(reader.names)
+    slots = names.optimizer_slots(reader.names)
     if slots:
         logging.info(
             "Left out: %d optimizer slots and counters of %s.",
@@ -114,7 +280,7 @@ def read_weights(reader):
 
 
 def check_output(output_dir):
-    """Raises `InputError` where no new folder can be made."""
+    """Raises `InputError` where no new folder can be created."""
     if "://" in output_dir:
         raise InputError(
             "`--output_dir` must be a folder on this machine. Received: "
@@ -131,53 +297,81 @@ def check_output(output_dir):
     files.make_folder("output_dir", parent)
 
 
+def check_not_there(paths, overwrite=False):
+    """Raises `InputError` for files that exist, unless they may be overwritten.
+
+    The message names flags of the command that converts checkpoints.
+    """
+    there = [path for path in paths if os.path.exists(path)]
+    if there and not overwrite:
+        raise InputError(
+            f"Already there: {', '.join(there)}. Take another --output, or "
+            "--overwrite."
+        )
+
+
 def write(output_dir, weights, vocab, config, labels_file=None):
-    """Writes a new folder, which appears when all of it is there.
+    """Writes a new folder, which appears when all of it is written.
 
     Args:
-        output_dir: as `check_output` wants it.
+        output_dir: a path that passes `check_output`.
         weights: tensors by name.
         vocab: the bytes of the vocabulary.
         config: a `BertConfig`.
-        labels_file: a file of labels to copy, if there is one.
+        labels_file: a file of labels to copy, or None.
 
     Raises:
         InputError: it cannot be written.
     """
-    with _appearing(output_dir) as folder:
-        checkpoints.write(os.path.join(folder, PREFIX), weights)
+    with _new_folder(output_dir) as folder:
+        writing.write(os.path.join(folder, PREFIX), weights)
         with files.whole_or_nothing(os.path.join(folder, VOCAB)) as file:
             file.write(vocab)
         files.write_text(os.path.join(folder, CONFIG), config.to_json_string())
         if labels_file:
-            shutil.copyfile(labels_file, os.path.join(folder, LABELS_FILE))
+            files.copy(labels_file, os.path.join(folder, LABELS_FILE))
+
+
+@contextlib.contextmanager
+def _new_folder(output_dir):
+    folder = output_dir
+    try:
+        with files.whole_folder(output_dir) as folder:
+            yield folder
+    except InputError as error:
+        # The unfinished folder is gone by now.
+        text = str(error).replace(folder, output_dir.rstrip("/"))
+        raise InputError(text) from error
+    except OSError as error:
+        raise InputError(
+            f"`--output_dir`: the folder {output_dir} cannot be written: "
+            f"{error.strerror}"
+        ) from error
 
 
 def complete(output_dir, bert_config_file, vocab_file=None):
     """Copies a model's config and vocabulary to where it is trained.
 
-    What reads checkpoints then needs this folder and no more. Files that are
-    there and say the same stay as they are.
+    Whatever uses the checkpoints then needs only this folder. Files that exist
+    with the same content, perhaps written differently, stay as they are.
 
     Args:
         output_dir: folder of the checkpoints.
-        bert_config_file: the config that they are made with.
-        vocab_file: the vocabulary, where it is known.
+        bert_config_file: the config of the model.
+        vocab_file: the vocabulary, if it is known.
 
     Raises:
         InputError: there are others; nothing is overwritten.
     """
-    _keep(bert_config_file, output_dir, CONFIG, _other_values)
+    _copy_unless_same(bert_config_file, output_dir, CONFIG, _other_values)
     if vocab_file is not None:
-        _keep(vocab_file, output_dir, VOCAB, _other_tokens)
+        _copy_unless_same(vocab_file, output_dir, VOCAB, _other_tokens)
 
 
-def _keep(source, folder, name, find_difference):
-    """Copies a file, unless the folder has one that says the same."""
+def _copy_unless_same(source, folder, name, find_difference):
     target = os.path.join(folder, name)
     if not os.path.exists(target):
-        with open(source, "rb") as file, files.whole_or_nothing(target) as copy:
-            shutil.copyfileobj(file, copy)
+        files.copy(source, target)
     elif not filecmp.cmp(source, target, shallow=False):
         difference = find_difference(source, target)
         if difference:
@@ -206,25 +400,7 @@ def _other_tokens(source, target):
     return f"They differ first in line {first + 1}"
 
 
-@contextlib.contextmanager
-def _appearing(output_dir):
-    """A folder to write to, that gets its name once the block is done."""
-    folder = f"{os.path.abspath(output_dir)}.{os.getpid()}.incomplete"
-    try:
-        os.mkdir(folder)
-        yield folder
-        os.rename(folder, output_dir)
-    except InputError as error:
-        # The folder's name means nothing to anybody, and it goes away.
-        text = str(error).replace(folder, output_dir.rstrip("/"))
-        raise InputError(text) from error
-    except OSError as error:
-        raise InputError(
-            f"`--output_dir`: the folder {output_dir} cannot be written: "
-            f"{error.strerror}"
-        ) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+# --------------------------------------------------------------------- labels
 
 
 def write_labels(path: str, labels: Sequence[str]) -> None:
@@ -244,7 +420,7 @@ def write_labels(path: str, labels: Sequence[str]) -> None:
                 "no model with its labels is to be kept"
             )
         return
-    write_text(path, "".join(f"{label}\n" for label in labels))
+    files.write_text(path, "".join(f"{label}\n" for label in labels))
 
 
 def read_labels(path: str) -> tuple[str, ...]:

@@ -1,39 +1,104 @@
-"""Names of the files beside a checkpoint and of scopes inside it."""
+"""Names of the files beside a checkpoint, and of the variables inside it."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 CONFIG = "bert_config.json"
 VOCAB = "vocab.txt"
-PREFIX = "bert_model.ckpt"
-BEST_FOLDER = "best"
-SQUAD = "cls/squad/"
-POOLER = "bert/pooler/"
 LABELS_FILE = "labels.txt"
+PREFIX = "bert_model.ckpt"
+"""Prefix of a released checkpoint's files."""
+
+INDEX = ".index"
+DATA = ".data-00000-of-00001"
+STATE_FILE = "checkpoint"
+"""In a training folder: names its checkpoints, `model.ckpt-N`."""
+
+BEST_FOLDER = "best"
+"""In a training folder: the best checkpoint with its files."""
+
+# Scopes.
+POOLER = "bert/pooler/"
+MASKED_LM = "cls/predictions/"
+NEXT_SENTENCE = "cls/seq_relationship/"
+SQUAD = "cls/squad/"
+
+# Variables.
+GLOBAL_STEP = "global_step"
+WORD_EMBEDDINGS = "bert/embeddings/word_embeddings"
+POSITION_EMBEDDINGS = "bert/embeddings/position_embeddings"
+TYPE_EMBEDDINGS = "bert/embeddings/token_type_embeddings"
+MASKED_LM_BIAS = f"{MASKED_LM}output_bias"
+CLASSIFIER = ("output_weights", "output_bias")
+
+# What optimizers and the original's training loop keep beside the weights, by
+# the last part of the name or the whole name.
+_SLOT_NAMES = re.compile(
+    r"(^|/)(adam_[mv]|Adam(_1)?|Momentum|(beta[12]|adam)_power|global_step"
+    r"|LAMB(_1)?|lamb_[mv]|AdamWeightDecay\w*|ExponentialMovingAverage"
+    r"|loss_scale|good_steps|skipped_steps)$"
+)
+
+
+def named_weights(model):
+    """The variables of a model by the names they have in a checkpoint.
+
+    Args:
+        model: anything with `weights` that have a `path`: a `keras.Model`, a
+            layer.
+
+    Raises:
+        ValueError: two weights have the same path. They would overwrite each
+            other in a file; build the second model under another `name`.
+    """
+    named: dict[str, Any] = {}
+    for weight in model.weights:
+        if named.setdefault(weight.path, weight) is not weight:
+            raise ValueError(
+                "Every weight needs a path of its own to be stored in a "
+                f"checkpoint. Received two with the path {weight.path!r}"
+            )
+    return named
+
+
+def optimizer_slots(names: Iterable[str]) -> set[str]:
+    """Those names that belong to an optimizer or count steps.
+
+    They are recognized by their last part (`adam_m`), or because they stand
+    under the name of another variable (`output_bias/adam_m`), as no weight
+    does.
+    """
+    known = set(names)
+    return {
+        name
+        for name in known
+        if _SLOT_NAMES.search(name) or name.rpartition("/")[0] in known
+    }
 
 
 def checkpoint_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """The variables that a released checkpoint of this config consists of.
+    """The variables of a released checkpoint of this config, with shapes.
 
     The encoder and the two pretraining heads; no optimizer slots, no global
-    step. The tests compare with the indexes of released checkpoints.
+    step.
     """
     width, inner = config["hidden_size"], config["intermediate_size"]
     vocab, types = config["vocab_size"], config["type_vocab_size"]
     positions = config["max_position_embeddings"]
     shapes: dict[str, tuple[int, ...]] = {
-        "bert/embeddings/word_embeddings": (vocab, width),
-        "bert/embeddings/token_type_embeddings": (types, width),
-        "bert/embeddings/position_embeddings": (positions, width),
-        "cls/predictions/output_bias": (vocab,),
-        "cls/seq_relationship/output_weights": (2, width),
-        "cls/seq_relationship/output_bias": (2,),
+        WORD_EMBEDDINGS: (vocab, width),
+        TYPE_EMBEDDINGS: (types, width),
+        POSITION_EMBEDDINGS: (positions, width),
+        MASKED_LM_BIAS: (vocab,),
+        f"{NEXT_SENTENCE}output_weights": (2, width),
+        f"{NEXT_SENTENCE}output_bias": (2,),
     }
-    norms = ["bert/embeddings", "cls/predictions/transform"]
     dense = {
-        "bert/pooler/dense": (width, width),
-        "cls/predictions/transform/dense": (width, width),
+        f"{POOLER}dense": (width, width),
+        f"{MASKED_LM}transform/dense": (width, width),
     }
+    norms = ["bert/embeddings", f"{MASKED_LM}transform"]
     for index in range(config["num_hidden_layers"]):
         layer = f"bert/encoder/layer_{index}"
         norms += [f"{layer}/attention/output", f"{layer}/output"]

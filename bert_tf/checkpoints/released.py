@@ -1,4 +1,4 @@
-"""The models that google-research/bert released: lookup, download, checks."""
+"""The models that google-research/bert released: registry, download, checks."""
 
 import dataclasses
 import difflib
@@ -12,28 +12,29 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import bert_tf
 from bert_tf.checkpoints import downloads
-from bert_tf.checkpoints.names import checkpoint_shapes
+from bert_tf.checkpoints.names import (
+    CONFIG,
+    DATA,
+    INDEX,
+    PREFIX,
+    VOCAB,
+    checkpoint_shapes,
+)
 from bert_tf.errors import InputError
 
-CONFIG, VOCAB = "bert_config.json", "vocab.txt"
-
-
-CHECKPOINT = "bert_model.ckpt"
-
-
-INDEX, DATA = f"{CHECKPOINT}.index", f"{CHECKPOINT}.data-00000-of-00001"
-
+INDEX_FILE, DATA_FILE = PREFIX + INDEX, PREFIX + DATA
 
 COMMAND = "python -m bert_tf.released_models"
 
 
 @dataclasses.dataclass(frozen=True)
 class KnownFile:
-    """What is known of one file of a model.
+    """Size and checksum of one file of a model.
 
-    `confirmed` is false where only one public copy of the file is known: a
-    difference from it is then worth a note, but proves nothing.
+    `confirmed` is false if only one public copy of the file is known: a
+    difference from it is then reported, but proves nothing.
     """
 
     bytes: int
@@ -46,17 +47,17 @@ class ReleasedModel:
     """One model of the original's README.
 
     Attributes:
-        name: the name of its zip; with `2020_` before it for the one that has
-            its name from an older model. Also the name of its folder.
-        aliases: what the original's README calls it.
+        name: the name of its zip and of its folder; with `2020_` in front for
+            the one that shares its name with an older model.
+        aliases: its names in the original's README, and others.
         released: the date in its address.
-        url: where its zip lies.
-        do_lower_case: whether its vocabulary wants lower-cased text.
+        url: address of its zip.
+        do_lower_case: whether its vocabulary is for lower-cased text.
         vocabulary: which of the five vocabularies it has.
         vocab_tokens: the number of lines of its `vocab.txt`.
         config: the content of its `bert_config.json`.
-        config_source: "released file", or "derived" where the file was not at
-            hand and the values follow from the name and the README.
+        config_source: "released file", or "derived" if the values were derived
+            from the name and the README.
         files: what is known of its files, by file name.
     """
 
@@ -91,9 +92,9 @@ class ReleasedModel:
 @functools.cache
 def released_models() -> tuple[ReleasedModel, ...]:
     """All of them, in the order of the registry."""
-    here = Path(__file__).resolve().parents[1]
-    # In a wheel the folder `checkpoints/` is the package `_checkpoints`.
-    places = (here / "_checkpoints", here.parent / "checkpoints")
+    package = Path(bert_tf.__file__).resolve().parent
+    # A wheel has the repository's folder `checkpoints/` as a package.
+    places = (package / "_checkpoints", package.parent / "checkpoints")
     paths = [place / "released_models.json" for place in places]
     found = [path for path in paths if path.exists()]
     if not found:
@@ -141,7 +142,7 @@ def _key(name: str) -> str:
 
 @dataclasses.dataclass
 class Report:
-    """What `verify` found: facts that hold, remarks, and what is wrong."""
+    """What `verify` found: passed checks, notes and problems."""
 
     model: ReleasedModel
     folder: Path
@@ -170,19 +171,18 @@ def verify(
     """Compares a downloaded model with everything that is known of it.
 
     Args:
-        name_or_folder: a folder that holds a model, or the name of one that was
+        name_or_folder: the folder of a model, or the name of one that was
             downloaded to `folder`.
-        model: which one it shall be; by default the one that the folder is
-            named after.
+        model: the expected model; by default the one whose name the folder has.
         folder: where `download` puts models.
 
     Returns:
-        A `Report`: checksums where they are known, the config, the number of
-        lines of the vocabulary, the variables in the index, the size of the
-        weights, and each tensor's checksum.
+        A `Report` on known checksums, the config, the number of lines of the
+        vocabulary, the variables in the index, the size of the weights, and
+        the checksum of each tensor.
 
     Raises:
-        InputError: no such folder, or it does not say which model it holds.
+        InputError: no such folder, or no model of its name.
     """
     path = Path(name_or_folder)
     if not path.is_dir():
@@ -210,7 +210,7 @@ def _examine(model: ReleasedModel, folder: Path) -> Report:
     report = Report(model, folder)
     missing = [
         name
-        for name in (CONFIG, VOCAB, INDEX, DATA)
+        for name in (CONFIG, VOCAB, INDEX_FILE, DATA_FILE)
         if not (folder / name).is_file()
     ]
     report.problems += [f"{name} is missing" for name in missing]
@@ -246,8 +246,8 @@ def _examine_config(report: Report) -> None:
     wrong = {key: v for key, v in wanted.items() if config.get(key) != v}
     for key, value in wrong.items():
         text = f"{CONFIG}: {key} must be {value!r}. Found: {config.get(key)!r}"
-        # What does not show in the weights (dropout, ...) is a guess for a
-        # model whose released config was not at hand.
+        # Values that do not affect the weights (dropout, ...) are guesses for
+        # a model with a derived config.
         guessed = report.model.config_source == "derived" and not (
             key.startswith("num_") or key.endswith(("_size", "_embeddings"))
         )
@@ -271,16 +271,16 @@ def _examine_vocab(report: Report) -> None:
 
 
 def _examine_weights(report: Report) -> None:
-    import tensorflow as tf  # Costs seconds, and nothing else here needs it.
+    import tensorflow as tf  # Takes seconds; only needed here.
 
     failures = (tf.errors.OpError, RuntimeError, ValueError, IndexError)
     wanted = report.model.shapes
     try:
-        reader = tf.train.load_checkpoint(str(report.folder / CHECKPOINT))
+        reader = tf.train.load_checkpoint(str(report.folder / PREFIX))
         shapes = reader.get_variable_to_shape_map()
         types = reader.get_variable_to_dtype_map()
     except failures as error:
-        report.problems.append(f"{INDEX}: cannot be read: {_line(error)}")
+        report.problems.append(f"{INDEX_FILE}: cannot be read: {_line(error)}")
         return
     found = {name: tuple(shape) for name, shape in shapes.items()}
     wrong = [f"{name} is missing" for name in sorted(set(wanted) - set(found))]
@@ -291,27 +291,31 @@ def _examine_weights(report: Report) -> None:
                 f"{name} must be float32 {wanted[name]}. Found: "
                 f"{types[name].name} {found[name]}"
             )
-    size = (report.folder / DATA).stat().st_size
+    size = (report.folder / DATA_FILE).stat().st_size
     demanded = sum(types[n].size * math.prod(s) for n, s in found.items())
     if wrong:
         report.problems.append(
-            f"{INDEX}: {len(wrong)} variables differ from what the config "
+            f"{INDEX_FILE}: {len(wrong)} variables differ from what the config "
             f"demands: {'; '.join(wrong[:3])}{'; ...' if wrong[3:] else ''}"
         )
     else:
-        report.facts.append(f"{INDEX}: the {len(wanted)} variables of its kind")
+        report.facts.append(
+            f"{INDEX_FILE}: the {len(wanted)} variables of its kind"
+        )
     if size != demanded:
         report.problems.append(
-            f"{DATA}: must have {demanded:,} bytes. Found: {size:,}"
+            f"{DATA_FILE}: must have {demanded:,} bytes. Found: {size:,}"
         )
         return
     for name in sorted(found):
         try:
-            reader.get_tensor(name)  # Compares with the index' CRC-32C.
+            reader.get_tensor(name)  # Checks the CRC-32C of the index.
         except failures as error:
-            report.problems.append(f"{DATA}: {name} is damaged: {_line(error)}")
+            report.problems.append(
+                f"{DATA_FILE}: {name} is damaged: {_line(error)}"
+            )
             return
-    report.facts.append(f"{DATA}: {size:,} bytes, CRC-32C of every tensor")
+    report.facts.append(f"{DATA_FILE}: {size:,} bytes, CRC-32C of every tensor")
 
 
 def _line(error: Exception) -> str:
@@ -327,23 +331,23 @@ def download(
 ) -> Path:
     """Downloads, unpacks and verifies a model, unless it is there already.
 
-    Whatever stops it (Ctrl-C, kill -9, a lost network), the same call goes on
-    from what has arrived, and the model's folder appears only whole and
-    verified. The zip's SHA-256 is recorded in `<folder>/<name>.zip.sha256`, and
-    a later download must have the same.
+    After an interruption (Ctrl-C, kill -9, a lost network) the same call
+    resumes the download. The model's folder appears only whole and verified.
+    The zip's SHA-256 is recorded in `<folder>/<name>.zip.sha256`, and a later
+    download must have the same.
 
     Args:
         model: a name or alias.
-        folder: where the model's own folder goes; made if it does not exist.
+        folder: parent of the model's folder; created if it does not exist.
         url: another address of the same zip.
-        keep_zip: leave the zip beside the folder.
+        keep_zip: keep the zip beside the folder.
         **fetching: `timeout`, `retries`, `wait`, `quiet` of `downloads.fetch`.
 
     Returns:
         The model's folder, `<folder>/<name>`.
 
     Raises:
-        InputError: what failed, what is kept, what to do.
+        InputError: says what failed, what is kept and what to do.
     """
     found = model if isinstance(model, ReleasedModel) else find_model(model)
     parent = Path(folder)
@@ -373,7 +377,7 @@ def download(
 
 
 def _unpack_verified(model: ReleasedModel, zipped: Path, target: Path) -> None:
-    """Makes `target` from the zip; a zip that fails is put aside."""
+    """Unpacks a zip to `target`; one that fails is put aside."""
     unfinished = target.with_name(f".{model.name}.unfinished")
     record = zipped.with_name(zipped.name + ".sha256")
     try:

@@ -1,17 +1,21 @@
-"""Flags of --do_export, and the export that they describe."""
+"""Flags of exports: of --do_export, and of each head."""
 
 import os
 
 from bert_tf.errors import InputError
-from bert_tf.exports.export import Source, check_output
+from bert_tf.exports import folder
+from bert_tf.exports.settings import ROWS_AT_ONCE, Source
+from bert_tf.tasks.classification import datasets, targets
+from bert_tf.tasks.squad.threshold import AUTO
+from bert_tf.tasks.vectors import lines
 
 
 def define(flags, beside="output_dir"):
-    """Defines the flags of scripts that export what they have just used.
+    """Defines the flags of commands that export what they have just used.
 
     Args:
-        values: a `FlagValues`.
-        beside: the flag that says where the script writes.
+        flags: a `FlagSet`.
+        beside: the flag that says where the command writes.
     """
     flags.boolean(
         "do_export",
@@ -26,12 +30,12 @@ def define(flags, beside="output_dir"):
     )
 
 
-def find_export_dir(flags, folder):
-    """The folder to export to, once it is there; None without --do_export.
+def find_export_dir(flags, beside):
+    """Makes the folder to export to; returns None without --do_export.
 
     Args:
-        flags: what `define_flags` has defined.
-        folder: the script's own.
+        flags: parsed flags, as `define` defines them.
+        beside: the folder that the command writes to.
 
     Raises:
         InputError: it cannot be made, or the flags do not go together.
@@ -43,18 +47,13 @@ def find_export_dir(flags, folder):
                 f"--export_dir={flags.export_dir}"
             )
         return None
-    path = flags.export_dir or os.path.join(folder, "export")
-    check_output(path, "export_dir")
+    path = flags.export_dir or os.path.join(beside, "export")
+    folder.check_output(path, "export_dir")
     return path
 
 
 def source_of(flags, checkpoint):
-    """The `Source` that flags tell of which all scripts have.
-
-    Args:
-        flags: parsed `FlagValues`.
-        checkpoint: of the `Source`.
-    """
+    """The `Source` of a checkpoint, by the flags that all commands have."""
     return Source(
         checkpoint,
         flags.vocab_file,
@@ -62,3 +61,160 @@ def source_of(flags, checkpoint):
         flags.do_lower_case,
         flags.max_seq_length,
     )
+
+
+def define_heads(flags):
+    """Defines the flags that only some heads have."""
+    flags.integer(
+        "batch_size", ROWS_AT_ONCE, "Windows that are computed together."
+    )
+    flags.integer(
+        "doc_stride",
+        None,
+        "Split long texts into overlapping windows, N word pieces apart. "
+        "[span: a third of --max_seq_length; classifier and features: long "
+        "texts are truncated]",
+    )
+    flags.string(
+        "labels_file",
+        None,
+        "classifier: names of the labels, one on each line, in the order of "
+        "their ids. [labels.txt beside the checkpoint]",
+    )
+    flags.string(
+        "task_name",
+        None,
+        "classifier: instead of --labels_file, the labels of cola, mnli, mrpc "
+        "or xnli.",
+    )
+    flags.choice(
+        "window_pooling",
+        "mean",
+        targets.WINDOW_POOLINGS,
+        "classifier, with --doc_stride: how to combine the logits of a text's "
+        "windows.",
+    )
+    flags.integer(
+        "max_query_length",
+        64,
+        "span: word pieces of a question; longer ones are truncated.",
+    )
+    flags.integer(
+        "max_answer_length", 30, "span: the most word pieces of an answer."
+    )
+    flags.boolean(
+        "version_2_with_negative",
+        False,
+        "span: questions may have no answer; for models of SQuAD 2.0.",
+    )
+    flags.number_or(
+        AUTO,
+        "null_score_diff_threshold",
+        0.0,
+        "span, with --version_2_with_negative: leave a question unanswered if "
+        "the score of no answer exceeds that of the best answer by more than "
+        f"this. {AUTO}: the threshold that run_squad wrote beside the "
+        "checkpoint.",
+    )
+    flags.integer("top_k", 5, "pretraining: guesses for each [MASK].")
+    flags.boolean(
+        "next_sentence",
+        None,
+        "pretraining: predict whether a text follows another. [if the "
+        "checkpoint has weights for it]",
+    )
+    flags.choice(
+        "pooling",
+        "mean",
+        lines.POOLINGS,
+        "features: one vector for each text, or with none and concat_last_4 "
+        "for each of its tokens.",
+    )
+    flags.string(
+        "layers",
+        "-1",
+        "features: layers to take: 0 is the lowest, -1 the highest one. "
+        "Several are concatenated.",
+    )
+
+
+def check_heads(flags):
+    """Raises `InputError` for flags of heads that do not go together."""
+    if flags.doc_stride is None and not (
+        flags["window_pooling"].using_default_value
+    ):
+        raise InputError(
+            "`--window_pooling` needs --doc_stride, without which there are no "
+            f"windows. Received: --window_pooling={flags.window_pooling}"
+        )
+
+
+def classifier_arguments(flags):
+    """Arguments of `export_classifier`, by name."""
+    return {
+        "labels": find_labels(flags),
+        "doc_stride": flags.doc_stride,
+        "window_pooling": flags.window_pooling,
+        "rows_at_once": flags.batch_size,
+    }
+
+
+def find_labels(flags):
+    """The labels that the flags name; None if they do not.
+
+    Raises:
+        InputError: there is no such task or file, or both are given.
+    """
+    if flags.task_name and flags.labels_file:
+        raise InputError(
+            "Either `--task_name` or `--labels_file` must be given, not both."
+        )
+    if flags.task_name:
+        dataset = datasets.find_dataset(flags.task_name)
+        if dataset.learns_labels:
+            raise InputError(
+                "`--task_name` must be a task with labels of its own. The "
+                "labels of tsv are in labels.txt beside the checkpoint; "
+                "otherwise give --labels_file."
+            )
+        return dataset.get_labels()
+    if flags.labels_file:
+        # Here, since it loads TensorFlow.
+        from bert_tf.checkpoints import folders
+
+        return folders.read_labels(flags.labels_file)
+    return None
+
+
+def span_arguments(flags):
+    """Arguments of `export_span`, by name."""
+    return {
+        "doc_stride": flags.doc_stride,
+        "max_query_length": flags.max_query_length,
+        "max_answer_length": flags.max_answer_length,
+        "version_2_with_negative": flags.version_2_with_negative,
+        "null_score_diff_threshold": flags.null_score_diff_threshold,
+        "rows_at_once": flags.batch_size,
+    }
+
+
+def pretraining_arguments(flags):
+    """Arguments of `export_pretraining`, by name."""
+    return {
+        "top_k": flags.top_k,
+        "next_sentence": flags.next_sentence,
+        "rows_at_once": flags.batch_size,
+    }
+
+
+def features_arguments(flags):
+    """Arguments of `export_features`, by name."""
+    layers = None
+    if not flags["layers"].using_default_value:
+        layers = lines.read_layers(flags.layers)
+    return {
+        "pooling": flags.pooling,
+        "layers": layers,
+        "doc_stride": flags.doc_stride,
+        "rows_at_once": flags.batch_size,
+    }

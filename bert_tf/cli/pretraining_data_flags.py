@@ -6,17 +6,16 @@ import os
 from bert_tf.cli import command_line
 from bert_tf.errors import InputError
 from bert_tf.tasks.pretraining.instances import Settings
+from bert_tf.tasks.pretraining.record_files import Options, find_segmenter
 from bert_tf.tasks.pretraining.shards import (
     LEAST_SHARD_BYTES,
     SHARD_BYTES,
     SHARDS_TOGETHER,
-    Options,
-    find_segmenter,
 )
 
 
 def define(flags):
-    """Defines this script's flags on a `FlagValues`."""
+    """Defines the flags on a `FlagSet`."""
     flags.string(
         "input_file",
         None,
@@ -26,12 +25,10 @@ def define(flags):
     flags.string(
         "output_file",
         None,
-        "TFRecord file to write, or several, separated by commas: examples "
-        "are dealt to them in turn. With shards: how their names start.",
+        "TFRecord file to write, or several, separated by commas, which get "
+        "examples in turn. With shards: the prefix of their names.",
     )
-    flags.string(
-        "vocab_file", None, "The vocabulary that the model is to have."
-    )
+    flags.string("vocab_file", None, "The vocabulary of the model to pretrain.")
     flags.boolean(
         "do_lower_case",
         True,
@@ -40,47 +37,49 @@ def define(flags):
     flags.boolean(
         "do_whole_word_mask", False, "Mask all pieces of a word or none."
     )
-    flags.integer("max_seq_length", 128, "Word pieces of an example.")
+    flags.integer("max_seq_length", 128, "Number of word pieces in an example.")
     flags.integer(
-        "max_predictions_per_seq", 20, "The most masked pieces in one."
+        "max_predictions_per_seq", 20, "Maximum number of masked pieces in it."
     )
-    flags.integer("random_seed", 12345, "Decides what is drawn.")
+    flags.integer("random_seed", 12345, "Seed of all random draws.")
     flags.integer(
-        "dupe_factor", 10, "How often to go over the text, with other masks."
+        "dupe_factor",
+        10,
+        "Number of passes over the text, with different masks.",
     )
     flags.number("masked_lm_prob", 0.15, "Share of the pieces to mask.")
     flags.number(
         "short_seq_prob",
         0.1,
-        "Share of examples to make shorter than they could be.",
+        "Share of examples that are made shorter on purpose.",
     )
 
     flags.integer(
         "num_workers",
         None,
-        "Cut the text into shards, made by so many processes. [one process, "
-        "no shards; with --num_shards, as many as there are cores]",
+        "Split the text into shards, and make them in N processes. [one "
+        "process, no shards; with --num_shards, one process per core]",
     )
     flags.integer(
         "num_shards",
         None,
-        "Cut the text into so many shards, or fewer where documents are "
-        f"longer. [{SHARDS_TOGETHER} or a multiple, each with at most "
-        f"{SHARD_BYTES // 1_000_000} MB of text; fewer if that is less than "
-        f"{LEAST_SHARD_BYTES // 1_000_000} MB each]",
+        "Split the text into N shards, or fewer if documents are longer. "
+        f"[{SHARDS_TOGETHER} or a multiple, each with at most "
+        f"{SHARD_BYTES // 1_000_000} MB of text; fewer if each would have less "
+        f"than {LEAST_SHARD_BYTES // 1_000_000} MB]",
     )
     flags.string(
         "word_segmenter",
         None,
-        "With --do_whole_word_mask: `module:function`, a function of your own "
-        "from a sentence to the list of its words, for languages without "
-        "spaces. The module is looked for in this folder, too.",
+        "With --do_whole_word_mask: `module:function`, a function from a "
+        "sentence to the list of its words, for languages without spaces. The "
+        "module may be in the current folder.",
     )
     flags.require("input_file", "output_file", "vocab_file")
 
 
 def check(flags) -> Options:
-    """The options, if the flags make sense.
+    """The options of the flags.
 
     Raises:
         InputError: names the flag.

@@ -6,8 +6,6 @@ A kind of record is described by a `Schema`: names, shapes and dtypes.
 import contextlib
 import dataclasses
 import math
-import os
-import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -17,7 +15,11 @@ from google.protobuf.message import DecodeError
 
 from bert_tf.data import grouping
 from bert_tf.errors import InputError
-from bert_tf.support.files import is_running
+from bert_tf.support.files import (
+    is_left_over,
+    unfinished_name,
+    unfinished_names,
+)
 
 SHUFFLE_BUFFER = 100
 """Number of records from which the next one is drawn, as in the original."""
@@ -117,10 +119,15 @@ def write_records(
 
 @contextlib.contextmanager
 def _whole_or_nothing(path: str) -> Iterator[str]:
-    """A name to write to; the file is renamed at the end of the block."""
-    name = f"{path}.{socket.gethostname()}-{os.getpid()}.incomplete"
+    """A name to write to; the file is renamed at the end of the block.
+
+    TensorFlow does it, since the file may be in a bucket.
+    """
+    name = unfinished_name(path)
     try:
-        _remove_left_overs(path)
+        for left in tf.io.gfile.glob(unfinished_names(path)):
+            if is_left_over(left, path):
+                tf.io.gfile.remove(left)
         yield name
         tf.io.gfile.rename(name, path, overwrite=True)
     except tf.errors.OpError as error:
@@ -128,15 +135,6 @@ def _whole_or_nothing(path: str) -> Iterator[str]:
         raise InputError(f"Cannot write {path}: {reason}") from error
     finally:
         if tf.io.gfile.exists(name):
-            tf.io.gfile.remove(name)
-
-
-def _remove_left_overs(path: str) -> None:
-    """Removes incomplete files of killed processes of this machine."""
-    start = f"{path}.{socket.gethostname()}-"
-    for name in tf.io.gfile.glob(f"{start}*.incomplete"):
-        process = name[len(start) : -len(".incomplete")]
-        if process.isdigit() and not is_running(int(process)):
             tf.io.gfile.remove(name)
 
 

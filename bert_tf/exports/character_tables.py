@@ -1,11 +1,9 @@
-"""What the tokenizer does with each character, as tables of numbers.
+"""The rules of `BasicTokenizer` for each character, as tables of numbers.
 
-Comes in: the rules of `tokenization.BasicTokenizer`. Goes out: one table of
-them, for programs that cannot call Python: the graph of `graph_tokenizer.py`
-does with it what `BasicTokenizer` does with a `str`. TensorFlow stays outside.
-
-The table is made by asking Python about every code point, so it is of the
-Unicode version of the Python that runs (`unicodedata.unidata_version`).
+With them, programs that cannot call Python, such as a TensorFlow graph, can do
+what `BasicTokenizer` does. The tables are made by applying it to every code
+point, so they have the Unicode version of the running Python
+(`unicodedata.unidata_version`).
 """
 
 import functools
@@ -25,46 +23,46 @@ from bert_tf.tokenization import (
 )
 
 # A rule is an int32: these flags, and a number in the bits above them.
-SINGLE = 1 << 0  # What it becomes is a token of its own.
+SINGLE = 1 << 0  # Its replacement is a token of its own.
 ENDS_WORD = 1 << 1  # Neither neighbour belongs to its word.
-MANY = 1 << 2  # It becomes more than one character.
-GONE = 1 << 3  # It becomes nothing.
-ACCENT = 1 << 4  # It is gone, but belongs to the character before it.
+MANY = 1 << 2  # It is replaced by more than one character.
+GONE = 1 << 3  # It is removed.
+ACCENT = 1 << 4  # It is removed, but belongs to the character before it.
 CASED = 1 << 5  # For the final sigma: a letter that has a case,
-SKIPPED = 1 << 6  # and what may stand between such a letter and the sigma.
-MOVES = 1 << 7  # A mark that it becomes has its place among others.
-STOPS = 1 << 8  # It is gone, but no mark moves across it.
+SKIPPED = 1 << 6  # and characters allowed between such a letter and the sigma.
+MOVES = 1 << 7  # Its replacement has marks that are sorted among others.
+STOPS = 1 << 8  # It is removed, but no mark is sorted across it.
 FLAG_BITS = 9
 LENGTH_BITS = 5  # The lower bits of the number, if `MANY`.
 BLOCK_BITS = 7
-# In `many`, where there are no flags, so much is added for `SINGLE`.
+# Added to code points in `many`, where there are no flags, for `SINGLE`.
 SINGLE_CODE = 1 << 21
 
 SPACE = ord(" ")
 SIGMA = ord("Σ")
 FINAL_SIGMA = ord("ς")
 
-# Code points of these categories are left as they are by every rule.
+# Unicode categories that no rule changes.
 _UNTOUCHED = ("Cn", "Co", "Cs")
 _SEPARATOR = re.compile(f"[{SEPARATORS}]")
 
 
 class CharacterRules(NamedTuple):
-    """What becomes of each code point, in blocks of 128 that may be shared.
+    """The rule of each code point, in blocks of 128 that may be shared.
 
     The rule of `code` is `rules[blocks[code >> 7] + (code & 127)]`. With
-    `number = rule >> 9`, a code point becomes
+    `number = rule >> 9`, a code point is
 
-    - nothing, if the rule has the flag `GONE`;
-    - `many[number >> 5:][:number & 31]`, if it has the flag `MANY`;
-    - the code point `code + number` otherwise; whatever separates words
-      becomes a space.
+    - removed, if the rule has the flag `GONE`;
+    - replaced by `many[number >> 5:][:number & 31]`, if it has the flag `MANY`;
+    - replaced by the code point `code + number` otherwise; separators of words
+      become a space.
 
     Attributes:
-        blocks: int32 [8704], where the block of 128 code points starts.
+        blocks: int32 [8704], the start of each block of 128 code points.
         rules: int32 [128 times the number of different blocks].
         many: int32, code points, plus `SINGLE_CODE` if they are tokens.
-        marks: int32, the marks that move, as sorted code points.
+        marks: int32, the marks that are sorted, as sorted code points.
         mark_classes: int32, their canonical combining classes.
     """
 
@@ -77,7 +75,7 @@ class CharacterRules(NamedTuple):
 
 @functools.cache
 def character_rules(do_lower_case: bool) -> CharacterRules:
-    """Asks a `BasicTokenizer` about every code point; takes half a second."""
+    """Applies a `BasicTokenizer` to every code point; takes half a second."""
     normalize = BasicTokenizer(do_lower_case).normalize
     rules = np.zeros(sys.maxunicode + 1, np.int32)
     many: list[int] = []
@@ -109,7 +107,7 @@ def character_rules(do_lower_case: bool) -> CharacterRules:
 
 
 def _flags(char, became, do_lower_case):
-    """The flags of a character's rule, CJK not counted."""
+    """The flags of a character's rule, except those of CJK characters."""
     if became == " ":
         return SINGLE | ENDS_WORD
     flags = 0
@@ -121,7 +119,7 @@ def _flags(char, became, do_lower_case):
         flags |= SINGLE
     if not do_lower_case:
         return flags
-    # What `str.lower` makes of a sigma tells what its neighbour is.
+    # The form of a lower-cased sigma tells the kind of its neighbour.
     if is_dropped(char):
         flags |= SKIPPED
     elif (char + "Σ").lower().endswith("ς"):
@@ -137,7 +135,7 @@ def _flags(char, became, do_lower_case):
 
 
 def _share_blocks(values):
-    """Keeps one copy of equal blocks; returns where each starts, and them."""
+    """Keeps one copy of equal blocks; returns their starts, and the blocks."""
     size = 1 << BLOCK_BITS
     distinct, index = np.unique(
         values.reshape(-1, size), axis=0, return_inverse=True

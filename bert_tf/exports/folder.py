@@ -1,12 +1,8 @@
-"""Folders of SavedModels: their versions, and what is written down in them.
+"""The folder of an exported model: its versions and their settings.
 
-Comes in: a path. Goes out: the version to use, and its settings. What is in a
-SavedModel is for `serving.py`, which writes it, and for `predictor.py` and the
-server, which use it. TensorFlow stays outside.
-
-    MODEL/1, MODEL/2, ...      versions; the highest number is the newest
-    MODEL/2/saved_model.pb
-    MODEL/2/assets/bert_tf.json
+MODEL/1, MODEL/2, ...      versions; the highest number is the newest
+MODEL/2/saved_model.pb
+MODEL/2/assets/bert_tf.json
 """
 
 import errno
@@ -15,9 +11,10 @@ import os
 from typing import Any
 
 from bert_tf.errors import InputError, list_folder
+from bert_tf.support import files
 
 FORMAT = 1
-"""Of assets/bert_tf.json. A higher one has what this version cannot know."""
+"""Version of the format of assets/bert_tf.json."""
 
 SETTINGS_FILE = "bert_tf.json"
 MODEL_FILE = "saved_model.pb"
@@ -26,8 +23,8 @@ MODEL_FILE = "saved_model.pb"
 def versions(folder: str) -> list[int]:
     """The numbers of the versions in a folder, in order.
 
-    Other names are passed over, as by tensorflow_model_server: those of
-    versions that are still being written among them.
+    Other names are ignored, as by tensorflow_model_server; among them are those
+    of versions that are still being written.
     """
     return sorted(
         int(name)
@@ -61,10 +58,10 @@ def find(path: str | os.PathLike[str]) -> str:
 
 
 def read_settings(version: str) -> dict[str, Any]:
-    """What assets/bert_tf.json of a version says.
+    """The content of a version's assets/bert_tf.json.
 
     Raises:
-        InputError: there is no such file, or one that this bert_tf cannot know.
+        InputError: there is no such file, or it is of an unknown format.
     """
     path = os.path.join(version, "assets", SETTINGS_FILE)
     try:
@@ -90,10 +87,28 @@ def read_settings(version: str) -> dict[str, Any]:
     return settings
 
 
+def check_output(output_dir: str, flag: str = "output_dir") -> None:
+    """Makes the folder to export to.
+
+    Args:
+        output_dir: the folder MODEL.
+        flag: the flag that names it, for messages.
+
+    Raises:
+        InputError: it is not on this machine, or cannot be made.
+    """
+    if "://" in output_dir:
+        raise InputError(
+            f"`--{flag}` must be a folder on this machine. Received: "
+            f"--{flag}={output_dir}"
+        )
+    files.make_folder(flag, output_dir)
+
+
 def give_number(unfinished: str, folder: str) -> str:
     """Renames a folder in `folder` to its next version; returns the path.
 
-    Of several that do this at once, each gets a number of its own.
+    Several processes may do this at once: each gets a number of its own.
     """
     while True:
         number = max(versions(folder), default=0) + 1
@@ -101,7 +116,7 @@ def give_number(unfinished: str, folder: str) -> str:
         try:
             os.rename(unfinished, path)
         except OSError as error:
-            # Somebody else has just taken that number.
+            # Another process may just have taken that number.
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
         else:

@@ -1,10 +1,8 @@
-"""From pieces of texts to the rows that BERT reads, inside a TensorFlow graph.
+"""Packs the word pieces of texts into rows for BERT, inside a TensorFlow graph.
 
-Comes in: ids of word pieces as ragged tensors, one row for each text. Goes out:
-rows for the model. It is what `features.py`, `masked_text.py` and `squad.py` do
-with lists, for whole batches and as a graph, so that a SavedModel can do it
-without Python; the tests hold the two together. How text becomes pieces is for
-`graph_tokenizer.py`, what the model says for `graph_answers.py`.
+Pieces are ragged tensors of ids, one row for each text. The rules are those of
+the Python functions that pack lists of pieces, here for whole batches, so that
+a SavedModel needs no Python; tests compare the two.
 
 Shape letters: B texts of a batch, W windows over all of them, S tokens of a
 row. A size in brackets, [B, (n)], differs from row to row: a RaggedTensor.
@@ -20,14 +18,13 @@ from bert_tf.models import ENCODER_INPUTS
 
 
 class Rows(NamedTuple):
-    """What stands in each row: [CLS] A [SEP], or [CLS] A [SEP] B [SEP].
+    """The content of each row: [CLS] A [SEP], or [CLS] A [SEP] B [SEP].
 
     A and B are runs of pieces of a text and of its second text; B may be empty.
-    int64 [W] each.
 
-    Attributes:
-        texts: which text of the batch the row is of.
-        starts_a, lengths_a: the first piece of A, and how many.
+    Attributes: int64 [W] each.
+        texts: the row's text in the batch.
+        starts_a, lengths_a: the first piece of A, and their number.
         starts_b, lengths_b: the same of B.
     """
 
@@ -40,17 +37,17 @@ class Rows(NamedTuple):
     @property
     def lengths(self):
         """Tokens of each row, int64 [W]."""
-        # The last [SEP] is there if B is.
+        # There is a last [SEP] only if there is a B.
         end = tf.cast(self.lengths_b > 0, tf.int64)
         return self.lengths_a + self.lengths_b + end + 2
 
     def part(self, first, last):
-        """Those from `first` up to, not including, `last`."""
+        """The rows from `first` up to, not including, `last`."""
         return Rows(*(values[first:last] for values in self))
 
 
 class Special(NamedTuple):
-    """Ids of the tokens that rows are made with."""
+    """Ids of the special tokens of rows."""
 
     cls: int
     sep: int
@@ -70,11 +67,11 @@ def fill(rows, pieces_a, pieces_b, special, max_seq_length):
         int32 [W, S] by name. S is the length of the longest row, rounded up to
         `grouping.LENGTH_STEP` but at most `max_seq_length`.
     """
-    # Not 0 where there are no rows either.
+    # Not 0, even without rows.
     longest = tf.reduce_max(tf.concat([[1], rows.lengths], axis=0))
     length = -(-longest // LENGTH_STEP) * LENGTH_STEP
     places = tf.range(tf.minimum(length, max_seq_length))
-    # All that a token may be, in one row: the pieces last.
+    # All possible tokens in one vector: the pieces come last.
     pool = tf.concat(
         [[PADDING_ID, *special], pieces_a.values, pieces_b.values], axis=0
     )
@@ -83,7 +80,7 @@ def fill(rows, pieces_a, pieces_b, special, max_seq_length):
     offset_b = offset_a + tf.size(pieces_a.values, tf.int64)
     first_a = tf.gather(pieces_a.row_starts(), rows.texts) + rows.starts_a
     first_b = tf.gather(pieces_b.row_starts(), rows.texts) + rows.starts_b
-    # Where [SEP] stands; without a B the second one is behind the row.
+    # The places of [SEP]; without a B the second one lies behind the row.
     middle = (rows.lengths_a + 1)[:, None]
     end = middle + rows.lengths_b[:, None] + 1
     in_a, in_b = places < middle, (places > middle) & (places < end)
@@ -105,18 +102,18 @@ def fill(rows, pieces_a, pieces_b, special, max_seq_length):
 
 
 def truncated_lengths(lengths_a, lengths_b, room):
-    """What `features.truncate_seq_pair` leaves of pairs.
+    """The lengths of pairs after `packing.truncate_seq_pair`.
 
-    That rule takes single tokens off the longer text, and off B where both are
-    equally long. So either only the longer one is cut, down to what the other
-    leaves of the room; or both, down to halves of it, A's the larger.
+    That function removes single tokens from the longer text, and from B where
+    both are equally long. So either only the longer one is truncated, to what
+    the other one leaves of the room; or both, to halves of it, A's the larger.
 
     Args:
         lengths_a, lengths_b: int64 [B], tokens.
-        room: int64 [B], how many both may have.
+        room: int64 [B], the most tokens of both together.
 
     Returns:
-        What is left of A and of B, int64 [B] each.
+        The lengths of A and of B, int64 [B] each.
     """
     half = room // 2
     left_a = tf.minimum(lengths_a, tf.maximum(room - lengths_b, room - half))
@@ -125,7 +122,7 @@ def truncated_lengths(lengths_a, lengths_b, room):
 
 
 def truncate(pieces_a, pieces_b, max_seq_length):
-    """A row for each text or pair, cut as `features.truncate_and_pack` does.
+    """A row for each text or pair, as `packing.truncate_and_pack` makes it.
 
     Args:
         pieces_a: int32 [B, (n)], ids of the text, or of the first of a pair.
@@ -133,7 +130,7 @@ def truncate(pieces_a, pieces_b, max_seq_length):
         max_seq_length: the most tokens of a row, [CLS] and [SEP] included.
 
     Returns:
-        `Rows`, and how many pieces were cut off, int32 [B].
+        `Rows`, and the number of pieces that were cut off, int32 [B].
     """
     lengths_a, lengths_b = pieces_a.row_lengths(), pieces_b.row_lengths()
     room = max_seq_length - 2 - tf.cast(lengths_b > 0, tf.int64)
@@ -145,7 +142,7 @@ def truncate(pieces_a, pieces_b, max_seq_length):
     return rows, tf.cast(num_cut, tf.int32)
 
 
-# --------------------------------------------------- rows that come as numbers
+# ------------------------------------------------------ rows that callers made
 
 
 def parse_examples(serialized, names):
@@ -153,7 +150,7 @@ def parse_examples(serialized, names):
 
     Args:
         serialized: string [B].
-        names: which features, lists of int64.
+        names: of the features, lists of int64.
 
     Returns:
         Ragged int32 [B, (n)] by name; an empty row where an example lacks the
@@ -173,7 +170,7 @@ def encoder_rows(features):
     Rows that are shorter than the longest one are padded.
 
     Raises:
-        InvalidArgumentError: when it runs: an example without input_ids, or
+        InvalidArgumentError: at run time, for an example without input_ids, or
             whose three features are of different lengths.
     """
     ids = features["input_ids"]
@@ -202,18 +199,18 @@ def encoder_rows(features):
 
 
 def checked(inputs, config):
-    """The model's inputs, which the caller made, once they fit it.
-
-    On a GPU an id that is out of range would become another one in silence.
+    """The model's inputs, checked.
 
     Args:
         inputs: int32 tensors [B, S] by name.
         config: the model's `BertConfig`.
 
     Raises:
-        InvalidArgumentError: when it runs: an id that is not in the vocabulary,
-            tensors of different shapes, or more tokens than positions.
+        InvalidArgumentError: at run time, for an id that is not in the
+            vocabulary, tensors of different shapes, or more tokens than
+            positions.
     """
+    # On a GPU, an id that is out of range is clamped without an error.
     ids = inputs["input_ids"]
     last, longest = config.vocab_size - 1, config.max_position_embeddings
     checks = [
@@ -247,9 +244,9 @@ class Windows(NamedTuple):
     """Overlapping parts of the texts of a batch, in order.
 
     Attributes:
-        rows: int64 [W], the text that a window is of.
-        starts: int64 [W], its first piece there.
-        lengths: int64 [W], how many pieces it has.
+        rows: int64 [W], the window's text in the batch.
+        starts: int64 [W], its first piece in the text.
+        lengths: int64 [W], its number of pieces.
     """
 
     rows: tf.Tensor
@@ -258,18 +255,18 @@ class Windows(NamedTuple):
 
 
 def split_documents(num_pieces, room, doc_stride, least=0):
-    """Does `features.split_document` for a batch.
+    """Does `packing.split_document` for a batch.
 
     Args:
         num_pieces: int64 [B], pieces of each text.
-        room: int64 [B], how many a window of it holds; above 0.
-        doc_stride: how far apart windows start.
-        least: how many windows a text without pieces has, 0 or 1.
+        room: int64 [B], the most pieces of a window of it; above 0.
+        doc_stride: distance between the starts of windows.
+        least: number of windows of a text without pieces, 0 or 1.
 
     Returns:
         `Windows`.
     """
-    # A window that holds less than the stride leaves no gap behind it.
+    # Windows shorter than the stride must leave no gap between them.
     step = tf.minimum(room, tf.cast(doc_stride, tf.int64))
     more = tf.maximum(num_pieces - room, 0)
     count = -(-more // step) + tf.cast(num_pieces > -least, tf.int64)
@@ -281,23 +278,23 @@ def split_documents(num_pieces, room, doc_stride, least=0):
 
 
 def find_max_context(windows, num_pieces):
-    """Whether a window has more around a piece of it than any other has.
+    """Whether a window has the most context of a piece among all windows.
 
-    Does what `features.find_max_context` does, with its numbers.
+    Does `packing.find_max_context` for a batch, with the same arithmetic.
 
     Args:
         windows: `Windows`.
         num_pieces: int64 [B], pieces of each text.
 
     Returns:
-        bool [W, (lengths)]. Of the places of a text exactly one window has it.
+        bool [W, (lengths)], true in exactly one window for each piece.
     """
     offsets = tf.ragged.range(windows.lengths)
     number = offsets.value_rowids()
     length = tf.gather(windows.lengths, number)
     left = offsets.values
     around = tf.minimum(left, length - 1 - left)
-    # As Python computes it, in double precision, so that equals are equal.
+    # In double precision, as in Python, so that the same scores are equal.
     score = tf.cast(around, tf.float64) + 0.01 * tf.cast(length, tf.float64)
     first = tf.cumsum(num_pieces, exclusive=True)
     place = tf.gather(tf.gather(first, windows.rows) + windows.starts, number)
@@ -317,8 +314,8 @@ class PairWindows(NamedTuple):
 
     Attributes:
         rows: `Rows`, at least one of each text.
-        is_owned: bool [W, (S)], whether no other window has more around a
-            token. Those of all windows of a text are the whole of it, in order.
+        is_owned: bool [W, (S)], whether the window has the most context of a
+            token. Those of all windows make up the whole text, in order.
         num_cut: int32 [B], pieces that are in no window.
     """
 
@@ -328,12 +325,12 @@ class PairWindows(NamedTuple):
 
 
 def pair_windows(pieces_a, pieces_b, max_seq_length, doc_stride):
-    """Does `features.pack_windows` for a batch: nothing long is cut off.
+    """Does `packing.pack_windows` for a batch: long texts are not truncated.
 
     Args:
         pieces_a, pieces_b: int32 [B, (n)], ids.
         max_seq_length: the most tokens of a row, at least 5.
-        doc_stride: how far apart windows start.
+        doc_stride: distance between the starts of windows.
 
     Returns:
         `PairWindows`.
@@ -357,7 +354,8 @@ def pair_windows(pieces_a, pieces_b, max_seq_length, doc_stride):
         tf.where(of_a, zero, starts),
         tf.where(of_a, of_other, lengths),
     )
-    # What is in every window goes with the end of the text next to it.
+    # The text that is in every window belongs to the end of the other one that
+    # is next to it.
     before = tf.where(of_a, zero + 1, of_other + 2)
     behind = rows.lengths - before - lengths
     is_last = starts + lengths == tf.gather(longer, texts)
@@ -373,7 +371,7 @@ def pair_windows(pieces_a, pieces_b, max_seq_length, doc_stride):
 
 
 def _repeated(values, lengths):
-    """A value for each row, so often in it."""
+    """Repeats the value of each row `lengths` times."""
     return tf.RaggedTensor.from_row_lengths(
         tf.repeat(values, lengths), lengths, validate=False
     )
@@ -383,15 +381,15 @@ def _repeated(values, lengths):
 
 
 class MaskRows(NamedTuple):
-    """Rows that ask for the [MASK]s of a batch of texts, R of them.
+    """Rows for the [MASK]s of a batch of texts, R of them.
 
     Attributes:
         rows: `Rows`.
-        positions: int32 [R, (P)], the tokens that are asked for.
-        num_masks: int64 [B], how many [MASK]s of each text are asked for, in
+        positions: int32 [R, (P)], the tokens to predict.
+        num_masks: int64 [B], number of [MASK]s to predict of each text, in
             order, over all of its rows.
-        has_extra: bool [B], whether the text is asked for its [CLS] before
-            them. Texts with a second one are, so that there is a row of each.
+        has_extra: bool [B], whether [CLS] is predicted before them. It is in
+            texts with a second one, so that each of these has a row.
         is_pair: bool [B], whether both texts of a pair have a piece.
         num_cut: int32 [B], pieces of a pair that were cut off.
     """
@@ -405,11 +403,11 @@ class MaskRows(NamedTuple):
 
 
 def mask_rows(pieces_a, pieces_b, max_seq_length, mask_id):
-    """Rows for all [MASK]s, as `masked_text.ask_for_masks` makes them.
+    """Rows for all [MASK]s, as `cloze.ask_for_masks` makes them.
 
-    A text that is too long is not cut: each [MASK] is asked for in the window
-    around it. [MASK]s with the same window share a row. A pair is one row, cut
-    to what fits.
+    A text that is too long is not truncated: each [MASK] is predicted in the
+    window around it. [MASK]s with the same window share a row. A pair is one
+    row, truncated to fit.
 
     Args:
         pieces_a: int32 [B, (n)], ids of the text, or of the first of a pair.
@@ -424,7 +422,7 @@ def mask_rows(pieces_a, pieces_b, max_seq_length, mask_id):
     is_pair = has_b & (pieces_a.row_lengths() > 0)
     cut, num_cut = truncate(pieces_a, pieces_b, max_seq_length)
     used_a = tf.where(has_b, cut.lengths_a, pieces_a.row_lengths())
-    # The places of both texts, counted through.
+    # Places in B are counted on from those in A.
     masks = tf.concat(
         [
             _find(pieces_a, mask_id, used_a, tf.zeros_like(used_a)),
@@ -439,11 +437,11 @@ def mask_rows(pieces_a, pieces_b, max_seq_length, mask_id):
     room = tf.constant(max_seq_length - 2, tf.int64)
     start = tf.minimum(place - room // 2, length - room)
     start = tf.where(of_pair, tf.zeros_like(start), tf.maximum(start, 0))
-    # In B, one [SEP] more is before it.
+    # In B, there is one more [SEP] before it.
     in_b = tf.cast(of_pair & (place >= length), tf.int64)
     position = place - start + 1 + in_b
 
-    # What asks for the same window stands together.
+    # Positions in the same window are neighbours.
     is_new = tf.concat(
         [
             tf.ones([tf.minimum(tf.size(text), 1)], tf.bool),
@@ -479,25 +477,25 @@ def mask_rows(pieces_a, pieces_b, max_seq_length, mask_id):
 
 
 def _find(pieces, wanted, used, offsets):
-    """Where an id stands among the first `used` pieces of each row."""
+    """The places of an id among the first `used` pieces of each row."""
     places = tf.ragged.range(pieces.row_lengths())
     is_wanted = (pieces == wanted) & (places < used[:, None])
     return tf.ragged.boolean_mask(places + offsets[:, None], is_wanted)
 
 
-# ------------------------------------------------------------- a few at a time
+# ----------------------------------------------------------------- in chunks
 
 
 def in_chunks(compute, total, size, outputs):
-    """Calls a function for some rows after the others, and joins the results.
+    """Calls a function for a few rows at a time, and joins the results.
 
-    What it needs on its way is then bounded, however many rows there are.
+    This bounds the memory of the computation.
 
     Args:
         compute: function of the first row and the one after the last, int64,
             that returns tensors [rows or another number, ...].
-        total: int64, how many rows there are.
-        size: how many at a time.
+        total: int64, number of rows.
+        size: rows of a chunk.
         outputs: a `TensorSpec` for each of its results.
 
     Returns:

@@ -1,24 +1,22 @@
 """Text to WordPiece ids inside a TensorFlow graph, for SavedModels.
 
-Comes in: a vocabulary, then strings. Goes out: the ids that `FullTokenizer` of
-`tokenization.py` gives for the same strings, and where each comes from, as
-ragged tensors. Only ops of TensorFlow itself are used, so that a SavedModel
-with a `GraphTokenizer` in it needs neither bert_tf nor any other package.
-Packing and padding do not belong here.
-
-The rules are not written down a second time: Python is asked what it does with
-each character (`character_rules.py`), and the graph looks that up. What is left
-to do here is what depends on more than one character:
-
-    text -> chunks       at spaces; nine of ten are known in advance, each other
-                         one is looked at once
-    chunk -> characters  those of all chunks lie in one row
-    character -> what it becomes, from the tables; the form of a sigma and the
-                         order of marks from its neighbours
-    characters -> tokens around spaces, CJK characters and punctuation
-    token -> pieces      whole from the vocabulary, or else letter by letter
-                         down the tree of all pieces
+Gives the ids of `FullTokenizer`, and their offsets, as ragged tensors. Uses
+only ops of TensorFlow, so that a SavedModel with a `GraphTokenizer` needs no
+other package.
 """
+
+# The rules for single characters are not repeated here: the graph looks them up
+# in tables that are made with the Python tokenizer. The rules that depend on
+# several characters are applied in these steps:
+#
+#   text -> chunks       split at spaces. Nine of ten are known in advance; each
+#                        distinct other one is processed once.
+#   chunk -> characters  of all chunks, in one vector.
+#   character -> its replacement, from the tables; the form of a sigma and the
+#                        order of marks from its neighbours.
+#   characters -> tokens around spaces, CJK characters and punctuation.
+#   token -> pieces      whole from the vocabulary, or else letter by letter
+#                        down the tree of all pieces.
 
 import re
 import unicodedata
@@ -50,25 +48,25 @@ from bert_tf.exports.character_tables import (
 )
 from bert_tf.tokenization import BasicTokenizer, WordpieceTokenizer
 
-# No UTF-8 text has a surrogate: it marks what could not be decoded.
+# A surrogate, which valid UTF-8 does not have, marks bytes that are invalid.
 _NOT_UTF8 = 0xD800
 
-# The chunks known in advance are tokens, alone or with one of these behind
-# them. Their pieces have places: the token's id, and below it a bit for the
-# number of the ending, and a bit that is 1 for the ending itself.
+# The chunks known in advance are tokens, alone or followed by one of these.
+# Their pieces have places: the token's id, and below it a bit for the number of
+# the ending, and a bit that is 1 for the ending itself.
 _ENDINGS = (",", ".")
 _PLACE_BITS = 2
 
-# In the tree of pieces, a number has a node above, the length of a piece in
-# the middle, and below 1 + the id of the piece, or a letter. Two nodes are
-# roots: at a token's begin, and further on in it. The last letter is none, and
-# stands behind each token.
+# In the tree of pieces, the upper bits of a number are a node, the middle ones
+# the length of a piece, and the lower ones 1 + the id of the piece, or a
+# letter. Two nodes are roots: for the beginning of a token, and for the rest of
+# it. The largest letter is not one: it marks the end of each token.
 _ID_BITS, _LENGTH_BITS = 21, 8
 _NODE_BITS = _ID_BITS + _LENGTH_BITS
 _ID_MASK, _LENGTH_MASK = (1 << _ID_BITS) - 1, (1 << _LENGTH_BITS) - 1
 _BEGIN, _CONTINUE = 1 << _NODE_BITS, 2 << _NODE_BITS
 _STOP = np.int64(_ID_MASK)
-# So many letters are taken before it is looked which pieces have ended.
+# Letters in a step of the search, after which finished pieces are taken out.
 _STRIDE = 6
 
 
@@ -76,7 +74,7 @@ class GraphTokens(NamedTuple):
     """The pieces of texts; ragged int32 [B, (pieces)] each.
 
     Attributes:
-        ids: places in the vocabulary.
+        ids: of the vocabulary.
         starts, ends: the bytes of the text that the piece was made from, end
             exclusive; None without offsets.
         char_starts, char_ends: the same in characters (code points), as
@@ -91,12 +89,12 @@ class GraphTokens(NamedTuple):
 
 
 class _Characters(NamedTuple):
-    """What the N characters of all chunks became: M characters, T tokens.
+    """The N characters of all chunks, normalized: M characters, T tokens.
 
     Attributes:
         codes: int32 [M], code points.
-        token_starts: int64 [T], where tokens begin among them.
-        sources: int64 [M], which of the N each was made from.
+        token_starts: int64 [T], the starts of tokens among them.
+        sources: int64 [M], the one of the N that each was made from.
         ends: int64 [M], the last of the N that belongs to it, exclusive.
     """
 
@@ -111,7 +109,7 @@ class _Pieces(NamedTuple):
 
     Attributes:
         ids: int32 [P].
-        splits: int64 [chunks + 1], where the pieces of each chunk begin.
+        splits: int64 [chunks + 1], the starts of the pieces of each chunk.
         spans: int32 [P, 4], the bytes and the characters of the chunk: start,
             end, start, end. None without offsets.
     """
@@ -125,8 +123,7 @@ class GraphTokenizer(tf.Module):
     """`FullTokenizer` in a graph: the same ids for every UTF-8 text.
 
     Args:
-        vocab: the tokens in the order of their ids, or what `load_vocab`
-            returns.
+        vocab: the tokens in the order of their ids, or ids by token.
         do_lower_case: lower-case the text and strip accents.
 
     Attributes:
@@ -159,7 +156,7 @@ class GraphTokenizer(tf.Module):
 
     @property
     def _vocab(self):
-        # Not an attribute: a `tf.Module` would track each entry.
+        # A `tf.Module` would track each entry of an attribute.
         return self._wordpiece.vocab
 
     def _make_tables(self):
@@ -184,7 +181,7 @@ class GraphTokenizer(tf.Module):
             + 1 if there is a second.
         """
         basic = BasicTokenizer(self.do_lower_case)
-        chunks = {"no chunk": 0}  # It has a space. A table cannot be empty.
+        chunks = {"no chunk": 0}  # Not a chunk, but a table cannot be empty.
         for token, index in self._vocab.items():
             if len(token) > self._wordpiece.max_input_chars_per_word:
                 continue
@@ -209,9 +206,9 @@ class GraphTokenizer(tf.Module):
 
         Args:
             texts: string [B], UTF-8.
-            with_offsets: also find where each piece comes from.
-            literal: a token, such as [MASK], that stands for itself wherever
-                a text has it, as in `masked_text.tokenize`.
+            with_offsets: also return the offsets of pieces.
+            literal: a token, such as [MASK], that is one piece wherever a text
+                has it.
 
         Returns:
             The pieces of each text.
@@ -254,8 +251,7 @@ class GraphTokenizer(tf.Module):
 
     def _split(self, texts, literal):
         """Returns ragged chunks without spaces, and which are the literal."""
-        # Letters of ASCII can be lower-cased before all else, which changes
-        # nothing for others: more chunks are known then.
+        # Lower-casing ASCII first changes no result, and more chunks are known.
         lower = tf.strings.lower if self.do_lower_case else tf.identity
         if literal is None:
             return _split_at_spaces(lower(texts)), None
@@ -270,7 +266,7 @@ class GraphTokenizer(tf.Module):
 
         Args:
             chunks: string [chunks].
-            found: int64 [chunks], what `_known_chunks` has for them, or -1.
+            found: int64 [chunks], their values in `_known_chunks`, or -1.
 
         Returns:
             Ragged int32 [chunks, (pieces)], the place of each piece; and the
@@ -296,7 +292,7 @@ class GraphTokenizer(tf.Module):
         return places, rest
 
     def _look_at(self, places, rest):
-        """What the pieces at places are, int32 [pieces] each.
+        """Looks up the pieces at places, int32 [pieces] each.
 
         Returns:
             The ids; and, if `rest` has spans, the start and the end in bytes
@@ -304,7 +300,7 @@ class GraphTokenizer(tf.Module):
         """
         size = tf.constant(self._space << _PLACE_BITS, tf.int32)
         in_rest = tf.maximum(places - size, -1) + 1  # 0: not there.
-        # All of the rest are the token `_space` here, which has no letters.
+        # Pieces of the rest count as the token `_space`, which has no letters.
         places = tf.minimum(places, size)
         token, is_ending = _shift(places, _PLACE_BITS), places & 1
         comma, stop = (self._vocab.get(ending, 0) for ending in _ENDINGS)
@@ -333,7 +329,7 @@ class GraphTokenizer(tf.Module):
         check = tf.debugging.Assert(
             number == 0,
             [
-                "Texts must be UTF-8. Received: so many bytes that are not",
+                "Texts must be UTF-8. Invalid bytes:",
                 number,
             ],
         )
@@ -415,7 +411,7 @@ class GraphTokenizer(tf.Module):
         )
 
     def _multiply(self, became, sources, rules):
-        """Puts all that a character becomes where it is `MANY`."""
+        """Replaces characters that are `MANY` by all of their characters."""
         size = tf.size(became)
         kept = tf.gather(rules, sources)
         number, is_many = _shift(kept, FLAG_BITS), (kept & MANY) != 0
@@ -432,8 +428,8 @@ class GraphTokenizer(tf.Module):
     def _order_marks(self, became, sources, rules):
         """Sorts the marks that follow a letter, as NFD does.
 
-        Only those that are no accents are left. An accent that stands still
-        keeps those before and behind it apart, although it is gone.
+        Accents have been removed by now, but one that NFD does not sort still
+        separates the marks before it from those after it.
         """
         is_mark = became[:, None] == self._rules.marks
         classes = tf.where(is_mark, self._rules.mark_classes, 0)
@@ -447,7 +443,7 @@ class GraphTokenizer(tf.Module):
     def _find_pieces(self, characters):
         """Returns the ids of all pieces, and their last characters: int64 [P].
 
-        Spaces are pieces here, with the id `_space`, so that each piece begins
+        Spaces count as pieces, with the id `_space`, so that each piece begins
         where the one before it ends.
         """
         codes, starts = characters.codes, characters.token_starts
@@ -455,7 +451,7 @@ class GraphTokenizer(tf.Module):
         splits = tf.concat([starts, [size]], 0)
         ends = splits[1:]
         tokens = tf.RaggedTensor.from_row_splits(codes, splits, validate=False)
-        # No token has an ending: what is found is one.
+        # A token never matches a chunk with an ending.
         ids = self._chunks.lookup(tf.strings.unicode_encode(tokens, "UTF-8"))
         ids = _shift(ids, 1 + _PLACE_BITS)
         ids = tf.where(
@@ -483,7 +479,7 @@ class GraphTokenizer(tf.Module):
         """Finds the longest pieces of tokens, letter by letter.
 
         Returns:
-            Of all tokens that can be put together, the ids of the pieces and
+            The ids of the pieces of all tokens that consist of pieces, and
             their last characters; and the numbers of the other tokens. int64.
         """
         places = tf.ragged.range(starts, ends + 1, row_splits_dtype=tf.int64)
@@ -497,12 +493,12 @@ class GraphTokenizer(tf.Module):
         letters = tf.concat([letters, [_STOP] * _STRIDE], 0)
 
         def step(begin, here, node, last, found):
-            # `last` is what the tree has for the last letter that it has.
+            # `last` is the tree's value for the last letter that it has.
             for _ in range(_STRIDE):
                 value = self._tree.lookup(node + tf.gather(letters, here))
                 here += 1
                 last = tf.where(value > 0, value, last)
-                node = value & -_BEGIN  # 0, where nothing follows, stays 0.
+                node = value & -_BEGIN  # 0 where no letter follows.
             goes, ends = node > 0, node <= 0
             piece = tf.boolean_mask(last, ends)
             length = _shift(piece, _ID_BITS) & _LENGTH_MASK
@@ -546,24 +542,26 @@ class GraphTokenizer(tf.Module):
 
 
 def _hash_table(keys, values, default):
-    """A table of int64 values, and `default` for what is not in it."""
+    """A table of int64 values, with a default for other keys."""
     initializer = tf.lookup.KeyValueTensorInitializer(
         keys, tf.constant(values, tf.int64)
     )
     return tf.lookup.StaticHashTable(initializer, default)
 
 
-def _tree_of_pieces(vocab, longest):
+def _tree_of_pieces(
+    vocab: Mapping[str, int], longest: int
+) -> tuple[np.ndarray, np.ndarray]:
     """The letters of all pieces as a tree.
 
     Args:
         vocab: token -> id.
-        longest: leave longer tokens out, and empty ones, which fit nowhere.
+        longest: leave out longer tokens, and empty ones.
 
     Returns:
         Keys, int64: a node, and a letter that follows. Values, int64: the next
-        node; and of the longest piece on the way from the root, the length and
-        1 + the id, or 0.
+        node; and the length and 1 + the id of the longest piece on the path
+        from the root, or 0.
     """
     nodes: dict[int, int] = {}
     pieces: dict[int, int] = {}
@@ -585,8 +583,8 @@ def _tree_of_pieces(vocab, longest):
 
 
 def _split_at_spaces(texts):
-    """Returns ragged chunks, of which an empty text has none."""
-    # The op under `tf.strings.split` takes half as long again.
+    """Returns ragged chunks; an empty text has none."""
+    # The op of `tf.strings.split` takes half as long again.
     indices, chunks, shape = tf.raw_ops.StringSplit(
         input=texts, delimiter=" ", skip_empty=False
     )
@@ -624,7 +622,7 @@ def _find_bases(chunks, is_literal):
     lengths = tf.stack([tf.strings.length(words), characters], 1)
     starts = tf.cumsum(lengths + 1, exclusive=True)
     if is_literal is not None:
-        # There are two spaces around each that the text does not have.
+        # Two spaces were added around each.
         added = tf.cast(is_literal, tf.int32)
         added += 2 * tf.cumsum(added, exclusive=True)
         starts -= added[:, None]
@@ -634,11 +632,11 @@ def _find_bases(chunks, is_literal):
 
 
 def _form_final_sigmas(codes, rules):
-    """Lets a capital sigma at the end of a word become the final form.
+    """Changes the rules of capital sigmas at the ends of words.
 
-    It stands behind a letter with a case and not before one, not counting
-    what is skipped: the rule of Unicode, as `str.lower` has it. Nothing that
-    ends a word has a case or is skipped.
+    Such a sigma follows a letter with a case and does not precede one, not
+    counting skipped characters: the rule of Unicode, as in `str.lower`.
+    Characters that end a word neither have a case nor are skipped.
     """
     counted = tf.squeeze(tf.where((rules & SKIPPED) == 0), 1)
     cased = (tf.gather(rules, counted) & CASED) != 0
@@ -650,7 +648,7 @@ def _form_final_sigmas(codes, rules):
 
 
 def _include_accents(ends, sources, rules):
-    """Moves the end of what stands before an accent in its word behind it."""
+    """Extends the character before an accent, within a word, to include it."""
     accents = tf.squeeze(tf.where((rules & ACCENT) != 0), 1)
     before = tf.searchsorted(sources, accents, out_type=tf.int64) - 1
     accents = tf.boolean_mask(accents, before >= 0)

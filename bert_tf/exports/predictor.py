@@ -1,25 +1,11 @@
-"""Asks a SavedModel about texts, from Python.
+"""Asks an exported model about texts, from Python.
 
-Comes in: the folder that `export_saved_model` wrote, then texts. Goes out: for
-each of them a named tuple. The model does all the work; here texts are put into
-batches, and its arrays taken apart. HTTP is for the server.
-
-    predict = bert_tf.Predictor("/tmp/model")
-    predict("A text.")                          # what belongs to one text
-    predict("A text.", "And another one.")      # to a pair, or to a question
-    predict(("A text.", "And another one."))    # and its context
-    for result in predict(open("texts.txt")):   # to any number of them
-        ...
-
-| head        | takes                        | gives      |
-|-------------|------------------------------|------------|
-| classifier  | a text, or two               | `Label`    |
-| span        | a question and a context     | `Answer`   |
-| pretraining | a text with [MASK], or two   | `Guesses`  |
-| features    | a text, or two               | `Vectors`  |
-
-Keras is not imported, which takes a while that a program with a finished model
-can do without.
+predict = bert_tf.Predictor("/tmp/model")
+predict("A text.")                          # the result of one text
+predict("A text.", "And another one.")      # of a pair, or of a question
+predict(("A text.", "And another one."))    # and its context
+for result in predict(open("texts.txt")):   # of any number of them
+    ...
 """
 
 import importlib
@@ -28,38 +14,37 @@ import itertools
 import os
 import reprlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from bert_tf.errors import InputError
 from bert_tf.exports import folder
-from bert_tf.exports.results import (
-    Answer,
-    Candidate,
-    Guesses,
-    Label,
-    Outputs,
-    Result,
-    Vectors,
-)
+from bert_tf.exports.results import HEADS, Result
 
 BATCHES_AHEAD = 16
-"""How far texts are read ahead to find some of one length, in batches."""
+"""Batches that are read ahead, to put texts of similar length together."""
 
 
 class Predictor:
-    """A SavedModel, loaded once, to be asked as often as you like.
+    """An exported model, loaded once, without Keras.
+
+    | head        | takes                        | returns    |
+    |-------------|------------------------------|------------|
+    | classifier  | a text, or two               | `Label`    |
+    | span        | a question and a context     | `Answer`   |
+    | pretraining | a text with [MASK], or two   | `Guesses`  |
+    | features    | a text, or two               | `Vectors`  |
 
     Args:
-        path: MODEL, whose newest version is taken, or MODEL/N.
+        path: MODEL, for its newest version, or MODEL/N.
         batch_size: the most texts that are computed at once.
 
     Attributes:
         path: the version, MODEL/N.
-        settings: what assets/bert_tf.json says.
+        settings: the content of assets/bert_tf.json.
         head: "classifier", "span", "pretraining" or "features".
         labels: of a classifier, in the order of their ids; else None.
-        signatures: TensorFlow's functions by name, see `bert_tf/serving.py`.
+        signatures: TensorFlow's functions by name; docs/serving.md lists them.
 
     Raises:
         InputError: no SavedModel of bert_tf is there.
@@ -77,17 +62,17 @@ class Predictor:
         self.labels: list[str] | None = self.settings["labels"]
         self.batch_size = batch_size
         self._tf = import_tensorflow()
-        # Whoever drops the model drops its weights, so it is kept.
+        # The signatures alone do not keep the weights alive.
         self._model = self._tf.saved_model.load(self.path)
         self.signatures = self._model.signatures
-        self._inputs, self._read = _HEADS[self.head]
+        self._head = HEADS[self.head]
         takes_pairs = "serve_text_pair" in self.signatures
         self._counts = (1, 2) if takes_pairs else (1,)
-        if self.head == "span":
+        if self._head.needs_both:
             self._counts = (2,)
 
     def __call__(self, text, second=None):
-        """What the model says of one text, or of each of many.
+        """The result of a text, or an iterator over those of many.
 
         Args:
             text: a str; a tuple of two for a pair, or a question and its
@@ -97,8 +82,8 @@ class Predictor:
 
         Returns:
             A named tuple, see the table above; for an iterable a generator of
-            them, in its order. It reads `BATCHES_AHEAD` batches ahead, to put
-            texts of one length together.
+            them, in the same order. It reads up to `BATCHES_AHEAD` batches
+            ahead, to put texts of similar length together.
 
         Raises:
             InputError: something is not a text, or there are more or fewer
@@ -116,7 +101,7 @@ class Predictor:
         pairs = map(self._pair, texts)
         ahead = BATCHES_AHEAD * self.batch_size
         while some := list(itertools.islice(pairs, ahead)):
-            # The longest first: if memory is short, that shows at once.
+            # The longest first: if memory is short, it fails early.
             order = sorted(
                 range(len(some)), key=lambda row: -sum(map(len, some[row]))
             )
@@ -154,20 +139,20 @@ class Predictor:
 
     def _run(self, pairs: Sequence[tuple[bytes, bytes]]) -> list[Result]:
         """The results of one batch."""
-        columns = dict(zip(self._inputs, zip(*pairs)))
-        name = "serve_text"
-        if self.head != "span":
-            if any(columns[self._inputs[1]]):
+        columns = dict(zip(self._head.inputs, zip(*pairs)))
+        name, (_, second) = "serve_text", self._head.inputs
+        if not self._head.needs_both:
+            if any(columns[second]):
                 name = "serve_text_pair"
             else:
-                del columns[self._inputs[1]]
+                del columns[second]
         tensors = {
             key: self._tf.constant(column) for key, column in columns.items()
         }
         outputs = self.signatures[name](**tensors)
         arrays = {key: value.numpy() for key, value in outputs.items()}
         return [
-            self._read(arrays, row, bool(pair[1]))
+            self._head.read(arrays, row, bool(pair[1]))
             for row, pair in enumerate(pairs)
         ]
 
@@ -179,79 +164,11 @@ def _not_a_text(given: Any) -> InputError:
     )
 
 
-# ----------------------------------------------------- arrays into named tuples
-
-
-def _read_label(arrays: Outputs, row: int, is_pair: bool) -> Label:
-    names = [name.decode("utf-8") for name in arrays["labels"][row]]
-    chances = arrays["probabilities"][row].tolist()
-    return Label(
-        arrays["label"][row].decode("utf-8"),
-        max(chances),
-        dict(zip(names, chances, strict=True)),
-        int(arrays["num_cut"][row]),
-    )
-
-
-def _read_answer(arrays: Outputs, row: int, is_pair: bool) -> Answer:
-    start, end = int(arrays["start"][row]), int(arrays["end"][row])
-    null = arrays.get("null_probability")
-    return Answer(
-        arrays["answer"][row].decode("utf-8"),
-        float(arrays["score"][row]),
-        None if start < 0 else start,
-        None if end < 0 else end,
-        None if null is None else float(null[row]),
-    )
-
-
-def _read_guesses(arrays: Outputs, row: int, is_pair: bool) -> Guesses:
-    scores = arrays["token_scores"][row].tolist()
-    masks = [
-        [
-            Candidate(piece.decode("utf-8"), score)
-            for piece, score in zip(pieces, of_mask)
-        ]
-        for pieces, of_mask in zip(arrays["tokens"][row], scores)
-        if of_mask[0] > 0  # Else it is another text that has so many.
-    ]
-    follows = arrays.get("next_sentence_probability")
-    return Guesses(
-        masks,
-        float(follows[row]) if is_pair and follows is not None else None,
-        int(arrays["num_cut"][row]),
-    )
-
-
-def _read_vectors(arrays: Outputs, row: int, is_pair: bool) -> Vectors:
-    embedding, tokens = arrays["embedding"][row], None
-    if "tokens" in arrays:
-        tokens = [one.decode("utf-8") for one in arrays["tokens"][row] if one]
-        embedding = embedding[: len(tokens)]
-    # A copy, for the whole batch would stay in memory with it.
-    return Vectors(embedding.copy(), tokens, int(arrays["num_cut"][row]))
-
-
-_Head = tuple[tuple[str, str], Callable[[Outputs, int, bool], Result]]
-
-_HEADS: Mapping[str, _Head] = {
-    "classifier": (("text_a", "text_b"), _read_label),
-    "span": (("question", "context"), _read_answer),
-    "pretraining": (("text", "text_b"), _read_guesses),
-    "features": (("text_a", "text_b"), _read_vectors),
-}
-
-
-# ------------------------------------------------------------------- TensorFlow
-
-
 def import_tensorflow():
-    """TensorFlow, if it is not there yet without Keras.
-
-    It imports Keras along with itself, unless it is told that an older Keras is
-    wanted, and passes over that one where it is not installed. `tf.keras` stays
-    what it is: that is decided when it is first used.
-    """
+    """Imports TensorFlow, where possible without Keras, to start sooner."""
+    # TensorFlow imports Keras 3 unless it is to use the older tf_keras, which
+    # it skips where that is not installed. `tf.keras` is still Keras 3 in the
+    # end: it is resolved at its first use, when the variable is gone again.
     variable = "TF_USE_LEGACY_KERAS"
     if (
         "tensorflow" in sys.modules

@@ -1,17 +1,13 @@
 """The encoder's linear layers in 8 or 16 bits, for SavedModels.
 
-Comes in: a model with its float32 weights. Goes out: the same model, whose
-query, key, value, output and intermediate layers and pooler have kernels of
-int8 or bfloat16. All other weights stay float32: those of embeddings, LayerNorm
-and heads, and biases. Nothing is trained, and no data is looked at.
+Kernels of query, key, value, output and intermediate layers and of the pooler
+become int8 or bfloat16. All other weights stay float32: embeddings, LayerNorm,
+heads, biases. It needs neither training nor data.
 
-bfloat16 is what `mixed_bfloat16` computes with, but rounded once and not at
-each call. int8 is rounded once as well, and what goes into a layer each time,
-by its own range ("dynamic quantization"). Then a kernel has a scale for each
-output, as Keras quantizes it; its input has one for each row, so that what is
-said of a text does not depend on those beside it. The product of the two is
-TensorFlow's `_QuantizedMatMul`, of oneDNN. Keras' own gives the same numbers,
-but is slower than float32 ("Fewer bits" in docs/serving.md).
+bfloat16 rounds a kernel once, where `mixed_bfloat16` rounds it in each call.
+int8 has a scale for each output of a kernel, and rounds the inputs at run time
+with a scale for each row ("dynamic quantization"): a text's outputs do not
+depend on the other texts of its batch.
 """
 
 import keras
@@ -19,21 +15,20 @@ import tensorflow as tf
 
 from bert_tf import layers, models
 from bert_tf.errors import InputError
-
-INT8, BFLOAT16 = MODES = ("int8", "bfloat16")
-"""Ways to quantize."""
+from bert_tf.exports.settings import BFLOAT16, QUANTIZATIONS
 
 LARGEST = 127.0
-"""Of int8; -128 is not used, so that both signs have the same range."""
+"""Largest int8 in use; without -128, both signs have the same range."""
 
-# What a row of zeros is divided by.
+# The least divisor, for rows of zeros.
 _SMALLEST_RANGE = 1e-30
 
 
 class Int8Dense(layers.Dense):
     """A `layers.Dense` after `quantize("int8")`, with a fast product.
 
-    It works inside a `tf.function` only.
+    Keras' own product gives the same numbers, but is slower than float32. This
+    one works inside a `tf.function` only.
 
     Call arguments:
         x: float32 tensor [..., any width].
@@ -56,44 +51,45 @@ class Int8Dense(layers.Dense):
 
 
 def check_mode(mode):
-    """Raises `InputError` for what is neither one of `MODES` nor None."""
-    if mode is not None and mode not in MODES:
+    """Raises `InputError` unless it is one of `QUANTIZATIONS`, or None."""
+    if mode is not None and mode not in QUANTIZATIONS:
         raise InputError(
-            f"`quantize` must be one of {MODES}, or None to keep float32. "
+            f"`quantize` must be one of {QUANTIZATIONS}, or None to keep "
+            "float32. "
             f"Received: quantize={mode!r}"
         )
 
 
 def precision(mode):
-    """The one of `layers.PRECISIONS` that a model must be built in.
+    """The precision, one of `layers.PRECISIONS`, to build the model in.
 
     Args:
-        mode: one of `MODES`, or None.
+        mode: one of `QUANTIZATIONS`, or None.
     """
     return "mixed_bfloat16" if mode == BFLOAT16 else "float32"
 
 
 def quantize(model, mode):
-    """Gives the encoder's linear layers other kernels.
+    """Rounds the kernels of the encoder's linear layers, in place.
 
     Args:
         model: a `keras.Model` of `models`, built in `precision(mode)`, with its
-            weights; changed in place. It cannot be trained afterwards.
-        mode: one of `MODES`.
+            weights. It cannot be trained afterwards.
+        mode: one of `QUANTIZATIONS`.
     """
     for layer in linear_layers(models.find_bert(model)):
         if mode == BFLOAT16:
             _round_kernel(layer)
             continue
-        # Keras refuses subclasses, whose `call` it cannot know.
+        # With the type check, Keras refuses subclasses, as `call` may differ.
         layer.quantize("int8", type_check=False)
-        # The layer itself, since Keras lets no other take its place.
+        # A built Keras layer cannot be replaced in its parent.
         layer.__class__ = Int8Dense
 
 
 def _round_kernel(layer):
     rounded = keras.ops.cast(layer.kernel, "bfloat16")
-    # As Keras does for its own ways.
+    # As `keras.layers.Dense.quantize` does.
     layer._tracker.unlock()
     layer._untrack_variable(layer._kernel)
     layer._kernel = layer.add_weight(
@@ -120,7 +116,7 @@ def linear_layers(bert):
 
 
 def quantize_rows(rows):
-    """Each row in the 255 steps between its largest number and the negative.
+    """Rounds each row to 255 steps, from minus its largest size to plus it.
 
     Args:
         rows: float32 tensor [R, any width].
@@ -145,12 +141,12 @@ def _product(rows, kernel, kernel_scales):
     no_bias = tf.zeros_like(kernel_scales)
     device_inputs = (rows, kernel, no_bias)
     host_inputs = (-LARGEST, LARGEST, -largest, largest)
-    # The kernel for CPUs fuses nothing less than this.
+    # The CPU kernel supports no smaller fusion.
     fused = (b"BiasAdd", b"Dequantize")
     value, kind = tf.compat.v1.AttrValue, tf.compat.v1.AttrValue.ListValue
     floats = tf.float32.as_datatype_enum
     eights = tf.qint8.as_datatype_enum
-    # `tf.raw_ops` has no function for it.
+    # `tf.raw_ops` lacks this operation.
     operation = rows.graph.create_op(
         "_QuantizedMatMul",
         [*device_inputs, *map(tf.convert_to_tensor, host_inputs)],
@@ -168,7 +164,7 @@ def _product(rows, kernel, kernel_scales):
             "Tout": value(type=floats),
             "fused_ops": value(list=kind(s=fused)),
             "input_quant_mode": value(s=b"SCALED"),
-            # oneDNN keeps it in the order that it multiplies by.
+            # Lets oneDNN cache the kernel in its own layout.
             "is_weight_const": value(b=True),
         },
     )

@@ -1,25 +1,24 @@
-"""What an exported model answers, one class for each kind of answer."""
+"""Results of exported models: one class for each head's answer.
 
-from collections.abc import Mapping
+`HEADS` says how each head is asked and how its arrays become results.
+"""
+
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
-
-class Candidate(NamedTuple):
-    """A piece of the vocabulary; one with ## goes on with the word before."""
-
-    piece: str
-    probability: float
+Outputs = Mapping[str, np.ndarray]
+"""Outputs of a text signature for a batch, by name."""
 
 
 class Label(NamedTuple):
-    """What a classifier says of a text.
+    """The label of a text.
 
     Attributes:
-        label: the name of the most probable label.
-        probability: how probable it is.
-        probabilities: of all labels, by name.
+        label: the most probable label.
+        probability: its probability.
+        probabilities: those of all labels, by name.
         num_cut: word pieces that did not fit and were not read.
     """
 
@@ -30,14 +29,14 @@ class Label(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What is found in a context.
+    """The answer to a question about a context.
 
     Attributes:
         text: `context[start:end]`; "" if the question is left unanswered, or
             where question or context has no words.
-        score: its probability among all spans of the context, as in
-            `reading.Answer`; that of "no answer" if it is left unanswered, 0
-            if there is nothing to read.
+        score: its probability among all spans of the context; that of "no
+            answer" if the question is left unanswered, 0 if there is nothing to
+            read.
         start: its first character; None for no answer.
         end: the character after its last one; None for no answer.
         null_probability: of "no answer"; None where every question has one.
@@ -50,14 +49,21 @@ class Answer(NamedTuple):
     null_probability: float | None
 
 
+class Candidate(NamedTuple):
+    """A piece of the vocabulary; one with ## continues a word."""
+
+    piece: str
+    probability: float
+
+
 class Guesses(NamedTuple):
-    """What a pretrained model guesses.
+    """Predictions of a pretrained model.
 
     Attributes:
-        masks: for each [MASK] of the text the best pieces, as `fill_mask` has
-            them. In a pair, [MASK]s that did not fit have none.
+        masks: for each [MASK] of the text the best pieces. In a pair, [MASK]s
+            that did not fit have none.
         next_sentence_probability: that the second text follows the first; None
-            for a single text, and for models that do not tell.
+            for a single text, and for models without this prediction.
         num_cut: word pieces of a pair that did not fit and were not read.
     """
 
@@ -67,7 +73,7 @@ class Guesses(NamedTuple):
 
 
 class Vectors(NamedTuple):
-    """What the encoder makes of a text.
+    """The embedding of a text.
 
     Attributes:
         embedding: float32 [width] for the whole text, or [tokens, width] if
@@ -84,4 +90,83 @@ class Vectors(NamedTuple):
 Result = Label | Answer | Guesses | Vectors
 
 
-Outputs = Mapping[str, np.ndarray]
+def _read_label(arrays: Outputs, row: int, is_pair: bool) -> Label:
+    names = [name.decode("utf-8") for name in arrays["labels"][row]]
+    chances = arrays["probabilities"][row].tolist()
+    return Label(
+        arrays["label"][row].decode("utf-8"),
+        max(chances),
+        dict(zip(names, chances, strict=True)),
+        int(arrays["num_cut"][row]),
+    )
+
+
+def _read_answer(arrays: Outputs, row: int, is_pair: bool) -> Answer:
+    start, end = int(arrays["start"][row]), int(arrays["end"][row])
+    null = arrays.get("null_probability")
+    return Answer(
+        arrays["answer"][row].decode("utf-8"),
+        float(arrays["score"][row]),
+        None if start < 0 else start,
+        None if end < 0 else end,
+        None if null is None else float(null[row]),
+    )
+
+
+def _read_guesses(arrays: Outputs, row: int, is_pair: bool) -> Guesses:
+    scores = arrays["token_scores"][row].tolist()
+    masks = [
+        [
+            Candidate(piece.decode("utf-8"), score)
+            for piece, score in zip(pieces, of_mask)
+        ]
+        for pieces, of_mask in zip(arrays["tokens"][row], scores)
+        if of_mask[0] > 0  # Else it is padding, to the text with most masks.
+    ]
+    follows = arrays.get("next_sentence_probability")
+    return Guesses(
+        masks,
+        float(follows[row]) if is_pair and follows is not None else None,
+        int(arrays["num_cut"][row]),
+    )
+
+
+def _read_vectors(arrays: Outputs, row: int, is_pair: bool) -> Vectors:
+    embedding, tokens = arrays["embedding"][row], None
+    if "tokens" in arrays:
+        tokens = [one.decode("utf-8") for one in arrays["tokens"][row] if one]
+        embedding = embedding[: len(tokens)]
+    # A view would keep the whole batch in memory.
+    return Vectors(embedding.copy(), tokens, int(arrays["num_cut"][row]))
+
+
+class Head(NamedTuple):
+    """The text signatures of a head, as a program outside uses them.
+
+    Attributes:
+        inputs: names of the first text and the second one.
+        read: function of the outputs for a batch, the number of a row, and
+            whether the row is a pair; returns the row's result.
+        needs_both: whether serve_text takes both texts. Otherwise it takes the
+            first, and serve_text_pair both.
+        per_mask: outputs [B, M, ...], padded to the text with the most [MASK]s
+            of the batch.
+    """
+
+    inputs: tuple[str, str]
+    read: Callable[[Outputs, int, bool], Result]
+    needs_both: bool = False
+    per_mask: frozenset[str] = frozenset()
+
+
+HEADS: Mapping[str, Head] = {
+    "classifier": Head(("text_a", "text_b"), _read_label),
+    "span": Head(("question", "context"), _read_answer, needs_both=True),
+    "pretraining": Head(
+        ("text", "text_b"),
+        _read_guesses,
+        per_mask=frozenset({"tokens", "token_scores"}),
+    ),
+    "features": Head(("text_a", "text_b"), _read_vectors),
+}
+"""By the head's name in assets/bert_tf.json."""

@@ -1,36 +1,31 @@
-"""What a SavedModel of bert_tf does: text in, answers out, in one graph.
+"""The base of all exported models: text in, answers out, in one graph.
 
-Comes in: a Keras model with its weights, and how to make rows for it of text.
-Goes out: a `tf.Module` for each head, with the weights, the tokenizer and a
-concrete function for each signature. They need neither Keras nor bert_tf once
-they are saved. Where a model comes from, and the folder that it is written to,
-are for `serving.py`, which also lists what goes into and comes out of each
-signature.
-
-The steps are those of the Python rooms, as a graph: pieces of texts in
-`graph_tokenizer.py`, rows and windows in `graph_features.py`, spans in
-`graph_answers.py`.
+A `Served` is a `tf.Module` with the weights of a Keras model, a tokenizer and a
+concrete function for each signature. Once saved, it needs neither Keras nor
+bert_tf. docs/serving.md lists the signatures of each head.
 """
 
 import dataclasses
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
-from bert_tf import models
+from bert_tf import errors, models
 from bert_tf.checkpoints import inference
+from bert_tf.data import packing
+from bert_tf.errors import InputError
 from bert_tf.exports import graph_rows
-from bert_tf.exports.graph_rows import Special
 from bert_tf.exports.graph_tokenizer import GraphTokenizer
+from bert_tf.exports.settings import ROWS_AT_ONCE
 from bert_tf.modeling import BertConfig
 from bert_tf.tokenization import FullTokenizer
-
-ROWS_AT_ONCE = 32
-"""Windows that are computed together; the rest waits, to bound memory."""
 
 NUMBERS = tf.TensorSpec([None, None], tf.int32)
 STRINGS = tf.TensorSpec([None], tf.string)
 
-DEVICE = "CPU"  # For strings, and for the few numbers that rows are made of.
+DEVICE = "CPU"
+"""Device for strings, and for the few numbers that rows are made of."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +34,7 @@ class TextRules:
 
     Attributes:
         config: the model's `BertConfig`.
-        tokenizer: with its vocabulary.
+        tokenizer: its `FullTokenizer`.
         max_seq_length: the most word pieces of a row.
     """
 
@@ -57,7 +52,7 @@ class TextRules:
         return self.tokenizer.vocab[token]
 
     def pieces(self):
-        """What each id stands for, as `fill_mask` names it."""
+        """The token of each id."""
         # A vocabulary with a repeated token has ids that no text gets.
         return [
             self.tokenizer.inv_vocab.get(index, f"[id {index}]")
@@ -65,8 +60,44 @@ class TextRules:
         ]
 
 
+@dataclasses.dataclass(frozen=True)
+class WindowRules:
+    """How texts that are too long for one row are read.
+
+    Attributes:
+        doc_stride: distance between the starts of windows, in word pieces. None
+            truncates texts to one row.
+        rows_at_once: windows that are computed together.
+    """
+
+    doc_stride: int | None = None
+    rows_at_once: int = ROWS_AT_ONCE
+
+
+def make_window_rules(rules, doc_stride, rows_at_once):
+    """`WindowRules`, checked against the length of the rows.
+
+    Args:
+        rules: `TextRules`.
+        doc_stride, rows_at_once: of the `WindowRules`.
+
+    Raises:
+        InputError: a number is out of range, or windows would have no room for
+            both texts of a pair.
+    """
+    errors.require_positive("rows_at_once", rows_at_once)
+    packing.require_stride(doc_stride, rules.max_seq_length)
+    if doc_stride is not None and rules.max_seq_length < 5:
+        raise InputError(
+            "`max_seq_length` must be at least 5 with `doc_stride`: [CLS], two "
+            "[SEP] and one token of each text of a pair take that much. "
+            f"Received: max_seq_length={rules.max_seq_length}"
+        )
+    return WindowRules(doc_stride, rows_at_once)
+
+
 class _Plain:
-    """Keeps values out of what TensorFlow saves."""
+    """Holds values that TensorFlow must not save."""
 
     def __init__(self, **values):
         vars(self).update(values)
@@ -75,8 +106,8 @@ class _Plain:
 class Served(tf.Module):
     """A model, and the functions that a SavedModel of it offers.
 
-    What is an attribute gets saved: the weights, the tokenizer's tables. The
-    Keras model is none; the functions keep what they need of it.
+    Attributes of a `tf.Module` are saved: here the weights and the tokenizer's
+    tables. The Keras model is not an attribute.
 
     Args:
         rules: `TextRules`.
@@ -86,18 +117,18 @@ class Served(tf.Module):
     head = ""
     """Its name in assets/bert_tf.json."""
 
-    row_inputs = models.ENCODER_INPUTS
-    """What rows that come as numbers have."""
+    row_inputs: tuple[str, ...] = models.ENCODER_INPUTS
+    """Inputs of serving_default, and features of serve_examples."""
 
     text_inputs = ("text_a", "text_b")
-    """What text signatures call their texts. The second is left out in
-    serve_text; serve_text_pair takes both."""
+    """Inputs of text signatures: serve_text takes the first, serve_text_pair
+    both."""
 
     def __init__(self, rules, model):
         super().__init__()
-        # Not an attribute of itself: it would be saved once more.
+        # Saved once only, as part of the signatures.
         forward = inference.trace_forward(model)
-        self.plain = _Plain(rules=rules, forward=forward)
+        self.plain: Any = _Plain(rules=rules, forward=forward)
         used = forward.get_concrete_function().variables
         used = set(map(id, used))
         self.weights = {
@@ -109,55 +140,39 @@ class Served(tf.Module):
             rules.tokenizer.vocab, rules.do_lower_case
         )
 
-    @property
-    def rules(self):
-        """Its `TextRules`."""
-        return self.plain.rules
-
-    def forward(self, inputs):
-        """What the model says of its inputs; one function for all callers."""
-        return self.plain.forward(inputs)
+    # ------------------------------------------------- what a head declares
 
     def settings(self):
-        """What assets/bert_tf.json says of this head only."""
+        """The head's own entries of assets/bert_tf.json."""
         return {}
 
     def files(self):
         """Texts of further assets, by name."""
         return {}
 
-    def samples(self):
-        """For each text signature its inputs, one text of each."""
+    def row_outputs(self, rows, outputs):
+        """Outputs of serving_default and serve_examples.
+
+        Args:
+            rows: the model's inputs.
+            outputs: the model's outputs.
+        """
+        raise NotImplementedError
+
+    def text_outputs(self, first, second):
+        """Outputs of text signatures; string [B] each, "" for no second."""
+        raise NotImplementedError
+
+    def text_samples(self):
+        """Inputs for each text signature, one text of each."""
         first, second = self.text_inputs
         return {
             "serve_text": {first: ["A short text."]},
             "serve_text_pair": {first: ["A text."], second: ["Another one."]},
         }
 
-    def row_outputs(self, rows, outputs):
-        """What serving_default and serve_examples return of the model's."""
-        raise NotImplementedError
-
-    def text_outputs(self, first, second):
-        """What text signatures return; string [B] each, "" for no second."""
-        raise NotImplementedError
-
-    def signatures(self):
-        """Concrete functions by the names of signatures."""
-        return {
-            "serving_default": _trace(
-                lambda **rows: self.from_rows(rows),
-                dict.fromkeys(self.row_inputs, NUMBERS),
-            ),
-            "serve_examples": _trace(
-                lambda examples: self.from_examples(examples),
-                {"examples": STRINGS},
-            ),
-            **self.text_signatures(),
-        }
-
     def text_signatures(self):
-        """Those of them that take text."""
+        """Concrete functions of the signatures that take text, by name."""
         # Traced once for both.
         outputs = tf.function(
             self.text_outputs,
@@ -172,15 +187,57 @@ class Served(tf.Module):
         def pair(**texts):
             return outputs(*as_many(texts, first, second))
 
-        found = {"serve_text": _trace(alone, {first: STRINGS})}
+        found = {"serve_text": trace(alone, {first: STRINGS})}
         # With one token type there are no pairs.
         if self.rules.config.type_vocab_size > 1:
             inputs = {first: STRINGS, second: STRINGS}
-            found["serve_text_pair"] = _trace(pair, inputs)
+            found["serve_text_pair"] = trace(pair, inputs)
         return found
 
+    # ------------------------------------------------------ for all heads
+
+    @property
+    def rules(self):
+        """Its `TextRules`."""
+        return self.plain.rules
+
+    def forward(self, inputs):
+        """The model's outputs; traced once, for all signatures."""
+        return self.plain.forward(inputs)
+
+    def signatures(self):
+        """Concrete functions by the names of signatures."""
+        return {
+            "serving_default": trace(
+                lambda **rows: self.from_rows(rows),
+                dict.fromkeys(self.row_inputs, NUMBERS),
+            ),
+            "serve_examples": trace(
+                lambda examples: self.from_examples(examples),
+                {"examples": STRINGS},
+            ),
+            **self.text_signatures(),
+        }
+
+    def samples(self):
+        """A small request for each signature: inputs by signature."""
+        ids = [self.rules.id_of(token) for token in ("[CLS]", "[SEP]")]
+        row = {name: [0, 0] for name in self.row_inputs}
+        row |= {"input_ids": ids, "input_mask": [1, 1]}
+        example = tf.train.Example()
+        for name, values in row.items():
+            example.features.feature[name].int64_list.value.extend(values)
+        return {
+            "serving_default": {
+                name: np.array([values], np.int32)
+                for name, values in row.items()
+            },
+            "serve_examples": {"examples": [example.SerializeToString()]},
+            **self.text_samples(),
+        }
+
     def from_rows(self, rows):
-        """Outputs for int32 tensors by name, [B, S] and whatever else."""
+        """Outputs for int32 tensors by name, such as input_ids [B, S]."""
         rows = graph_rows.checked(rows, self.rules.config)
         return self.row_outputs(rows, self.forward(rows))
 
@@ -197,22 +254,24 @@ class Served(tf.Module):
         """Ids of the pieces of each text, int32 [B, (n)]."""
         return self.tokenizer.tokenize(texts, with_offsets=False).ids
 
-    def tokenize_pair(self, text_a, text_b):
+    def tokenize_pair(self, text_a, text_b) -> tuple[Any, Any]:
         """Ids of the pieces of both."""
         pieces = self.tokenize(tf.concat([text_a, text_b], axis=0))
         count = tf.size(text_a)
         return pieces[:count], pieces[count:]
 
-    def fill(self, rows, pieces):
-        """`graph_features.Rows` of two texts' pieces, as the model's inputs."""
-        special = Special(self.rules.id_of("[CLS]"), self.rules.id_of("[SEP]"))
+    def fill(self, rows, pieces: tuple[Any, Any]):
+        """The model's inputs for `graph_rows.Rows` of two texts' pieces."""
+        special = graph_rows.Special(
+            self.rules.id_of("[CLS]"), self.rules.id_of("[SEP]")
+        )
         with tf.device(DEVICE):
             return graph_rows.fill(
                 rows, *pieces, special, self.rules.max_seq_length
             )
 
     def rows_of_texts(self, text_a, text_b):
-        """The model's inputs, and how many pieces were cut off each."""
+        """The model's inputs, and the number of pieces cut off each text."""
         with tf.device(DEVICE):
             pieces = self.tokenize_pair(text_a, text_b)
             rows, num_cut = graph_rows.truncate(
@@ -221,7 +280,7 @@ class Served(tf.Module):
             return self.fill(rows, pieces), num_cut
 
     def windows_of_texts(self, text_a, text_b, doc_stride):
-        """`graph_features.PairWindows` of texts, and the pieces of both."""
+        """`graph_rows.PairWindows` of texts, and the pieces of both."""
         with tf.device(DEVICE):
             pieces = self.tokenize_pair(text_a, text_b)
             windows = graph_rows.pair_windows(
@@ -231,10 +290,10 @@ class Served(tf.Module):
 
 
 def as_many(texts, *names):
-    """Texts by name, once there are as many of each.
+    """Tensors of texts in the order of `names`, checked to be of one length.
 
     Raises:
-        InvalidArgumentError: when it runs: there are not.
+        InvalidArgumentError: at run time, where they are not.
     """
     first, *others = names
     checks = [
@@ -249,25 +308,12 @@ def as_many(texts, *names):
         return [tf.identity(texts[name]) for name in names]
 
 
-def _trace(function, specs):
+def trace(function, specs):
+    """The concrete function of keyword arguments with these `TensorSpec`s."""
     specs = {
         name: tf.TensorSpec(spec.shape, spec.dtype, name)
         for name, spec in specs.items()
     }
-    # There is no Python in here that would have to become part of a graph.
+    # No Python control flow has to become part of the graph.
     traced = tf.function(function, autograph=False)
     return traced.get_concrete_function(**specs)
-
-
-@dataclasses.dataclass(frozen=True)
-class WindowRules:
-    """How texts that are too long for one row are read.
-
-    Attributes:
-        doc_stride: how far apart windows start, in word pieces. None reads one
-            row of each text, and cuts off what is over.
-        rows_at_once: windows that are computed together.
-    """
-
-    doc_stride: int | None = None
-    rows_at_once: int = ROWS_AT_ONCE

@@ -1,12 +1,12 @@
-"""Requests that a model server makes to itself before it serves a model.
+"""Warm-up requests of a SavedModel, as TensorFlow Serving reads them.
 
-Comes in: signatures and examples of their inputs. Goes out: the file
-assets.extra/tf_serving_warmup_requests, which tensorflow_model_server reads: a
-TFRecord of `tensorflow.serving.PredictionLog`s.
+The file assets.extra/tf_serving_warmup_requests is a TFRecord of
+`tensorflow.serving.PredictionLog`s: a model server runs these requests before
+it serves a model.
 
-Only the fields that are written are described here, with the names and numbers
-of tensorflow_serving/apis/*.proto, so that writing them takes no package beside
-TensorFlow. A tensor is `bytes` here; on the wire that is the same as a message.
+Only the fields in use are described here, with the names and numbers of
+tensorflow_serving/apis/*.proto, so that no other package is needed. Tensors are
+declared as `bytes`, which have the same encoding as a message.
 """
 
 import tensorflow as tf
@@ -20,7 +20,7 @@ FILE_NAME = "tf_serving_warmup_requests"
 
 _KINDS = descriptor_pb2.FieldDescriptorProto
 
-# Message: field: number and kind.
+# For each message its fields: number and type.
 _MESSAGES = {
     "ModelSpec": {
         "name": (1, _KINDS.TYPE_STRING),
@@ -36,9 +36,9 @@ def write(path, requests):
     """Writes the file.
 
     Args:
-        path: where.
-        requests: pairs of a signature's name and its inputs by name, anything
-            that `tf.make_tensor_proto` takes.
+        path: of the file.
+        requests: pairs of a signature's name and its inputs by name, as
+            `tf.make_tensor_proto` takes them.
     """
     with tf.io.TFRecordWriter(path) as writer:
         for signature_name, inputs in requests:
@@ -80,14 +80,14 @@ def read(path):
         if not inputs:
             raise InputError(
                 f"{path}: record {number} must be a log of a predict request; "
-                "other kinds are not run."
+                "other kinds are not supported."
             )
         yield request.model_spec.signature_name, inputs
 
 
 def prediction_log():
-    """The class of `PredictionLog`s, with the fields that are used here."""
-    # A pool of their own: the real ones may be in the default pool.
+    """The class of `PredictionLog`s, with the fields in use."""
+    # The default pool may already hold TensorFlow Serving's own definition.
     file = descriptor_pb2.FileDescriptorProto(
         name="warmup.proto", package="tensorflow.serving", syntax="proto3"
     )
@@ -113,7 +113,7 @@ def prediction_log():
 
 
 def _add_entry(message):
-    """What a map<string, TensorProto> called `inputs` consists of."""
+    """Adds the entry type of a map<string, TensorProto> called `inputs`."""
     entry = message.nested_type.add(name="InputsEntry")
     entry.options.map_entry = True
     for number, name, kind in (

@@ -1,14 +1,11 @@
-"""The server's requests and answers: an ASGI application.
+"""The ASGI application: requests in, responses of the REST protocol out.
 
-Comes in: HTTP requests, as uvicorn hands them on. Goes out: answers of
-TensorFlow Serving's REST protocol, the page to try the model, and what is asked
-about the server itself. What stands in a request is for `rest_protocol`, who
-computes it for `batching`, with what for `model_versions`; sockets are for
-`http_connections`.
-
-Starlette was chosen for the routes and requests: it is what most of Python's
-ASGI servers are built on, small, kept up, and needs only anyio.
+Besides TensorFlow Serving's protocol at /v1 it serves a page to try the model,
+and /healthz, /readyz and /metrics.
 """
+
+# Starlette does the routing: it is small, maintained, widely used, and depends
+# only on anyio.
 
 import asyncio
 import importlib.resources
@@ -26,13 +23,13 @@ from starlette.routing import Route
 from bert_tf import __version__
 from bert_tf.errors import InputError
 from bert_tf.server import metrics as server_metrics
-from bert_tf.server import protocol
+from bert_tf.server import protocol, values
 from bert_tf.server.protocol import Limits, RequestError
 
 JSON = "application/json"
 
-# Bodies and answers up to this long are read and written at once; longer ones
-# in a thread, so that others do not wait for them.
+# Larger bodies and responses are converted in a thread, so that they do not
+# block the event loop.
 QUICK_BYTES = 32 * 1024
 QUICK_VALUES = 4096
 
@@ -43,7 +40,7 @@ PAGE_TYPES = {
     ".svg": "image/svg+xml",
 }
 
-# Nothing from elsewhere, nothing inline, in nobody's frame.
+# No external resources, no inline scripts or styles, no framing.
 SECURITY_HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -60,13 +57,13 @@ SECURITY_HEADERS = {
 
 
 class Settings(NamedTuple):
-    """How the application answers.
+    """Settings of the application.
 
     Attributes:
         name: of the model, in paths.
         limits: of one request.
-        timeout: seconds from a whole request to its answer.
-        batching: whether requests share runs of the model.
+        timeout: seconds from a complete request to its response.
+        batching: whether requests are computed in common batches.
     """
 
     name: str
@@ -76,7 +73,7 @@ class Settings(NamedTuple):
 
 
 class Application:
-    """What `http_connections.HttpServer` serves.
+    """An ASGI application that serves one model.
 
     Args:
         versions: a `ModelVersions` of `ServedModel`s.
@@ -85,8 +82,8 @@ class Application:
         settings: a `Settings`.
 
     Attributes:
-        draining: set when the server is to end: new requests are refused.
-        under_way: how many requests to predict or tokenize are being worked on.
+        draining: set when the server shuts down: new requests are refused.
+        under_way: number of requests to predict or tokenize in progress.
     """
 
     def __init__(self, versions, batcher, metrics, settings):
@@ -97,11 +94,15 @@ class Application:
         self.draining = False
         self.under_way = 0
         self._files = _read_page()
-        metrics.watch("waiting_rows", "In the queue.", lambda: batcher.waiting)
-        metrics.watch("version", "That is served.", lambda: versions.version)
+        metrics.watch(
+            "waiting_rows", "Rows in the queue.", lambda: batcher.waiting
+        )
+        metrics.watch(
+            "version", "The current version.", lambda: versions.version
+        )
         metrics.watch(
             "requests_under_way",
-            "To predict or tokenize, that are being worked on.",
+            "Requests to predict or tokenize in progress.",
             lambda: self.under_way,
         )
         self._routes = Starlette(
@@ -116,12 +117,12 @@ class Application:
             ],
             exception_handlers={
                 HTTPException: _show_http_error,
-                Exception: _show_mistake,
+                Exception: _show_internal_error,
             },
         )
 
     async def __call__(self, scope, receive, send):
-        """Answers a request, counts it, and closes connections at the end."""
+        """Answers and counts a request; during shutdown, closes connections."""
         if scope["type"] != "http":
             return
         began = time.monotonic()
@@ -141,7 +142,7 @@ class Application:
             await self._routes(scope, receive, send_on)
         except ClientDisconnect:
             self.metrics.abandoned()
-        except asyncio.CancelledError:  # The end does not wait any longer.
+        except asyncio.CancelledError:  # The time for shutdown is over.
             if not sent["status"]:
                 response = _error("The server stopped before the answer.", 503)
                 await response(scope, receive, send_on)
@@ -154,7 +155,7 @@ class Application:
                 self.metrics.answered(verb, status, seconds)
 
     async def refuse(self, scope, receive, send):
-        """Answers on a connection that is one too many."""
+        """Answers on a connection above the limit."""
         limit = "as many connections as it may have"
         response = _error(f"The server has {limit}. Try again.", 503)
         response.headers["retry-after"] = "1"
@@ -164,11 +165,11 @@ class Application:
     # ------------------------------------------------------------ the protocol
 
     async def answer(self, request):
-        """The answer to a request of TensorFlow Serving's protocol.
+        """The response to a request of TensorFlow Serving's protocol.
 
         Raises:
-            RequestError: it is not done, and why.
-            ClientDisconnect: nobody waits for it any more.
+            RequestError: the request is refused.
+            ClientDisconnect: the client has gone away.
         """
         target = protocol.parse_path(request.method, request.url.path)
         request.scope["verb"] = target.verb
@@ -210,7 +211,7 @@ class Application:
             raise RequestError(
                 f"The body must not be compressed. Received: {encoding}", 415
             )
-        # That it is a number is seen to by h11.
+        # h11 has checked that it is a number.
         if int(request.headers.get("content-length", 0)) > limit:
             raise _too_long(limit)
         body = bytearray()
@@ -230,7 +231,7 @@ class Application:
                 signature = protocol.find_signature(
                     model.signatures, asked.signature_name
                 )
-                inputs = protocol.read_inputs(asked, signature, limits)
+                inputs = values.read_inputs(asked, signature, limits)
                 return asked, inputs
 
             asked, inputs = await _do(prepare, len(body) <= QUICK_BYTES)
@@ -246,15 +247,16 @@ class Application:
             raise
         future.add_done_callback(lambda _: self.versions.give_back(lent))
         outputs = model.cut(await self._wait(future, request))
-        values = sum(array.size for array in outputs.values())
+        size = sum(array.size for array in outputs.values())
         answer = await _do(
-            lambda: protocol.write_outputs(outputs, asked.is_row, limits),
-            values <= QUICK_VALUES,
+            lambda: values.write_outputs(outputs, asked.is_row, limits),
+            size <= QUICK_VALUES,
         )
         return Response(answer, media_type=JSON)
 
     async def _tokenize(self, target, body):
-        texts = protocol.read_texts(body, self.settings.limits)
+        asked = protocol.parse_tokenize(body)
+        texts = values.read_texts(asked, self.settings.limits)
         lent = self.versions.take(target.version)
         try:
             found = await _do(lambda: lent.model.tokenize(texts), False)
@@ -263,9 +265,9 @@ class Application:
         return _json({"predictions": found})
 
     async def _wait(self, future, request):
-        """What the future gives, unless it takes too long or nobody waits."""
+        """The future's result, unless it is too late or the client is gone."""
         result = asyncio.wrap_future(future)
-        # The whole body has come: the next message is that the client went.
+        # After the whole body, the next message is that the client has gone.
         gone = asyncio.ensure_future(request.receive())
         try:
             await asyncio.wait(
@@ -290,12 +292,12 @@ class Application:
     # -------------------------------------------------- about the server itself
 
     async def _health(self, request):
-        """Whether the process lives."""
+        """Liveness: always 200."""
         request.scope["verb"] = "health"
         return _json({"status": "ok"})
 
     async def _readiness(self, request):
-        """Whether it takes requests."""
+        """Readiness: 200 while requests are accepted."""
         request.scope["verb"] = "health"
         if self.draining:
             return _error("The server is stopping.", 503)
@@ -309,7 +311,7 @@ class Application:
         )
 
     async def _about(self, request):
-        """What the page needs to know of the model."""
+        """The model's settings and signatures, for the page."""
         request.scope["verb"] = "page"
         with self.versions.borrow() as model:
             return _json(
@@ -361,7 +363,7 @@ class _Protocol:
 
 
 async def _do(work, is_quick):
-    """What `work` returns; what takes long is done in another thread."""
+    """The result of `work`, computed in a thread unless it is quick."""
     return work() if is_quick else await asyncio.to_thread(work)
 
 
@@ -394,9 +396,9 @@ async def _show_http_error(request, error):
     return _error(message, error.status_code, error.headers)
 
 
-async def _show_mistake(request, error):
-    """A bug: the log has it, the client need not know more."""
-    return _error("The server made a mistake; its log has more.", 500)
+async def _show_internal_error(request, error):
+    """A bug: details are for the log only."""
+    return _error("Internal server error; see the server log.", 500)
 
 
 def _describe(tensors):

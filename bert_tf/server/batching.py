@@ -1,12 +1,8 @@
-"""Requests that wait together are answered by one run of the model.
+"""Computes requests that wait in a queue in common batches.
 
-Comes in: arrays with rows, and a function that computes on them. Goes out: for
-each request a future of its own rows. What is computed, and for whom, stays
-outside: nothing in here knows HTTP or TensorFlow.
-
-A free worker takes the request that has waited longest, and with it all others
-of the same kind, up to a number of rows. So nobody waits for company, and
-batches grow only as the load does.
+A free worker takes the request that has waited longest, with all others of the
+same kind up to a number of rows. No request waits for others to arrive, and
+batches grow only with the load.
 """
 
 import collections
@@ -25,21 +21,21 @@ from bert_tf.server.protocol import RequestError
 Arrays = dict[str, NDArray]
 Compute = Callable[[Arrays], Mapping[str, NDArray]]
 
-# How much the newest batch counts in the mean time of a row.
+# Weight of the newest batch in the moving average of the seconds per row.
 NEWEST = 0.2
 LONGEST_RETRY = 60
 
 
 class Watcher(Protocol):
-    """What is told of each run."""
+    """Is notified of each batch."""
 
     def ran(self, rows: int, waited: Sequence[float], seconds: float) -> None:
-        """A batch was computed.
+        """Is called after a batch was computed.
 
         Args:
-            rows: in the batch.
-            waited: for each request, seconds in the queue.
-            seconds: that the run took.
+            rows: of the batch.
+            waited: seconds in the queue, of each request.
+            seconds: for the computation.
         """
 
 
@@ -47,12 +43,13 @@ class Job(NamedTuple):
     """A request in the queue.
 
     Attributes:
-        compute: what is to be done with the arrays.
-        kind: requests of one kind may share a run; None shares with nobody.
-        inputs: arrays by name, `rows` long where they are shared.
-        rows: how many rows it has.
+        compute: function of the inputs.
+        kind: requests of one kind may share a batch; None shares with no other.
+        inputs: arrays by name; their first axis is the rows, unless `kind` is
+            None.
+        rows: number of rows.
         future: of its outputs.
-        since: when it came.
+        since: time of arrival.
     """
 
     compute: Compute
@@ -67,11 +64,10 @@ class Batcher:
     """A bounded queue, and threads that work on it.
 
     Args:
-        max_batch: rows that are computed together. A request with more rows
-            is computed alone.
-        max_waiting: rows in the queue, above which requests are refused.
-        num_workers: threads; each runs a batch at a time.
-        watcher: is told of each run.
+        max_batch: rows of a batch. A request with more rows is computed alone.
+        max_waiting: rows in the queue; above it, requests are refused.
+        num_workers: threads; each computes a batch at a time.
+        watcher: is notified of each batch.
     """
 
     def __init__(
@@ -107,21 +103,20 @@ class Batcher:
         """Puts a request into the queue.
 
         Args:
-            compute: function of arrays, `kind` decides which. What it raises
-                is raised by the future.
-            kind: of two requests that may share a run, the same one; the
-                arrays must then have equal shapes but for the rows. None
-                shares with nobody.
+            compute: function of the inputs, the same for all requests of a
+                kind. Its exception becomes that of the future.
+            kind: requests of one kind may share a batch; except for the rows,
+                their arrays must have equal shapes. None shares with no other.
             inputs: arrays by name.
             rows: their common length.
 
         Returns:
-            A future of the arrays that `compute` returns; cancelling it takes
-            the request out, unless it is being computed already.
+            A future of the arrays that `compute` returns. Cancelling it removes
+            the request, unless it is being computed already.
 
         Raises:
-            RequestError: 503, with the seconds after which to try again: the
-                queue is full, or being closed.
+            RequestError: 503, the queue is full or closed. Has the seconds to
+                wait before another try.
         """
         future: concurrent.futures.Future = concurrent.futures.Future()
         job = Job(compute, kind, inputs, rows, future, time.monotonic())
@@ -143,15 +138,15 @@ class Batcher:
         return future
 
     def seconds_to_wait(self) -> int:
-        """After how long what waits now is likely to be done; at least 1."""
+        """Estimated seconds until the queue is done; at least 1."""
         seconds = math.ceil(self._rows * self._seconds_of_row)
         return min(max(seconds, 1), LONGEST_RETRY)
 
     def close(self, seconds: float | None = None) -> None:
-        """Takes nothing more, and returns when all that waited is done.
+        """Refuses new requests, and returns when the queue is done.
 
         Args:
-            seconds: returns then at the latest.
+            seconds: the longest time to wait for that.
         """
         with self._changed:
             self._closed = True
@@ -167,7 +162,7 @@ class Batcher:
 
     def _work(self) -> None:
         while jobs := self._take():
-            # A client that went away while it waited costs nothing more.
+            # Requests of clients that have gone away are not computed.
             jobs = [
                 job for job in jobs if job.future.set_running_or_notify_cancel()
             ]
@@ -175,7 +170,7 @@ class Batcher:
                 self._run(jobs)
 
     def _take(self) -> list[Job]:
-        """The next jobs to be run together; none when all is over."""
+        """The jobs of the next batch; none once the queue is closed."""
         with self._changed:
             while not self._jobs:
                 if self._closed:
@@ -203,7 +198,7 @@ class Batcher:
             outputs = run_together(jobs)
         except BaseException as error:
             if len(jobs) > 1:
-                # One of them is to blame; the others shall not suffer for it.
+                # Retry one by one: only the failing request should fail.
                 for job in jobs:
                     self._run([job])
                 return
@@ -220,7 +215,7 @@ class Batcher:
 
 
 def run_together(jobs: Sequence[Job]) -> list[Arrays]:
-    """Computes jobs of one kind in one run; the outputs of each.
+    """Computes jobs of one kind as one batch; returns the outputs of each.
 
     Raises:
         RuntimeError: an output does not have a row for each row of the jobs.

@@ -1,14 +1,15 @@
-"""Connections that end: what a server needs of HTTP that uvicorn leaves out.
+"""uvicorn with deadlines, a limit of connections, and a graceful shutdown.
 
-Comes in: an ASGI application and how patient to be. Goes out: uvicorn, with
-deadlines for clients that send or read slowly, a limit of connections, errors
-as JSON, and an end at which every accepted request is answered. What requests
-are about is for the application.
-
-uvicorn and h11 were chosen because both are small, kept up, and plain Python:
-they bring click and nothing to compile. uvicorn sets a time only for what
-passes between two requests, and refuses in plain text; hence this room.
+Adds what uvicorn lacks: a deadline for a request to arrive and for a client to
+read its response, errors as JSON, and a shutdown that answers every accepted
+request.
 """
+
+# uvicorn and h11 are small, maintained and plain Python. Of their alternatives,
+# hypercorn has a timeout for each read, which a client that sends byte by byte
+# never reaches, and neither a limit of connections nor a deadline for readers;
+# granian has no timeouts for requests, and runs the application in processes of
+# its own.
 
 import asyncio
 import contextlib
@@ -22,34 +23,34 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-# How often connections are looked at. Deadlines are that exact.
+# Time between checks of all connections: the precision of deadlines.
 LOOK_SECONDS = 0.5
 
 # Of the request line and the headers together.
 HEADER_BYTES = 16 * 1024
 
-# A client that has less than this taken off its hands within the time for
-# reading does not read.
+# The least progress of a reader within its time.
 LEAST_READ_BYTES = 64 * 1024
 
-# Connections above the limit that still are told so; more are cut at once.
+# Connections above the limit that are answered with 503; further ones are
+# closed without a response.
 REFUSED_CONNECTIONS = 64
 
-# At the end, how long connections stay open for requests that were under way
-# when the signal came, and are then told to come again.
+# In a shutdown, the time in which connections stay open for requests that were
+# being sent when the signal came; they are refused with 503.
 LAST_SECONDS = 0.5
 
 
 class Patience(NamedTuple):
-    """How long, and for how many, a server waits.
+    """Limits of connections.
 
     Attributes:
-        connections: that may be open at once.
+        connections: open at once.
         request_seconds: from the first byte of a request to its last, and from
-            the beginning of a connection to its first request.
-        answer_seconds: in which a client must read on.
+            the start of a connection to its first request.
+        answer_seconds: without progress of a client that reads a response.
         idle_seconds: between two requests on one connection.
-        drain_seconds: at the end, for the requests under way.
+        drain_seconds: in a shutdown, for requests in progress.
     """
 
     connections: int = 512
@@ -62,7 +63,7 @@ class Patience(NamedTuple):
 class Connection(H11Protocol):
     """One client's connection, with deadlines.
 
-    `HttpServer` makes a subclass that has its `patience` and `tell`.
+    `HttpServer` makes a subclass with its `patience` and `tell`.
     """
 
     patience = Patience()
@@ -70,11 +71,11 @@ class Connection(H11Protocol):
 
     @staticmethod
     def tell(reason: str) -> None:
-        """Is told when a connection is cut."""
+        """Is called with the reason when a connection is cut."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        # Of the request that is arriving; a client that connects shall send.
+        # Start of the request that is arriving, or of the connection.
         self.receiving_since: float | None = time.monotonic()
         self.has_sent = False
         self._unread = 0
@@ -99,7 +100,7 @@ class Connection(H11Protocol):
         self._note_arrival()
 
     def _note_arrival(self) -> None:
-        """Stops the clock once a request is there, and no other has begun."""
+        """Stops the clock once a request is complete and no other has begun."""
         begun = self.conn.their_state is h11.SEND_BODY or (
             self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]
         )
@@ -117,7 +118,7 @@ class Connection(H11Protocol):
         )
 
     def look(self, now: float) -> None:
-        """Cuts the connection if its client has been too slow."""
+        """Cuts the connection if its client is too slow."""
         since = self.receiving_since
         if since is not None and now - since > self.patience.request_seconds:
             self.receiving_since = None
@@ -140,15 +141,14 @@ class Connection(H11Protocol):
             self.transport.abort()
 
     def _refuse(self, status: int, message: str) -> None:
-        """Answers what never becomes a request of the application's."""
+        """Responds to what does not become a request to the application."""
         if self.transport.is_closing():
             return
         cycle = self.cycle
         if cycle and cycle.response_started and not cycle.response_complete:
             self.transport.abort()
             return
-        # In the other states its answer is out, and only the rest of the
-        # request is missing.
+        # In other states the response was sent before the request was complete.
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             body = json.dumps({"error": message}).encode()
             self.transport.write(
@@ -165,21 +165,26 @@ _PHRASES = {400: b"Bad Request", 408: b"Request Timeout"}
 
 
 class HttpServer(uvicorn.Server):
-    """uvicorn with deadlines, that ends without leaving a request unanswered.
+    """uvicorn with deadlines, and a shutdown that answers all requests.
 
     Args:
-        application: an ASGI application with an attribute `draining`, set at
-            the end, an attribute `under_way`, the number of requests that it
-            is working on, and a method `refuse`, an application for
-            connections above the limit.
-        patience: how long to wait for whom.
-        tell: function of a reason why a connection is cut.
+        application: an ASGI application with an attribute `draining`, set in a
+            shutdown, an attribute `under_way`, the number of its requests in
+            progress, and a method `refuse`, an ASGI application for connections
+            above the limit.
+        patience: a `Patience`.
+        tell: called with the reason when a connection is cut.
+
+    Attributes:
+        signal: the number of the signal that ended the server, or None.
+        unanswered: number of requests without a response at the end.
     """
 
     def __init__(self, application, patience=Patience(), tell=None):  # noqa: B008
         self.application = application
         self.patience = patience
         self.signal: int | None = None
+        self.unanswered = 0
         members = {"patience": patience, "refuse_all": application.refuse}
         if tell:
             members["tell"] = staticmethod(tell)
@@ -202,11 +207,11 @@ class HttpServer(uvicorn.Server):
 
     @property
     def connections(self) -> int:
-        """How many are open."""
+        """Number of open connections."""
         return len(self.server_state.connections)
 
     async def main_loop(self) -> None:
-        """Runs until the signal, and looks at connections meanwhile."""
+        """Runs until the signal, and checks connections meanwhile."""
         looking = asyncio.ensure_future(self._look())
         try:
             await super().main_loop()
@@ -216,7 +221,7 @@ class HttpServer(uvicorn.Server):
     async def shutdown(
         self, sockets: list[socket.socket] | None = None
     ) -> None:
-        """Answers what was accepted, refuses what comes, then closes."""
+        """Finishes accepted requests, refuses new ones, then closes."""
         self.application.draining = True
         looking = asyncio.ensure_future(self._look())
         until = time.monotonic() + self.patience.drain_seconds
@@ -238,10 +243,8 @@ class HttpServer(uvicorn.Server):
             for connection in list(self.server_state.connections):
                 connection.look(now)  # type: ignore[union-attr]
 
-    unanswered = 0
-
     def handle_exit(self, sig: int, frame: Any) -> None:
-        """Begins to end at the first signal, and ends at the second."""
+        """Starts the shutdown at the first signal; exits at the second."""
         if self.should_exit:
             self.force_exit = True
         self.signal = sig
@@ -249,13 +252,13 @@ class HttpServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self):
-        """Handles SIGINT and SIGTERM; where they end, it is for the caller."""
+        """Handles SIGINT and SIGTERM, without raising them again at the end."""
         try:
             before = {
                 number: signal.signal(number, self.handle_exit)
                 for number in (signal.SIGINT, signal.SIGTERM)
             }
-        except ValueError:  # Only the main thread may; a test runs in another.
+        except ValueError:  # Not in the main thread, as in tests.
             before = {}
         try:
             yield

@@ -1,8 +1,4 @@
-"""What the server counts and times, as Prometheus reads it.
-
-Comes in: what happened. Goes out: the text of /metrics. What is worth counting
-is decided here; that it happened is noticed elsewhere.
-"""
+"""Counters and timings of the server, in Prometheus' format."""
 
 from collections.abc import Callable, Sequence
 
@@ -18,36 +14,38 @@ ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Metrics:
-    """Counters of one server; see `docs/server.md` for what each means."""
+    """Metrics of one server; docs/server.md lists them."""
 
     def __init__(self) -> None:
-        # When a counter began is the same for all: when the server did.
+        # All counters would have the same: the start of the server.
         prometheus.disable_created_metrics()
         self.registry = prometheus.CollectorRegistry()
         prometheus.ProcessCollector(registry=self.registry)
         prometheus.PlatformCollector(registry=self.registry)
         self._requests = prometheus.Counter(
             "bert_tf_requests",
-            "Requests that were answered.",
+            "Requests with a response.",
             ["verb", "status"],
             registry=self.registry,
         )
         self._seconds = self._histogram(
             "bert_tf_request_seconds",
-            "From the head of a request to the end of its answer.",
+            "Seconds from the head of a request to the end of its response.",
             SECONDS,
             ["verb"],
         )
         self._abandoned = prometheus.Counter(
             "bert_tf_requests_abandoned",
-            "Requests whose client went away before the answer.",
+            "Requests whose client went away before the response.",
             registry=self.registry,
         )
         self._waits = self._histogram(
-            "bert_tf_queue_seconds", "Of a request in the queue.", SECONDS
+            "bert_tf_queue_seconds",
+            "Seconds of a request in the queue.",
+            SECONDS,
         )
         self._runs = self._histogram(
-            "bert_tf_run_seconds", "Of one run of the model.", SECONDS
+            "bert_tf_run_seconds", "Seconds of one run of the model.", SECONDS
         )
         self._rows = self._histogram(
             "bert_tf_batch_rows", "Rows in one run of the model.", ROWS
@@ -57,13 +55,13 @@ class Metrics:
         )
         self._loads = prometheus.Counter(
             "bert_tf_version_loads",
-            "Versions of the model that were loaded, or could not be.",
+            "Attempts to load a version of the model.",
             ["result"],
             registry=self.registry,
         )
         self._cut = prometheus.Counter(
             "bert_tf_connections_cut",
-            "Connections that were cut: slow, or one too many.",
+            "Connections that were cut: too slow, or above the limit.",
             ["reason"],
             registry=self.registry,
         )
@@ -74,12 +72,12 @@ class Metrics:
         )
 
     def watch(self, name: str, text: str, read: Callable[[], float]) -> None:
-        """Shows a number that is read whenever somebody looks.
+        """Adds a gauge.
 
         Args:
-            name: without the "bert_tf_" in front.
-            text: what it is.
-            read: function that returns it.
+            name: without the prefix "bert_tf_".
+            text: its description.
+            read: returns the current number.
         """
         gauge = prometheus.Gauge(
             f"bert_tf_{name}", text, registry=self.registry
@@ -87,24 +85,24 @@ class Metrics:
         gauge.set_function(read)
 
     def answered(self, verb: str, status: int, seconds: float) -> None:
-        """A request was answered."""
+        """Counts a response."""
         self._requests.labels(verb, str(status)).inc()
         self._seconds.labels(verb).observe(seconds)
 
     def abandoned(self) -> None:
-        """A client went away before its answer."""
+        """Counts a client that went away before its response."""
         self._abandoned.inc()
 
     def cut(self, reason: str) -> None:
-        """A connection was cut."""
+        """Counts a connection that was cut."""
         self._cut.labels(reason).inc()
 
     def loaded(self, version: int, succeeded: bool) -> None:
-        """A version was loaded, or could not be."""
+        """Counts a version that was loaded, or failed to load."""
         self._loads.labels("loaded" if succeeded else "failed").inc()
 
     def ran(self, rows: int, waited: Sequence[float], seconds: float) -> None:
-        """The model computed a batch; see `batching.Watcher`."""
+        """Counts a batch; see `batching.Watcher`."""
         self._runs.observe(seconds)
         self._rows.observe(rows)
         self._shared.observe(len(waited))
@@ -112,5 +110,5 @@ class Metrics:
             self._waits.observe(wait)
 
     def text(self) -> bytes:
-        """All of it, in Prometheus' text format."""
+        """All metrics, in Prometheus' text format."""
         return prometheus.generate_latest(self.registry)

@@ -1,9 +1,7 @@
-"""One version of a SavedModel, ready to compute.
+"""One version of a SavedModel, as functions of NumPy arrays.
 
-Comes in: the folder of a SavedModel, by bert_tf or by anybody else. Goes out: a
-`ServedModel`: what its signatures take and give, and functions of NumPy arrays.
-Of the rooms of the server this is the one that knows TensorFlow. Keras is not
-needed; which version is served, who asks and in which words, stays outside.
+The SavedModel may be an export of bert_tf, or any other one whose signatures
+take and return dense tensors. TensorFlow is needed, Keras is not.
 """
 
 import functools
@@ -20,8 +18,10 @@ from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import saved_model_pb2
 
 from bert_tf import tokenization
+from bert_tf.checkpoints.names import VOCAB
 from bert_tf.errors import InputError
 from bert_tf.exports import folder, warmup
+from bert_tf.exports.results import HEADS
 from bert_tf.server.protocol import (
     DEFAULT_SIGNATURE,
     RequestError,
@@ -33,19 +33,16 @@ from bert_tf.tasks.pretraining import cloze
 
 EXAMPLES_SIGNATURE = "serve_examples"
 
-# Texts are batched with texts of about the same length, by powers of two of
-# their characters: what is short would be padded to what is long. Below this
-# they count as equally short.
+# Texts are batched with texts of similar length, between the same two powers of
+# two, so that short ones are not padded to long ones. Up to this many bytes all
+# are of one length.
 SHORT_TEXT = 64
 
-# Of a masked text, what is padded to the text with most masks in the batch.
-MASK_OUTPUTS = {"tokens", "token_scores"}
-
-# How long an unknown length is in the request that warms up a model without
-# requests of its own.
+# Size of dimensions that are not fixed, in the warm-up request for a model
+# without requests of its own.
 WARM_UP_LENGTH = 8
 
-# What the client is to blame for: it sent what the graph does not take.
+# Errors of the client: inputs that the graph refuses.
 REFUSALS = (
     tf.errors.InvalidArgumentError,
     tf.errors.OutOfRangeError,
@@ -65,9 +62,9 @@ class ServedModel:
 
     Attributes:
         version: its number.
-        signatures: what can be asked, `Signature`s by name.
+        signatures: `Signature`s by name.
         signature_def: the same as protobuf's JSON.
-        about: what assets/bert_tf.json says; {} for other SavedModels.
+        about: the content of assets/bert_tf.json; {} for other SavedModels.
 
     Raises:
         InputError: it cannot be loaded, or fails its own warm-up requests.
@@ -77,6 +74,8 @@ class ServedModel:
         self.path, self.version = path, version
         meta_graph = _read_meta_graph(path)
         self.about = _read_about(path)
+        head = HEADS.get(self.about.get("head", ""))
+        self._per_mask = head.per_mask if head else frozenset()
         self._loaded = _load(path)
         self.signatures, self.signature_def = {}, {}
         for name, definition in meta_graph.signature_def.items():
@@ -97,7 +96,7 @@ class ServedModel:
 
         Args:
             signature_name: one of `signatures`.
-            inputs: arrays by name, as `rest_protocol.read_inputs` gives them.
+            inputs: arrays by name, as `values.read_inputs` returns them.
 
         Returns:
             Arrays by name; texts are `bytes` in arrays of objects.
@@ -128,17 +127,17 @@ class ServedModel:
                 Retry_After=1,
             ) from error
         return {
-            # A scalar text is bytes, not an array.
+            # `numpy` returns a scalar text as bytes.
             name: array if isinstance(array, np.ndarray) else _scalar(array)
             for name, array in found.items()
         }
 
     def compute(self, signature_name):
-        """A function of arrays, equal for equal names; see `run`."""
+        """`run` of a signature, as a function of its inputs."""
         return functools.partial(self.run, signature_name)
 
     def kind(self, signature_name, inputs):
-        """What requests have in common that may share a run; None if nothing.
+        """A key of requests that may be batched; None for no batching.
 
         Args:
             signature_name: one of `signatures`.
@@ -166,27 +165,27 @@ class ServedModel:
         return (self.version, id(self), signature_name, shapes, size)
 
     def cut(self, outputs):
-        """Outputs for one of the requests that shared a run, as if alone.
+        """Removes padding to other requests of the same batch.
 
         Args:
-            outputs: its rows, arrays by name.
+            outputs: rows of one request, arrays by name.
         """
-        if not self._has_masks() or not set(outputs) >= MASK_OUTPUTS:
+        if not self._per_mask or not set(outputs) >= self._per_mask:
             return outputs
-        # Beyond the last mask of any of its rows there is padding, "".
+        # After the last mask of any of its rows there is padding, "".
         is_real = (outputs["tokens"] != b"").any(axis=(0, 2))  # [M]
         masks = int(is_real.nonzero()[0].max(initial=-1)) + 1
-        cut = {name: outputs[name][:, :masks] for name in MASK_OUTPUTS}
+        cut = {name: outputs[name][:, :masks] for name in self._per_mask}
         return {**outputs, **cut}
 
     def tokenize(self, texts):
-        """The word pieces of texts, and where each comes from.
+        """The word pieces of texts, with their offsets.
 
         Args:
             texts: `str`s.
 
         Returns:
-            For each text a list of {"token", "id", "start", "end"}; places
+            For each text a list of {"token", "id", "start", "end"}; offsets
             count characters.
 
         Raises:
@@ -194,7 +193,7 @@ class ServedModel:
         """
         with self._tokenizing:
             tokenizer = self._tokenizer
-        find = cloze.align if self._has_masks() else _align
+        find = cloze.align if self._per_mask else _align
         found = []
         for text in texts:
             pieces = find(text, tokenizer)
@@ -204,13 +203,9 @@ class ServedModel:
             )
         return found
 
-    def _has_masks(self):
-        """Whether it guesses what a [MASK] in a text stands for."""
-        return self.about.get("head") == "pretraining"
-
     @functools.cached_property
     def _tokenizer(self):
-        vocab_file = os.path.join(self.path, "assets", "vocab.txt")
+        vocab_file = os.path.join(self.path, "assets", VOCAB)
         if not self.about or not os.path.isfile(vocab_file):
             raise RequestError(
                 "This model has no word pieces: its folder lacks "
@@ -221,24 +216,24 @@ class ServedModel:
         )
 
     def _is_shared(self, name, signature):
-        """Whether rows of several requests may go through it together."""
+        """Whether rows of several requests may be computed together."""
         inputs, outputs = signature.inputs.values(), signature.outputs.values()
         for tensor in (*inputs, *outputs):
             if not tensor.shape or tensor.shape[0] is not None:
                 return False
         if self.about and name == EXAMPLES_SIGNATURE:
-            # All in one run must have equally many ids; the graph sees that.
+            # Their numbers of ids, which must be equal, are not known here.
             return False
         if not any(tensor.dtype == "string" for tensor in inputs):
             return True
-        # Where texts go in and lengths come out that are not fixed, those
-        # depend on the texts: each request would be padded for the others.
+        # Output lengths that are not fixed depend on the texts: each request
+        # would be padded to the others.
         padded = {
             key
             for key, tensor in signature.outputs.items()
             if None in tensor.shape[1:]
         }
-        return not padded or (self._has_masks() and padded <= MASK_OUTPUTS)
+        return padded <= self._per_mask
 
     def _warm_up(self):
         path = os.path.join(self.path, "assets.extra", warmup.FILE_NAME)
@@ -267,7 +262,7 @@ class ServedModel:
         try:
             self.run(name, inputs)
         except RequestError as error:
-            # The inputs are made up; that the model refuses them is no fault.
+            # The inputs are made up: a model may rightly refuse them.
             logging.warning(
                 "Version %d has no warm-up requests, and refuses zeros: %s",
                 self.version,
@@ -286,7 +281,7 @@ def _scalar(value):
 
 
 def _read_meta_graph(path):
-    """The graph for serving, with its signatures, as a `MetaGraphDef`."""
+    """The `MetaGraphDef` for serving, with its signatures."""
     file = os.path.join(path, folder.MODEL_FILE)
     if not os.path.isfile(file):
         raise InputError(
@@ -356,7 +351,7 @@ def _tensor(info, default=None):
 
 
 def _reason(error):
-    """What TensorFlow says went wrong, without where in the graph."""
+    """TensorFlow's message, without places in the graph."""
     message = getattr(error, "message", None) or str(error)
     lines = [line.strip() for line in message.splitlines()]
     lines = [

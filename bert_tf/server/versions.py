@@ -1,13 +1,10 @@
-"""The versions of a model in a folder: which one is served, and since when.
+"""The versions of a served model: loads new ones and unloads old ones.
 
-Comes in: a folder with subfolders 1, 2, ..., and a function that loads one.
-Goes out: the loaded model, lent to requests. A new version is loaded beside the
-old one and takes its place at once; the old one goes when its last request is
-done. How a model is loaded and what it computes is for `served_model`.
-
-The highest number is served. A folder that appears is loaded once it stops
-growing; one that cannot be loaded is reported and tried again when it changes.
-Where the folder that is served is deleted, the highest of the others is.
+The highest number in the folder is served. A new version is loaded beside the
+current one, and replaces it at once; the old one is unloaded after its last
+request. A new folder is loaded once it stops growing. A version that fails to
+load is reported, and tried again when its files change. Where the current
+version is deleted from the folder, the highest of the others is served.
 """
 
 import contextlib
@@ -20,7 +17,7 @@ from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from bert_tf.errors import InputError, list_folder
-from bert_tf.exports import folder as saved_models
+from bert_tf.exports import folder as model_folder
 from bert_tf.server.protocol import RequestError
 
 Model = TypeVar("Model")
@@ -28,15 +25,15 @@ Fingerprint = tuple[tuple[str, int, int], ...]
 
 _log = logging.getLogger("absl")
 
-# What TensorFlow Serving calls the states of a version.
+# The states of a version, with TensorFlow Serving's names.
 LOADING, AVAILABLE, UNLOADING, END = "LOADING", "AVAILABLE", "UNLOADING", "END"
 
-# How many versions that came to an end are still told of.
+# Number of unloaded and broken versions whose status is kept.
 ENDED_SHOWN = 10
 
 
 class Status(NamedTuple):
-    """The state of one version, and what went wrong or ""."""
+    """The state of one version, and the error or ""."""
 
     version: int
     state: str
@@ -44,7 +41,7 @@ class Status(NamedTuple):
 
 
 class Lent(Generic[Model]):
-    """A version that is lent to requests, and how often it is."""
+    """A loaded version, and the number of requests that use it."""
 
     def __init__(self, model: Model, version: int):
         self.model: Model | None = model
@@ -53,14 +50,14 @@ class Lent(Generic[Model]):
 
 
 class ModelVersions(Generic[Model]):
-    """What is served out of a folder.
+    """The current version of a model, kept up to date with its folder.
 
     Args:
         folder: has a subfolder for each version.
-        load: function of a version's folder and number; what it raises is
-            reported as the version's error.
-        poll_seconds: how often the folder is looked at.
-        tell: function of a version and whether it could be loaded.
+        load: function of a version's folder and number that returns the model;
+            an exception becomes the version's error.
+        poll_seconds: time between checks of the folder.
+        tell: called with a version, and whether it could be loaded.
 
     Raises:
         InputError: there is no version that can be loaded.
@@ -102,13 +99,13 @@ class ModelVersions(Generic[Model]):
 
     @property
     def version(self) -> int:
-        """The number of the one that is served."""
+        """The number of the current version."""
         assert self._current is not None
         return self._current.version
 
     @contextlib.contextmanager
     def borrow(self, version: int | None = None):
-        """The model that is served, for a short look at it.
+        """A context with the current model, which stays loaded meanwhile.
 
         Raises:
             RequestError: 404, another version is asked for.
@@ -120,10 +117,10 @@ class ModelVersions(Generic[Model]):
             self.give_back(lent)
 
     def take(self, version: int | None = None) -> Lent[Model]:
-        """Lends the version that is served, until it is given back.
+        """Lends the current version, which stays loaded until `give_back`.
 
         Args:
-            version: what it must be; None for whatever it is.
+            version: the number that it must have; None for any.
 
         Raises:
             RequestError: 404, another version is asked for.
@@ -141,15 +138,15 @@ class ModelVersions(Generic[Model]):
             return lent
 
     def give_back(self, lent: Lent[Model]) -> None:
-        """Ends a loan; a version that is no longer served may then go."""
+        """Ends the use of a version, so that it may be unloaded."""
         with self._lock:
             lent.users -= 1
 
     def statuses(self, version: int | None = None) -> list[Status]:
-        """What is known of all versions, the newest first, or of one.
+        """The statuses of all versions, the newest first, or of one.
 
         Raises:
-            RequestError: 404, nothing is known of it.
+            RequestError: 404, there is no such version.
         """
         with self._lock:
             known = sorted(self._statuses.values(), reverse=True)
@@ -164,7 +161,7 @@ class ModelVersions(Generic[Model]):
         return found
 
     def close(self) -> None:
-        """Stops looking at the folder."""
+        """Stops checking the folder."""
         self._stop.set()
         self._watcher.join()
 
@@ -173,7 +170,8 @@ class ModelVersions(Generic[Model]):
             try:
                 self._free()
                 found = self._find()
-                # What changed since the last look may still be being copied.
+                # A folder that has changed since the last check may still be
+                # incomplete.
                 settled = {
                     version: fingerprint
                     for version, fingerprint in found.items()
@@ -184,12 +182,12 @@ class ModelVersions(Generic[Model]):
                 if found:
                     self._update(settled)
             except Exception:
-                _log.exception("Looking at %s went wrong", self.folder)
+                _log.exception("Checking %s failed", self.folder)
 
     def _find(self) -> dict[int, Fingerprint]:
-        """The versions that the folder has, and what would change with them."""
+        """The versions in the folder, with fingerprints of their files."""
         try:
-            numbers = saved_models.versions(self.folder)
+            numbers = model_folder.versions(self.folder)
         except FileNotFoundError:
             return {}
         except NotADirectoryError as error:
@@ -245,16 +243,16 @@ class ModelVersions(Generic[Model]):
         return True
 
     def _free(self) -> None:
-        """Lets go of versions that nobody uses any more."""
+        """Unloads versions that are no longer in use."""
         with self._lock:
             done = [lent for lent in self._retired if lent.users == 0]
             self._retired = [lent for lent in self._retired if lent.users]
         for lent in done:
             lent.model = None
             self._set(lent.version, END)
-            _log.info("Version %d is gone.", lent.version)
+            _log.info("Version %d is unloaded.", lent.version)
         if done:
-            gc.collect()  # A loaded graph refers to itself.
+            gc.collect()  # A loaded graph has reference cycles.
 
     def _set(self, version: int, state: str, error: str = "") -> None:
         with self._lock:
@@ -273,7 +271,7 @@ def _fingerprint(folder: str) -> Fingerprint:
     for place, _, names in os.walk(folder):
         for name in names:
             path = os.path.join(place, name)
-            with contextlib.suppress(OSError):  # It was there a moment ago.
+            with contextlib.suppress(OSError):  # Deleted in between.
                 status = os.stat(path)
                 found.append((path, status.st_size, status.st_mtime_ns))
     return tuple(sorted(found))
@@ -283,14 +281,14 @@ def _no_version(folder: str) -> str:
     if not os.path.isdir(folder):
         kind = "is a file" if os.path.exists(folder) else "does not exist"
         return f"The folder {folder} {kind}."
-    if os.path.exists(os.path.join(folder, saved_models.MODEL_FILE)):
+    if os.path.exists(os.path.join(folder, model_folder.MODEL_FILE)):
         return (
             f"{folder} is one version of a model. Name the folder above it, "
             "whose subfolders 1, 2, ... are versions."
         )
     return (
         f"{folder} must have a subfolder for each version of the model, named "
-        f"1, 2, ..., with a {saved_models.MODEL_FILE}. `python -m "
+        f"1, 2, ..., with a {model_folder.MODEL_FILE}. `python -m "
         "bert_tf.export_saved_model` makes one. There is: "
         f"{list_folder(folder)}"
     )

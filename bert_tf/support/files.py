@@ -1,13 +1,14 @@
-"""Files on this machine that are either whole or not there.
+"""Files and folders on this machine that appear whole or not at all.
 
-Comes in: a path and a text, or whoever writes into a file. Goes out: a file
-under its name once all of it is on the disk. Checkpoints, and TFRecords that
-may lie in a bucket, have their own way, in their rooms.
+They are written under another name, `PATH.HOST-PROCESS.incomplete`, and renamed
+once all of it is on the disk. What a killed process leaves under such a name is
+removed when the same path is written again.
 """
 
 import contextlib
 import glob
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -16,7 +17,7 @@ from bert_tf.errors import InputError
 
 
 def write_text(path: str, text: str) -> None:
-    """Writes UTF-8 text; whoever reads sees the old file or the new one.
+    """Writes UTF-8 text; readers see the old file or the new one.
 
     Raises:
         InputError: it cannot be written; what was there before still is.
@@ -25,35 +26,92 @@ def write_text(path: str, text: str) -> None:
         file.write(text.encode("utf-8"))
 
 
-@contextlib.contextmanager
-def whole_or_nothing(path: str) -> Iterator[BinaryIO]:
-    """A file to write into, that gets its name once the block is done.
+def copy(source: str, target: str) -> None:
+    """Copies a file, unless source and target are the same one.
 
     Raises:
         InputError: it cannot be written; what was there before still is.
     """
-    half_written = f"{_half_written(path)}{os.getpid()}.incomplete"
+    if os.path.exists(target) and os.path.samefile(source, target):
+        return
+    with open(source, "rb") as file, whole_or_nothing(target) as written:
+        shutil.copyfileobj(file, written)
+
+
+@contextlib.contextmanager
+def whole_or_nothing(path: str) -> Iterator[BinaryIO]:
+    """A file to write into, which gets its name when the block is done.
+
+    Raises:
+        InputError: it cannot be written; what was there before still is.
+    """
     try:
-        with open(half_written, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(half_written, path)
+        with unfinished(path) as name:
+            with open(name, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(name, path)
     except OSError as error:
         raise InputError(f"Cannot write {path}: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def whole_folder(path: str) -> Iterator[str]:
+    """A folder to write into, which gets its name when the block is done.
+
+    Raises:
+        OSError: it cannot be written, or there is a folder with files.
+    """
+    path = os.path.abspath(path)
+    with unfinished(path) as name:
+        os.mkdir(name)
+        yield name
+        os.rename(name, path)
+
+
+@contextlib.contextmanager
+def unfinished(path: str) -> Iterator[str]:
+    """A name to write a file or a folder under, for the block to rename.
+
+    What still has that name when the block ends is removed.
+    """
+    remove_left_overs(path)
+    name = unfinished_name(path)
+    try:
+        yield name
     finally:
-        with contextlib.suppress(OSError):
-            os.remove(half_written)
+        _remove(name)
 
 
 def remove_left_overs(path: str) -> None:
-    """Removes what killed processes of this machine left of the file."""
-    start = _half_written(path)
-    for name in glob.glob(f"{glob.escape(start)}*.incomplete"):
-        process = name[len(start) : -len(".incomplete")]
-        if process.isdigit() and not is_running(int(process)):
-            with contextlib.suppress(OSError):
-                os.remove(name)
+    """Removes what killed processes of this machine left of a path."""
+    for name in glob.glob(unfinished_names(glob.escape(path))):
+        if is_left_over(name, path):
+            _remove(name)
+
+
+def unfinished_name(path: str) -> str:
+    """The name under which this process writes to a path."""
+    return f"{_start(path)}{os.getpid()}{_END}"
+
+
+def unfinished_names(path: str) -> str:
+    """A pattern of the names under which this machine writes to a path."""
+    return f"{_start(path)}*{_END}"
+
+
+def is_left_over(name: str, path: str) -> bool:
+    """Whether the process that wrote to a path under this name has ended."""
+    process = name.removeprefix(_start(path)).removesuffix(_END)
+    return process.isdigit() and not is_running(int(process))
+
+
+_END = ".incomplete"
+
+
+def _start(path: str) -> str:
+    return f"{path}.{socket.gethostname()}-"
 
 
 def is_running(process: int) -> bool:
@@ -67,15 +125,19 @@ def is_running(process: int) -> bool:
     return True
 
 
-def _half_written(path: str) -> str:
-    return f"{path}.{socket.gethostname()}-"
+def _remove(path: str) -> None:
+    if os.path.isdir(path):
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            os.remove(path)
 
 
 def make_folder(flag, path):
-    """Makes the folder that a flag names, unless it is there.
+    """Creates the folder that a flag names, unless it exists.
 
     Raises:
-        InputError: it cannot be made; names the flag.
+        InputError: it cannot be created; names the flag.
     """
     try:
         os.makedirs(path, exist_ok=True)

@@ -1,8 +1,4 @@
-"""Numbers that say how good predictions are.
-
-Comes in: labels and predictions as NumPy arrays or lists. Goes out: floats.
-Plain NumPy; the model, and files, stay outside.
-"""
+"""Metrics of predictions: plain NumPy on labels and predictions."""
 
 import math
 import statistics
@@ -20,17 +16,17 @@ def log_softmax(logits: ArrayLike) -> np.ndarray:
 
 
 def accuracy(labels: ArrayLike, predictions: ArrayLike) -> float:
-    """The share of predictions that are right; NaN for none."""
+    """The share of right predictions; NaN without predictions."""
     right = np.asarray(labels) == np.asarray(predictions)
     return float(right.mean()) if right.size else math.nan
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
-    """The mean, and a sample's standard deviation; NaN of a single value."""
+    """The mean and the sample standard deviation (NaN for a single value)."""
     mean = statistics.fmean(values)
     if len(values) < 2:
         return mean, math.nan
-    # Not `statistics.stdev`, which fails for NaN.
+    # `statistics.stdev` raises for NaN.
     squares = sum((value - mean) ** 2 for value in values)
     return mean, math.sqrt(squares / (len(values) - 1))
 
@@ -59,7 +55,7 @@ def f1(labels: ArrayLike, predictions: ArrayLike, positive: int = 1) -> float:
 def macro_f1(
     labels: ArrayLike, predictions: ArrayLike, num_labels: int
 ) -> float:
-    """The plain mean of every label's F1."""
+    """The unweighted mean of the F1 of all labels."""
     scores = [f1(labels, predictions, label) for label in range(num_labels)]
     return float(np.mean(scores))
 

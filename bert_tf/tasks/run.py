@@ -80,9 +80,7 @@ def begin(build, opened, settings, strategy, exports):
         settings.output_dir, settings.files.checkpoint
     )
     if exports and not settings.do_train:
-        exports_export.checkpoint_of_run(
-            settings.output_dir, point.prefix, settings.best_metric is not None
-        )
+        checkpoint_to_export(settings, point)
     model = start.build_model(
         build,
         opened.config,
@@ -201,7 +199,7 @@ def use_best(model, settings, step):
 def checkpoint_to_export(settings, point):
     """The checkpoint that a run has written, or else has started from."""
     return exports_export.checkpoint_of_run(
-        settings.output_dir, point.prefix, settings.best_metric is not None
+        settings.output_dir, settings.best_metric is not None, point.prefix
     )
 
 
@@ -356,9 +354,10 @@ class Run:
 
     def _log(self, title, counts, batch_size):
         logging.info("***** %s *****", title)
-        logging.info("  Num examples = %d", len(counts))
-        if sum(counts) != len(counts):
-            logging.info("  Num windows = %d", sum(counts))
+        examples, made = self.task.log_names
+        logging.info("  Num %s = %d", examples, len(counts))
+        if made is not None:
+            logging.info("  Num %s = %d", made, sum(counts))
         logging.info("  Batch size = %d", batch_size)
 
 

@@ -52,6 +52,8 @@ class Task(Protocol):
         metrics: names of results by which the best checkpoint can be kept.
         groups_by_length: whether records may be predicted in batches of
             similar length, padded to the longest in the batch.
+        log_names: names of examples and records in the original's log; None
+            for records that are the examples.
         epochs_count_records: whether an epoch of training goes over records;
             if not, over examples, whatever the number of their records.
     """
@@ -59,6 +61,7 @@ class Task(Protocol):
     outputs: tuple[str, ...]
     metrics: tuple[str, ...]
     groups_by_length: bool
+    log_names: tuple[str, str | None]
     epochs_count_records: bool
 
     def schema(self, is_training: bool) -> Schema:

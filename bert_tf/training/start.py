@@ -1,6 +1,5 @@
 """Where a training run starts: checkpoint, weights, optimizer, seeds."""
 
-import dataclasses
 import os
 from typing import NamedTuple
 
@@ -10,8 +9,7 @@ import tensorflow as tf
 from absl import logging
 
 from bert_tf import checkpoints, layers, models, tokenization
-from bert_tf.checkpoints import inference
-from bert_tf.checkpoints.names import CONFIG, VOCAB
+from bert_tf.checkpoints import folders, inference
 from bert_tf.errors import InputError
 from bert_tf.modeling import BertConfig
 from bert_tf.training import devices
@@ -65,20 +63,23 @@ def open_model(
         tokenization.validate_case_matches_checkpoint(
             files.do_lower_case, files.checkpoint
         )
-    config_file = files.bert_config_file or _find_beside(
-        files, output_dir, CONFIG, "bert_config_file"
+    needs_vocab = reads_text or needs_vocab
+    found = folders.find_files(
+        files.checkpoint,
+        files.vocab_file,
+        files.bert_config_file,
+        output_dir,
+        needs_vocab=needs_vocab,
     )
+    config_file = found.config_file
     config = BertConfig.from_json_file(config_file)
     if build.freeze is not None:
         try:
             models.parse_parts(build.freeze, config.num_hidden_layers)
         except InputError as error:
             raise InputError(f"`--freeze`: {error}") from error
-    vocab_file, tokenizer = files.vocab_file, None
-    if reads_text or needs_vocab:
-        vocab_file = vocab_file or _find_beside(
-            files, output_dir, VOCAB, "vocab_file"
-        )
+    vocab_file = found.vocab_file if needs_vocab else files.vocab_file
+    tokenizer = None
     if vocab_file:
         checkpoints.check_vocab(config.vocab_size, vocab_file, config_file)
     if reads_text:
@@ -87,22 +88,6 @@ def open_model(
         )
         tokenization.require_special_tokens(tokenizer, vocab_file)
     return OpenedModel(config, config_file, vocab_file, tokenizer)
-
-
-def _find_beside(files, output_dir, name, flag):
-    folders = [] if output_dir is None else [output_dir]
-    if files.checkpoint:
-        is_folder = os.path.isdir(files.checkpoint)
-        parent = os.path.dirname(files.checkpoint)
-        folders.append(files.checkpoint if is_folder else parent)
-    for folder in folders:
-        path = os.path.join(folder, name)
-        if os.path.isfile(path):
-            return path
-    where = " or ".join(folder or "." for folder in folders)
-    raise InputError(
-        f"`--{flag}` must be given: there is no {name} in {where}."
-    )
 
 
 def require_positions(config, max_seq_length, advice=""):
@@ -122,40 +107,47 @@ def require_positions(config, max_seq_length, advice=""):
         )
 
 
-@dataclasses.dataclass(frozen=True)
-class StartingPoint:
-    """Where weights come from: `prefix` of a checkpoint, or None for random.
+class StartingPoint(NamedTuple):
+    """Where weights come from.
 
-    `resumed` tells a checkpoint of the run's own folder from an initial one,
-    whose step and optimizer slots do not count.
+    Attributes:
+        reader: an open `CheckpointReader`, or None for random weights.
+        resumed: whether it is a checkpoint of the run's own folder. Step and
+            optimizer slots of an initial one do not count.
+        step: the step to go on from.
     """
 
-    prefix: str | None
+    reader: checkpoints.CheckpointReader | None
     resumed: bool
     step: int
+
+    @property
+    def prefix(self):
+        """The checkpoint's prefix, or None."""
+        return self.reader and self.reader.path
 
 
 def find_starting_point(output_dir, init_checkpoint=None):
     """The newest whole checkpoint of `output_dir`, else `init_checkpoint`.
 
-    As the original's Estimator had it: a folder with a checkpoint wins, and the
-    initial checkpoint is then without effect. The log says which it is.
+    As in the original's Estimator a folder with a checkpoint is resumed, and
+    the initial checkpoint is then without effect. The log says which it is.
     """
-    prefix = checkpoints.latest(output_dir)
-    if prefix is not None:
-        step = checkpoints.global_step(prefix) or 0
-        logging.info("Going on from %s (step %d).", prefix, step)
+    reader = checkpoints.open_latest(output_dir)
+    if reader is not None:
+        step = checkpoints.global_step(reader) or 0
+        logging.info("Resuming from %s (step %d).", reader.path, step)
         if init_checkpoint:
             logging.info(
                 "--init_checkpoint=%s is without effect: the output folder "
                 "has a checkpoint of its own.",
                 init_checkpoint,
             )
-        return StartingPoint(prefix, True, step)
+        return StartingPoint(reader, True, step)
     if init_checkpoint:
         reader = checkpoints.CheckpointReader(init_checkpoint)
         reader.check_data()
-        return StartingPoint(reader.path, False, 0)
+        return StartingPoint(reader, False, 0)
     return StartingPoint(None, False, 0)
 
 
@@ -200,13 +192,13 @@ def build_model(
 
 
 def _load(build, config, start, strategy, config_file):
-    if start.prefix is None:
+    if start.reader is None:
         logging.warning("No checkpoint is given: all weights are random.")
         with strategy.scope():
             return build()
-    checkpoints.check_config(config, start.prefix, config_file)
+    checkpoints.check_config(config, start.reader, config_file)
     model, missing = inference.load_model(
-        build, config, start.prefix, inference.ANY_NAME, strategy
+        build, config, start.reader, inference.ANY_NAME, strategy
     )
     if start.resumed and missing:
         raise InputError(
@@ -233,10 +225,9 @@ def restore_optimizer(optimizer, start):
 
 def restore(variables, start):
     """Reads those of the variables that the checkpoint has; how many."""
-    reader = checkpoints.CheckpointReader(start.prefix)
-    saved = {name: v for name, v in variables.items() if name in reader}
+    saved = {name: v for name, v in variables.items() if name in start.reader}
     if saved:
-        checkpoints.load(saved, start.prefix)
+        checkpoints.load(saved, start.reader)
     return len(saved)
 
 

@@ -20,7 +20,7 @@ from helpers.paths import GOLDEN, ROOT
 from bert_tf import beam_pretraining_data as script
 from bert_tf import create_pretraining_data as local
 from bert_tf.errors import InputError
-from bert_tf.tasks.pretraining import shards as pretraining_shards
+from bert_tf.tasks.pretraining import beam_shards, record_files, shards
 
 DATA = GOLDEN
 FOLDER = DATA / "create_pretraining_data"
@@ -42,14 +42,18 @@ def beam():
 
 @pytest.fixture
 def no_beam(monkeypatch):
-    """A loop in this process, which is told no options."""
+    """Replaces the pipeline by a loop in this process."""
 
     def make(todo, options, notes, beam_options):
-        finished = [script.make_shard(one, options, notes.path) for one in todo]
-        script.add_to_notes(script.merge(finished), notes.path, notes.settings)
+        finished = [
+            beam_shards.make_shard(one, options, notes.path) for one in todo
+        ]
+        beam_shards.add_to_notes(
+            beam_shards.merge(finished), notes.path, notes.settings
+        )
         return True
 
-    monkeypatch.setattr(script, "run_pipeline", make)
+    monkeypatch.setattr(beam_shards, "run_pipeline", make)
     monkeypatch.setattr(script, "parse_beam_options", list)
 
 
@@ -94,7 +98,7 @@ def run_local(corpus, folder):
     given = parse(local, arguments(corpus, folder / "x", num_workers=2))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            pretraining_shards,
+            record_files,
             "report",
             lambda summary: (folder / "summary").write_text(f"{summary}."),
         )
@@ -114,9 +118,9 @@ def notes(folder):
     return json.loads((folder / "x.json").read_text())
 
 
-def summary(said):
+def summary(log):
     """The closing line of a log, without the time."""
-    [line] = re.findall(r"^\S+ (\d+ documents, .*)$", said, re.MULTILINE)
+    [line] = re.findall(r"^\S+ (\d+ documents, .*)$", log, re.MULTILINE)
     return line
 
 
@@ -168,7 +172,7 @@ def test_beam_makes_only_the_shards_that_are_missing(
     assert same == ["x-00000-of-00004", "x-00003-of-00004"]
 
 
-def test_a_mistake_that_a_worker_finds_is_one_sentence(beam, tmp_path):
+def test_an_input_error_of_a_worker_is_one_sentence(beam, tmp_path):
     (tmp_path / "latin1").write_bytes(b"fine\nf\xe9e\n")
     with pytest.raises(InputError) as raised:
         run(tmp_path / "latin1", tmp_path, IN_PROCESS, num_shards=1)
@@ -182,7 +186,7 @@ def test_an_unknown_runner_is_named_with_the_known_ones(beam, corpus, tmp_path):
         run(corpus, tmp_path, ["--runner=NoSuch"])
 
 
-def test_options_are_parted_whichever_way_they_are_written(beam):
+def test_options_are_split_however_they_are_written(beam):
     ours = ["--input_file", "a", "--nodo_lower_case", "--random_seed", "-5"]
     beams = ["--runner", "a", "--streaming", "--num_workers=3"]
     mixed = [*ours[:2], *beams[:2], *ours[2:], *beams[2:]]
@@ -197,7 +201,7 @@ def test_options_are_parted_whichever_way_they_are_written(beam):
     assert options["num_workers"] == 3
 
 
-def test_no_option_of_beams_but_num_workers_has_the_name_of_a_flag(beam):
+def test_beam_and_our_flags_share_only_num_workers(beam):
     values = flags.FlagValues()
     script.define_flags(values)
     options = script.parse_beam_options([]).get_all_options()
@@ -219,7 +223,7 @@ def test_no_option_of_beams_but_num_workers_has_the_name_of_a_flag(beam):
         ("--direct_num_workers=x", "direct_num_workers.*invalid int value"),
     ],
 )
-def test_options_that_nobody_knows_are_found_out(beam, wrong, message):
+def test_an_error_names_an_unknown_or_bad_option(beam, wrong, message):
     with pytest.raises(InputError, match=message):
         script.split_arguments(["--input_file=a", wrong])
 
@@ -260,8 +264,8 @@ def test_help_is_ours_and_needs_no_beam():
     ],
     ids=["in this process", "in another", "something else"],
 )
-def test_what_a_worker_found_is_told_from_what_runners_add(error, mistake):
-    assert script.find_mistake(error) == mistake
+def test_the_message_of_a_worker_is_found_in_that_of_a_runner(error, mistake):
+    assert beam_shards.find_input_error(error) == mistake
 
 
 def test_flags_are_those_of_create_pretraining_data():
@@ -273,16 +277,16 @@ def test_flags_are_those_of_create_pretraining_data():
         assert ours[name].default == theirs[name].default
 
 
-def test_a_job_that_was_stopped_is_continued(
+def test_a_stopped_job_is_resumed(
     no_beam, corpus, expected, tmp_path, monkeypatch
 ):
     def stop(todo, options, notes, beam_options):
         for shard in todo[:3]:
-            script.make_shard(shard, options, notes.path)
+            beam_shards.make_shard(shard, options, notes.path)
         raise RuntimeError("stopped")
 
     with monkeypatch.context() as patch:
-        patch.setattr(script, "run_pipeline", stop)
+        patch.setattr(beam_shards, "run_pipeline", stop)
         with pytest.raises(RuntimeError, match="stopped"):
             run(corpus, tmp_path)
     assert notes(tmp_path)["finished"] == {}
@@ -317,7 +321,7 @@ def test_a_job_whose_notes_were_removed_begins_anew(
 def test_notes_of_single_shards_match_no_pattern_of_shards(
     no_beam, corpus, expected, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(script, "take_single_notes", lambda shards: {})
+    monkeypatch.setattr(beam_shards, "take_single_notes", lambda shards: {})
     run(corpus, tmp_path)
     assert sorted(content(tmp_path)) == sorted(content(expected))
     assert (tmp_path / "x.00002.json").exists()
@@ -328,23 +332,21 @@ def test_nothing_is_left_to_do_the_second_time(
 ):
     run(corpus, tmp_path)
     before = times(tmp_path)
-    monkeypatch.setattr(script, "run_pipeline", None)
+    monkeypatch.setattr(beam_shards, "run_pipeline", None)
     run(corpus, tmp_path)
     assert times(tmp_path) == before
 
 
 def test_a_worker_that_sees_another_folder_says_so(tmp_path):
-    shard = pretraining_shards.Shard(
-        0, [], 1, str(tmp_path / "x-00000-of-00001")
-    )
+    shard = shards.Shard(0, [], 1, str(tmp_path / "x-00000-of-00001"))
     with pytest.raises(InputError, match=r"does not see .*x\.json"):
-        script.make_shard(shard, None, str(tmp_path / "x.json"))
+        beam_shards.make_shard(shard, None, str(tmp_path / "x.json"))
 
 
 def test_files_that_a_job_should_have_written_are_missed(
     no_beam, corpus, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(script, "run_pipeline", lambda *_: True)
+    monkeypatch.setattr(beam_shards, "run_pipeline", lambda *_: True)
     with pytest.raises(InputError, match="x-00000-of-00004 is not there"):
         run(corpus, tmp_path)
 
@@ -353,8 +355,8 @@ def test_a_job_that_is_not_waited_for_has_no_summary_yet(
     no_beam, corpus, tmp_path, monkeypatch
 ):
     made = []
-    monkeypatch.setattr(script, "run_pipeline", lambda *_: False)
-    monkeypatch.setattr(pretraining_shards, "report", made.append)
+    monkeypatch.setattr(beam_shards, "run_pipeline", lambda *_: False)
+    monkeypatch.setattr(record_files, "report", made.append)
     run(corpus, tmp_path)
     assert not made
 
@@ -362,13 +364,13 @@ def test_a_job_that_is_not_waited_for_has_no_summary_yet(
 def test_a_worker_removes_what_killed_ones_of_its_machine_left(
     no_beam, corpus, tmp_path, monkeypatch
 ):
-    make = script.run_pipeline
+    make = beam_shards.run_pipeline
 
     def leave_something_and_make(*given):
         left = f"x-00001-of-00004.{socket.gethostname()}-999999999.incomplete"
         (tmp_path / left).write_bytes(b"half")
         return make(*given)
 
-    monkeypatch.setattr(script, "run_pipeline", leave_something_and_make)
+    monkeypatch.setattr(beam_shards, "run_pipeline", leave_something_and_make)
     run(corpus, tmp_path)
     assert len(content(tmp_path)) == 4

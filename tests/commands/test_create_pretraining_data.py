@@ -17,8 +17,7 @@ from helpers.paths import GOLDEN, ROOT
 from bert_tf import create_pretraining_data as script
 from bert_tf.data import records, text_files
 from bert_tf.errors import InputError
-from bert_tf.tasks.pretraining import shards as pretraining_shards
-from bert_tf.tasks.pretraining import task
+from bert_tf.tasks.pretraining import shards, task
 
 DATA = GOLDEN
 FOLDER = DATA / "create_pretraining_data"
@@ -221,14 +220,12 @@ def test_compressed_text_gives_the_same_file(inputs, tmp_path):
     assert (tmp_path / "gz").read_bytes() == plain
 
 
-def test_the_output_folder_is_made(inputs, tmp_path):
+def test_the_output_folder_is_created(inputs, tmp_path):
     run(**small(inputs, tmp_path / "new" / "folder" / "x"))
     assert os.listdir(tmp_path / "new" / "folder") == ["x"]
 
 
-def test_a_segmenter_of_ones_own_decides_what_a_word_is(
-    inputs, tmp_path, monkeypatch
-):
+def test_a_word_segmenter_decides_what_a_word_is(inputs, tmp_path, monkeypatch):
     (tmp_path / "my_words.py").write_text(
         "def triples(text):\n"
         "    text = text.replace(' ', '')\n"
@@ -297,7 +294,7 @@ def test_a_segmenter_of_ones_own_decides_what_a_word_is(
         ({"input_file": "{tmp}/empty", "num_shards": 2}, "are empty"),
     ],
 )
-def test_mistakes_are_named_and_nothing_is_written(
+def test_an_error_names_the_cause_and_nothing_is_written(
     inputs, tmp_path, wrong, message
 ):
     (tmp_path / "text").write_text("some text\n")
@@ -343,14 +340,14 @@ def test_every_shard_is_what_the_exact_mode_makes_of_its_text(
 ):
     given = sharded(inputs, four_shards / "x")
     paths = text_files.find_files(given["input_file"])
-    shards = pretraining_shards.plan_shards(
+    planned = shards.plan_shards(
         text_files.whole_files(paths), str(four_shards / "x"), 12345, 4
     )
     assert sorted(content(four_shards)) == [
         f"x-0000{number}-of-00004" for number in range(4)
     ]
     text = b""
-    for shard in shards:
+    for shard in planned:
         parts = []
         for number, (path, start, end) in enumerate(shard.ranges):
             part = tmp_path / f"text-{shard.number}-{number}"
@@ -364,30 +361,11 @@ def test_every_shard_is_what_the_exact_mode_makes_of_its_text(
         got = read(shard.path)
         assert len(got) > 100
         assert got == read(tmp_path / "alone")
-    assert len(shards[3].ranges) == 3
+    assert len(planned[3].ranges) == 3
     assert text == b"".join(pathlib.Path(path).read_bytes() for path in paths)
 
 
-def test_seeds_of_shards_are_32_bits_of_a_sha256():
-    # printf 12345,3 | sha256sum | head -c 8
-    assert pretraining_shards.shard_seed(12345, 3) == int("d889d921", 16)
-    seeds = [
-        pretraining_shards.shard_seed(one, n)
-        for one in (1, 2)
-        for n in range(1000)
-    ]
-    assert len(set(seeds)) == 2000
-
-
-@pytest.mark.parametrize(
-    ("megabytes", "shards"),
-    [(0, 0), (0.2, 1), (3.5, 3), (20, 16), (256, 16), (257, 32), (40e3, 2512)],
-)
-def test_text_is_cut_so_that_workers_end_together(megabytes, shards):
-    assert pretraining_shards.count_shards(int(megabytes * 1e6)) == shards
-
-
-def test_shards_of_a_single_document_are_told(inputs, tmp_path, caplog):
+def test_shards_of_a_single_document_are_warned_of(inputs, tmp_path, caplog):
     given = small(inputs, tmp_path / "x", num_workers=1)
     (tmp_path / "two").write_text("a b .\nc d .\n\ne f .\ng h .\n")
     given["input_file"] = tmp_path / "two"
@@ -402,7 +380,7 @@ def test_the_number_of_workers_changes_nothing(four_shards, inputs, tmp_path):
     assert content(tmp_path) == content(four_shards)
 
 
-def test_only_what_is_missing_is_made_again(inputs, tmp_path):
+def test_only_missing_shards_are_made_again(inputs, tmp_path):
     given = sharded(inputs, tmp_path / "x")
     run(**given)
     whole = content(tmp_path)
@@ -428,7 +406,7 @@ def test_only_what_is_missing_is_made_again(inputs, tmp_path):
         ({"input_file": FOLDER / "part-*.txt"}, "`input_file`"),
     ],
 )
-def test_shards_of_other_settings_are_neither_mixed_nor_lost(
+def test_shards_of_other_settings_are_an_error_and_stay(
     four_shards, inputs, change, named
 ):
     before = content(four_shards, "x")
@@ -437,7 +415,7 @@ def test_shards_of_other_settings_are_neither_mixed_nor_lost(
     assert content(four_shards, "x") == before
 
 
-def test_notes_that_cannot_be_read_are_named(inputs, tmp_path):
+def test_an_error_names_unreadable_notes(inputs, tmp_path):
     (tmp_path / "x.json").write_text("{")
     with pytest.raises(InputError, match=r"x\.json must hold the notes"):
         run(**sharded(inputs, tmp_path / "x"))
@@ -464,7 +442,7 @@ def wait_for_shards(folder, process, count):
         time.sleep(0.01)
 
 
-def test_killed_and_started_again_gives_the_same_files(inputs, tmp_path):
+def test_a_killed_run_is_resumed_to_the_same_files(inputs, tmp_path):
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     more = {"num_shards": 12, "dupe_factor": 8}
     process = start(sharded(inputs, killed / "x") | more)
@@ -488,7 +466,7 @@ def test_killed_and_started_again_gives_the_same_files(inputs, tmp_path):
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 )
-def test_signals_leave_whole_shards_and_say_how_to_go_on(
+def test_after_a_signal_shards_are_whole_and_the_message_says_how_to_resume(
     inputs, tmp_path, number, code
 ):
     given = sharded(inputs, tmp_path / "x", dupe_factor=20)

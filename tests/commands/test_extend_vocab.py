@@ -5,16 +5,16 @@ import shutil
 import numpy as np
 import pytest
 from absl import flags
-from helpers.paths import ROOT
+from helpers.golden import CHECKPOINTS
 
 from bert_tf import checkpoints, models
 from bert_tf import extend_vocab as script
+from bert_tf.checkpoints import writing
 from bert_tf.errors import InputError
 from bert_tf.layers import weights_to_come
 from bert_tf.modeling import BertConfig
 from bert_tf.tokenization import FullTokenizer
 
-CHECKPOINTS = ROOT / "tests" / "golden" / "checkpoints"
 EMBEDDINGS = "bert/embeddings/word_embeddings"
 OUTPUT_BIAS = "cls/predictions/output_bias"
 TABLES = (EMBEDDINGS, OUTPUT_BIAS)
@@ -346,7 +346,7 @@ def test_nothing_is_left_when_writing_fails(tiny, tmp_path, monkeypatch):
         pathlib.Path(f"{prefix}.half").write_text("x")
         raise InputError("disk full")
 
-    monkeypatch.setattr(checkpoints, "write", full)
+    monkeypatch.setattr(writing, "write", full)
     with pytest.raises(InputError, match="disk full"):
         run(init_checkpoint=tiny, output_dir=tmp_path / "out", words=WORDS[0])
     assert [path.name for path in tmp_path.iterdir()] == ["in"]

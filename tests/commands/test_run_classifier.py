@@ -366,7 +366,6 @@ FACTS = {
     "no_action": r"do_train.*do_eval.*do_predict.*must be True",
     "unknown_task": r"(?s)cola.*mnli.*mrpc.*xnli.*'SST-2'",
     "too_long": r"129.*up to sequence length 128",
-    "missing_vocab_flag": r"--vocab_file must have a value",
     "unknown_flag": r"Unknown command line flag 'no_such_flag'",
     "bad_bool": r"--do_eval=maybe: .*[Nn]on-boolean",
     "bad_int": r"--max_seq_length=x: invalid literal for int",
@@ -399,7 +398,11 @@ def flags_of(case, folder):
 
 
 def test_every_mistake_of_the_golden_set_is_looked_at():
-    assert FACTS.keys() | {"do_eval_no_checkpoint_at_all"} == mistakes().keys()
+    allowed = {
+        "do_eval_no_checkpoint_at_all",
+        "missing_vocab_flag",  # It is looked for beside the checkpoint.
+    }
+    assert FACTS.keys() | allowed == mistakes().keys()
 
 
 @pytest.mark.parametrize("case", FACTS)

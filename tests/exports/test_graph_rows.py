@@ -161,9 +161,9 @@ def test_masks_are_asked_for_in_the_windows_of_fill_mask(max_seq_length, rng):
         for position in asked.positions[row].numpy()
     ]
     want = [
-        (text, ids_of(query.tokens), [0] * len(query.tokens), query.position)
+        (text, ids_of(row.tokens), [0] * len(row.tokens), row.position)
         for text, ids in enumerate(texts)
-        for query in cloze.ask_for_masks(
+        for row in cloze.rows_of_masks(
             ["[MASK]" if x == MASK else str(x) for x in ids], max_seq_length
         )
     ]

@@ -14,7 +14,6 @@ from helpers.exported import LABELS, call, folder
 
 import bert_tf
 from bert_tf.errors import InputError
-from bert_tf.exports import folder as saved_models
 from bert_tf.exports import predictor
 from bert_tf.exports.results import (
     Answer,
@@ -76,7 +75,7 @@ def test_a_question_gets_its_answer(name):
     assert text or name == "span_v2"
 
 
-def test_where_there_is_nothing_to_read_there_is_no_answer():
+def test_without_a_question_or_a_context_there_is_no_answer():
     none = Answer("", 0.0, None, None, None)
     assert predict("span")("Who?", "") == none
     assert predict("span")("", TEXT) == none
@@ -93,7 +92,7 @@ def test_masks_get_their_guesses():
     assert got.next_sentence_probability is None
 
 
-def test_a_pair_is_told_whether_it_follows():
+def test_a_pair_gets_a_next_sentence_probability():
     got = predict("pretraining")("the museum", "John Smith")
     want = call(
         "pretraining",
@@ -122,7 +121,7 @@ def test_tokens_get_a_vector_each():
 # ------------------------------------------------------------------- many texts
 
 
-def test_many_texts_keep_their_order_and_numbers_in_batches_of_one_length():
+def test_many_texts_keep_their_order_and_results():
     rng = np.random.default_rng(1)
     texts = [f"{number} " + "a " * rng.integers(0, 60) for number in range(83)]
     few_at_once = predict("features", batch_size=2)
@@ -162,7 +161,7 @@ def test_no_texts_give_no_results():
     assert list(predict("classifier")([])) == []
 
 
-def test_a_bad_text_among_many_is_told_when_it_is_reached():
+def test_a_bad_text_among_many_raises_when_it_is_reached():
     results = predict("classifier", batch_size=2)(iter(["a"] * 32 + [7]))
     assert sum(1 for _ in zip(range(32), results)) == 32
     with pytest.raises(InputError, match="Received: 7 of type int"):
@@ -185,12 +184,12 @@ def test_a_bad_text_among_many_is_told_when_it_is_reached():
         ("span", ("Who?",), "takes a question and a context"),
     ],
 )
-def test_what_is_no_text_is_refused(name, given, message):
+def test_inputs_that_are_not_texts_are_refused(name, given, message):
     with pytest.raises(InputError, match=message):
         predict(name)(given)
 
 
-def test_a_batch_holds_something():
+def test_a_batch_size_of_0_is_refused():
     with pytest.raises(InputError, match="`batch_size` must be above 0"):
         bert_tf.Predictor(folder("classifier"), 0)
 
@@ -207,7 +206,7 @@ def test_the_newest_version_is_taken_unless_one_is_named(tmp_path):
     assert newest(TEXT) == predict("classifier")(TEXT)
 
 
-def test_where_there_is_no_model_is_said(tmp_path):
+def test_a_folder_without_a_model_is_an_error(tmp_path):
     with pytest.raises(InputError, match=r"There is no folder .*nowhere"):
         bert_tf.Predictor(tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"saved_model\.pb.*It has: nothing"):
@@ -218,24 +217,6 @@ def test_where_there_is_no_model_is_said(tmp_path):
     (tmp_path / "3" / "saved_model.pb").touch()
     with pytest.raises(InputError, match=r"written by bert_tf.*bert_tf\.json"):
         bert_tf.Predictor(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ("{", "must be what bert_tf.export_saved_model writes"),
-        ("[]", "must be what bert_tf.export_saved_model writes"),
-        (
-            '{"format": 2, "head": "x", "bert_tf_version": "9.1"}',
-            r"must be of format 1. It is of format 2.*9\.1",
-        ),
-    ],
-)
-def test_settings_that_cannot_be_known_are_refused(settings, message, tmp_path):
-    (tmp_path / "assets").mkdir()
-    (tmp_path / "assets" / "bert_tf.json").write_text(settings)
-    with pytest.raises(InputError, match=message):
-        saved_models.read_settings(str(tmp_path))
 
 
 # --------------------------------------------------------------------- start-up
@@ -258,7 +239,7 @@ WITHOUT_KERAS = """
 """
 
 
-def test_a_predictor_needs_no_keras_and_does_not_keep_it_away():
+def test_a_predictor_loads_no_keras_and_leaves_it_available():
     done = subprocess.run(
         [
             sys.executable,

@@ -1,16 +1,19 @@
 """Linear layers in 8 and 16 bits: the product, whole exports, the flag."""
 
+import inspect
 import json
 import pathlib
 import subprocess
 import sys
 import textwrap
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from absl import flags as absl_flags
 from helpers import exported
+from tensorflow.python.framework import op_def_registry
 
 from bert_tf import (
     checkpoints,
@@ -22,6 +25,7 @@ from bert_tf import (
 from bert_tf.cli import command_line
 from bert_tf.errors import InputError
 from bert_tf.exports import quantization
+from bert_tf.exports.settings import QUANTIZATIONS
 from bert_tf.tasks.vectors import served
 
 HEADS = ("classifier", "span", "pretraining", "features")
@@ -35,7 +39,7 @@ ROWS = {
 POSITIONS = {"masked_lm_positions": np.array([[1, 2], [1, 0]], np.int32)}
 
 
-@pytest.fixture(scope="module", params=quantization.MODES)
+@pytest.fixture(scope="module", params=QUANTIZATIONS)
 def mode(request):
     return request.param
 
@@ -125,6 +129,42 @@ def test_rows_of_zeros_give_the_bias_and_no_rows_none(layer):
     assert call_layer(np.zeros((0, 3, 16), np.float32)).shape == (0, 3, 24)
 
 
+# The releases whose private parts `quantization` was tried with.
+TRIED = {"keras": "3.15", "tensorflow": "2.21"}
+
+
+def test_private_parts_of_keras_and_tensorflow_are_those_that_were_tried(layer):
+    installed = {"keras": keras.__version__, "tensorflow": tf.__version__}
+    message = f"tried with {TRIED}, installed are {installed}"
+    inputs = inspect.signature(layer.quantized_call).parameters
+    assert list(inputs) == ["inputs", "training"], message
+
+    layer.quantize("int8", type_check=False)
+
+    assert layer._kernel.dtype == "int8", message
+    assert layer.kernel_scale.shape == (24,), message
+    for name in ("lock", "unlock"):
+        assert callable(getattr(layer._tracker, name, None)), message
+    assert callable(getattr(layer, "_untrack_variable", None)), message
+    operation = op_def_registry.get("_QuantizedMatMul")
+    assert operation is not None, message
+    attributes = {attribute.name for attribute in operation.attr}
+    assert attributes >= {
+        "Tdevice_inputs",
+        "Thost_inputs",
+        "Tdevice_outputs",
+        "Thost_outputs",
+        "T1",
+        "T2",
+        "Tbias",
+        "U",
+        "Tout",
+        "fused_ops",
+        "input_quant_mode",
+        "is_weight_const",
+    }, message
+
+
 def test_kernels_of_16_bits_take_the_place_of_others():
     config = modeling.BertConfig(50, 16, 1, 2, 24, type_vocab_size=2)
     with layers.precision(quantization.precision("bfloat16")):
@@ -184,7 +224,7 @@ def test_exports_are_smaller_by_what_each_weight_saves(quantized, mode, name):
     assert 0.95 * saved < sizes[0] - sizes[1] < 1.1 * saved
 
 
-def test_what_was_quantized_is_written_down(quantized, mode):
+def test_settings_have_the_quantization(quantized, mode):
     for path, want in (
         (quantized["span"], mode),
         (exported.folder("span") / "1", None),
@@ -216,7 +256,7 @@ IN_A_NEW_PROCESS = """
 """
 
 
-def test_a_process_that_has_only_tensorflow_can_use_them(quantized):
+def test_a_process_with_only_tensorflow_can_load_them(quantized):
     texts = ["the quiet museum", "John Smith was born."]
     done = subprocess.run(
         [

@@ -6,11 +6,11 @@ import tempfile
 
 import tensorflow as tf
 
-from bert_tf.exports import export as serving
-from bert_tf.tasks.classification import served
-from bert_tf.tasks.pretraining import served as pretraining_served
-from bert_tf.tasks.squad import served as squad_served
-from bert_tf.tasks.vectors import served as vectors_served
+from bert_tf.exports.settings import Source
+from bert_tf.tasks.classification.served import export_classifier
+from bert_tf.tasks.pretraining.served import export_pretraining
+from bert_tf.tasks.squad.served import export_span
+from bert_tf.tasks.vectors.served import export_features
 from helpers.golden import DATA, TINY
 
 BESIDE = {
@@ -46,10 +46,10 @@ TOKEN_LAYERS = (2, -2)
 TOP_K = 7
 
 EXPORT = {
-    "classifier": (served.export_classifier, {"labels": LABELS}),
-    "span": (squad_served.export_span, {**SPANS, "rows_at_once": 4}),
+    "classifier": (export_classifier, {"labels": LABELS}),
+    "span": (export_span, {**SPANS, "rows_at_once": 4}),
     "span_v2": (
-        squad_served.export_span,
+        export_span,
         {
             **SPANS,
             "version_2_with_negative": True,
@@ -57,24 +57,24 @@ EXPORT = {
         },
     ),
     "pretraining": (
-        pretraining_served.export_pretraining,
+        export_pretraining,
         {"top_k": TOP_K, "rows_at_once": 3},
     ),
-    "features": (vectors_served.export_features, {"layers": LAYERS}),
+    "features": (export_features, {"layers": LAYERS}),
     "tokens": (
-        vectors_served.export_features,
+        export_features,
         {"pooling": "none", "layers": TOKEN_LAYERS},
     ),
     "classifier_windows": (
-        served.export_classifier,
+        export_classifier,
         {"labels": LABELS, "doc_stride": STRIDE, "rows_at_once": 4},
     ),
     "features_windows": (
-        vectors_served.export_features,
+        export_features,
         {"layers": LAYERS, "doc_stride": STRIDE, "rows_at_once": 4},
     ),
     "tokens_windows": (
-        vectors_served.export_features,
+        export_features,
         {"pooling": "none", "layers": TOKEN_LAYERS, "doc_stride": STRIDE},
     ),
 }
@@ -84,7 +84,7 @@ _FOLDER = tempfile.TemporaryDirectory(prefix="bert_tf_exported_")
 
 def source(name, **more):
     given = {"max_seq_length": LENGTHS.get(name), **BESIDE, **more}
-    return serving.Source(CHECKPOINTS[name], **given)
+    return Source(CHECKPOINTS[name], **given)
 
 
 @functools.cache

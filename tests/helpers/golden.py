@@ -5,6 +5,8 @@ import json
 import numpy as np
 import tensorflow as tf
 
+from bert_tf import models
+from bert_tf.layers import weights_to_come
 from bert_tf.modeling import BertConfig
 from helpers.paths import GOLDEN
 
@@ -18,6 +20,13 @@ def read_config(folder, **changes):
     """The config beside a checkpoint, with some values changed."""
     values = json.loads((folder / "bert_config.json").read_text())
     return BertConfig.from_dict({**values, **changes})
+
+
+def build_model(folder, build=models.pretraining, *args):
+    """The model of the config in a folder, without weights."""
+    config = read_config(folder)
+    with weights_to_come():
+        return build(config, *args)
 
 
 def write_small_config(folder, **changes):

@@ -42,7 +42,7 @@ START = ("", "Devices found", "Running training")
 WRITE_SECONDS = 0.02
 
 SAVED = re.compile(r"Saved \S+model\.ckpt-(\d+)")
-RESUMED = re.compile(r"Going on from (\S+) \(step (\d+)\)")
+RESUMED = re.compile(r"Resuming from (\S+) \(step (\d+)\)")
 
 
 def main():

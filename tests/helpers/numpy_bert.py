@@ -1,6 +1,6 @@
 """BERT in float64 NumPy, one row at a time, written from the paper's formulas.
 
-`test_language_model.py` holds it to what the original computed.
+Tests compare it with the original's numbers.
 """
 
 import numpy as np

@@ -175,7 +175,7 @@ def test_defaults_and_outputs_without_rows(odd):
     assert odd.predict(body) == {"outputs": {"total": 3.5, "x": [1.0, 2.5]}}
 
 
-def test_pieces_are_an_endpoint_of_their_own(reviews, odd):
+def test_tokenize_returns_pieces_with_offsets(reviews, odd):
     path = "/v1/models/reviews:tokenize"
     status, _, content = reviews.ask("POST", path, {"instances": ["Goodly"]})
     assert status == 200
@@ -299,7 +299,7 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize(("request_", "status", "message"), MALFORMED)
-def test_a_malformed_request_is_told_what_is_wrong(
+def test_a_malformed_request_gets_a_message_that_names_the_fault(
     reviews, request_, status, message
 ):
     method, path, *rest = request_
@@ -334,7 +334,7 @@ def test_a_malformed_request_is_told_what_is_wrong(
         ),
     ],
 )
-def test_what_is_no_http_is_told_so_and_cut_off(reviews, sent, message):
+def test_invalid_http_gets_400_and_is_cut_off(reviews, sent, message):
     answer = reviews.send(sent)
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert message in answer
@@ -367,18 +367,18 @@ def test_a_client_that_sends_too_slowly_is_cut_off(impatient, parts):
     wait_until(lambda: impatient.ask("GET", "/healthz")[0] == 200)
 
 
-def test_a_client_that_never_sends_is_hung_up_on(impatient):
+def test_a_client_that_never_sends_is_disconnected(impatient):
     assert impatient.send() == b""
 
 
-def test_bytes_that_trickle_in_do_not_prolong_the_time(impatient):
+def test_single_bytes_do_not_extend_the_deadline(impatient):
     body = json.dumps(text("good")).encode()
     parts = [bytes([byte]) for byte in body[:30]]
     head = HEAD + b"content-length: %d\r\n\r\n" % len(body)
     assert b"408" in impatient.send(head, *parts, pause=0.1)
 
 
-def test_a_body_that_is_too_long_is_refused_before_it_comes(reviews):
+def test_a_body_that_is_too_long_is_refused_before_it_is_received(reviews):
     declared = b"content-length: 1000000000\r\n\r\n"
     chunk = b"1000\r\n" + b" " * 0x1000 + b"\r\n"
     chunked = b"transfer-encoding: chunked\r\n\r\n" + chunk * 8
@@ -411,7 +411,7 @@ def test_a_client_that_does_not_read_is_cut_off(start):
     server.stop()
 
 
-def test_the_body_of_an_answer_does_not_wait_for_its_head(reviews):
+def test_nagles_algorithm_is_off(reviews):
     with reviews.raw():
         wait_until(lambda: reviews.server.connections)
         for connection in reviews.server.server_state.connections:
@@ -509,7 +509,7 @@ def test_an_answer_that_takes_too_long_is_503_and_leaves_the_queue(start, gate):
     assert server.metric_of_runs() == 1
 
 
-def test_who_hangs_up_is_not_waited_for(start, gate):
+def test_requests_of_disconnected_clients_are_not_computed(start, gate):
     server = start("odd", timeout=WAIT)
     with kept_busy(server, gate) as (_, busy):
         body = json.dumps(join("a", "b", "c")).encode()
@@ -637,9 +637,7 @@ def test_a_new_version_takes_over_without_a_failed_request(
     server.stop()
 
 
-def test_at_the_end_what_was_accepted_is_answered_and_the_rest_refused(
-    start, gate
-):
+def test_a_shutdown_answers_accepted_requests_and_refuses_new_ones(start, gate):
     server = start("odd", timeout=WAIT, idle_seconds=WAIT, drain_seconds=WAIT)
     idle = server.connect()
     assert server.ask("GET", "/readyz", connection=idle)[0] == 200
@@ -727,7 +725,7 @@ def test_metrics_count_what_happened(start):
     server.stop()
 
 
-def test_every_answer_has_the_headers_that_protect_a_browser(reviews):
+def test_every_response_has_the_security_headers(reviews):
     for path in ("/", "/nowhere", "/v1/models/reviews", "/metrics"):
         _, headers, _ = reviews.ask("GET", path)
         policy = headers["content-security-policy"]
@@ -736,9 +734,7 @@ def test_every_answer_has_the_headers_that_protect_a_browser(reviews):
         assert "server" not in headers
 
 
-def test_a_mistake_of_the_servers_own_is_500_and_is_logged(
-    reviews, monkeypatch
-):
+def test_an_internal_error_is_500_without_details(reviews, monkeypatch):
     def fail(*arguments):
         raise KeyError("secret")
 

@@ -68,7 +68,7 @@ def squares(future):
     return future.result(WAIT)["square"].tolist()
 
 
-def test_what_waits_is_computed_together_and_each_gets_its_own(start, gate):
+def test_waiting_requests_are_one_batch_and_each_gets_its_rows(start, gate):
     counts = Counts()
     batcher = start(watcher=counts)
     futures = [submit(batcher, gate, *values) for values in ([1], [2, 3], [4])]
@@ -80,7 +80,9 @@ def test_what_waits_is_computed_together_and_each_gets_its_own(start, gate):
     assert counts.seen == [(1, 1), (4, 3)]
 
 
-def test_a_batch_has_at_most_so_many_rows_unless_it_is_one_request(start, gate):
+def test_a_batch_has_at_most_max_batch_rows_unless_it_is_one_request(
+    start, gate
+):
     batcher = start(max_batch=3)
     values = ([1, 2], [3, 4], [5], [6, 7, 8, 9])
     futures = [submit(batcher, gate, *each) for each in values]
@@ -90,7 +92,7 @@ def test_a_batch_has_at_most_so_many_rows_unless_it_is_one_request(start, gate):
     assert gate.batches == [[0], [1, 2, 5], [3, 4], [6, 7, 8, 9]]
 
 
-def test_kinds_are_kept_apart_and_none_is_a_kind_of_its_own(start, gate):
+def test_requests_of_different_kinds_or_none_share_no_batch(start, gate):
     batcher = start()
     kinds = ["a", "b", None, "a", None, "b"]
     futures = [
@@ -104,7 +106,7 @@ def test_kinds_are_kept_apart_and_none_is_a_kind_of_its_own(start, gate):
     assert gate.batches == [[0], [0, 3], [1, 5], [2], [4]]
 
 
-def test_one_bad_request_does_not_spoil_the_others(start, gate):
+def test_only_the_failing_request_of_a_batch_fails(start, gate):
     batcher = start()
     futures = [submit(batcher, gate, value) for value in (1, 13, 2)]
     gate.open.set()
@@ -115,7 +117,7 @@ def test_one_bad_request_does_not_spoil_the_others(start, gate):
     assert squares(submit(batcher, gate, 5)) == [25]
 
 
-def test_an_output_without_rows_is_not_dealt_out(start, gate):
+def test_an_output_without_rows_is_not_split(start, gate):
     batcher = start()
 
     def total(inputs):
@@ -155,7 +157,7 @@ def test_a_request_that_is_longer_than_the_queue_is_taken_when_it_is_empty(
     assert squares(long) == [1, 4, 9]
 
 
-def test_who_went_away_while_waiting_is_not_computed(start, gate):
+def test_a_cancelled_request_is_not_computed(start, gate):
     batcher = start(max_waiting=2)
     gone = submit(batcher, gate, 1, 2)
     assert gone.cancel()
@@ -166,7 +168,7 @@ def test_who_went_away_while_waiting_is_not_computed(start, gate):
     assert gate.batches == [[0], [3, 4]]
 
 
-def test_closing_finishes_what_waits_and_takes_nothing_more(start, gate):
+def test_close_finishes_the_queue_and_refuses_new_requests(start, gate):
     batcher = start()
     future = submit(batcher, gate, 7)
     closing = threading.Thread(target=batcher.close)
@@ -181,7 +183,7 @@ def test_closing_finishes_what_waits_and_takes_nothing_more(start, gate):
     assert batcher.waiting == 0
 
 
-def test_many_threads_get_what_they_asked_for():
+def test_many_threads_get_their_own_results():
     batcher = Batcher(max_batch=8, max_waiting=10_000, num_workers=3)
 
     def ask(value):

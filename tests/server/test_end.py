@@ -149,7 +149,7 @@ def test_packages_that_are_missing_are_named(monkeypatch):
         (["nowhere", "--max_connections=99999999"], "must be below what"),
     ],
 )
-def test_a_mistake_is_one_message(arguments, message, capsys, monkeypatch):
+def test_an_input_error_is_one_message(arguments, message, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["serve", *arguments])
     values = flags.FlagValues()
     serve.define_flags(values)

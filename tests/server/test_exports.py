@@ -110,7 +110,7 @@ def test_every_signature_gives_what_tensorflow_gives(served):
         assert_same(rows, wanted)
 
 
-def test_at_once_texts_get_what_they_get_alone(served):
+def test_batched_texts_get_the_same_results_as_alone(served):
     name, server = served
     columns = columns_of(name, "serve_text")
     wanted = [

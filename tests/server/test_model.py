@@ -50,7 +50,7 @@ def softmax(rows):
     return shares / shares.sum(-1, keepdims=True)
 
 
-def test_signatures_tell_types_shapes_and_defaults(reviews, odd):
+def test_signatures_have_types_shapes_and_defaults(reviews, odd):
     numbers = Tensor("int32", (None, None))
     inputs = reviews.signatures["serving_default"].inputs
     assert inputs == dict.fromkeys(sorted(small_models.IDS), numbers)
@@ -104,7 +104,7 @@ def test_requests_of_one_kind_have_equal_shapes(reviews):
     assert reviews.kind("serve_text_pair", ragged) is None
 
 
-def test_texts_of_about_one_length_are_of_one_kind(reviews):
+def test_texts_of_similar_length_are_of_one_kind(reviews):
     def kind(*given):
         return reviews.kind("serve_text", {"text_a": texts(*given)})
 
@@ -116,7 +116,7 @@ def test_texts_of_about_one_length_are_of_one_kind(reviews):
     )
 
 
-def test_what_would_come_out_different_is_not_shared(reviews, odd, masks):
+def test_rows_that_depend_on_each_other_are_not_batched(reviews, odd, masks):
     example = np.array([b"..."], object)
     assert reviews.kind("serve_examples", {"examples": example}) is None
     assert odd.kind("characters", {"text": texts("abc")}) is None
@@ -128,7 +128,7 @@ def test_what_would_come_out_different_is_not_shared(reviews, odd, masks):
     assert masks.kind("serve_text", {"text": texts("[MASK]")}) is not None
 
 
-def test_guesses_are_cut_to_the_masks_of_one_request(masks):
+def test_guesses_are_truncated_to_the_masks_of_one_request(masks):
     given = texts("a [MASK]", "none", "[MASK] b [MASK] c [MASK]")
     together = masks.run("serve_text", {"text": given})
     assert together["tokens"].shape == (3, 3, 2)
@@ -141,12 +141,12 @@ def test_guesses_are_cut_to_the_masks_of_one_request(masks):
     assert masks.cut(together)["tokens"].shape == (3, 3, 2)
 
 
-def test_scalars_come_out_as_arrays(odd):
+def test_scalars_are_returned_as_arrays(odd):
     got = odd.run("total", {"x": np.float32([1, 2.5])})
     assert got["total"].shape == () and got["total"] == 3.5
 
 
-def test_pieces_come_with_ids_and_places(reviews):
+def test_pieces_have_ids_and_offsets(reviews):
     assert reviews.tokenize(["Goodly.", "", "é"]) == [
         [
             {"token": "good", "start": 0, "end": 4, "id": 5},
@@ -158,7 +158,7 @@ def test_pieces_come_with_ids_and_places(reviews):
     ]
 
 
-def test_a_mask_is_one_piece_where_masks_are_guessed(masks, reviews):
+def test_a_mask_is_one_piece_in_models_with_masks(masks, reviews):
     (pieces,) = masks.tokenize(["good[MASK]bad"])
     assert [tuple(piece.values()) for piece in pieces] == [
         ("good", 0, 4, 5),
@@ -250,7 +250,7 @@ def test_a_warm_up_file_of_something_else_is_an_error(copy):
         ),
     ],
 )
-def test_a_spoilt_folder_is_an_error(copy, spoil, message):
+def test_a_damaged_folder_is_an_error(copy, spoil, message):
     spoil(copy)
     with pytest.raises(InputError, match=message):
         ServedModel(copy, 1)

@@ -68,7 +68,7 @@ def test_the_highest_number_is_served(add, start):
         assert model.version == 10
 
 
-def test_a_new_version_takes_over_and_the_old_one_goes_when_it_is_not_used(
+def test_a_new_version_takes_over_and_the_old_one_is_unloaded_when_unused(
     add, start
 ):
     add(1)
@@ -149,7 +149,7 @@ def test_a_folder_is_loaded_once_it_stops_growing(add, start):
         assert model.text == "all of it"
 
 
-def test_deleting_the_version_that_is_served_goes_back_to_the_one_before(
+def test_deleting_the_current_version_goes_back_to_the_previous_one(
     add, start, tmp_path
 ):
     add(1)
@@ -166,7 +166,7 @@ def test_deleting_the_version_that_is_served_goes_back_to_the_one_before(
         assert model.version == 1
 
 
-def test_nobody_is_without_a_model_while_versions_change(add, start):
+def test_there_is_always_a_model_while_versions_change(add, start):
     add(1)
     versions = start()
     seen, stop = set(), threading.Event()

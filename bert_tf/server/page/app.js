@@ -1,9 +1,8 @@
-// The page to try a model: a form for its head, and what the model says.
+// The page to try a model: a form for its head, and the response.
 //
-// Comes in: /page/about.json, which tells of the model, and answers of the REST
-// protocol. Goes out: elements. Text of users and models is only ever set as
-// text, never as HTML. A head is an entry of HEADS: its fields, the request
-// that they make, and how to show the answer.
+// /page/about.json has the model's settings and signatures; HEADS has the form of
+// each head: its fields, the request, and how to show the response. Text of users
+// and models is only ever set as text, never as HTML.
 
 const MASK = "[MASK]";
 const MOST_LABELS = 20;
@@ -29,7 +28,7 @@ function percent(share) {
   return `${rounded} %`;
 }
 
-/** A list of things with their probabilities as bars, the best one first. */
+/** A list of names with their probabilities as bars, the highest one first. */
 function shares(pairs) {
   const rows = [...pairs].sort((a, b) => b[1] - a[1]);
   const list = make("ul", { className: "shares" });
@@ -54,7 +53,7 @@ function shares(pairs) {
   return [list, make("p", { className: "note" }, `and ${more} more`)];
 }
 
-/** Text with marks around characters; JSON counts code points. */
+/** Text with a range of characters marked; offsets count code points. */
 function marked(text, start, end) {
   const points = Array.from(text);
   return make(
@@ -83,13 +82,13 @@ function cutNote(row) {
 
 // --------------------------------------------------------------------- heads
 
-/** The signature for as many texts as are given, and its instance. */
+/** The request for one text or two. */
 function textRequest(texts) {
   const pair = about.signatures.serve_text_pair;
   const isPair = texts.length > 1 && texts[1] !== "" && pair;
   const name = isPair ? "serve_text_pair" : "serve_text";
   const inputs = Object.keys(about.signatures[name].inputs);
-  // serve_text_pair has text (or text_a) and text_b, in this order by name.
+  // The inputs of serve_text_pair, sorted by name, are the first and second text.
   const instance = Object.fromEntries(
     inputs.sort().map((input, index) => [input, texts[index] ?? ""]),
   );
@@ -104,7 +103,7 @@ function secondText(label) {
 
 const HEADS = {
   classifier: {
-    intro: "Which label fits a text, or a pair of texts.",
+    intro: "Predicts the label of a text, or of a pair of texts.",
     action: "Classify",
     fields: () => [{ id: "first", label: "Text" }, ...secondText("Second text")],
     examples: [
@@ -161,7 +160,7 @@ const HEADS = {
       }
       if (row.null_probability !== undefined) {
         elements.push(
-          note(`That there is no answer: ${percent(row.null_probability)}.`),
+          note(`Probability of no answer: ${percent(row.null_probability)}.`),
         );
       }
       return { spoken: row.answer || "The text has no answer.", elements };
@@ -169,7 +168,7 @@ const HEADS = {
   },
 
   pretraining: {
-    intro: `Guesses what stands behind each ${MASK} of a text.`,
+    intro: `Guesses the word piece at each ${MASK} of a text.`,
     action: "Guess",
     fields: () => [
       { id: "first", label: `Text with ${MASK}`, insert: MASK },
@@ -221,7 +220,7 @@ const HEADS = {
   },
 
   features: {
-    intro: "How much alike the vectors of two texts are.",
+    intro: "Compares the vectors of two texts.",
     action: "Compare",
     fields: () => [
       { id: "first", label: "Text" },
@@ -249,7 +248,7 @@ const HEADS = {
         ...shares([["similarity", alike]]),
         note(
           `Cosine of two vectors of ${one.length} numbers: ` +
-            `${alike.toFixed(4)}. What counts as alike differs from model ` +
+            `${alike.toFixed(4)}. The usual range differs from model ` +
             "to model: compare pairs with each other.",
         ),
       ];
@@ -259,7 +258,7 @@ const HEADS = {
   },
 
   other: {
-    intro: "Asks any signature of this SavedModel.",
+    intro: "Calls any signature of this SavedModel.",
     action: "Predict",
     fields: () => [
       {
@@ -289,7 +288,7 @@ const HEADS = {
   },
 };
 
-/** The vector of a text; the mean of those of its pieces if it has several. */
+/** The vector of a text: the mean over its pieces where each has one. */
 function vectorOf(row) {
   const { embedding, tokens } = row.embedding ? row : { embedding: row };
   if (!Array.isArray(embedding[0])) return embedding;
@@ -304,9 +303,9 @@ function cosine(a, b) {
   return dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b));
 }
 
-// -------------------------------------------------------------------- asking
+// ------------------------------------------------------------------ requests
 
-/** The JSON of an answer; what the server calls an error becomes one. */
+/** The JSON of a response; throws the server's message for an error. */
 async function ask(path, body) {
   let response;
   try {
@@ -346,14 +345,14 @@ function showProblem(message) {
   byId("problem").hidden = !message;
 }
 
-/** What is in the fields, by id. */
+/** The values of the fields, by id. */
 function readFields(fields) {
   return Object.fromEntries(
     fields.map(({ id }) => [id, byId(`field-${id}`).value]),
   );
 }
 
-/** The first field that must be filled and is not, or is too long. */
+/** Throws for the first field that is empty or too long. */
 function checkFields(fields, values) {
   for (const field of fields) {
     const length = Array.from(values[field.id]).length;
@@ -394,7 +393,7 @@ async function submit(head, fields) {
     const { predictions } = await answer;
     const took = performance.now() - began;
     const found = await pieces;
-    if (number !== asked) return; // A newer question was asked meanwhile.
+    if (number !== asked) return; // There is a newer request.
     const shown = head.show(predictions[0], values, predictions);
     byId("answer").replaceChildren(
       ...shown.elements,
@@ -431,7 +430,7 @@ function showPieces(lists) {
   }
   byId("piece-lists").replaceChildren(
     ...elements,
-    note("Each with its number in the vocabulary; ## goes on a word."),
+    note("Each with its id in the vocabulary; ## continues a word."),
   );
 }
 

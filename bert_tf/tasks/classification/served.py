@@ -1,4 +1,4 @@
-"""The SavedModel that classifies texts."""
+"""The SavedModel of a classifier."""
 
 import os
 
@@ -8,91 +8,20 @@ from bert_tf import models
 from bert_tf.checkpoints import folders
 from bert_tf.checkpoints.names import LABELS_FILE
 from bert_tf.errors import InputError
-from bert_tf.exports import graph_rows
-from bert_tf.exports.export import (
-    load,
-    make_window_rules,
-    open_source,
-    save,
-    shapes_of,
-)
-from bert_tf.exports.signature import ROWS_AT_ONCE, Served
+from bert_tf.exports import export, graph_rows, signature
+from bert_tf.exports.settings import ROWS_AT_ONCE
 
 
-def export_classifier(
-    source,
-    output_dir,
-    labels=None,
-    doc_stride=None,
-    window_pooling="mean",
-    rows_at_once=ROWS_AT_ONCE,
-):
-    """Exports a model that run_classifier trained.
-
-    Args:
-        source: a `Source`.
-        output_dir: the folder MODEL.
-        labels: names of the labels, in the order of their ids. None for those
-            in labels.txt beside the checkpoint.
-        doc_stride: reads long texts in windows that start so many word pieces
-            apart; None cuts off what is over. As it was in training.
-        window_pooling: one of `classification.WINDOW_POOLINGS`.
-        rows_at_once: windows that are computed together.
-
-    Returns:
-        The path of the new version.
-
-    Raises:
-        InputError: a file is missing or does not fit, the checkpoint has no
-            such head, or the folder cannot be written.
-    """
-    opened, rules = open_source(source, default_length=128)
-    window_rules = make_window_rules(rules, doc_stride, rows_at_once)
-    shape = shapes_of(opened).get("output_weights")
-    if shape is None:
-        raise InputError(
-            f"{opened.path} has no head to classify texts: it lacks "
-            "output_weights. Fine-tune it with bert_tf.run_classifier first, "
-            "and give the checkpoint that this writes."
-        )
-    if labels is None:
-        labels = _labels_beside(opened.path)
-    if shape[0] != len(labels):
-        raise InputError(
-            f"There must be as many labels as {opened.path} has classes, "
-            f"{shape[0]}. Received: {len(labels)}, {', '.join(labels[:20])}"
-        )
-    model = load(
-        source,
-        opened,
-        lambda: models.classifier(opened.config, len(labels)),
-        (),
-    )
-    served = Classifier(rules, model, labels, window_rules, window_pooling)
-    return save(served, source, opened, output_dir)
-
-
-def _labels_beside(checkpoint):
-    path = os.path.join(os.path.dirname(checkpoint), LABELS_FILE)
-    if not os.path.exists(path):
-        raise InputError(
-            f"Beside the checkpoint {checkpoint} there is no {LABELS_FILE}, "
-            "which names the labels: give its path, `--labels_file`, or the "
-            "`--task_name` that the model was trained for."
-        )
-    return folders.read_labels(path)
-
-
-class Classifier(Served):
-    """Says which label a text has.
+class Classifier(signature.Served):
+    """Classifies a text, or a pair of texts.
 
     Args:
         rules: `TextRules`.
-        model: what `models.classifier` returns.
+        model: a model of `models.classifier`.
         labels: their names, in the order of their ids.
         window_rules: `WindowRules`.
         window_pooling: how the logits of a text's windows become one, as in
-            `classification.WINDOW_POOLINGS`.
+            `targets.WINDOW_POOLINGS`.
     """
 
     head = "classifier"
@@ -156,3 +85,67 @@ class Classifier(Served):
         }[self.window_pooling]
         count = tf.size(text_a, tf.int64)
         return pool(logits, texts, count), windows.num_cut
+
+
+def export_classifier(
+    source,
+    output_dir,
+    labels=None,
+    doc_stride=None,
+    window_pooling="mean",
+    rows_at_once=ROWS_AT_ONCE,
+):
+    """Exports a fine-tuned classifier.
+
+    Args:
+        source: a `Source`.
+        output_dir: the folder MODEL.
+        labels: names of the labels, in the order of their ids. None for those
+            in labels.txt beside the checkpoint.
+        doc_stride: splits long texts into overlapping windows, this many word
+            pieces apart, as in training; None truncates them.
+        window_pooling: one of `targets.WINDOW_POOLINGS`.
+        rows_at_once: windows that are computed together.
+
+    Returns:
+        The path of the new version.
+
+    Raises:
+        InputError: a file is missing or does not fit, the checkpoint has no
+            such head, or the folder cannot be written.
+    """
+    opened, rules = export.open_source(source, default_length=128)
+    window_rules = signature.make_window_rules(rules, doc_stride, rows_at_once)
+    shape = export.shapes_of(opened).get("output_weights")
+    if shape is None:
+        raise InputError(
+            f"{opened.path} has no head to classify texts: it lacks "
+            "output_weights. Fine-tune it with bert_tf.run_classifier first, "
+            "and give the checkpoint that this writes."
+        )
+    if labels is None:
+        labels = _labels_beside(opened.path)
+    if shape[0] != len(labels):
+        raise InputError(
+            f"There must be as many labels as {opened.path} has classes, "
+            f"{shape[0]}. Received: {len(labels)}, {', '.join(labels[:20])}"
+        )
+    model = export.load(
+        source,
+        opened,
+        lambda: models.classifier(opened.config, len(labels)),
+        may_lack=(),
+    )
+    served = Classifier(rules, model, labels, window_rules, window_pooling)
+    return export.save(served, source, opened, output_dir)
+
+
+def _labels_beside(checkpoint):
+    path = os.path.join(os.path.dirname(checkpoint), LABELS_FILE)
+    if not os.path.exists(path):
+        raise InputError(
+            f"Beside the checkpoint {checkpoint} there is no {LABELS_FILE}, "
+            "which names the labels: give its path, `--labels_file`, or the "
+            "`--task_name` that the model was trained for."
+        )
+    return folders.read_labels(path)

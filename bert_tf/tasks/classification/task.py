@@ -71,6 +71,7 @@ class ClassificationTask:
         self.metrics = (*RESULTS, *target.metrics)
         self.max_seq_length = max_seq_length
         self.doc_stride = doc_stride
+        self.log_names = "examples", None if doc_stride is None else "windows"
         self.names_predictions = names_predictions
         self._pool = WINDOW_POOLINGS[window_pooling]
         self._conversion = (

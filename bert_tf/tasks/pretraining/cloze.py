@@ -1,11 +1,7 @@
-"""Text with [MASK] in it, and copies of a text with one word piece masked.
+"""Masks one word piece at a time, for a model to guess from its context.
 
-Comes in: text, or its word pieces. Goes out: `Query`s, rows for BERT that each
-ask for one piece. The model that answers is in `language_model.py`; masking for
-training in `masking.py`.
-
-A text that is longer than the model takes is not cut: each piece is asked for
-in the window around it.
+Texts contain [MASK], or each of their pieces is masked in turn. If a text is
+longer than the model's inputs, a piece is guessed from the window around it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,12 +13,12 @@ from bert_tf.tokenization import FullTokenizer, Piece, Tokenizer
 MASK = "[MASK]"
 
 
-class Query(NamedTuple):
-    """A row for BERT, and the place in it that is asked for.
+class MaskedRow(NamedTuple):
+    """An input of BERT and the position to predict.
 
     Attributes:
         tokens: [CLS] pieces [SEP].
-        position: of the masked piece among them.
+        position: the place of the masked piece among them.
     """
 
     tokens: list[str]
@@ -30,10 +26,10 @@ class Query(NamedTuple):
 
 
 def tokenize(text: str, tokenizer: Tokenizer) -> list[str]:
-    """The word pieces of a text in which each `[MASK]` stands for one piece.
+    """The word pieces of a text; each `[MASK]` in it stands for one piece.
 
-    The tokenizer alone would make `[ mask ]` of it. What follows a [MASK]
-    without a space begins a word: `play[MASK]` and `play [MASK]` are the same.
+    The tokenizer alone would split it into `[ mask ]`. Spaces around it make no
+    difference: `play[MASK]` and `play [MASK]` are the same.
     """
     pieces = []
     for part in text.split(MASK):
@@ -42,7 +38,7 @@ def tokenize(text: str, tokenizer: Tokenizer) -> list[str]:
 
 
 def align(text: str, tokenizer: FullTokenizer) -> list[Piece]:
-    """The pieces of `tokenize`, and where in the text each comes from."""
+    """The pieces of `tokenize` with their places in the text."""
     pieces, start = [], 0
     for part in text.split(MASK):
         for token, first, last in tokenizer.tokenize_with_offsets(part):
@@ -53,27 +49,31 @@ def align(text: str, tokenizer: FullTokenizer) -> list[Piece]:
     return pieces[:-1]
 
 
-def ask_for_masks(pieces: Sequence[str], max_seq_length: int) -> list[Query]:
-    """A query for each [MASK], with all the others left masked."""
+def rows_of_masks(
+    pieces: Sequence[str], max_seq_length: int
+) -> list[MaskedRow]:
+    """A row for each [MASK], with all others left masked."""
     return [
-        _query(pieces, place, max_seq_length)
+        _mask(pieces, place, max_seq_length)
         for place, piece in enumerate(pieces)
         if piece == MASK
     ]
 
 
-def ask_for_each(pieces: Sequence[str], max_seq_length: int) -> Iterator[Query]:
-    """A query for each piece but the [MASK]s, with it alone masked."""
+def rows_of_pieces(
+    pieces: Sequence[str], max_seq_length: int
+) -> Iterator[MaskedRow]:
+    """Yields a row for each piece but the [MASK]s, with that piece masked."""
     for place, piece in enumerate(pieces):
         if piece != MASK:
-            yield _query(pieces, place, max_seq_length)
+            yield _mask(pieces, place, max_seq_length)
 
 
-def _query(pieces: Sequence[str], place: int, max_seq_length: int) -> Query:
-    """Masks a place, in the window around it, as far as there is room."""
+def _mask(pieces: Sequence[str], place: int, max_seq_length: int) -> MaskedRow:
+    """Masks a piece in the window around it that fits the model."""
     room = max_seq_length - 2
     start = max(0, min(place - room // 2, len(pieces) - room))
     position = place - start + 1
     tokens = pack_tokens(pieces[start : start + room]).tokens
     tokens[position] = MASK
-    return Query(tokens, position)
+    return MaskedRow(tokens, position)

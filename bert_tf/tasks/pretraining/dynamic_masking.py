@@ -1,10 +1,9 @@
-"""New masks for each epoch, drawn while records are read.
+"""Draws new masks for pretraining records while they are read.
 
-Comes in: batches of pretraining records, whose masks are taken back. Goes out:
-the same batches with other masks, of the same statistics as those that
-`pretraining_data` draws once and for all: the same number for each sequence,
-any token but [CLS] and [SEP], 80 % [MASK], 10 % unchanged, 10 % any entry of
-the vocabulary. Everything is TensorFlow, for `tf.data`.
+The masks in the records are removed and replaced, with the same statistics as
+those drawn when the records were made: the same number for each sequence, any
+token but [CLS] and [SEP], of which 80 % become [MASK], 10 % stay unchanged and
+10 % become any entry of the vocabulary.
 """
 
 import dataclasses
@@ -24,10 +23,10 @@ class Masker:
 
     Attributes:
         mask_id, cls_id, sep_id: ids of [MASK], [CLS] and [SEP].
-        vocab_size: ids below it may replace a token.
-        continuations: bool per id: whether the piece goes on with a word
-            (`##`), so that both are masked together; None to mask pieces.
-        masked_lm_prob: the share of a sequence's tokens to predict.
+        vocab_size: random replacements are ids below this.
+        continuations: for each id, whether the piece continues a word (`##`)
+            and is masked together with it; None to mask single pieces.
+        masked_lm_prob: share of the tokens of a sequence to predict.
     """
 
     mask_id: int
@@ -39,12 +38,12 @@ class Masker:
 
     @classmethod
     def from_vocab(cls, vocab, path, masked_lm_prob=0.15, whole_words=False):
-        """A masker for a vocabulary.
+        """Returns the masker for a vocabulary.
 
         Args:
-            vocab: {token: id}, of `tokenization.load_vocab`.
-            path: its file, for the error.
-            masked_lm_prob: see above.
+            vocab: {token: id}, as from `tokenization.load_vocab`.
+            path: its file, for the error message.
+            masked_lm_prob: share of tokens to predict.
             whole_words: mask all pieces of a word together.
 
         Raises:
@@ -70,10 +69,10 @@ class Masker:
         )
 
     def remask(self, batches, seed, start_step=0):
-        """The dataset of batches with new masks.
+        """Returns a dataset of the same batches with new masks.
 
-        Masks depend on the seed and the step only, so a run that is continued
-        draws what an undisturbed one would have drawn.
+        Masks depend on the seed and the step only, so that a resumed run draws
+        the same masks as an uninterrupted one.
 
         Args:
             batches: a `tf.data.Dataset` of pretraining features, one batch for
@@ -92,19 +91,19 @@ class Masker:
         )
 
     def __call__(self, features, seed):
-        """One batch with new masks.
+        """Returns a batch with new masks.
 
         Args:
-            features: of `records.pretraining_schema`, int32 and float32.
+            features: those of pretraining records, int32 and float32.
             seed: int tensor [2].
 
         Returns:
-            The features, with other `input_ids` and `masked_lm_*`.
+            The features, with new `input_ids` and `masked_lm_*`.
         """
         ids = unmasked(features)
         most = features["masked_lm_positions"].shape[1]
         chosen = self._choose(ids, features["input_mask"], most, seed)
-        # Positions of the chosen in order, then 0s: as records have them.
+        # Chosen positions in order, then zeros, as in records.
         places = tf.range(tf.shape(ids)[1])[None, :]
         beyond = tf.shape(ids)[1]
         positions = tf.sort(tf.where(chosen, places, beyond), axis=1)[:, :most]
@@ -125,7 +124,7 @@ class Masker:
             (input_mask == 1) & (ids != self.cls_id) & (ids != self.sep_id)
         )
         length = tf.reduce_sum(input_mask, axis=1)
-        # `tf.round` goes to even, as Python's does in the original.
+        # `tf.round` rounds half to even, as Python does in the original.
         share = tf.cast(length, tf.float64) * self.masked_lm_prob
         wanted = tf.cast(tf.round(share), tf.int32)
         wanted = tf.clip_by_value(wanted, 1, most)
@@ -133,18 +132,18 @@ class Masker:
         if self.continuations is not None:
             words = self._whole_words(ids, is_candidate, draws, wanted)
             return is_candidate & words
-        # Others come after all candidates.
+        # Rank all other tokens after the candidates.
         draws = tf.where(is_candidate, draws, 2.0)
         rank = tf.argsort(tf.argsort(draws, axis=1), axis=1)
         return is_candidate & (rank < wanted[:, None])
 
     def _whole_words(self, ids, is_candidate, draws, wanted):
-        """Words in random order, each that does not exceed what is wanted."""
-        # As in the original a piece joins the candidate before it, also over a
-        # [SEP]; where none is before it, it begins a word.
+        """Chooses words in random order while they fit, bool [B, S]."""
+        # As in the original, a piece joins the candidate before it, even across
+        # a [SEP]; if there is none, it starts a word.
         count = tf.cumsum(tf.cast(is_candidate, tf.int32), axis=1)
-        goes_on = tf.gather(self.continuations, ids) & (count > 1)
-        starts = is_candidate & ~goes_on
+        continues = tf.gather(self.continuations, ids) & (count > 1)
+        starts = is_candidate & ~continues
         word = tf.maximum(tf.cumsum(tf.cast(starts, tf.int32), axis=1) - 1, 0)
         num_words = tf.shape(ids)[1]
         rows = tf.range(tf.shape(ids)[0])[:, None] * num_words
@@ -162,14 +161,14 @@ class Masker:
 
         nothing = tf.zeros_like(wanted, tf.bool)
         _, taken = tf.scan(take, tf.transpose(ordered), (wanted, nothing))
-        # Back from the random order to that of the words.
+        # Undo the random order.
         taken = tf.gather(
             tf.transpose(taken), tf.argsort(order, axis=1), batch_dims=1
         )
         return tf.gather(taken, word, batch_dims=1)
 
     def _replace(self, ids, seed):
-        """What stands at each position if it is chosen, int32 [B, S]."""
+        """The replacement at each position if it is chosen, int32 [B, S]."""
         draws = tf.random.stateless_uniform(tf.shape(ids), _part(seed, 1))
         others = tf.random.stateless_uniform(
             tf.shape(ids), _part(seed, 2), 0, self.vocab_size, tf.int32
@@ -179,7 +178,7 @@ class Masker:
 
 
 def unmasked(features):
-    """`input_ids` [B, S] as they were before they were masked."""
+    """`input_ids` [B, S] before masking."""
     ids = features["input_ids"]
     positions = features["masked_lm_positions"]
     is_real = features["masked_lm_weights"] > 0
@@ -193,5 +192,5 @@ def unmasked(features):
 
 
 def _part(seed, number):
-    """A seed of its own for each of several draws."""
+    """A separate seed for each of several draws."""
     return tf.random.experimental.stateless_fold_in(seed, number)

@@ -1,19 +1,10 @@
-"""Masked-LM and next-sentence examples, made from plain text.
+"""Makes masked-LM and next-sentence examples from tokenized documents.
 
-Comes in: lines of text, a tokenizer, and a seeded `random.Random`. Goes out:
-`Instances`, which are `TrainingInstance`s kept small, and their features as
-matrices. Files of records stay outside, in `create_pretraining_data.py` and
-`record_encoding.py`; neither they nor this room need TensorFlow.
-
-Numbers are drawn in the order in which google-research/bert draws them, so the
-same text, settings and seed give the same examples. Three things make it fast:
-
-- The two texts of an example are runs of tokens of their documents. So the
-  text is kept as one array of ids, and an example as where its texts begin and
-  how long they are; no token is touched until features are made, by NumPy and
-  for many examples at once.
-- Where a text ends is found by bisection in the places where sentences start.
-- Draws use the generator's two C functions, without the layers between.
+Numbers are drawn in the same order as in google-research/bert, so that the same
+text, settings and seed give the same examples. It is fast because an example is
+kept as two spans of tokens in one array of ids, and NumPy builds the features
+of many examples at once; because the end of a text is found by bisection; and
+because numbers are drawn with the two C functions of `random.Random`.
 """
 
 import dataclasses
@@ -31,14 +22,14 @@ from bert_tf.tokenization import FullTokenizer, Piece
 
 SPECIAL_TOKENS = ("[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
-# How often another document is drawn for a random next sentence; then the
-# text's own document will do.
+# Number of attempts to draw another document for a random next sentence; after
+# that, the same document is used.
 MOST_DOCUMENT_DRAWS = 10
 
-# How many examples get their features at once.
+# Number of examples whose features are built at once.
 BATCH = 2048
 
-# What becomes of a token to predict, where it is not the number of a word.
+# Replacements of a token to predict, other than the number of a word.
 MASKED, KEPT = -2, -1
 
 Segmenter = Callable[[str], Iterable[str]]
@@ -46,18 +37,18 @@ Segmenter = Callable[[str], Iterable[str]]
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How examples are made; names and defaults are the original's flags.
+    """How examples are made; names and defaults of the original's flags.
 
     Attributes:
-        max_seq_length: tokens of an example, padding included.
-        max_predictions_per_seq: the most masked tokens in one.
+        max_seq_length: number of tokens in an example, with padding.
+        max_predictions_per_seq: maximum number of masked tokens in an example.
         do_whole_word_mask: mask all pieces of a word or none.
-        dupe_factor: how often the text is gone over, with other masks.
-        masked_lm_prob: share of an example's tokens to mask.
-        short_seq_prob: share of examples to make shorter than they could be.
+        dupe_factor: number of passes over the text, with different masks.
+        masked_lm_prob: share of tokens to mask.
+        short_seq_prob: share of examples that are made shorter on purpose.
 
     Raises:
-        InputError: names the setting that makes no sense.
+        InputError: names a setting that is out of range.
     """
 
     max_seq_length: int = 128
@@ -92,16 +83,16 @@ class Settings:
                 )
 
     def num_to_predict(self, num_tokens: int) -> int:
-        """How many of an example's tokens, [CLS] and [SEP] among them."""
+        """Number of tokens to mask, of `num_tokens` with [CLS] and [SEP]."""
         wanted = max(1, round(num_tokens * self.masked_lm_prob))
         return min(self.max_predictions_per_seq, wanted)
 
 
 @dataclasses.dataclass
 class Summary:
-    """What was read and made, as counts; shares follow from them.
+    """Counts of text and examples; those of several texts can be added.
 
-    Sums of texts are those of each; `lone_documents` had a text to themselves.
+    `lone_documents` counts documents that were the only one of their text.
     """
 
     documents: int = 0
@@ -138,11 +129,11 @@ class TrainingInstance:
     """One example: [CLS] A [SEP] B [SEP], some tokens of it masked.
 
     Attributes:
-        tokens: what the model sees, without padding.
+        tokens: the input of the model, without padding.
         segment_ids: 0 up to the first [SEP], 1 after it.
-        is_random_next: whether B does not follow A in the text.
+        is_random_next: whether B is from elsewhere, not the text after A.
         masked_lm_positions: places of the tokens to predict, ascending.
-        masked_lm_labels: which tokens stood there.
+        masked_lm_labels: the original tokens at these places.
     """
 
     tokens: list[str]
@@ -157,15 +148,15 @@ class TrainingInstance:
 
 @dataclasses.dataclass(frozen=True)
 class Documents:
-    """Tokenized text: all tokens in a row, and where things start in it.
+    """Tokenized text: all tokens in a row, and the starts of its parts.
 
     Attributes:
         vocab: {token: id}, in the order of the vocabulary file.
         token_ids: int32 [tokens].
-        sentence_starts: place of each sentence's first token, and the end.
-        document_starts: number of each document's first sentence, and the end.
-        continues: uint8 [tokens], 1 where a token belongs to the same word as
-            the one before; None unless whole words are to be masked.
+        sentence_starts: the first token of each sentence, and the end.
+        document_starts: the first sentence of each document, and the end.
+        continues: uint8 [tokens], 1 if a token belongs to the same word as the
+            one before it; None unless whole words are to be masked.
     """
 
     vocab: Mapping[str, int]
@@ -179,7 +170,7 @@ class Documents:
 
     @property
     def num_sentences(self) -> int:
-        """How many sentences all documents have."""
+        """Number of sentences in all documents."""
         return len(self.sentence_starts) - 1
 
 
@@ -201,18 +192,18 @@ def read_documents(
 ) -> Documents:
     """Tokenizes text: a sentence in each line, blank lines between documents.
 
-    A line that is not blank but has no tokens, as one zero width space, is
-    neither a sentence nor a border. Documents without sentences are left out.
+    A line that has no tokens but is not blank, such as a zero width space, is
+    neither a sentence nor a boundary. Documents without sentences are skipped.
 
     Args:
-        lines: the text; line ends may be on or off.
-        tokenizer: whose vocabulary has the special tokens.
-        whole_words: note which tokens continue a word.
-        segmenter: splits a sentence into words where spaces and "##" do not
-            say it, as in Chinese; see `mark_words`.
+        lines: the text, with or without line ends.
+        tokenizer: the model's tokenizer.
+        whole_words: record which tokens continue a word.
+        segmenter: splits a sentence into words, for languages like Chinese,
+            where spaces and "##" do not; see `mark_words`.
 
     Raises:
-        InputError: the segmenter's words are not those of the text.
+        InputError: the words of the segmenter are not those of the text.
     """
     vocab = tokenizer.vocab
     token_ids, continues = array("i"), bytearray()
@@ -255,12 +246,12 @@ def mark_words(
 
     Args:
         text: a sentence.
-        pieces: its tokens, and where they come from.
-        segmenter: gives the words of a text in order; whitespace may be left
-            out, nothing else.
+        pieces: its tokens with their places.
+        segmenter: returns the words of a text, in order; nothing but whitespace
+            may be missing.
 
     Raises:
-        InputError: a word that does not come next in the text.
+        InputError: a word is not the next one in the text.
     """
     word_of: dict[int, int] = {}
     end = 0
@@ -293,7 +284,7 @@ def mark_words(
 
 
 def draw_below(bound: int, rng: random.Random) -> int:
-    """A whole number from 0, below `bound`; `randrange` draws the same."""
+    """The same as `rng.randrange(bound)`, but faster."""
     bits = bound.bit_length()
     number = rng.getrandbits(bits)
     while number >= bound:
@@ -304,23 +295,23 @@ def draw_below(bound: int, rng: random.Random) -> int:
 def shuffled(
     count: int, rng: random.Random, first: int | None = None
 ) -> list[int]:
-    """The numbers below `count` as `rng.shuffle` orders them.
+    """The numbers below `count` in the order of `rng.shuffle`, but faster.
 
     Args:
-        count: how many.
+        count: how many numbers to shuffle.
         rng: the generator.
-        first: how many of them to return; None for all. The draws are those of
-            a whole shuffle.
+        first: return this many of the shuffled numbers; None for all. The
+            generator advances as in a complete shuffle.
     """
     draw = rng.getrandbits
     order = list(range(count))
     first = count if first is None else first
     last = count - 1
     while last > 0:
-        # As long as `last` + 1 has as many bits.
+        # `last` + 1 has this number of bits down to `lowest`.
         bits = (last + 1).bit_length()
         lowest = max((1 << (bits - 1)) - 1, 1)
-        # Places from `first` on are not asked for: what comes there is lost.
+        # Places from `first` on are not returned, so they need no value.
         border = max(lowest, first)
         while last >= border:
             other = draw(bits)
@@ -338,9 +329,9 @@ def shuffled(
 def draw_replacements(
     count: int, num_words: int, rng: random.Random
 ) -> list[int]:
-    """What becomes of `count` tokens: MASKED, KEPT, or the number of a word.
+    """Replacements of `count` tokens: MASKED, KEPT, or the number of a word.
 
-    Eight in ten are masked, half of the rest stays, half becomes any word.
+    80 % are masked, 10 % are kept, 10 % become a random word.
     """
     draw = rng.random
     replacements = []
@@ -357,15 +348,15 @@ def draw_replacements(
 def choose_words(
     word_starts: Sequence[int], end: int, most: int, rng: random.Random
 ) -> list[int]:
-    """Tokens of randomly chosen whole words.
+    """The tokens of randomly chosen whole words.
 
-    A word that would make them too many is passed over; a shorter one that
-    comes later may still fit.
+    A word that would exceed the maximum is skipped; a shorter one after it may
+    still fit.
 
     Args:
-        word_starts: place of each word's first token.
-        end: how many tokens there are.
-        most: how many tokens to choose at most.
+        word_starts: the first token of each word.
+        end: number of all tokens.
+        most: maximum number of tokens to choose.
         rng: the generator.
     """
     ends = [*word_starts[1:], end]
@@ -379,7 +370,7 @@ def choose_words(
 
 
 def find_word_starts(continues: Iterable[int]) -> list[int]:
-    """Places of the tokens that start a word; the first one always does."""
+    """The tokens that start a word; the first token always does."""
     starts = [place for place, mark in enumerate(continues) if not mark]
     return starts if starts[:1] == [0] else [0, *starts]
 
@@ -393,13 +384,13 @@ def create_masked_lm_predictions(
     """Masks some of the tokens, but never [CLS] and [SEP].
 
     Args:
-        tokens: an example's.
+        tokens: those of an example.
         settings: how many to mask, and whether whole words.
-        vocab_words: what a token may be replaced by, special tokens included.
+        vocab_words: possible random replacements, including special tokens.
         rng: the generator.
 
     Returns:
-        The tokens with masks, the places to predict, and what stood there.
+        The masked tokens, the places to predict, and the original tokens there.
     """
     places = [
         place
@@ -429,9 +420,9 @@ def create_masked_lm_predictions(
 
 
 class Instances:
-    """Examples, each kept as where its texts are and what is masked in it.
+    """Examples, each stored as two spans of the text and its masks.
 
-    About 150 bytes for each of 128 tokens, beside the text that they share.
+    An example of 128 tokens takes about 150 bytes; the text is shared.
     """
 
     def __init__(self, documents: Documents, settings: Settings):
@@ -439,11 +430,11 @@ class Instances:
         self.settings = settings
         vocab = documents.vocab
         self._words = np.fromiter(vocab.values(), np.int32, len(vocab))
-        # Of each example: start and length of A, start and length of B.
+        # For each example: start and length of A, start and length of B.
         self._spans = array("q")
         self._is_random_next = bytearray()
-        # Of each masked token: its place among the tokens that may be masked,
-        # A and then B, and what becomes of it. Of each example: how many.
+        # For each masked token: its place among the tokens of A and then B, and
+        # its replacement. For each example: the end of its masked tokens.
         self._chosen = array("H" if settings.max_seq_length < 65536 else "i")
         self._replacements = array("i")
         self._chosen_ends = array("q", [0])
@@ -458,12 +449,11 @@ class Instances:
         is_random_next: bool,
         rng: random.Random,
     ) -> None:
-        """Appends an example, and draws its masks.
+        """Appends an example and draws its masks.
 
         Args:
-            text_a: place of its first token in the documents, and length.
-            text_b: the same.
-            is_random_next: whether B was drawn from another document.
+            text_a, text_b: first token in the documents, and length.
+            is_random_next: whether B was drawn at random.
             rng: the generator.
         """
         documents, settings = self.documents, self.settings
@@ -511,7 +501,7 @@ class Instances:
         )
 
     def summary(self) -> Summary:
-        """Counts over all examples, and over the text that they are from."""
+        """Counts of all examples and of their text."""
         documents, settings = self.documents, self.settings
         lengths = np.frombuffer(self._spans, np.int64).reshape(-1, 4)[:, 1::2]
         ids = documents.token_ids
@@ -538,18 +528,18 @@ class Instances:
         """The features of R examples, as run_pretraining reads them.
 
         Args:
-            numbers: of the examples, [R].
+            numbers: the numbers of the examples, [R].
 
         Returns:
-            {name: [R, S]}: input_ids, input_mask, segment_ids; [R, P]:
-            masked_lm_positions, masked_lm_ids, masked_lm_weights; and
-            next_sentence_labels [R, 1], 1 for a random next sentence. int32,
-            the weights float32. What is not used is 0.
+            [R, S]: input_ids, input_mask, segment_ids; [R, P]:
+            masked_lm_positions, masked_lm_ids, masked_lm_weights; [R, 1]:
+            next_sentence_labels, 1 for a random next sentence. All are int32
+            but the weights, which are float32. Unused places are 0.
         """
         vocab, settings = self.documents.vocab, self.settings
         spans = np.frombuffer(self._spans, np.int64).reshape(-1, 4)[numbers]
         start_a, length_a, start_b, length_b = np.split(spans, 4, axis=1)
-        # [CLS] is at 0, the first [SEP] and the second one at:
+        # [CLS] is at 0; the first and the second [SEP] are at:
         middle, last = length_a + 1, length_a + length_b + 2
         place = np.arange(settings.max_seq_length)[None]
         in_b = place > middle
@@ -577,7 +567,7 @@ class Instances:
         length_a: NDArray[np.int64],
         ids: NDArray[np.int32],
     ) -> dict[str, NDArray]:
-        """Masks `ids` [R, S] in place; returns what is to be predicted."""
+        """Masks `ids` [R, S] in place; returns the features of the masks."""
         vocab = self.documents.vocab
         ends = np.frombuffer(self._chosen_ends, np.int64)
         first = ends[numbers][:, None]
@@ -587,9 +577,9 @@ class Instances:
         all_chosen = np.frombuffer(self._chosen, self._chosen.typecode)
         all_replacements = np.frombuffer(self._replacements, np.int32)
         chosen = all_chosen.take(first + slot, mode="clip").astype(np.int32)
-        # Past [CLS], and in B past the first [SEP].
+        # After [CLS], and in B after the first [SEP].
         positions = chosen + 1 + (chosen >= length_a)
-        # By position, what is not used at the end.
+        # Sort by position, unused places last.
         positions[~used] = np.iinfo(np.int32).max
         order = np.argsort(positions, axis=1)
         positions = np.take_along_axis(positions, order, axis=1)
@@ -617,9 +607,9 @@ def create_instances_from_document(
     """Appends the examples of one document.
 
     Args:
-        instances: takes them, and knows documents and settings.
-        order: numbers of the documents, shuffled.
-        index: of the document, in that order.
+        instances: the examples are appended here.
+        order: the numbers of all documents, shuffled.
+        index: the document's place in that order.
         rng: the generator.
     """
     documents, settings = instances.documents, instances.settings
@@ -627,12 +617,12 @@ def create_instances_from_document(
     room = settings.max_seq_length - 3
     target = room
     if rng.random() < settings.short_seq_prob:
-        # Fine-tuning sees short texts, too.
+        # Fine-tuning also has short texts.
         target = 2 + draw_below(room - 1, rng)
     first, stop = borders[order[index]], borders[order[index] + 1]
     while first < stop:
         start_a = starts[first]
-        # A chunk of sentences, as few as make up the target.
+        # A chunk: the fewest sentences that reach the target length.
         end = bisect_left(starts, start_a + target, first + 1, stop)
         middle = first + 1
         if end - first > 1:
@@ -654,7 +644,7 @@ def create_instances_from_document(
                 starts, start_b + target - length_a, next_first + 1, next_stop
             )
             length_b = starts[next_end] - start_b
-            # The rest of the chunk is read again.
+            # The unused sentences of the chunk belong to the next one.
             end = middle
         else:
             start_b = starts[middle]
@@ -679,16 +669,16 @@ def create_training_instances(
     rng: random.Random,
     on_progress: Callable[[float], None] | None = None,
 ) -> tuple[Instances, list[int]]:
-    """Goes over all documents `dupe_factor` times.
+    """Makes examples in `dupe_factor` passes over all documents.
 
     Args:
         documents: the text.
         settings: how examples are made.
-        rng: the generator, fresh from its seed for the original's examples.
-        on_progress: called now and then with the share that is done.
+        rng: the generator, newly seeded for the original's examples.
+        on_progress: called with the share that is done.
 
     Returns:
-        The examples, and the order in which they are to be written.
+        The examples, and the order in which to write them.
     """
     instances = Instances(documents, settings)
     order = shuffled(len(documents), rng)

@@ -1,40 +1,30 @@
-"""A pretrained model with its vocabulary and its heads, loaded once.
-
-Comes in: a checkpoint as pretraining left it, then rows of word pieces. Goes
-out: log probabilities, as NumPy arrays. What is asked and how answers are shown
-is for `fill_mask` and `score`.
-"""
+"""A pretrained model with its heads and vocabulary, for inference."""
 
 from bert_tf import models
-from bert_tf.checkpoints import inference
-from bert_tf.data import (
-    grouping,
-    packing,
-)
+from bert_tf.checkpoints import folders, inference
+from bert_tf.checkpoints.names import MASKED_LM, NEXT_SENTENCE, POOLER
+from bert_tf.data import grouping
+from bert_tf.data.packing import PackedTokens
 from bert_tf.errors import InputError
 from bert_tf.tasks import metrics
 from bert_tf.tasks.pretraining import cloze
 
-MASKED_LM = "cls/predictions/"
-NEXT_SENTENCE = "cls/seq_relationship/"
-POOLER = "bert/pooler/"
-
 
 class LanguageModel:
-    """BERT that guesses masked pieces, and whether one text follows another.
+    """Predicts masked pieces, and whether one text follows another.
 
     Args:
-        checkpoint: whatever `checkpoints.find` takes: the folder of a released
-            model, say.
+        checkpoint: a prefix, or a folder such as that of a released model.
         vocab_file: None for the vocab.txt beside the checkpoint.
         bert_config_file: None for the bert_config.json beside it.
         do_lower_case: true for uncased models, false for cased ones.
-        max_seq_length: None for as much as the model has positions for.
-        batch_size: rows that are computed at once.
+        max_seq_length: maximum number of tokens in a row; None for the number
+            of positions of the model.
+        batch_size: number of rows in a batch.
 
     Raises:
         InputError: a file is missing or does not fit, or the encoder lacks a
-            weight. A head that is missing is an error once it is needed.
+            weight. A missing head is an error only when it is used.
     """
 
     def __init__(
@@ -46,31 +36,31 @@ class LanguageModel:
         max_seq_length=None,
         batch_size=32,
     ):
-        opened = inference.open_checkpoint(
-            checkpoint, vocab_file, bert_config_file, do_lower_case
-        )
-        self.path, self.config, self.tokenizer, vocab_file = opened
+        opened = folders.find(checkpoint, vocab_file, bert_config_file)
+        self.path, self.config = opened.path, opened.config
+        self.tokenizer = opened.load_tokenizer(do_lower_case)
         if cloze.MASK not in self.tokenizer.vocab:
             raise InputError(
                 f"The vocabulary must have the token {cloze.MASK}. "
-                f"{vocab_file} has not: is it the vocab.txt of the checkpoint?"
+                f"{opened.vocab_file} has not: is it the vocab.txt of the "
+                "checkpoint?"
             )
         self.max_seq_length = inference.find_length(self.config, max_seq_length)
         self.batch_size = batch_size
         model, self.missing = inference.load_model(
             lambda: models.pretraining(opened.config),
             opened.config,
-            opened.path,
+            opened.reader,
             (MASKED_LM, NEXT_SENTENCE, POOLER),
         )
         self._forward = inference.compile_forward(model)
 
     def require_masked_lm(self):
-        """Raises `InputError` unless the checkpoint predicts masked pieces."""
+        """Raises `InputError` unless the checkpoint has the masked-LM head."""
         self._require("masked-LM head", MASKED_LM)
 
     def require_next_sentence(self):
-        """Raises `InputError` unless it predicts whether a text follows."""
+        """Raises `InputError` unless it has the next-sentence head."""
         self._require("next-sentence head", POOLER, NEXT_SENTENCE)
 
     def _require(self, head, *scopes):
@@ -82,39 +72,38 @@ class LanguageModel:
                 "without them; give the checkpoint as pretraining left it."
             )
 
-    def masked_lm_log_probs(self, queries):
-        """How probable each piece of the vocabulary is where a query asks.
+    def masked_lm_log_probs(self, rows):
+        """Log probabilities of the vocabulary at the masked positions.
 
         Args:
-            queries: `masked_text.Query`s; some are read ahead.
+            rows: iterable of `cloze.MaskedRow`s, consumed somewhat ahead.
 
         Returns:
-            An iterator: for each query float64 [V], natural logarithms.
+            An iterator: for each row float64 [V], natural logarithms.
         """
         self.require_masked_lm()
-        rows = (
-            (
-                packing.PackedTokens(query.tokens, [0] * len(query.tokens)),
-                query.position,
-            )
-            for query in queries
+        packed = (
+            (PackedTokens(row.tokens, [0] * len(row.tokens)), row.position)
+            for row in rows
         )
-        return self._log_probs(rows, "masked_lm_logits", self.config.vocab_size)
+        return self._log_probs(
+            packed, "masked_lm_logits", self.config.vocab_size
+        )
 
     def next_sentence_log_probs(self, pairs):
-        """How probable it is that B follows A, and that it does not.
+        """Log probabilities that B follows A, and that it does not.
 
         Args:
-            pairs: `features.PackedTokens` of [CLS] A [SEP] B [SEP]; some are
-                read ahead.
+            pairs: iterable of `PackedTokens` of [CLS] A [SEP] B [SEP], consumed
+                somewhat ahead.
 
         Returns:
-            An iterator: for each pair float64 [2], natural logarithms: 0 it
-            follows, 1 it is from elsewhere.
+            An iterator: for each pair float64 [2], natural logarithms: 0 for
+            the next sentence, 1 for a random one.
         """
         self.require_next_sentence()
-        rows = ((pair, 0) for pair in pairs)
-        return self._log_probs(rows, "next_sentence_logits", 2)
+        packed = ((pair, 0) for pair in pairs)
+        return self._log_probs(packed, "next_sentence_logits", 2)
 
     def _log_probs(self, rows, name, width):
         """Log probabilities [width] for each row and position, in order."""
@@ -144,6 +133,3 @@ class LanguageModel:
             [(ids(row.tokens), row.segment_ids) for row in rows], length
         )
         return self._forward({**inputs, "masked_lm_positions": positions})
-
-
-# -------------------------------------------- what both commands do with flags

@@ -4,87 +4,22 @@ import tensorflow as tf
 from absl import logging
 
 from bert_tf import errors, models
+from bert_tf.checkpoints.names import NEXT_SENTENCE, POOLER
 from bert_tf.errors import InputError
-from bert_tf.exports import graph_rows
-from bert_tf.exports.export import (
-    NEXT_SENTENCE,
-    POOLER,
-    has_scope,
-    load,
-    open_source,
-    save,
-)
-from bert_tf.exports.signature import DEVICE, ROWS_AT_ONCE, Served
+from bert_tf.exports import export, graph_rows, signature
+from bert_tf.exports.settings import ROWS_AT_ONCE
+from bert_tf.exports.signature import DEVICE
 from bert_tf.tasks.pretraining import cloze
 
 
-def export_pretraining(
-    source, output_dir, top_k=5, next_sentence=None, rows_at_once=ROWS_AT_ONCE
-):
-    """Exports a model that run_pretraining trained, with its heads.
-
-    Args:
-        source: a `Source`.
-        output_dir: the folder MODEL.
-        top_k: how many pieces are guessed for each [MASK].
-        next_sentence: whether to say if a text follows another. None: if the
-            checkpoint has weights for it.
-        rows_at_once: rows that are computed together.
-
-    Returns:
-        The path of the new version.
-
-    Raises:
-        InputError: as from `export_classifier`; or a number makes no sense.
-    """
-    errors.require_positive("rows_at_once", rows_at_once)
-    opened, rules = open_source(source)
-    if cloze.MASK not in opened.tokenizer.vocab:
-        raise InputError(
-            f"The vocabulary must have the token {cloze.MASK}. "
-            f"{opened.vocab_file} has not: is it the vocab.txt of the "
-            "checkpoint?"
-        )
-    if not 1 <= top_k <= opened.config.vocab_size:
-        raise InputError(
-            "`top_k` must be at least 1 and at most "
-            f"{opened.config.vocab_size}, the size of the vocabulary. "
-            f"Received: top_k={top_k}"
-        )
-    scopes = (POOLER, NEXT_SENTENCE)
-    if next_sentence is None:
-        next_sentence = _can_tell_next_sentence(opened)
-    model = load(
-        source,
-        opened,
-        lambda: models.pretraining(opened.config),
-        () if next_sentence else scopes,
-    )
-    served = Pretraining(rules, model, top_k, next_sentence, rows_at_once)
-    return save(served, source, opened, output_dir)
-
-
-def _can_tell_next_sentence(opened):
-    # The pooled [CLS] of a left-to-right model has seen no other token.
-    if opened.config.attention_direction() != "left_to_right" and (
-        has_scope(opened, POOLER) and has_scope(opened, NEXT_SENTENCE)
-    ):
-        return True
-    logging.info(
-        "%s cannot tell whether one text follows another: that is left out.",
-        opened.path,
-    )
-    return False
-
-
-class Pretraining(Served):
-    """Guesses masked pieces, and whether one text follows another.
+class Pretraining(signature.Served):
+    """Predicts masked pieces, and whether one text follows another.
 
     Args:
         rules: `TextRules`.
-        model: what `models.pretraining` returns.
-        top_k: how many pieces are guessed for each [MASK].
-        next_sentence: whether the second is wanted.
+        model: a model of `models.pretraining`.
+        top_k: number of guesses for each [MASK].
+        next_sentence: whether to predict that one text follows another.
         rows_at_once: rows that are computed together.
     """
 
@@ -104,13 +39,6 @@ class Pretraining(Served):
         return {
             "num_predictions": self.top_k,
             "next_sentence": self.next_sentence,
-        }
-
-    def samples(self):
-        text = [f"A short {cloze.MASK}."]
-        return {
-            "serve_text": {"text": text},
-            "serve_text_pair": {"text": text, "text_b": ["Another one."]},
         }
 
     def row_outputs(self, rows, outputs):
@@ -144,6 +72,13 @@ class Pretraining(Served):
         with tf.control_dependencies(checks):
             positions = tf.identity(positions)
         return super().from_rows({**rows, "masked_lm_positions": positions})
+
+    def text_samples(self):
+        text = [f"A short {cloze.MASK}."]
+        return {
+            "serve_text": {"text": text},
+            "serve_text_pair": {"text": text, "text_b": ["Another one."]},
+        }
 
     def tokenize(self, texts):
         return self.tokenizer.tokenize(
@@ -189,7 +124,7 @@ class Pretraining(Served):
                 "num_cut": asked.num_cut,
             }
             if self.next_sentence:
-                # A pair has one row, whose value this is.
+                # A pair has exactly one row.
                 of_text = tf.math.unsorted_segment_max(
                     follows, asked.rows.texts, tf.size(text_a, tf.int64)
                 )
@@ -199,7 +134,7 @@ class Pretraining(Served):
         return found
 
     def _by_text(self, asked, guesses):
-        """[B, M, K] of [Q, K], what there is for each position asked for."""
+        """Guesses [Q, K] of all predicted positions as [B, M, K]."""
         extra = tf.cast(asked.has_extra, tf.int64)
         is_mask = tf.repeat(
             tf.tile([False, True], [tf.size(extra)]),
@@ -209,3 +144,65 @@ class Pretraining(Served):
             tf.boolean_mask(guesses, is_mask), asked.num_masks, validate=False
         )
         return guesses.to_tensor(shape=[None, None, self.top_k])
+
+
+def export_pretraining(
+    source, output_dir, top_k=5, next_sentence=None, rows_at_once=ROWS_AT_ONCE
+):
+    """Exports a pretrained model with its heads.
+
+    Args:
+        source: a `Source`.
+        output_dir: the folder MODEL.
+        top_k: number of guesses for each [MASK].
+        next_sentence: whether to predict that one text follows another. None:
+            if the checkpoint has weights for it.
+        rows_at_once: rows that are computed together.
+
+    Returns:
+        The path of the new version.
+
+    Raises:
+        InputError: a file is missing or does not fit, the checkpoint has no
+            such head, the folder cannot be written, or a number is out of
+            range.
+    """
+    errors.require_positive("rows_at_once", rows_at_once)
+    opened, rules = export.open_source(source)
+    if cloze.MASK not in rules.tokenizer.vocab:
+        raise InputError(
+            f"The vocabulary must have the token {cloze.MASK}. "
+            f"{opened.vocab_file} has not: is it the vocab.txt of the "
+            "checkpoint?"
+        )
+    if not 1 <= top_k <= opened.config.vocab_size:
+        raise InputError(
+            "`top_k` must be at least 1 and at most "
+            f"{opened.config.vocab_size}, the size of the vocabulary. "
+            f"Received: top_k={top_k}"
+        )
+    if next_sentence is None:
+        next_sentence = _can_tell_next_sentence(opened)
+    model = export.load(
+        source,
+        opened,
+        lambda: models.pretraining(opened.config),
+        may_lack=() if next_sentence else (POOLER, NEXT_SENTENCE),
+    )
+    served = Pretraining(rules, model, top_k, next_sentence, rows_at_once)
+    return export.save(served, source, opened, output_dir)
+
+
+def _can_tell_next_sentence(opened):
+    # In a left-to-right model, [CLS] attends to no other token.
+    if opened.config.attention_direction() != "left_to_right" and (
+        export.has_scope(opened, POOLER)
+        and export.has_scope(opened, NEXT_SENTENCE)
+    ):
+        return True
+    logging.info(
+        "%s cannot predict whether one text follows another: that output is "
+        "left out.",
+        opened.path,
+    )
+    return False

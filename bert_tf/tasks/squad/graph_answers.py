@@ -1,9 +1,7 @@
-"""Answers out of what a model says of windows, inside a TensorFlow graph.
+"""Selects answer spans from start and end logits, in a TensorFlow graph.
 
-Comes in: the logits of windows over the contexts of a batch of questions. Goes
-out: for each question its best span and how probable that is, by the formulas
-of `reading.py`, which the tests hold this to. How windows are made is for
-`graph_features.py`.
+Finds the best span of each window, then that of each question with its
+probability, by the same formulas as in Python; tests compare the two.
 
 Shape letters: B questions, W windows over all of them, C pieces of the longest
 part of a context in a window, S tokens of a row.
@@ -17,7 +15,7 @@ _NONE = float("-inf")
 
 
 class WindowBest(NamedTuple):
-    """What is known of each window once its logits are.
+    """The spans of each window.
 
     Attributes:
         log_total: float64 [W], logarithm of the sum of exp(score) over all its
@@ -44,21 +42,21 @@ class WindowBest(NamedTuple):
 def best_in_windows(
     start_logits, end_logits, first, lengths, is_owned, max_answer_length
 ):
-    """The best span of each window, and what all of its spans come to.
+    """The best span of each window, and the total of all of its spans.
 
     Args:
         start_logits, end_logits: float32 [W, S].
         first: int64 [W], the first token of the context.
-        lengths: int64 [W], its pieces.
-        is_owned: bool [W, C], the pieces that a span may start with; false
-            behind the last one.
+        lengths: int64 [W], number of its pieces.
+        is_owned: bool [W, C], the pieces at which a span may start; false
+            after the last one.
         max_answer_length: the most pieces of a span.
 
     Returns:
-        `WindowBest`. Sums are in double precision, as in `reading.py`.
+        `WindowBest`. Sums are in double precision, as in Python.
 
     Raises:
-        InvalidArgumentError: when it runs: logits that are not finite.
+        InvalidArgumentError: at run time, for logits that are not finite.
     """
     message = (
         "The model's scores must be finite numbers: is the checkpoint damaged, "
@@ -84,7 +82,7 @@ def best_in_windows(
     scores = starts[:, :, None] + ends  # [W, C, max_answer_length]
     scores = tf.reshape(scores, [-1, width * max_answer_length])
     score = tf.reduce_max(scores, axis=1)
-    # Of equal ones the earliest, then the shortest.
+    # Of equal scores the earliest span, then the shortest.
     numbers = tf.range(width * max_answer_length)
     best = tf.reduce_min(
         tf.where(scores == score[:, None], numbers, tf.int64.max), axis=1
@@ -103,8 +101,8 @@ class Best(NamedTuple):
 
     Attributes:
         is_answered: bool [B], whether there is one.
-        probability: float64 [B], of the answer among all spans of all windows,
-            and "no answer" if there may be none. Of "no answer" where a
+        probability: float64 [B], of the answer among all spans of all windows
+            (and "no answer", where that is possible). Of "no answer" where a
             question is left unanswered.
         first: int64 [B], the answer's first piece in the context.
         last: int64 [B], its last piece.
@@ -120,13 +118,13 @@ class Best(NamedTuple):
 
 
 def best_of_questions(found, windows, num_questions, threshold=None):
-    """Chooses among the windows of each question.
+    """Selects the best window of each question.
 
     Args:
         found: `WindowBest` of all windows.
-        windows: `graph_features.Windows`.
+        windows: `graph_rows.Windows`.
         num_questions: int64, B.
-        threshold: a question is left unanswered if the null score is above that
+        threshold: a question is left unanswered if the null score exceeds that
             of the best span by more than this. None if every question has an
             answer.
 
@@ -145,7 +143,7 @@ def best_of_questions(found, windows, num_questions, threshold=None):
         return reduce(values, rows, num_questions)
 
     score = per_question(tf.math.unsorted_segment_max, found.score)
-    # Of equal ones the earlier window.
+    # Of equal scores the earlier window.
     count = tf.shape(rows, tf.int64)[0]
     is_best = found.score == tf.gather(score, rows)
     window = per_question(
@@ -163,7 +161,7 @@ def best_of_questions(found, windows, num_questions, threshold=None):
     log_total = tf.reduce_logsumexp(tf.stack(log_totals), axis=0)
 
     def of_window(values):
-        # There may be none at all.
+        # There may be no window at all.
         values = tf.concat([values, tf.zeros([1], values.dtype)], axis=0)
         return tf.where(has_windows, tf.gather(values, window), 0)
 

@@ -6,7 +6,7 @@ import itertools
 from absl import logging
 
 from bert_tf import errors, models
-from bert_tf.checkpoints import inference
+from bert_tf.checkpoints import folders, inference
 from bert_tf.checkpoints.names import POOLER, SQUAD
 from bert_tf.data.grouping import group_by_length, in_order, padded_length
 from bert_tf.errors import InputError
@@ -64,10 +64,9 @@ class Reader:
         errors.require_positive("max_answer_length", max_answer_length)
         errors.require_positive("batch_size", batch_size)
         check_threshold(version_2_with_negative, null_score_diff_threshold)
-        opened = inference.open_checkpoint(
-            checkpoint, vocab_file, bert_config_file, do_lower_case
-        )
-        self.path, self.config, self.tokenizer, _ = opened
+        opened = folders.find(checkpoint, vocab_file, bert_config_file)
+        self.path, self.config = opened.path, opened.config
+        self.tokenizer = opened.load_tokenizer(do_lower_case)
         windows.require_token_types(self.config.type_vocab_size)
         length = inference.find_length(self.config, max_seq_length, default=384)
         self._maker = windows.WindowMaker(
@@ -89,7 +88,7 @@ class Reader:
         model, missing = inference.load_model(
             lambda: models.span(opened.config),
             opened.config,
-            opened.path,
+            opened.reader,
             (SQUAD, POOLER),
         )
         lacking = [name for name in missing if name.startswith(SQUAD)]

@@ -5,100 +5,26 @@ import dataclasses
 import tensorflow as tf
 
 from bert_tf import errors, models
+from bert_tf.checkpoints.names import POOLER, SQUAD
 from bert_tf.errors import InputError
-from bert_tf.exports import graph_rows
-from bert_tf.exports.export import POOLER, load, open_source, save, shapes_of
-from bert_tf.exports.signature import (
-    DEVICE,
-    ROWS_AT_ONCE,
-    STRINGS,
-    Served,
-    _trace,
-    as_many,
-)
-from bert_tf.tasks.squad import graph_answers
-from bert_tf.tasks.squad import windows as squad_windows
+from bert_tf.exports import export, graph_rows, signature
+from bert_tf.exports.settings import ROWS_AT_ONCE
+from bert_tf.exports.signature import DEVICE, STRINGS
+from bert_tf.tasks.squad import graph_answers, windows
 from bert_tf.tasks.squad.threshold import check_threshold, find_threshold
-
-
-def export_span(
-    source,
-    output_dir,
-    doc_stride=None,
-    max_query_length=64,
-    max_answer_length=30,
-    version_2_with_negative=False,
-    null_score_diff_threshold=0.0,
-    rows_at_once=ROWS_AT_ONCE,
-):
-    """Exports a model that run_squad trained.
-
-    Args:
-        source: a `Source`.
-        output_dir: the folder MODEL.
-        doc_stride, max_query_length, max_answer_length,
-            version_2_with_negative, null_score_diff_threshold: as
-            `answer.Reader` takes them.
-        rows_at_once: windows that are computed together.
-
-    Returns:
-        The path of the new version.
-
-    Raises:
-        InputError: as from `export_classifier`; or a number makes no sense.
-    """
-    errors.require_positive("max_answer_length", max_answer_length)
-    errors.require_positive("rows_at_once", rows_at_once)
-    check_threshold(version_2_with_negative, null_score_diff_threshold)
-    opened, rules = open_source(source, default_length=384)
-    _require_two_types(opened.config)
-    length = rules.max_seq_length
-    doc_stride = length // 3 if doc_stride is None else doc_stride
-    squad_windows.require_room(length, doc_stride, max_query_length)
-    threshold = None
-    if version_2_with_negative:
-        threshold = find_threshold(null_score_diff_threshold, opened.path)
-    if "cls/squad/output_weights" not in shapes_of(opened):
-        raise InputError(
-            f"{opened.path} has no head to answer questions: it lacks "
-            "cls/squad/output_weights. Fine-tune it with bert_tf.run_squad "
-            "first, and give the checkpoint that this writes."
-        )
-    model = load(
-        source,
-        opened,
-        lambda: models.span(opened.config),
-        (POOLER,),
-    )
-    span_rules = SpanRules(
-        doc_stride,
-        max_query_length,
-        max_answer_length,
-        threshold,
-        rows_at_once,
-    )
-    served = Span(rules, model, span_rules)
-    return save(served, source, opened, output_dir)
-
-
-def _require_two_types(config):
-    if config.type_vocab_size < 2:
-        raise InputError(
-            "The model must have two token types, for question and text. "
-            f"`type_vocab_size` of its config is {config.type_vocab_size}."
-        )
 
 
 @dataclasses.dataclass(frozen=True)
 class SpanRules:
-    """How answers are looked for; as in `answer.Reader`.
+    """How answers are selected.
 
     Attributes:
-        doc_stride: how far apart windows start, in word pieces.
-        max_query_length: word pieces of a question; the rest is cut.
+        doc_stride: distance between the starts of windows, in word pieces.
+        max_query_length: the most word pieces of a question; longer ones are
+            truncated.
         max_answer_length: the most word pieces of an answer.
         null_score_diff_threshold: a question is left unanswered if the null
-            score is above that of the best span by more than this. None if
+            score exceeds that of the best span by more than this. None if
             every question has an answer.
         rows_at_once: windows that are computed together.
     """
@@ -110,12 +36,12 @@ class SpanRules:
     rows_at_once: int = ROWS_AT_ONCE
 
 
-class Span(Served):
+class Span(signature.Served):
     """Answers questions about texts of any length.
 
     Args:
         rules: `TextRules`.
-        model: what `models.span` returns.
+        model: a model of `models.span`.
         span_rules: `SpanRules`.
     """
 
@@ -138,23 +64,25 @@ class Span(Served):
             "null_score_diff_threshold": rules.null_score_diff_threshold,
         }
 
-    def samples(self):
+    def row_outputs(self, rows, outputs):
+        return dict(outputs)
+
+    def text_signatures(self):
+        def both(**texts):
+            return self.text_outputs(
+                *signature.as_many(texts, *self.text_inputs)
+            )
+
+        inputs = dict.fromkeys(self.text_inputs, STRINGS)
+        return {"serve_text": signature.trace(both, inputs)}
+
+    def text_samples(self):
         return {
             "serve_text": {
                 "question": ["Who wrote the book?"],
                 "context": ["The book was written by a friend of mine."],
             }
         }
-
-    def row_outputs(self, rows, outputs):
-        return dict(outputs)
-
-    def text_signatures(self):
-        def both(**texts):
-            return self.text_outputs(*as_many(texts, *self.text_inputs))
-
-        inputs = dict.fromkeys(self.text_inputs, STRINGS)
-        return {"serve_text": _trace(both, inputs)}
 
     def text_outputs(self, question, context):
         rules = self.plain.span_rules
@@ -163,20 +91,20 @@ class Span(Served):
             pieces = self.tokenize(question), documents.ids
             asked = pieces[0].row_lengths()
             asked = tf.minimum(asked, rules.max_query_length)
-            # Nothing is looked for where nothing is asked.
+            # Without a question, the context gets no windows.
             num_pieces = tf.where(asked > 0, documents.ids.row_lengths(), 0)
             # [CLS] and [SEP] around the question, and the last [SEP].
             room = self.rules.max_seq_length - 3 - asked
-            windows = graph_rows.split_documents(
+            split = graph_rows.split_documents(
                 num_pieces, room, rules.doc_stride
             )
-            is_owned = graph_rows.find_max_context(windows, num_pieces)
+            is_owned = graph_rows.find_max_context(split, num_pieces)
             rows = graph_rows.Rows(
-                windows.rows,
-                tf.zeros_like(windows.rows),
-                tf.gather(asked, windows.rows),
-                windows.starts,
-                windows.lengths,
+                split.rows,
+                tf.zeros_like(split.rows),
+                tf.gather(asked, split.rows),
+                split.starts,
+                split.lengths,
             )
 
         def find_best(first, last):
@@ -195,14 +123,14 @@ class Span(Served):
 
         found = graph_rows.in_chunks(
             find_best,
-            tf.size(windows.rows, tf.int64),
+            tf.size(split.rows, tf.int64),
             rules.rows_at_once,
             graph_answers.WindowBest.specs(),
         )
         with tf.device(DEVICE):
             best = graph_answers.best_of_questions(
                 graph_answers.WindowBest(*found),
-                windows,
+                split,
                 tf.size(question, tf.int64),
                 rules.null_score_diff_threshold,
             )
@@ -210,10 +138,11 @@ class Span(Served):
 
 
 def _cut_out(best, context, documents):
-    """The outputs of a text signature, with the answers' text and places."""
+    """The outputs of the text signature: the answers' text and offsets."""
 
     def place(ragged, piece):
-        # Where there is no answer there may not be a piece either.
+        # The index of the last value, -1, stands for no answer: then there may
+        # be no piece either.
         values = tf.concat([ragged.values, [-1]], axis=0)
         nowhere = tf.size(values, tf.int64) - 1
         index = tf.where(best.is_answered, ragged.row_starts() + piece, nowhere)
@@ -236,3 +165,73 @@ def _cut_out(best, context, documents):
         null = tf.cast(best.null_probability, tf.float32)
         outputs["null_probability"] = null
     return outputs
+
+
+def export_span(
+    source,
+    output_dir,
+    doc_stride=None,
+    max_query_length=64,
+    max_answer_length=30,
+    version_2_with_negative=False,
+    null_score_diff_threshold=0.0,
+    rows_at_once=ROWS_AT_ONCE,
+):
+    """Exports a model fine-tuned on SQuAD.
+
+    Args:
+        source: a `Source`.
+        output_dir: the folder MODEL.
+        doc_stride, max_query_length, max_answer_length,
+            version_2_with_negative, null_score_diff_threshold: as
+            `answer.Reader` takes them.
+        rows_at_once: windows that are computed together.
+
+    Returns:
+        The path of the new version.
+
+    Raises:
+        InputError: a file is missing or does not fit, the checkpoint has no
+            such head, the folder cannot be written, or a number is out of
+            range.
+    """
+    errors.require_positive("max_answer_length", max_answer_length)
+    errors.require_positive("rows_at_once", rows_at_once)
+    check_threshold(version_2_with_negative, null_score_diff_threshold)
+    opened, rules = export.open_source(source, default_length=384)
+    _require_two_types(opened.config)
+    length = rules.max_seq_length
+    doc_stride = length // 3 if doc_stride is None else doc_stride
+    windows.require_room(length, doc_stride, max_query_length)
+    threshold = None
+    if version_2_with_negative:
+        threshold = find_threshold(null_score_diff_threshold, opened.path)
+    if not export.has_scope(opened, SQUAD):
+        raise InputError(
+            f"{opened.path} has no head to answer questions: it lacks "
+            "cls/squad/output_weights. Fine-tune it with bert_tf.run_squad "
+            "first, and give the checkpoint that this writes."
+        )
+    model = export.load(
+        source,
+        opened,
+        lambda: models.span(opened.config),
+        may_lack=(POOLER,),
+    )
+    span_rules = SpanRules(
+        doc_stride,
+        max_query_length,
+        max_answer_length,
+        threshold,
+        rows_at_once,
+    )
+    served = Span(rules, model, span_rules)
+    return export.save(served, source, opened, output_dir)
+
+
+def _require_two_types(config):
+    if config.type_vocab_size < 2:
+        raise InputError(
+            "The model must have two token types, for question and text. "
+            f"`type_vocab_size` of its config is {config.type_vocab_size}."
+        )

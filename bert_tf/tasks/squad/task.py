@@ -75,6 +75,7 @@ class SquadTask:
     """
 
     outputs = ("unique_ids", "input_mask", "start_logits", "end_logits")
+    log_names = ("orig examples", "split examples")
     # As in the original: windows of long contexts do not make an epoch longer.
     epochs_count_records = False
 

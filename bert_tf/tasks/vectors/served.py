@@ -1,84 +1,26 @@
-"""The SavedModel that returns vectors."""
+"""The SavedModel that embeds texts or their tokens."""
 
 import tensorflow as tf
 from absl import logging
 
 from bert_tf import models
+from bert_tf.checkpoints.names import POOLER
 from bert_tf.errors import InputError
-from bert_tf.exports import graph_rows
-from bert_tf.exports.export import (
-    POOLER,
-    has_scope,
-    load,
-    make_window_rules,
-    open_source,
-    save,
-)
-from bert_tf.exports.signature import DEVICE, ROWS_AT_ONCE, Served
+from bert_tf.exports import export, graph_rows, signature
+from bert_tf.exports.settings import ROWS_AT_ONCE
+from bert_tf.exports.signature import DEVICE
 from bert_tf.tasks.vectors import lines
 
 
-def export_features(
-    source,
-    output_dir,
-    pooling="mean",
-    layers=None,
-    doc_stride=None,
-    rows_at_once=ROWS_AT_ONCE,
-):
-    """Exports the encoder, for vectors of texts or of their tokens.
-
-    Args:
-        source: a `Source`.
-        output_dir: the folder MODEL.
-        pooling: one of `lines.POOLINGS`.
-        layers: numbers from 0, or from -1 downwards; None for the highest one,
-            or those of the pooling.
-        doc_stride: reads long texts in windows that start so many word pieces
-            apart; None cuts off what is over.
-        rows_at_once: windows that are computed together.
-
-    Returns:
-        The path of the new version.
-
-    Raises:
-        InputError: as from `export_classifier`; or there is no such layer.
-    """
-    opened, rules = open_source(source, default_length=128)
-    window_rules = make_window_rules(rules, doc_stride, rows_at_once)
-    kind = lines.POOLINGS[pooling]
-    received = f"pooling={pooling}, layers={layers}"
-    if kind.layers and layers is not None:
-        raise InputError(
-            f"`layers` are not for the pooling {pooling}, which takes "
-            f"{', '.join(map(str, kind.layers))}. Received: {received}"
-        )
-    layers = tuple(kind.layers or layers or (-1,))
-    lines.check_layers(layers, opened.config.num_hidden_layers, received)
-    has_pooler = has_scope(opened, POOLER)
-    if not has_pooler:
-        logging.info(
-            "%s has no pooler: pooled_output is left out.", opened.path
-        )
-    model = load(
-        source,
-        opened,
-        lambda: models.encoder(opened.config, layers, kind),
-        () if has_pooler else (POOLER,),
-    )
-    served = Features(rules, model, pooling, layers, has_pooler, window_rules)
-    return save(served, source, opened, output_dir)
-
-
-class Features(Served):
-    """Gives vectors of texts, or of their tokens.
+class Features(signature.Served):
+    """Embeds texts, or their tokens.
 
     Args:
         rules: `TextRules`.
-        model: what `models.encoder` returns, tokens not pooled.
+        model: a model of `models.encoder`, with tokens not pooled.
         pooling: one of `lines.POOLINGS`.
-        layers: what the model was made with.
-        has_pooler: whether `pooled_output` means anything.
+        layers: those of the model's outputs.
+        has_pooler: whether the checkpoint has weights for `pooled_output`.
         window_rules: `WindowRules`.
     """
 
@@ -107,7 +49,7 @@ class Features(Served):
         return {**found, "embedding": self._embedding(rows, outputs)}
 
     def _embedding(self, rows, outputs):
-        """What there is of one row for each text."""
+        """Embeddings of texts that are one row each."""
         values = outputs["values"]  # [B, S, L, D]
         if self.over_tokens is not None:
             values = tf.transpose(values, [0, 2, 1, 3])
@@ -131,46 +73,24 @@ class Features(Served):
             return tf.where(is_token, tf.gather(pieces, ids), "")
 
     def _outputs_of_windows(self, text_a, text_b):
-        # Joins windows as `lines.join_windows` does.
+        # As `lines.join_windows` does.
         rules = self.plain.window_rules
         windows, pieces = self.windows_of_texts(
             text_a, text_b, rules.doc_stride
         )
-        texts = windows.rows.texts
+        texts, count = windows.rows.texts, tf.size(text_a, tf.int64)
         kind = tf.float64 if self.over_tokens == "mean" else tf.float32
-
-        def inputs_of(first, last):
-            """The model's inputs, and which of their tokens are owned."""
-            rows = self.fill(windows.rows.part(first, last), pieces)
-            with tf.device(DEVICE):
-                shape = tf.shape(rows["input_ids"], tf.int64)
-                return rows, windows.is_owned[first:last].to_tensor(
-                    False, shape=shape
-                )
-
-        def pool_each(first, last):
-            rows, is_owned = inputs_of(first, last)
-            values = self.forward(rows)["values"]
-            if self.over_tokens is None:
-                ids = tf.boolean_mask(rows["input_ids"], is_owned)
-                return [tf.boolean_mask(values, is_owned), ids]
-            if self.over_tokens == "first":
-                return [values[:, 0]]
-            is_owned = is_owned[:, :, None, None]
-            values = tf.cast(values, kind)
-            if self.over_tokens == "mean":
-                values = tf.where(is_owned, values, 0.0)
-                return [tf.reduce_sum(values, axis=1)]
-            values = tf.where(is_owned, values, values.dtype.min)
-            return [tf.reduce_max(values, axis=1)]
-
         specs = [tf.TensorSpec([None, *self.plain.shape], kind)]
         if self.over_tokens is None:
             specs.append(tf.TensorSpec([None], tf.int32))
         values, *ids = graph_rows.in_chunks(
-            pool_each, tf.size(texts, tf.int64), rules.rows_at_once, specs
+            lambda first, last: self._pool_windows(
+                windows, pieces, slice(first, last), kind
+            ),
+            tf.size(texts, tf.int64),
+            rules.rows_at_once,
+            specs,
         )
-        count = tf.size(text_a, tf.int64)
         owned = tf.reduce_sum(tf.cast(windows.is_owned, tf.int64), axis=1)
         lengths = tf.math.unsorted_segment_sum(owned, texts, count)
         found = {"num_cut": windows.num_cut}
@@ -191,6 +111,32 @@ class Features(Served):
             values = tf.math.unsorted_segment_mean(values, texts, count)
         return {**found, "embedding": _side_by_side(values)}
 
+    def _pool_windows(self, windows, pieces, chosen, kind):
+        """The owned tokens of some windows, pooled over each window.
+
+        Returns:
+            A list of their sums, largest values or first ones, [W, L, D]. Where
+            tokens are not pooled, their values [T, L, D] and ids [T].
+        """
+        rows = self.fill(windows.rows.part(chosen.start, chosen.stop), pieces)
+        with tf.device(DEVICE):
+            is_owned = windows.is_owned[chosen].to_tensor(
+                False, shape=tf.shape(rows["input_ids"], tf.int64)
+            )
+        values = self.forward(rows)["values"]
+        if self.over_tokens is None:
+            ids = tf.boolean_mask(rows["input_ids"], is_owned)
+            return [tf.boolean_mask(values, is_owned), ids]
+        if self.over_tokens == "first":
+            return [values[:, 0]]
+        is_owned = is_owned[:, :, None, None]
+        values = tf.cast(values, kind)
+        if self.over_tokens == "mean":
+            values = tf.where(is_owned, values, 0.0)
+            return [tf.reduce_sum(values, axis=1)]
+        values = tf.where(is_owned, values, values.dtype.min)
+        return [tf.reduce_max(values, axis=1)]
+
 
 def _side_by_side(values):
     """[..., L * D] of [..., L, D]."""
@@ -198,3 +144,56 @@ def _side_by_side(values):
     joined = tf.concat([tf.shape(values)[:-2], [layers * width]], axis=0)
     joined = tf.reshape(values, joined)
     return tf.ensure_shape(joined, [*dimensions, layers * width])
+
+
+def export_features(
+    source,
+    output_dir,
+    pooling="mean",
+    layers=None,
+    doc_stride=None,
+    rows_at_once=ROWS_AT_ONCE,
+):
+    """Exports the encoder, to embed texts or their tokens.
+
+    Args:
+        source: a `Source`.
+        output_dir: the folder MODEL.
+        pooling: one of `lines.POOLINGS`.
+        layers: numbers from 0, or from -1 downwards; None for the highest one,
+            or those of the pooling.
+        doc_stride: splits long texts into overlapping windows, this many word
+            pieces apart; None truncates them.
+        rows_at_once: windows that are computed together.
+
+    Returns:
+        The path of the new version.
+
+    Raises:
+        InputError: a file is missing or does not fit, there is no such layer,
+            or the folder cannot be written.
+    """
+    opened, rules = export.open_source(source, default_length=128)
+    window_rules = signature.make_window_rules(rules, doc_stride, rows_at_once)
+    kind = lines.POOLINGS[pooling]
+    received = f"pooling={pooling}, layers={layers}"
+    if kind.layers and layers is not None:
+        raise InputError(
+            f"`layers` are not for the pooling {pooling}, which takes "
+            f"{', '.join(map(str, kind.layers))}. Received: {received}"
+        )
+    layers = tuple(kind.layers or layers or (-1,))
+    lines.check_layers(layers, opened.config.num_hidden_layers, received)
+    has_pooler = export.has_scope(opened, POOLER)
+    if not has_pooler:
+        logging.info(
+            "%s has no pooler: pooled_output is left out.", opened.path
+        )
+    model = export.load(
+        source,
+        opened,
+        lambda: models.encoder(opened.config, layers, kind),
+        may_lack=() if has_pooler else (POOLER,),
+    )
+    served = Features(rules, model, pooling, layers, has_pooler, window_rules)
+    return export.save(served, source, opened, output_dir)

@@ -1,0 +1,158 @@
+"""The files of one checkpoint on disk, or in a bucket.
+
+`model.ckpt-7` is `model.ckpt-7.index` (names, shapes, checksums) and
+`model.ckpt-7.data-00000-of-00001` (the numbers). Paths may be anything that
+TensorFlow can open, `gs://` too.
+
+While a checkpoint is overwritten, the new one exists for a moment as
+`model.ckpt-7.replacement.*`, and counts as soon as its index is there.
+"""
+
+import os
+import re
+
+import numpy as np
+import tensorflow as tf
+
+from bert_tf.checkpoints.names import DATA, INDEX
+from bert_tf.errors import InputError
+
+UNFINISHED = ".unfinished"
+REPLACEMENT = ".replacement"
+_DATA_SUFFIX = re.compile(r"\.data-(\d{5})-of-(\d{5})$")
+
+# TensorFlow's reader raises what pybind makes of its error codes.
+READ_ERRORS = (tf.errors.OpError, IndexError, ValueError, RuntimeError)
+
+
+class Index:
+    """The open index of one checkpoint.
+
+    Args:
+        prefix: the checkpoint's path without `.index`.
+
+    Attributes:
+        prefix: the same.
+        stored: the prefix of the files that count.
+        reader: TensorFlow's reader of these files.
+        shapes: name -> tuple of ints, in the order of the names.
+        dtypes: name -> name of the dtype, "float32".
+
+    Raises:
+        InputError: an unreadable index.
+    """
+
+    def __init__(self, prefix):
+        self.prefix = prefix
+        self.stored = current(prefix)
+        try:
+            self.reader = tf.compat.v1.train.NewCheckpointReader(self.stored)
+        except READ_ERRORS as error:
+            raise InputError(
+                f"{self.stored}{INDEX} is damaged or not a checkpoint's "
+                f"index; copy it again. TensorFlow says: {reason(error)}"
+            ) from error
+        shapes = self.reader.get_variable_to_shape_map()
+        dtypes = self.reader.get_variable_to_dtype_map()
+        self.shapes = {name: tuple(shapes[name]) for name in sorted(shapes)}
+        self.dtypes = {name: dtypes[name].name for name in self.shapes}
+
+    def nbytes(self, names):
+        """Size of these tensors in bytes, strings not counted."""
+        total = 0
+        for name in names:
+            itemsize = tf.as_dtype(self.dtypes[name]).size or 0
+            total += itemsize * int(np.prod(self.shapes[name], dtype=np.int64))
+        return total
+
+    def check_data(self):
+        """Checks that the .data files exist and are as long as they must be.
+
+        Quick: reads none of them. Damage inside is found when a tensor is
+        read.
+
+        Raises:
+            InputError: one is missing or too short.
+        """
+        if not tf.io.gfile.exists(self.stored + INDEX):
+            return  # A V1 file: index and data in one.
+        files = data_files(self.stored)
+        if not files:
+            raise InputError(
+                f"{self.stored}{DATA} is missing: {self.stored}{INDEX} only "
+                "lists the names, the weights are in the .data file. Copy it "
+                "beside the index."
+            )
+        count = int(_DATA_SUFFIX.search(files[0])[2])
+        if len(files) < count:
+            raise InputError(
+                f"{self.stored} has {count} .data files, of which only these "
+                f"are there: {', '.join(map(os.path.basename, files))}"
+            )
+        found = sum(tf.io.gfile.stat(file).length for file in files)
+        needed = self.nbytes(self.shapes)
+        if found < needed:
+            raise InputError(
+                f"{files[0]} is cut short: {self.stored}{INDEX} needs "
+                f"{needed:,} bytes. Received: {found:,} bytes. Copy or "
+                f"download it again.{_pointer_hint(files[0], found)}"
+            )
+
+
+def _pointer_hint(path, length):
+    if length > 1000:
+        return ""
+    with tf.io.gfile.GFile(path, "rb") as file:
+        is_pointer = file.read(30).startswith(b"version https://git-lfs")
+    return " It is a Git LFS pointer: run `git lfs pull`." if is_pointer else ""
+
+
+def current(prefix):
+    """The prefix of the files that count: those of a finished replacement."""
+    if tf.io.gfile.exists(prefix + REPLACEMENT + INDEX):
+        return prefix + REPLACEMENT
+    return prefix
+
+
+def exists(prefix):
+    """Whether there is an index of this checkpoint."""
+    return tf.io.gfile.exists(current(prefix) + INDEX)
+
+
+def data_files(prefix):
+    """Paths of the .data files, in order."""
+    folder, name = os.path.split(prefix)
+    pattern = re.compile(re.escape(name) + _DATA_SUFFIX.pattern)
+    names = sorted(tf.io.gfile.listdir(folder or "."))
+    return [os.path.join(folder, file) for file in names if pattern.match(file)]
+
+
+def check_path(path):
+    """Raises `InputError` for a path that TensorFlow's reader cannot take."""
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(
+            "TensorFlow needs paths in UTF-8. Rename the folder. Received: "
+            f"{path!a}"
+        ) from error
+    # It takes a path for a pattern, and these find no file.
+    if "[" in path or "\\" in path:
+        raise InputError(
+            "TensorFlow cannot read checkpoints from a path with `[` or a "
+            f"backslash in it. Rename the folder. Received: {path}"
+        )
+
+
+def reason(error):
+    """First line of a message, without TensorFlow's nodes and its own files."""
+    line = str(error).strip().split("\n")[0]
+    inner = r"\{\{.*?\}\} | \[Op:.*|\S*\.unfinished\S*; "
+    return re.sub(inner, "", line).rstrip(". ")
+
+
+def some(names, most=4):
+    """The first few names, and how many more there are."""
+    names = list(names)
+    more = f" ({len(names) - most} more)" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,0 +1,200 @@
+"""Writes a checkpoint as a folder that transformers can open."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+
+from bert_tf.checkpoints import folders
+from bert_tf.checkpoints.hugging_face import (
+    ACTIVATION_FROM_HF,
+    HEADS,
+    HF_CONFIG,
+    HF_TOKENIZER_CONFIG,
+    HF_WEIGHTS,
+    choose_variables,
+    find_head,
+    hf_tensors,
+    import_safetensors,
+    looks_uncased,
+    read_vocab,
+    report_left_out,
+    report_no_pooler,
+)
+from bert_tf.checkpoints.names import (
+    CONFIG,
+    LABELS_FILE,
+    VOCAB,
+    optimizer_slots,
+)
+from bert_tf.checkpoints.reader import CheckpointReader
+from bert_tf.checkpoints.stripping import report_dropped
+from bert_tf.errors import InputError
+from bert_tf.layers import LAYER_NORM_EPSILON
+from bert_tf.modeling import BertConfig
+from bert_tf.support import files
+
+ACTIVATION_TO_HF = {
+    "gelu": "gelu_new",
+    "gelu_exact": "gelu",
+    "relu": "relu",
+    "tanh": "tanh",
+    "linear": "linear",
+}
+
+
+def to_hf(
+    checkpoint,
+    output,
+    *,
+    head="auto",
+    bert_config_file=None,
+    vocab_file=None,
+    labels_file=None,
+    hidden_act=None,
+    do_lower_case=None,
+    allow_unused=False,
+    overwrite=False,
+):
+    """Writes a folder that transformers' `from_pretrained` opens.
+
+    Args:
+        checkpoint: whatever `checkpoints.find` takes.
+        output: the folder to write.
+        head: a key of `HEADS`, or "auto" for the one in the file. Classifiers
+            of sentences and of tokens look alike: "auto" takes the former.
+        bert_config_file, vocab_file, labels_file: None for those
+            beside the checkpoint.
+        hidden_act: transformers' name of the activation, if not the same
+            function as the config's.
+        do_lower_case: for their tokenizer; when None, true unless the
+            vocabulary has a capital letter A to Z as a token.
+        allow_unused: leave out variables that no head has, instead of failing.
+        overwrite: overwrite files in `output`.
+
+    Returns:
+        A report, several lines.
+
+    Raises:
+        InputError: a file is missing, damaged or does not fit, variables are
+            missing or left over, or the output is there already.
+    """
+    safetensors = import_safetensors()
+    reader = CheckpointReader(checkpoint)
+    folder = os.path.dirname(reader.path)
+    config_file = bert_config_file or os.path.join(folder, CONFIG)
+    config = BertConfig.from_json_file(config_file)
+    folders.check_config(config, reader, config_file)
+    reader.check_data()
+
+    slots = optimizer_slots(reader.names)
+    names = [name for name in reader.names if name not in slots]
+    head = find_head(head, names, reader.path)
+    chosen, dropped = choose_variables(
+        names, head, config, reader.path, allow_unused
+    )
+    hf_config = _hf_config(config, head, hidden_act)
+    if HEADS[head].has_labels:
+        num_labels = reader.shapes["output_bias"][0]
+        labels_file = labels_file or os.path.join(folder, LABELS_FILE)
+        hf_config |= _hf_labels(num_labels, labels_file)
+    vocab_file = vocab_file or os.path.join(folder, VOCAB)
+    vocab = read_vocab(vocab_file)
+    folders.check_vocab(config.vocab_size, vocab_file, config_file)
+    if do_lower_case is None:
+        do_lower_case = looks_uncased(vocab)
+    tokenizer = {
+        "do_lower_case": do_lower_case,
+        "model_max_length": config.max_position_embeddings,
+        "tokenizer_class": "BertTokenizer",
+    }
+    weights, vocab_copy, tokenizer_file, hf_config_file = paths = [
+        os.path.join(output, name)
+        for name in (HF_WEIGHTS, VOCAB, HF_TOKENIZER_CONFIG, HF_CONFIG)
+    ]
+    folders.check_not_there(paths, overwrite)
+
+    tensors = _tensors(reader, chosen, config, with_scope=head != "none")
+    os.makedirs(output, exist_ok=True)
+    files.copy(vocab_file, vocab_copy)
+    with files.unfinished(weights) as name:
+        try:
+            safetensors.numpy.save_file(tensors, name, {"format": "pt"})
+        except safetensors.SafetensorError as error:
+            raise InputError(f"Cannot write {weights}: {error}") from error
+        shutil.copymode(vocab_copy, name)  # Else only the owner may read it.
+        os.replace(name, weights)
+    _write_json(tokenizer_file, tokenizer)
+    _write_json(hf_config_file, hf_config)
+
+    casing = "true" if do_lower_case else "false"
+    return "\n".join(
+        [
+            f"Wrote {len(tensors)} tensors of {reader.path} to {output} as "
+            f"{HEADS[head].architecture}, hidden_act "
+            f"{hf_config['hidden_act']!r}, do_lower_case {casing}.",
+            *report_left_out(dropped),
+            *report_dropped(slots),
+            *report_no_pooler(chosen, "transformers"),
+        ]
+    )
+
+
+def _tensors(reader, names, config, with_scope):
+    """Tensors as transformers has them, with or without the scope `bert`."""
+    table, tensors = hf_tensors(config), {}
+    for name in names:
+        place, value = table[name], reader.tensor(name)
+        value = np.ascontiguousarray(value.T if place.transposed else value)
+        theirs = place.name if with_scope else place.name.removeprefix("bert.")
+        tensors[theirs] = value.astype(np.float32, copy=False)
+    return tensors
+
+
+def _hf_config(config, head, hidden_act):
+    ours = config.to_dict()
+    if config.attention_direction() == "left_to_right":
+        raise InputError(
+            "A model with directionality=left_to_right cannot be converted: "
+            "transformers' BERT would attend in both directions."
+        )
+    act = (config.hidden_act or "linear").lower()
+    if hidden_act is None:
+        hidden_act = ACTIVATION_TO_HF[act]
+    elif hidden_act not in ACTIVATION_FROM_HF:
+        raise InputError(
+            "`hidden_act` must be one of transformers' "
+            f"{sorted(ACTIVATION_FROM_HF)}. Received: hidden_act={hidden_act!r}"
+        )
+    return {
+        **ours,
+        "architectures": [HEADS[head].architecture],
+        "model_type": "bert",
+        "hidden_act": hidden_act,
+        "hidden_dropout_prob": config.hidden_dropout_prob or 0.0,
+        "attention_probs_dropout_prob": config.attention_probs_dropout_prob
+        or 0.0,
+        "layer_norm_eps": LAYER_NORM_EPSILON,
+        "pad_token_id": 0,
+        "position_embedding_type": "absolute",
+    }
+
+
+def _hf_labels(num_labels, labels_file):
+    labels = [f"LABEL_{i}" for i in range(num_labels)]
+    if os.path.exists(labels_file):
+        labels = folders.read_labels(labels_file)
+    if len(labels) != num_labels:
+        raise InputError(
+            f"{labels_file} must name the {num_labels} labels of the "
+            f"checkpoint. It has {len(labels)}."
+        )
+    return {
+        "id2label": {str(i): label for i, label in enumerate(labels)},
+        "label2id": {label: i for i, label in enumerate(labels)},
+    }
+
+
+def _write_json(path, value):
+    files.write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")

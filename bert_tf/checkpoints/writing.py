@@ -1,0 +1,210 @@
+"""Writes checkpoints, so that a killed process leaves the old one or the new.
+
+Both files are first written in full under other names, `*.unfinished.*`, and
+flushed to the disk. Renamed to `*.replacement.*`, the index last, they are the
+checkpoint from that moment on: readers prefer a replacement. Then they take
+the place of the old files, and the replacement is removed, its index first.
+"""
+
+import contextlib
+import os
+import re
+
+import numpy as np
+import tensorflow as tf
+
+from bert_tf.checkpoints import finding, storage
+from bert_tf.checkpoints.names import DATA, GLOBAL_STEP, INDEX, STATE_FILE
+from bert_tf.checkpoints.storage import REPLACEMENT, UNFINISHED
+from bert_tf.errors import InputError
+
+
+def write(prefix, values):
+    """Writes one checkpoint, whole or not at all.
+
+    Killed at any moment, it leaves what was there before or the new one.
+
+    Args:
+        prefix: its path without `.index`; the folder is created.
+        values: mapping of names to variables, tensors or arrays. Stored are
+            float32 and int64, as in the original: other floats and integers
+            are converted.
+
+    Raises:
+        InputError: it cannot be written, for example because the disk is full.
+            What was there before still is.
+    """
+    prefix = os.fspath(prefix)
+    storage.check_path(prefix)
+    names = sorted(values)
+    with _reporting(prefix):
+        tf.io.gfile.makedirs(os.path.dirname(prefix) or ".")
+        _settle(prefix)
+        try:
+            with tf.device("CPU:0"):
+                tf.raw_ops.SaveV2(
+                    prefix=prefix + UNFINISHED,
+                    tensor_names=names,
+                    shape_and_slices=[""] * len(names),
+                    tensors=[_storable(name, values[name]) for name in names],
+                )
+            _flush(prefix + UNFINISHED + DATA)
+            _flush(prefix + UNFINISHED + INDEX)
+        except Exception:
+            _remove_files(prefix + UNFINISHED)
+            raise
+        # The index last: from then on the replacement counts.
+        for end in (DATA, INDEX):
+            _rename(prefix + UNFINISHED + end, prefix + REPLACEMENT + end)
+        _settle(prefix)
+
+
+def save(folder, step, values, keep=5):
+    """Adds `model.ckpt-STEP` to a training folder, and deletes the oldest.
+
+    First the checkpoint is written, then the `checkpoint` file that names it,
+    then older ones are deleted. Left-overs of killed writes are removed.
+
+    Args:
+        folder: created if it does not exist.
+        step: int, stored in the checkpoint as `global_step`.
+        values: mapping of names to variables, tensors or arrays.
+        keep: how many to keep of those that the `checkpoint` file names; None
+            for all. Others in the folder are left alone.
+
+    Returns:
+        The new checkpoint's prefix.
+
+    Raises:
+        InputError: it cannot be written. What was there before still is.
+    """
+    folder = os.fspath(folder)
+    prefix = os.path.join(folder, f"model.ckpt-{step}")
+    with _reporting(prefix):
+        _settle_all(folder)
+    write(prefix, {**values, GLOBAL_STEP: np.int64(step)})
+
+    _, older = finding.read_state(folder) or (None, [])
+    paths = [path for path in older if path != prefix] + [prefix]
+    kept = paths[-keep:] if keep else paths
+    start = os.path.join(folder, "")
+    with _reporting(os.path.join(folder, STATE_FILE)):
+        _write_state(folder, [path.removeprefix(start) for path in kept])
+    for path in paths[: len(paths) - len(kept)]:
+        if os.path.dirname(path) == os.path.dirname(prefix):
+            _delete(path)
+    return prefix
+
+
+@contextlib.contextmanager
+def _reporting(path):
+    """Turns an error of writing into an `InputError` that names the path."""
+    try:
+        yield
+    except (tf.errors.OpError, OSError) as error:
+        raise InputError(
+            f"{path} could not be written: {storage.reason(error)}. The "
+            "checkpoints that were there before are untouched."
+        ) from error
+
+
+def _storable(name, value):
+    tensor = tf.convert_to_tensor(value)
+    if tensor.dtype.is_floating:
+        return tf.cast(tensor, tf.float32)
+    if tensor.dtype.is_integer:
+        return tf.cast(tensor, tf.int64)
+    raise ValueError(
+        f"`{name}` must be of floats or integers. Received: "
+        f"dtype={tensor.dtype.name}"
+    )
+
+
+def _settle(prefix):
+    """Puts a replacement in place, and clears what a killed write left."""
+    # First of all: an unfinished file may be a second name of the replacement.
+    _remove_files(prefix + UNFINISHED)
+    if tf.io.gfile.exists(prefix + REPLACEMENT + INDEX):
+        for end in (DATA, INDEX):
+            _link(prefix + REPLACEMENT + end, prefix + UNFINISHED + end)
+            _rename(prefix + UNFINISHED + end, prefix + end)
+        for file in storage.data_files(prefix):
+            if not file.endswith(DATA):  # What was replaced had several.
+                tf.io.gfile.remove(file)
+        tf.io.gfile.remove(prefix + REPLACEMENT + INDEX)
+    _remove_files(prefix + REPLACEMENT)
+    # Renaming one name of a file to another name of it does nothing.
+    _remove_files(prefix + UNFINISHED)
+
+
+def _settle_all(folder):
+    if not tf.io.gfile.isdir(folder):
+        return
+    marked = re.compile(rf"(.+)({UNFINISHED}|{REPLACEMENT})\.(index|data-)")
+    matches = map(marked.match, tf.io.gfile.listdir(folder))
+    for name in {match[1] for match in matches if match}:
+        _settle(os.path.join(folder, name))
+
+
+def _write_state(folder, names):
+    # TensorFlow would take names for paths below the working directory, unless
+    # the folder is absolute: `a/run` would give `../../model.ckpt-7`.
+    state = tf.compat.v1.train.generate_checkpoint_state_proto(
+        "/", names[-1], names
+    )
+    path = os.path.join(folder, STATE_FILE)
+    with tf.io.gfile.GFile(path + UNFINISHED, "w") as file:
+        file.write(str(state))
+    _flush(path + UNFINISHED)
+    _rename(path + UNFINISHED, path)
+
+
+def _delete(prefix):
+    # The index first: without it the rest is no checkpoint.
+    if tf.io.gfile.exists(prefix + INDEX):
+        tf.io.gfile.remove(prefix + INDEX)
+    for file in [*storage.data_files(prefix), prefix + ".meta"]:
+        if tf.io.gfile.exists(file):
+            tf.io.gfile.remove(file)
+
+
+def _remove_files(prefix):
+    """Removes `PREFIX.*`, for names that are only given here."""
+    folder, name = os.path.split(prefix)
+    if not tf.io.gfile.isdir(folder or "."):
+        return
+    for file in tf.io.gfile.listdir(folder or "."):
+        if file.startswith(name + "."):
+            tf.io.gfile.remove(os.path.join(folder, file))
+
+
+def _is_local(path):
+    return "://" not in path
+
+
+def _flush(path):
+    if _is_local(path):
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+
+
+def _rename(source, target):
+    tf.io.gfile.rename(source, target, overwrite=True)
+    if _is_local(target):
+        folder = os.open(os.path.dirname(target) or ".", os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _link(source, target):
+    """A second name for a file, or a copy where there is no such thing."""
+    if _is_local(source):
+        try:
+            os.link(source, target)
+            return
+        except OSError:
+            pass
+    tf.io.gfile.copy(source, target, overwrite=True)
+    _flush(target)

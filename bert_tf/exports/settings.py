@@ -1,0 +1,32 @@
+"""Settings of an export, and the values that they may have."""
+
+import dataclasses
+
+INT8, BFLOAT16 = QUANTIZATIONS = ("int8", "bfloat16")
+"""Ways to quantize the encoder's linear layers."""
+
+ROWS_AT_ONCE = 32
+"""Rows of a request that are computed together, to bound memory."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """The model to export.
+
+    Attributes:
+        checkpoint: a checkpoint's prefix, or the folder that it is in.
+        vocab_file: None for the vocab.txt beside the checkpoint.
+        bert_config_file: None for the bert_config.json beside it.
+        do_lower_case: true for uncased models, false for cased ones.
+        max_seq_length: the most word pieces of a row that is made of text; None
+            for the default of the task's own command, or as many as the model
+            has positions for.
+        quantize: one of `QUANTIZATIONS`, or None to keep float32.
+    """
+
+    checkpoint: str
+    vocab_file: str | None = None
+    bert_config_file: str | None = None
+    do_lower_case: bool = True
+    max_seq_length: int | None = None
+    quantize: str | None = None

@@ -1,0 +1,52 @@
+import pathlib
+
+import numpy as np
+import pytest
+from helpers.golden import CHECKPOINTS
+from helpers.hugging_face import (
+    assert_same,
+    stored,
+)
+
+from bert_tf import checkpoints
+from bert_tf.checkpoints.names import DATA
+from bert_tf.checkpoints.stripping import strip
+from bert_tf.errors import InputError
+
+
+def test_strip_leaves_the_weights_as_they_are(tmp_path):
+    output = tmp_path / "bare" / "bert.ckpt"
+    report = strip(CHECKPOINTS / "toy", str(output))
+
+    whole, bare = stored(CHECKPOINTS / "toy"), stored(output)
+    want = {n: v for n, v in whole.items() if "adam" not in n}
+    del want["global_step"]
+    assert_same(bare, want)
+    sizes = [
+        pathlib.Path(f"{prefix}{DATA}").stat().st_size
+        for prefix in (output, CHECKPOINTS / "toy" / "bert_model.ckpt")
+    ]
+    assert f"{sizes[0]:,} bytes, before {sizes[1]:,}" in report
+    assert "93 of the optimizer: 46 adam_m, 46 adam_v, 1 global_step" in report
+    for name in ("bert_config.json", "vocab.txt"):
+        want = (CHECKPOINTS / "toy" / name).read_bytes()
+        assert (output.parent / name).read_bytes() == want
+
+
+def test_strip_knows_slots_of_other_optimizers(tmp_path):
+    weights = {"bert/pooler/dense/bias": np.ones(2), "output_bias": np.ones(2)}
+    slots = {
+        f"{name}/{slot}": np.ones(2)
+        for name in weights
+        for slot in ("Adam", "Adam_1", "LAMB", "lamb_m", "ExponentialAverage")
+    }
+    counters = {"beta1_power": 0.9, "beta2_power": 0.99, "global_step": 3}
+    checkpoints.write(tmp_path / "c", weights | slots | counters)
+    strip(tmp_path / "c", str(tmp_path / "bare"))
+    assert sorted(stored(tmp_path / "bare")) == sorted(weights)
+
+
+def test_strip_of_nothing_but_slots_is_refused(tmp_path):
+    checkpoints.write(tmp_path / "c", {"global_step": np.int64(3)})
+    with pytest.raises(InputError, match=r"holds no weights.*global_step"):
+        strip(tmp_path / "c", str(tmp_path / "bare"))

@@ -1,0 +1,67 @@
+"""Folders of versions, and their settings."""
+
+import os
+
+import pytest
+
+from bert_tf.errors import InputError
+from bert_tf.exports import folder
+
+
+def test_versions_are_numbered_and_other_names_left_alone(tmp_path):
+    for name in ("7", "007x", "12.incomplete", "notes"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "unfinished").mkdir()
+    (tmp_path / "7" / "x").touch()
+
+    path = folder.give_number(str(tmp_path / "unfinished"), str(tmp_path))
+
+    assert path == str(tmp_path / "8")
+    assert sorted(os.listdir(tmp_path)) == [
+        "007x",
+        "12.incomplete",
+        "7",
+        "8",
+        "notes",
+    ]
+
+
+def test_a_number_that_is_taken_meanwhile_is_not_overwritten(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "unfinished").mkdir()
+    rename = os.rename
+
+    def too_late(old, new):
+        if new.endswith("1"):
+            os.mkdir(new)
+            open(os.path.join(new, "x"), "w").close()
+        rename(old, new)
+
+    monkeypatch.setattr(os, "rename", too_late)
+    path = folder.give_number(str(tmp_path / "unfinished"), str(tmp_path))
+    assert path == str(tmp_path / "2")
+    assert os.listdir(tmp_path / "1") == ["x"]
+
+
+def test_exporting_to_a_bucket_is_refused():
+    with pytest.raises(InputError, match=r"folder on this machine.*gs://x"):
+        folder.check_output("gs://x", "export_dir")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("{", "must be what bert_tf.export_saved_model writes"),
+        ("[]", "must be what bert_tf.export_saved_model writes"),
+        (
+            '{"format": 2, "head": "x", "bert_tf_version": "9.1"}',
+            r"must be of format 1. It is of format 2.*9\.1",
+        ),
+    ],
+)
+def test_settings_of_an_unknown_format_are_refused(settings, message, tmp_path):
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "assets" / "bert_tf.json").write_text(settings)
+    with pytest.raises(InputError, match=message):
+        folder.read_settings(str(tmp_path))

@@ -1,0 +1,109 @@
+import os
+import socket
+import subprocess
+
+import pytest
+
+from bert_tf.errors import InputError
+from bert_tf.support import files
+
+
+def left_by(path, process, host=None):
+    """The name under which a process would have written to a path."""
+    return f"{path}.{host or socket.gethostname()}-{process}.incomplete"
+
+
+def test_nothing_has_the_name_before_a_file_is_whole(tmp_path):
+    path = str(tmp_path / "x")
+    with files.whole_or_nothing(path) as file:
+        file.write(b"new")
+        assert os.listdir(tmp_path) == [f"x{left_by('', os.getpid())}"]
+    assert os.listdir(tmp_path) == ["x"]
+    assert (tmp_path / "x").read_bytes() == b"new"
+
+
+def test_an_error_leaves_the_file_that_was_there(tmp_path):
+    path = str(tmp_path / "x")
+    files.write_text(path, "old")
+    with pytest.raises(ZeroDivisionError), files.whole_or_nothing(path) as file:
+        file.write(b"new")
+        raise ZeroDivisionError
+    assert os.listdir(tmp_path) == ["x"]
+    assert (tmp_path / "x").read_text() == "old"
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path):
+    path = str(tmp_path / "nowhere" / "x")
+    with pytest.raises(InputError, match=f"Cannot write {path}: No such file"):
+        files.write_text(path, "")
+
+
+@pytest.mark.parametrize("name", ["out", "out/", "a/../out"])
+def test_a_folder_appears_whole(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    os.mkdir("a")
+    with files.whole_folder(name) as folder:
+        open(os.path.join(folder, "x"), "w").close()
+        assert not os.path.exists("out")
+    assert sorted(os.listdir()) == ["a", "out"]
+    assert os.listdir("out") == ["x"]
+
+
+def test_an_error_leaves_nothing_of_a_folder(tmp_path):
+    with (
+        pytest.raises(ZeroDivisionError),
+        files.whole_folder(str(tmp_path / "out")) as folder,
+    ):
+        open(os.path.join(folder, "x"), "w").close()
+        raise ZeroDivisionError
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_with_files_is_not_replaced(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "x").touch()
+    with pytest.raises(OSError), files.whole_folder(str(tmp_path / "out")):
+        pass
+    assert os.listdir(tmp_path) == ["out"]
+    assert os.listdir(tmp_path / "out") == ["x"]
+
+
+def test_what_killed_processes_of_this_machine_left_is_removed(tmp_path):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    path = str(tmp_path / "x[1]")
+    kept = [
+        left_by(path, os.getppid()),
+        left_by(path, gone.pid, "other"),
+        # Of a machine whose name only begins like this one's.
+        left_by(path, gone.pid, f"{socket.gethostname()}-1"),
+        f"{path}.incomplete",
+    ]
+    for name in [*kept, left_by(path, gone.pid)]:
+        open(name, "w").close()
+
+    files.write_text(path, "")
+
+    assert sorted(map(str, tmp_path.iterdir())) == sorted([*kept, path])
+
+
+def test_what_is_left_of_a_folder_is_removed_as_well(tmp_path):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    path = str(tmp_path / "out")
+    os.makedirs(os.path.join(left_by(path, gone.pid), "deep"))
+
+    with files.whole_folder(path):
+        pass
+
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_copy_of_a_file_to_itself_changes_nothing(tmp_path):
+    path = tmp_path / "x"
+    path.write_text("text")
+    os.symlink(tmp_path, tmp_path / "link")
+    files.copy(str(path), str(tmp_path / "link" / "x"))
+    assert path.read_text() == "text"
+    files.copy(str(path), str(tmp_path / "y"))
+    assert (tmp_path / "y").read_text() == "text"
