@@ -3,21 +3,18 @@
   python -m bert_tf.learn_vocab --input_file=corpus/*.txt \
     --output_file=vocab.txt --vocab_size=8192 --do_lower_case=True
 
-Needs tensorflow-text, whose learner finds the pieces:
-pip install 'bert-tf[vocab]'. The words that it learns from are those that
-bert_tf's own tokenizer makes of the text, so that the vocabulary fits the
-tokenizer exactly, in both casings. Give create_pretraining_data the same
---do_lower_case.
+Needs tensorflow-text: pip install 'bert-tf[vocab]'. Its learner is given the
+words of bert_tf's own tokenizer, which the vocabulary therefore fits exactly.
+Use the same --do_lower_case with create_pretraining_data.
 
-The vocabulary has exactly --vocab_size tokens, laid out as the released ones:
-[PAD], the unused places, [UNK], [CLS], [SEP], [MASK], single characters, and
-pieces, the most frequent first. Each character that comes --min_frequency
-times is there, alone and, where it can continue a word, as ##c. The same text
-and flags always give the same file. Forty megabytes of English take a few
-minutes.
+The vocabulary has exactly --vocab_size tokens, in the order of the released
+ones: [PAD], unused tokens, [UNK], [CLS], [SEP], [MASK], single characters, and
+pieces by frequency. Each character that occurs --min_frequency times is
+included, alone and, if it can continue a word, as ##c. The same text and flags
+always give the same file. Forty megabytes of English take a few minutes.
 
-The counts of all distinct words are kept in memory, some 100 bytes each. Of a
-text of very many gigabytes a sample is enough.
+The counts of all distinct words are kept in memory, about 100 bytes each. For
+many gigabytes of text a sample is enough.
 """
 
 import os
@@ -48,8 +45,8 @@ def define_flags(values):
     flags.integer(
         "vocab_size",
         None,
-        "How many tokens the vocabulary gets, exactly. The embedding table has "
-        "as many rows; multiples of 8 are fastest.",
+        "Exact number of tokens, and of rows in the embedding table; multiples "
+        "of 8 are fastest.",
     )
     flags.boolean(
         "do_lower_case",
@@ -59,31 +56,30 @@ def define_flags(values):
     flags.integer(
         "num_unused",
         99,
-        "How many of the tokens are places [unused0], [unused1], ... where "
-        "extend_vocab can put words later. The released models have 99 before "
-        "[UNK].",
+        "Number of tokens [unused0], [unused1], ..., which extend_vocab can "
+        "replace by words later. The released models have 99 before [UNK].",
     )
     flags.integer(
         "min_frequency",
         10,
-        "How often a character or a piece must come, at least. Which pieces "
-        "are frequent enough follows from --vocab_size; this is the limit.",
+        "Minimum frequency of a character or a piece. The actual minimum of "
+        "pieces follows from --vocab_size; this is its lower bound.",
     )
     flags.integer(
         "max_characters",
         1000,
-        "The most characters; if there are more, the rarest are left out.",
+        "Maximum number of characters; the rarest are left out.",
     )
     flags.integer(
         "max_words",
         1_000_000,
-        "Learn from so many distinct words, the most frequent ones.",
+        "Learn from the N most frequent distinct words.",
     )
     flags.require("input_file", "output_file", "vocab_size")
 
 
 def main(flags):
-    """Does what the parsed flags ask for."""
+    """Runs the command with the parsed flags."""
     check_flags(flags)
     learner = import_learner()
     tokenizer = tokenization.BasicTokenizer(flags.do_lower_case)
@@ -106,7 +102,7 @@ def main(flags):
 
 
 def check_flags(flags):
-    """Raises `InputError`, naming the flag, if they make no sense."""
+    """Raises `InputError` for flags that make no sense."""
     command_line.require_positive(
         flags, "vocab_size", "min_frequency", "max_characters", "max_words"
     )
@@ -125,10 +121,10 @@ def check_flags(flags):
 
 
 def import_learner():
-    """tensorflow-text's module that learns pieces.
+    """The module of tensorflow-text that learns pieces.
 
     Raises:
-        InputError: it is not installed, or does not fit this TensorFlow.
+        InputError: it is not installed, or is for another TensorFlow.
     """
     import tensorflow as tf
 
@@ -141,13 +137,13 @@ def import_learner():
         raise InputError(
             "Learning a vocabulary needs the package tensorflow-text of the "
             f"same version as TensorFlow ({tf.__version__}): "
-            f"pip install 'bert-tf[vocab]'. Importing it says: {reason}"
+            f"pip install 'bert-tf[vocab]'. The import failed: {reason}"
         ) from error
     return wordpiece_tokenizer_learner_lib
 
 
 def count_files(paths, tokenizer):
-    """How often each word comes in text files.
+    """Counts the words of text files.
 
     Raises:
         InputError: a file cannot be read, or there is not one word.
@@ -191,14 +187,14 @@ def learn(
     """The tokens of a vocabulary, in their order.
 
     Args:
-        learner: what `import_learner` returns.
-        counts: how often each word comes.
+        learner: the result of `import_learner`.
+        counts: {word: frequency}.
         tokenizer: the `BasicTokenizer` that made the words.
-        vocab_size, num_unused, min_frequency, max_characters, max_words: as
-            the flags say.
+        vocab_size, num_unused, min_frequency, max_characters, max_words: the
+            values of the flags.
 
     Raises:
-        InputError: the text does not give a vocabulary of this size.
+        InputError: the text does not have enough pieces or words.
     """
     characters = vocabulary.choose_characters(
         counts, min_frequency, max_characters
@@ -206,8 +202,8 @@ def learn(
     words = vocabulary.choose_words(counts, characters, max_words)
     if not words or words[0][1] < min_frequency:
         raise InputError(
-            "`--min_frequency` must be lower for this text: not one word comes "
-            f"so often. Received: --min_frequency={min_frequency}"
+            "`--min_frequency` must be lower for this text: no word occurs "
+            f"that often. Received: --min_frequency={min_frequency}"
         )
     logging.info(
         "%d characters; learning from %s distinct words.",
@@ -216,7 +212,7 @@ def learn(
     )
     first = vocabulary.first_tokens(num_unused)
     singles = vocabulary.character_tokens(characters, tokenizer)
-    # The learner also gives ##c for a c that no word can go on with.
+    # The learner also returns ##c for characters that continue no word.
     impossible = {f"{JOINER}{c}" for c in characters} - set(singles)
 
     def learn_with(threshold):
@@ -233,7 +229,7 @@ def learn(
         found = dict.fromkeys([*first, *characters, *pieces, *singles])
         tokens = [token for token in found if token not in impossible]
         logging.info(
-            "With pieces that come %d times: %s tokens.",
+            "With pieces that occur %d times: %s tokens.",
             threshold,
             f"{len(tokens):,}",
         )

@@ -219,7 +219,7 @@ def wide_config(initializer_range):
 @pytest.mark.parametrize(
     "make", [lambda config: ClassifierHead(config, 2), SpanHead]
 )
-def test_fine_tuning_heads_start_at_0_02_whatever_the_config(make):
+def test_fine_tuning_heads_start_at_0_02_with_any_config(make):
     weights, bias = make(wide_config(0.5)).get_weights()
     # A normal deviation of 0.02 cut at two deviations.
     assert weights.std() == pytest.approx(0.01759, rel=0.05)
@@ -252,7 +252,7 @@ def test_masked_lm_head_starts_at_the_configs_range(config):
 # Dropout.
 
 
-def test_classifier_drops_a_tenth_whatever_the_config(config):
+def test_classifier_drops_a_tenth_with_any_config(config):
     config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
     layer = ClassifierHead(config, 1)
     # One feature, so that the logit is dropped as a whole.

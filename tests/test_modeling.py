@@ -291,7 +291,9 @@ def is_drawn(name):
     return name.endswith(("kernel", "embeddings"))
 
 
-def test_initial_kernels_are_normal_and_cut_at_two_deviations(initial_weights):
+def test_initial_kernels_are_normal_truncated_at_two_deviations(
+    initial_weights,
+):
     kernels = [x for name, x in initial_weights.items() if is_drawn(name)]
     assert len(kernels) == 10
     for kernel in kernels:

@@ -274,7 +274,7 @@ def test_keras_file_of_an_earlier_version_loads(tmp_path):
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
-def test_layers_computed_again_give_the_same_gradients_and_dropout(
+def test_recomputed_layers_have_the_same_gradients_and_dropout(
     precision, config, rng
 ):
     ids = rng.integers(0, config.vocab_size, (2, 12))

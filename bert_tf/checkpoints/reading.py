@@ -71,7 +71,7 @@ def load(variables, path, *, initializer=None, expect=None):
         path: whatever `find` takes, or a `CheckpointReader`.
         initializer: function of shape and dtype. Initializes variables that
             the file lacks and that hold NaN, since they were created inside
-            `modeling.weights_to_come()`.
+            `layers.weights_to_come()`.
         expect: names that the file must have; `expect=variables` for all.
 
     Returns:
@@ -177,6 +177,6 @@ def _initialize(name, variable, initializer):
 def _holds_nan(variable):
     if not tf.as_dtype(variable.dtype).is_floating:
         return False
-    # `modeling.weights_to_come` fills the first row only.
+    # `layers.weights_to_come` fills the first row only.
     row = variable[:1] if len(variable.shape) else variable
     return bool(tf.reduce_any(tf.math.is_nan(tf.convert_to_tensor(row))))

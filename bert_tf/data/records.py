@@ -1,11 +1,6 @@
-"""TFRecord files: what a record holds, how it is written, how it is read.
+"""Writes, checks and reads TFRecord files; batches are `tf.data` datasets.
 
-Comes in: features as lists of numbers, and a `Schema` that says what each kind
-of record holds. Goes out: files, and `tf.data` datasets of batches. How an
-example becomes features is for the task modules; what is done with a batch,
-for `training.py`.
-
-A new kind of record is a new schema: a table of names, shapes and dtypes.
+A kind of record is described by a `Schema`: names, shapes and dtypes.
 """
 
 import contextlib
@@ -27,7 +22,7 @@ from bert_tf.support.files import (
 )
 
 SHUFFLE_BUFFER = 100
-"""Records among which the next one is drawn, as in the original."""
+"""Number of records from which the next one is drawn, as in the original."""
 
 
 # -------------------------------------------------------------------- schemas
@@ -38,7 +33,7 @@ class Feature:
     """One named entry of a record.
 
     Attributes:
-        shape: its shape in a batch, without the batch; () for one number.
+        shape: without the batch; () for one number.
         dtype: "int64" or "float32", as stored. Integers are read as int32.
         length_flag: the flag that sets its length, for error messages.
         holds_token_ids: whether its values index the vocabulary.
@@ -51,7 +46,7 @@ class Feature:
 
     @property
     def length(self) -> int:
-        """How many values a record has of it."""
+        """Number of its values in a record."""
         return math.prod(self.shape)
 
 
@@ -66,7 +61,7 @@ def encode(values: Values, schema: Schema) -> bytes:
     """One serialized `tf.train.Example`; the same values give the same bytes.
 
     Raises:
-        ValueError: the values are not those that the schema asks for.
+        ValueError: the values do not match the schema.
     """
     if values.keys() != schema.keys():
         raise ValueError(
@@ -94,25 +89,24 @@ def write_records(
     schema: Schema,
     vocab_size: int | None = None,
 ) -> int:
-    """Writes a TFRecord file; it appears under its name once it is whole.
+    """Writes a TFRecord file, which gets its name when it is complete.
 
     Args:
-        path: of the file; one that is there is replaced.
+        path: of the file; an existing one is replaced.
         records: {feature name: values} of each record.
-        schema: what each of them must hold.
         vocab_size: if given, token ids must be below it.
 
     Returns:
-        How many records were written.
+        The number of records.
 
     Raises:
-        InputError: a token id that the model has no embedding for, or a path
-            that cannot be written.
+        InputError: the model has no embedding for a token id, or the file
+            cannot be written.
     """
     written = 0
     with (
-        _whole_or_nothing(path) as half_written,
-        tf.io.TFRecordWriter(half_written) as writer,
+        _whole_or_nothing(path) as incomplete,
+        tf.io.TFRecordWriter(incomplete) as writer,
     ):
         for values in records:
             bad = _find_bad_id(values, schema, vocab_size)
@@ -125,9 +119,9 @@ def write_records(
 
 @contextlib.contextmanager
 def _whole_or_nothing(path: str) -> Iterator[str]:
-    """A name to write under; the file is renamed once the block is done.
+    """A name to write to; the file is renamed at the end of the block.
 
-    In a bucket as well, which is why TensorFlow does it.
+    TensorFlow does it, since the file may be in a bucket.
     """
     name = unfinished_name(path)
     try:
@@ -170,18 +164,16 @@ def check_records(
     vocab_size: int | None = None,
     whole: bool = False,
 ) -> None:
-    """Looks whether the files hold records of this schema.
+    """Checks that files hold records of a schema.
 
     Args:
-        files: TFRecord files.
-        schema: what each record must hold.
         vocab_size: if given, token ids must be below it.
-        whole: looks at every record, not only at the first of each file.
+        whole: check every record, not only the first of each file.
 
     Raises:
-        InputError: names file, record number from 1, feature, and what was
-            required and found; or a file that is missing, cut off or no
-            TFRecord file; or that all files are empty.
+        InputError: a record does not match the schema; names file, record
+            number from 1, and feature. Or a file is missing, truncated or no
+            TFRecord file, or all files are empty.
     """
     are_empty = []
     for path in files:
@@ -206,13 +198,13 @@ def check_records(
 def naming_bad_records(
     files: Sequence[str], schema: Schema, vocab_size: int | None = None
 ) -> Iterator[None]:
-    """Turns TensorFlow's error over a bad record into one that names it.
+    """Replaces TensorFlow's error about a bad record by one that names it.
 
-    To be put around a loop over batches: TensorFlow says neither which file
-    nor which record it could not read.
+    To be used around a loop over batches: TensorFlow's error names neither the
+    file nor the record.
 
     Raises:
-        InputError: as `check_records`, if it finds what is wrong.
+        InputError: as by `check_records`, if it finds the reason.
     """
     try:
         yield
@@ -233,12 +225,12 @@ def _serialized(path: str) -> Iterator[bytes]:
             yield serialized
     except tf.errors.OpError as error:
         reason = (
-            "it is cut off or damaged there"
+            "it is truncated or damaged there"
             if number
             else "is it a TFRecord file, and not compressed?"
         )
         if path.endswith(".json"):
-            reason = "it lists what the shards beside it hold: leave it out"
+            reason = "it is the list of the shards beside it: leave it out"
         raise InputError(
             f"{path} cannot be read after record {number}: {reason} "
             f"({str(error.message).split(' [Op:')[0]})"
@@ -266,13 +258,16 @@ def _find_fault(
             return f"{name} must be a {wanted}, is a {kind}"
         values[name] = list(getattr(entries[name], kind).value)
         if len(values[name]) != feature.length:
-            flag = feature.length_flag
-            return f"{name} must have length {feature.length}" + (
-                f", as {flag}={feature.shape[0]} asks. It has length "
-                f"{len(values[name])}: give the {flag} that the file was "
-                "made with, or make the file again"
-                if flag
-                else f". It has length {len(values[name])}"
+            flag, has = (
+                feature.length_flag,
+                f"It has length {len(values[name])}",
+            )
+            if not flag:
+                return f"{name} must have length {feature.length}. {has}"
+            return (
+                f"{name} must have length {feature.length}, as "
+                f"{flag}={feature.shape[0]} requires. {has}: give the {flag} "
+                "that the file was made with, or make the file again"
             )
     return _find_bad_id(values, schema, vocab_size)
 
@@ -290,25 +285,24 @@ def training_batches(
     files_at_once: int = 1,
     bucket_by_length: bool = False,
 ) -> tf.data.Dataset:
-    """Batches without end: repeat, then shuffle, remainder dropped.
+    """Endless batches for training: repeat, shuffle, drop the remainder.
 
     Order and buffer are the original's. The same seed gives the same stream
-    (where `tf.random.set_seed` was called, both seeds count), and one that
-    starts at step n goes on exactly where another one was after n batches.
+    (together with that of `tf.random.set_seed`, if it was called), and a stream
+    with `start_step=n` continues exactly where another one was after n batches.
     Skipped records are read, but not parsed.
 
     Args:
-        files: TFRecord files.
-        schema: what each record holds.
-        batch_size: records of a step, over all devices.
-        seed: decides the order.
-        start_step: how many batches were used before.
-        vocab_size: if given, a token id that is not below it is an error.
-        files_at_once: with 1, files are read one after the other as given; with
-            more, so many in turns, in an order drawn anew for each epoch.
-        bucket_by_length: batches of examples of about one length, padded to
-            what they need. So many batches as `grouping.BATCHES_AHEAD` are
-            read, sorted by length, and used in an order of their own.
+        batch_size: records per step, on all devices together.
+        seed: determines the order.
+        start_step: number of batches to skip.
+        vocab_size: if given, token ids must be below it.
+        files_at_once: with 1, files are read one after the other, in the given
+            order; with more, this number of them is interleaved, in an order
+            that is drawn for each epoch.
+        bucket_by_length: batch examples of similar length, padded to the
+            longest. `grouping.BATCHES_AHEAD` batches are read ahead, sorted by
+            length, and shuffled.
 
     Returns:
         A dataset of {name: int32 or float32 [B, ...]}.
@@ -348,16 +342,14 @@ def evaluation_batches(
 
     Args:
         files: TFRecord files, read one after the other.
-        schema: what each record holds.
-        batch_size: records of a batch; at most so many with `group_by_length`.
-        vocab_size: if given, a token id that is not below it is an error.
-        drop_remainder: for devices that need batches of one size. The set
-            should be filled up to a multiple then.
-        num_batches: if given, exactly so many full batches, from the first
-            record again when all are used up.
-        group_by_length: batches of records of about one length, padded to what
-            they need, as `grouping` has it. Each record then has a number,
-            `grouping.PLACE`, by which they can be put in order again.
+        batch_size: records per batch (a maximum with `group_by_length`).
+        vocab_size: if given, token ids must be below it.
+        drop_remainder: for devices that need batches of one size. The number of
+            records should be a multiple of it.
+        num_batches: if given, the number of full batches to return, which
+            repeat the records if necessary.
+        group_by_length: batch records of similar length, padded to the longest.
+            The feature `grouping.PLACE` then tells their order.
 
     Returns:
         A dataset of {name: int32 or float32 [B, ...]}.
@@ -379,7 +371,7 @@ def _grouped(
     batch_size: int,
     vocab_size: int | None,
 ) -> tf.data.Dataset:
-    """All records, some batches at a time, the longest of those first."""
+    """All records, some batches at a time, the longest records first."""
 
     def sort(
         places: tf.Tensor, serialized: tf.Tensor
@@ -418,7 +410,7 @@ def _bucketed(
     start_step: int,
     vocab_size: int | None,
 ) -> tf.data.Dataset:
-    """Batches for training, without end, from endless records."""
+    """Endless batches for training, from endless records."""
     ahead = grouping.BATCHES_AHEAD
     first, used = divmod(start_step, ahead)
     windows = records.skip(first * ahead * batch_size)
@@ -428,12 +420,11 @@ def _bucketed(
         features = _by_length(parse_batch(serialized, schema, vocab_size))
         draws = tf.random.stateless_uniform((ahead,), tf.stack([seed, number]))
         order = tf.argsort(draws)
-        return {
-            name: tf.gather(
-                tf.reshape(x, (ahead, batch_size, *x.shape[1:])), order
-            )
+        batches = {
+            name: tf.reshape(x, (ahead, batch_size, *x.shape[1:]))
             for name, x in features.items()
         }
+        return {name: tf.gather(x, order) for name, x in batches.items()}
 
     windows = windows.enumerate(first).map(sort).prefetch(1)
     batches = windows.flat_map(tf.data.Dataset.from_tensor_slices).skip(used)
@@ -441,7 +432,7 @@ def _bucketed(
 
 
 def _by_length(features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """Rows of a window, the longest first."""
+    """The rows of a window of records, the longest first."""
     lengths = tf.reduce_sum(features["input_mask"], axis=1)
     order = tf.argsort(-lengths, stable=True)
     return {name: tf.gather(x, order) for name, x in features.items()}
@@ -450,11 +441,11 @@ def _by_length(features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
 def _trimmed(
     features: dict[str, tf.Tensor], schema: Schema
 ) -> dict[str, tf.Tensor]:
-    """A batch without the columns that are padding in all of its rows."""
+    """A batch without the columns that are padding in all rows."""
     of_tokens = schema["input_mask"]
     longest = tf.reduce_max(tf.reduce_sum(features["input_mask"], axis=1))
     step = grouping.LENGTH_STEP
-    # Of what only fills up a batch, a step is kept.
+    # At least one, also of rows that only fill up a batch.
     steps = tf.maximum((longest + step - 1) // step, 1)
     length = tf.minimum(steps * step, of_tokens.length)
     return {
@@ -468,21 +459,21 @@ def _trimmed(
 def _parsed(
     batches: tf.data.Dataset, schema: Schema, vocab_size: int | None
 ) -> tf.data.Dataset:
-    parsed = batches.map(
-        lambda serialized: parse_batch(serialized, schema, vocab_size),
-        num_parallel_calls=tf.data.AUTOTUNE,
-        deterministic=True,
+    return _for_devices(
+        batches.map(
+            lambda serialized: parse_batch(serialized, schema, vocab_size),
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
     )
-    return _for_devices(parsed)
 
 
 def _for_devices(batches: tf.data.Dataset) -> tf.data.Dataset:
     options = tf.data.Options()
-    # Several workers each read everything and take their share of each batch:
-    # shares by file would be other batches for each number of workers.
-    options.experimental_distribute.auto_shard_policy = (
-        tf.data.experimental.AutoShardPolicy.DATA
-    )
+    # Each worker reads everything and takes its share of each batch. Sharding
+    # by file would make batches depend on the number of workers.
+    policy = tf.data.experimental.AutoShardPolicy.DATA
+    options.experimental_distribute.auto_shard_policy = policy
     return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
 
 
@@ -496,8 +487,7 @@ def parse_batch(
     }
     parsed = tf.io.parse_example(serialized, wanted)
     for name, feature in schema.items():
-        # Models on accelerators take the nearest row of the embedding table
-        # for an id that is out of range, without an error.
+        # On accelerators an id out of range is clamped without an error.
         if feature.holds_token_ids and vocab_size is not None:
             fits = (parsed[name] >= 0) & (parsed[name] < vocab_size)
             message = f"{name} holds an id that is not below {vocab_size}"

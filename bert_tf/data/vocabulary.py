@@ -136,8 +136,8 @@ def fit_size(
     """
     if len(needed) > size:
         raise InputError(
-            f"`--vocab_size` must be at least {len(needed)}: so many places "
-            "are taken by special tokens, unused places and single characters. "
+            f"`--vocab_size` must be at least {len(needed)}, the number of "
+            "special tokens, unused tokens and single characters. "
             f"Received: --vocab_size={size}. A lower --max_characters or a "
             "higher --min_frequency takes fewer."
         )
@@ -147,7 +147,7 @@ def fit_size(
     if len(tokens) < size:
         raise InputError(
             f"`--vocab_size` must be at most {len(tokens)} for this text: no "
-            f"more pieces come {low} times in it. Received: "
+            f"more pieces occur {low} times in it. Received: "
             f"--vocab_size={size}. Give more text, or lower --min_frequency."
         )
     must, surplus = set(needed), len(tokens) - size
@@ -280,7 +280,7 @@ def plan_words(
         places = list(range(num_rows, num_rows + len(words)))
     elif len(places) < len(words):
         raise InputError(
-            f"{len(words)} words need as many unused places, and the "
+            f"{len(words)} words need as many unused tokens, and the "
             f"vocabulary has {len(places)} ([unused0] and so on). Give fewer "
             "words, or let the embedding table grow: --grow=True"
         )
@@ -321,9 +321,9 @@ def _check_words(
     if mistakes:
         more = len(mistakes) - MOST_MISTAKES
         raise InputError(
-            "Every word must be new, and one that the tokenizer (with "
-            f"--do_lower_case={tokenizer.do_lower_case}) neither splits nor "
-            "changes: a text could have no other. Received: "
+            "Every word must be new, and the tokenizer with "
+            f"--do_lower_case={tokenizer.do_lower_case} must not split or "
+            "change it. Received: "
             + "; ".join(mistakes[:MOST_MISTAKES])
             + (f"; and {more} more" if more > 0 else "")
         )

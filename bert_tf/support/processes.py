@@ -1,10 +1,7 @@
-"""One function, many arguments, several processes.
+"""Runs jobs in several processes.
 
-Comes in: a function that makes the work's function, and jobs. Goes out: each
-job with its result, as they are done. What the work is stays outside.
-
-The standard library's pools wait for ever when a worker is killed, or leave
-workers behind when their owner is.
+The pools of the standard library hang when a worker is killed, or leave workers
+running when their parent is.
 """
 
 import contextlib
@@ -28,21 +25,20 @@ def run_jobs(
     num_workers: int,
     seconds: float,
 ) -> Generator[tuple[Job, Any] | None, None, None]:
-    """Does jobs in several processes, each job in one of them.
+    """Runs each job in one of several processes.
 
-    Workers start from nothing, so that they hold nothing that they do not
-    need. They end with this process, however it ends, and with this iterator.
+    Workers are spawned, so that they share no memory with this process. They
+    exit when this process or the iterator does.
 
     Args:
-        prepare: called once in each worker; returns what does a job.
+        prepare: called once in each worker; returns the function of a job.
         arguments: of `prepare`.
-        jobs: are handed out in order.
-        num_workers: how many processes.
-        seconds: how long to wait at most between two yields.
+        jobs: are started in order.
+        num_workers: number of processes.
+        seconds: maximum time between two yields.
 
     Yields:
-        (job, result) for a job that is done; None where nothing was done for
-        so many seconds.
+        (job, result) for a finished job; None if none finished in this time.
 
     Raises:
         InputError: a worker raised it, or was killed.
@@ -59,7 +55,7 @@ def run_jobs(
             )
             worker.start()
             started.append(worker)
-            # Only the worker may hold it: its end is then seen here.
+            # With no other copy open, the worker's exit closes the connection.
             theirs.close()
             ours.send(job)
             doing[ours] = (worker, job)
@@ -97,8 +93,8 @@ def _receive(connection: Connection, worker: BaseProcess) -> Any:
             ) from None
         raise InputError(
             f"Worker process {worker.pid} was ended by signal {-code} before "
-            "its work was done. If nobody did that, the machine may be short "
-            "of memory: use fewer workers"
+            "its work was done. If you did not do that, the machine may be "
+            "short of memory: use fewer workers"
         ) from None
     if error is not None:
         raise error
@@ -106,8 +102,8 @@ def _receive(connection: Connection, worker: BaseProcess) -> Any:
 
 
 def _work(connection: Connection, prepare, arguments) -> None:
-    """What a worker process does: jobs, until its owner ends."""
-    # Ctrl-C reaches all processes of a terminal; the owner decides.
+    """The main loop of a worker: runs jobs until its parent exits."""
+    # Ctrl-C reaches all processes of a terminal; the parent handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     do = None

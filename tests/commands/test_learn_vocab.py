@@ -210,8 +210,8 @@ def test_rare_words_and_characters_can_be_left_out(lines, tmp_path):
 @pytest.mark.parametrize(
     "given, message",
     [
-        ({"vocab_size": 300}, r"`--vocab_size` must be at least \d+: .*=300\."),
-        ({"vocab_size": 99999}, r"must be at most \d+ .* come 3 times"),
+        ({"vocab_size": 300}, r"`--vocab_size` must be at least \d+, .*=300\."),
+        ({"vocab_size": 99999}, r"must be at most \d+ .* occur 3 times"),
         ({"vocab_size": 0}, "`--vocab_size` must be above 0"),
         ({"min_frequency": 0}, "`--min_frequency` must be above 0"),
         ({"min_frequency": 10**6}, "`--min_frequency` must be lower .*1000000"),

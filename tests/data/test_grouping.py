@@ -1,4 +1,4 @@
-"""Rows of about one length together, and results in order again."""
+"""Grouping by length, and results in order again."""
 
 import itertools
 import math
@@ -17,7 +17,7 @@ def length(row):
     return len(row[1])
 
 
-def test_every_row_is_in_one_batch_with_rows_of_about_its_length(rng):
+def test_every_row_is_in_one_batch_with_rows_of_similar_length(rng):
     numbered = rows(rng.integers(2, 100, size=1000))
 
     batches = list(grouping.group_by_length(numbered, 7, length))
@@ -31,7 +31,7 @@ def test_every_row_is_in_one_batch_with_rows_of_about_its_length(rng):
 
 
 def cost(lengths, sizes):
-    """What `cut` is to make small, added up in the plainest way."""
+    """The cost that `cut` minimizes, computed directly."""
     rest = iter(lengths)
     batches = [list(itertools.islice(rest, size)) for size in sizes]
     assert not list(rest)
@@ -82,7 +82,7 @@ def test_there_are_few_sizes_of_batches(rng):
         ([16] * 2 + [8] * 2, [4]),  # Two batches would save less.
     ],
 )
-def test_batches_are_full_where_rows_are_alike(lengths, sizes):
+def test_batches_of_rows_of_equal_length_are_full(lengths, sizes):
     found = grouping.cut(lengths, 4)
 
     assert cost(lengths, found) == cost(lengths, sizes)
@@ -93,7 +93,7 @@ def test_batches_are_full_where_rows_are_alike(lengths, sizes):
     ("batch_size", "ahead", "taken"),
     [(1, None, 64), (4, None, 256), (64, None, 4096), (4, 3, 12)],
 )
-def test_reads_so_many_batches_ahead_at_most(batch_size, ahead, taken):
+def test_reads_a_limited_number_of_batches_ahead(batch_size, ahead, taken):
     numbers = itertools.count()
     endless = ((number, "xx") for number in numbers)
 
@@ -106,7 +106,7 @@ def test_reads_so_many_batches_ahead_at_most(batch_size, ahead, taken):
     assert next(numbers) == taken
 
 
-def test_reads_ahead_no_more_numbers_than_are_to_be_held(monkeypatch):
+def test_reads_ahead_until_results_have_too_many_values(monkeypatch):
     monkeypatch.setattr(grouping, "NUMBERS_AHEAD", 1000)
     numbers = itertools.count()
     endless = ((number, "x" * 10) for number in numbers)
@@ -120,7 +120,7 @@ def test_reads_ahead_no_more_numbers_than_are_to_be_held(monkeypatch):
     assert next(numbers) == 12
 
 
-def test_what_comes_early_waits_no_longer_than_needed():
+def test_early_things_are_kept_until_it_is_their_turn():
     late = iter([2, 1, 0, 4, 3])
 
     ordered = grouping.in_order((place, f"row {place}") for place in late)

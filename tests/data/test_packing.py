@@ -20,7 +20,7 @@ def tokens(letter, count):
     return [f"{letter}{number}" for number in range(count)]
 
 
-def test_pairs_are_cut_as_the_original_cut_them(data):
+def test_pairs_are_truncated_as_by_the_original(data):
     path = data / "classification" / "truncate_seq_pair.json"
     cases = json.loads(path.read_text())
 
@@ -37,7 +37,7 @@ def test_pairs_are_cut_as_the_original_cut_them(data):
     assert [list(pair) for pair in got] == [case["out"] for case in cases]
 
 
-def test_cutting_a_pair_leaves_the_lists_that_came_in():
+def test_truncating_a_pair_does_not_modify_its_lists():
     a, b = tokens("a", 5), tokens("b", 5)
     truncate_seq_pair(a, b, 4)
     assert (len(a), len(b)) == (5, 5)
@@ -69,12 +69,12 @@ def test_packing_marks_begin_ends_and_segments(
         (1, 9, "[CLS] a0 [SEP] b0 b1 [SEP]"),
     ],
 )
-def test_what_does_not_fit_into_six_is_cut_off(count_a, count_b, packed):
+def test_texts_are_truncated_to_six_tokens(count_a, count_b, packed):
     got = truncate_and_pack(tokens("a", count_a), tokens("b", count_b), 6)
     assert " ".join(got.tokens) == packed
 
 
-def test_a_second_text_cut_to_nothing_leaves_no_separator():
+def test_second_text_truncated_to_nothing_leaves_no_separator():
     got = truncate_and_pack(["a"], ["b"], 4)
     assert got == (["[CLS]", "a", "[SEP]"], [0, 0, 0])
 
@@ -135,7 +135,7 @@ def test_windows_hold_everything_and_each_token_is_owned_once(
 
 
 @pytest.mark.parametrize("count_b", [0, 3])
-def test_a_token_is_owned_where_most_is_around_it(count_b):
+def test_token_is_owned_by_the_window_with_most_context(count_b):
     b = tokens("b", count_b)
     for count in range(4, 40):
         a = tokens("a", count)
@@ -167,7 +167,7 @@ def test_a_token_is_owned_where_most_is_around_it(count_b):
                         assert place + len(part) / 100 == around[token]
 
 
-def test_without_a_stride_there_is_one_window_of_what_fits():
+def test_without_a_stride_there_is_one_truncated_window():
     a, b = tokens("a", 9), tokens("b", 4)
     (window,), num_cut = pack_windows(a, b, 8)
     assert window[:2] == truncate_and_pack(a, b, 8)
@@ -199,11 +199,11 @@ def test_padding_is_zero_and_not_attended():
     )
 
 
-def test_padding_takes_another_value_where_asked():
+def test_padding_value_can_be_chosen():
     assert pad_to_length([0.5], 3, padding=-1.0) == [0.5, -1.0, -1.0]
 
 
-def test_what_is_too_long_cannot_be_padded():
+def test_too_long_sequences_cannot_be_padded():
     with pytest.raises(ValueError, match=r"at most 2 .*Received: 3"):
         pad_to_length([1, 2, 3], 2)
 

@@ -156,7 +156,7 @@ def test_padding_records_are_those_of_the_original(
         ("reviews_cased", "cola", "eval", "cased", False, 2766),
     ],
 )
-def test_records_are_those_that_other_people_s_runs_wrote(
+def test_records_are_those_of_published_runs(
     shared_folder, tmp_path, folder, task, part, vocab, do_lower_case, count
 ):
     shared = shared_folder / "data"
@@ -280,7 +280,7 @@ def test_an_interrupted_file_leaves_the_old_one(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_nothing_is_under_the_name_before_the_file_is_whole(tmp_path):
+def test_file_has_no_name_before_it_is_complete(tmp_path):
     path = tmp_path / "train.tf_record"
     there = []
 
@@ -295,7 +295,7 @@ def test_nothing_is_under_the_name_before_the_file_is_whole(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_a_killed_process_left_is_removed(tmp_path):
+def test_incomplete_files_of_killed_processes_are_removed(tmp_path):
     gone = subprocess.Popen(["true"])
     gone.wait()
     host = socket.gethostname()
@@ -333,7 +333,7 @@ def test_sound_records_pass(eight):
         (
             classifier_schema(16),
             r"record 1: input_ids must have length 16, as max_seq_length=16 "
-            r"asks. It has length 8: give the max_seq_length that",
+            r"requires. It has length 8: give the max_seq_length that",
         ),
         (
             {"masked_lm_ids": Feature((2,))},
@@ -369,7 +369,7 @@ def test_records_with_ids_of_another_vocabulary_are_named(eight):
         (gzip.compress(b"x" * 100, mtime=0), "is it a TFRecord file"),
     ],
 )
-def test_what_is_no_record_file_is_named(tmp_path, content, message):
+def test_other_files_than_records_are_named(tmp_path, content, message):
     path = tmp_path / "eval.tf_record"
     if content is not None:
         path.write_bytes(content)
@@ -377,7 +377,7 @@ def test_what_is_no_record_file_is_named(tmp_path, content, message):
         check_records([str(path)], ONE_NUMBER)
 
 
-def test_one_empty_file_among_others_is_told(tmp_path, caplog):
+def test_one_empty_file_among_others_is_a_warning(tmp_path, caplog):
     (tmp_path / "empty").write_bytes(b"")
     files = [str(tmp_path / "empty"), *write_numbers(tmp_path / "a", 3)]
 
@@ -390,7 +390,7 @@ def test_the_list_of_shards_is_no_record_file(tmp_path):
     path = tmp_path / "examples.tfrecord.json"
     path.write_text('{"shards": [{"documents": 3, "sentences": 8}]}')
 
-    with pytest.raises(InputError, match=r"lists what the shards .* leave it"):
+    with pytest.raises(InputError, match=r"list of the shards .* leave it"):
         check_records([str(path)], ONE_NUMBER)
 
 
@@ -399,11 +399,11 @@ def test_a_folder_is_no_record_file(tmp_path):
         check_records([str(tmp_path)], ONE_NUMBER)
 
 
-def test_a_file_that_was_cut_off_is_named(eight):
+def test_truncated_file_is_named(eight):
     with open(eight, "r+b") as file:
         file.truncate(os.path.getsize(eight) - 1)
     check_records([eight], classifier_schema(8))
-    with pytest.raises(InputError, match="after record 1: it is cut off"):
+    with pytest.raises(InputError, match="after record 1: it is truncated"):
         check_records([eight], classifier_schema(8), whole=True)
 
 
@@ -415,7 +415,7 @@ def test_something_else_in_a_record_is_named(tmp_path):
         check_records([path], ONE_NUMBER)
 
 
-def test_a_bad_record_met_in_training_is_named(tmp_path):
+def test_bad_record_during_training_is_named(tmp_path):
     path = str(tmp_path / "train.tf_record")
     schema = classifier_schema(4)
     records = [encode(classifier_record(), schema) for _ in range(9)]
@@ -433,7 +433,7 @@ def test_a_bad_record_met_in_training_is_named(tmp_path):
         list(training_batches([path], schema, 2, seed=1).take(50))
 
 
-def test_an_id_of_another_vocabulary_met_in_a_batch_is_named(tmp_path):
+def test_id_of_another_vocabulary_in_a_batch_is_named(tmp_path):
     path = str(tmp_path / "train.tf_record")
     records = [classifier_record() for _ in range(9)]
     records[5] = classifier_record(input_ids=[1, 2, 99, 0])
@@ -446,7 +446,7 @@ def test_an_id_of_another_vocabulary_met_in_a_batch_is_named(tmp_path):
         list(batches)
 
 
-def test_an_error_that_is_not_the_records_stays_as_it_is(eight):
+def test_errors_that_records_did_not_cause_are_passed_on(eight):
     with (
         pytest.raises(tf.errors.InvalidArgumentError, match="elsewhere"),
         naming_bad_records([eight], classifier_schema(8)),
@@ -490,7 +490,7 @@ def test_batches_have_the_shapes_and_types_of_the_schema(eight):
     assert {value.dtype for value in batch.values()} == {np.dtype("int32")}
 
 
-def test_training_goes_over_all_records_again_and_again(tmp_path):
+def test_training_repeats_all_records(tmp_path):
     files = write_numbers(tmp_path / "a", 30)
     batches = numbers(training_batches(files, ONE_NUMBER, 8, seed=3), 200)
     assert {len(batch) for batch in batches} == {8}
@@ -499,7 +499,7 @@ def test_training_goes_over_all_records_again_and_again(tmp_path):
     assert sum(seen.values()) == 1600
 
 
-def test_training_draws_among_a_hundred_records(tmp_path):
+def test_training_shuffles_in_a_buffer_of_a_hundred_records(tmp_path):
     files = write_numbers(tmp_path / "a", 1000)
     (order,) = numbers(training_batches(files, ONE_NUMBER, 900, seed=3), 1)
     ahead = [number - place for place, number in enumerate(order)]
@@ -550,7 +550,7 @@ def write_six_files(folder):
     return files
 
 
-def test_files_in_turns_give_all_records_of_an_epoch_mixed(tmp_path):
+def test_interleaved_files_mix_all_records_of_an_epoch(tmp_path):
     files = write_six_files(tmp_path)
     batches = training_batches(files, ONE_NUMBER, 10, 3, files_at_once=4)
 
@@ -659,7 +659,7 @@ def test_evaluation_by_length_reads_everything_once_with_its_place(
     assert len({batch["input_ids"].shape[1] for batch in batches}) == 9
 
 
-def test_what_only_fills_up_keeps_some_columns(tmp_path):
+def test_batch_of_padding_only_keeps_some_columns(tmp_path):
     path = str(tmp_path / "empty.tf_record")
     nothing = classifier_record(
         length=40, input_ids=[0] * 40, input_mask=[0] * 40

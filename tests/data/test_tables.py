@@ -153,7 +153,7 @@ def test_a_file_that_is_no_utf8_table_is_refused(write, content, message):
         read(read_lines, write(content))
 
 
-def test_one_line_with_a_windows_line_end_cut_short_is_a_line(write):
+def test_single_line_that_ends_with_a_carriage_return_is_a_line(write):
     assert read(read_lines, write(b"a\tb\r"))[0] == [(1, "a\tb")]
 
 
@@ -180,7 +180,7 @@ def test_columns_are_found_by_name_in_every_format(write, name, content):
     assert not problems
 
 
-def test_columns_are_found_by_place_from_zero(write):
+def test_columns_are_found_by_index_from_zero(write):
     path = write("good\tfine\nbad\tdull\n")
     rows, _ = read(read_columns, path, {"text": 1, "label": 0}, False)
     assert rows == [
@@ -283,5 +283,5 @@ def test_two_files_for_the_same_part_are_refused(write, tmp_path):
         find_file(str(tmp_path), ["train.tsv", "train.csv"])
 
 
-def test_a_long_text_is_shown_short():
+def test_long_text_is_shortened():
     assert quote("x" * 100) == "'" + "x" * 57 + "...'"

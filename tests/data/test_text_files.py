@@ -51,7 +51,7 @@ def test_lines_are_those_of_tensorflows_reader(write, name, content, lines):
 
 
 @pytest.mark.parametrize("name", ["x.txt", "x.txt.gz"])
-def test_what_is_read_is_reported_in_full(write, name):
+def test_all_bytes_read_are_reported(write, name):
     path = write(name, b"one line of text\n" * 2500)
     reported = []
     lines = list(read_lines([Range(path, 17, 17 * 2400)], reported.append))

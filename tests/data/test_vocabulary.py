@@ -29,7 +29,7 @@ def test_characters_are_counted_with_their_words():
     assert choose(counts, 1, 3) == ["a", "b", "c"]
 
 
-def test_words_of_known_characters_come_the_frequent_first():
+def test_words_of_known_characters_are_sorted_by_frequency():
     counts = {"zb": 3, "ab": 3, "b": 7, "abc": 9, "a": 1}
     got = vocabulary.choose_words(counts, "abz", 3)
     assert got == [("b", 7), ("ab", 3), ("zb", 3)]
@@ -41,7 +41,7 @@ def test_first_tokens_are_those_of_the_released_models(data):
     assert vocabulary.first_tokens(99) == released.split("\n")[:104]
 
 
-def test_what_always_is_a_word_of_its_own_continues_none():
+def test_characters_that_are_words_continue_none():
     got = vocabulary.character_tokens(["é", "a", "!", "中", "の"], CASED)
     assert got == ["!", "a", "é", "の", "中", "##a", "##é", "##の"]
 
@@ -56,7 +56,7 @@ def learner_of(counts, needed, asked):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_the_rarest_go_of_what_the_largest_threshold_gives(seed):
+def test_rarest_tokens_of_the_largest_threshold_are_dropped(seed):
     rng = random.Random(seed)
     sizes = [int(10 ** rng.uniform(1, 5) / (n + 1)) + 1 for n in range(500)]
     counts = collections.Counter({f"t{n}": s for n, s in enumerate(sizes)})
@@ -88,16 +88,16 @@ def test_a_needed_token_stays_however_rare():
     assert got == ["[PAD]", "a", "the", "##q", "##z"]
 
 
-def test_more_characters_than_places_is_an_error():
-    with pytest.raises(InputError, match=r"at least 3: .*vocab_size=2\."):
+def test_more_characters_than_tokens_is_an_error():
+    with pytest.raises(InputError, match=r"at least 3, .*vocab_size=2\."):
         vocabulary.fit_size(lambda threshold: [], ["a", "b", "c"], 2, [5], 1)
 
 
-def test_too_little_text_says_which_size_it_gives():
+def test_error_for_too_little_text_names_the_possible_size():
     counts = collections.Counter({"ab": 30, "cd": 20, "ef": 10, "gh": 9})
     learn = learner_of(counts, ["n"], [])
     frequencies = [30, 20, 10, 9]
-    with pytest.raises(InputError, match=r"at most 4 .* come 10 times"):
+    with pytest.raises(InputError, match=r"at most 4 .* occur 10 times"):
         vocabulary.fit_size(learn, ["n"], 5, frequencies, 10)
     got = vocabulary.fit_size(learn, ["n"], 4, frequencies, 10)
     assert got == ["n", "ab", "cd", "ef"]
@@ -128,17 +128,17 @@ def vocab():
     return {token: index for index, token in enumerate(tokens)}
 
 
-def test_words_take_unused_places_in_order(vocab):
+def test_words_replace_unused_tokens_in_order(vocab):
     got = vocabulary.plan_words(["corona", "zoo"], vocab, UNCASED, 7, False)
     assert got == [("corona", 1, (4, 5)), ("zoo", 2, (3,))]
 
 
-def test_grown_words_come_after_the_last(vocab):
+def test_with_grow_words_are_appended(vocab):
     got = vocabulary.plan_words(["zoo", "corona"], vocab, UNCASED, 7, True)
     assert got == [("zoo", 7, (3,)), ("corona", 8, (4, 5))]
 
 
-def test_too_few_unused_places_are_counted(vocab):
+def test_too_few_unused_tokens_are_an_error(vocab):
     with pytest.raises(InputError, match=r"3 words .* has 2 .*--grow=True"):
         vocabulary.plan_words(["a", "b", "c"], vocab, UNCASED, 7, False)
 

@@ -49,6 +49,6 @@ def test_no_jobs_need_no_workers():
         (404, RuntimeError, "failed; its error is above"),
     ],
 )
-def test_a_worker_that_fails_ends_the_work(job, error, message):
+def test_failing_worker_stops_the_work(job, error, message):
     with pytest.raises(error, match=message):
         results([1, job, 2, 3])

@@ -45,7 +45,7 @@ def test_a_log_gets_a_line_every_30_seconds(caplog, monkeypatch):
     ]
 
 
-def test_batches_count_for_what_is_in_them(caplog, monkeypatch):
+def test_batches_count_as_their_examples(caplog, monkeypatch):
     caplog.set_level(logging.INFO)
     tick(monkeypatch, 30)
 
@@ -59,7 +59,7 @@ def test_batches_count_for_what_is_in_them(caplog, monkeypatch):
     ]
 
 
-def test_a_terminal_is_left_without_the_line(monkeypatch):
+def test_line_on_a_terminal_is_cleared_at_the_end(monkeypatch):
     terminal = io.StringIO()
     terminal.isatty = lambda: True
     monkeypatch.setattr(sys, "stderr", terminal)
