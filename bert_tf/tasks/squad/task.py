@@ -113,6 +113,8 @@ class SquadTask:
     def describe(self, example):
         maker = self._window_maker(documents_kept=1)
         ((_, windows),) = maker.windows_by_example([example])
+        if not windows:
+            return f"qas_id: {example.qas_id}, without a word in its context"
         return describe_window(example, windows[0])
 
     def build(self, config, one_hot):
