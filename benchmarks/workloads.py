@@ -258,7 +258,9 @@ def compile_training(
         learning_rate: constant.
     """
     _, loss_fn, count = TRAININGS[kind]
-    optimizer = create_optimizer(learning_rate, 10**9, 0)
+    optimizer = create_optimizer(
+        learning_rate, 10**9, 0, clip_norm=None, gradients_are_summed=True
+    )
     optimizer.build(model.trainable_variables)
     dataset = tf.data.Dataset.from_tensors(features).repeat()
     settings = training_settings.TrainingSettings(
@@ -269,20 +271,16 @@ def compile_training(
         batch_size=len(features["input_ids"]),
         gradient_accumulation_steps=parts,
     )
-    run_steps, names = training_step.compile_steps(
-        model,
-        loss_fn,
-        count,
-        optimizer,
-        dataset,
-        tf.distribute.get_strategy(),
-        settings,
+    strategy = tf.distribute.get_strategy()
+    whole = training_step.Step(
+        model, loss_fn, count, optimizer, strategy, settings
     )
+    run_steps = training_step.compile_steps(whole, dataset)
     batches, one = iter(dataset), tf.constant(1)
 
     def step():
         rows, _ = run_steps(batches, one)
-        return dict(zip(names, rows.numpy()[0].tolist()))
+        return dict(zip(whole.scalar_names, rows.numpy()[0].tolist()))
 
     return step
 

@@ -102,6 +102,10 @@ class _NamedOptimizer(keras.optimizers.Optimizer):
         clip_norm: float, the largest global norm, or None for no clipping.
         layerwise_lr_decay, num_hidden_layers: of `layer_rate`; None for the
             same rate everywhere.
+        gradients_are_summed: whether gradients are already summed over the
+            replicas of a strategy.
+        skipped_steps: integer variable, number of steps that changed no weight
+            and that bias correction does not count; None for none.
     """
 
     # The last part of the slots' names in checkpoints.
@@ -115,6 +119,8 @@ class _NamedOptimizer(keras.optimizers.Optimizer):
         clip_norm=None,
         layerwise_lr_decay=None,
         num_hidden_layers=None,
+        gradients_are_summed=False,
+        skipped_steps=None,
         **kwargs,
     ):
         # Not Keras' `weight_decay`, which has its own rule for names.
@@ -124,10 +130,8 @@ class _NamedOptimizer(keras.optimizers.Optimizer):
         self.clip_norm = clip_norm
         self.layerwise_lr_decay = layerwise_lr_decay
         self.num_hidden_layers = num_hidden_layers
-        # A variable with the number of steps that were skipped, if any are.
-        self.skipped_steps = None
-        # Whether gradients are already summed over the replicas of a strategy.
-        self.gradients_are_summed = False
+        self.gradients_are_summed = gradients_are_summed
+        self.skipped_steps = skipped_steps
 
     def build(self, variables):
         if self.built:
@@ -322,12 +326,20 @@ def create_optimizer(
     num_train_steps,
     num_warmup_steps,
     settings=OptimizerSettings(),
+    *,
+    clip_norm=CLIP_NORM,
+    gradients_are_summed=False,
+    skipped_steps=None,
 ):
     """The optimizer with the values that all scripts of the original use.
 
     Args:
         init_lr, num_train_steps, num_warmup_steps: of `WarmupLinearDecay`.
         settings: differences from the original.
+        clip_norm: the largest global norm; None where the caller clips.
+        gradients_are_summed: whether the caller sums gradients over replicas.
+        skipped_steps: variable with the number of steps that a loss scale
+            skipped; None for none.
 
     Raises:
         InputError: no such optimizer.
@@ -343,7 +355,9 @@ def create_optimizer(
         ),
         "weight_decay_rate": 0.01,
         "exclude_from_weight_decay": NO_DECAY,
-        "clip_norm": CLIP_NORM,
+        "clip_norm": clip_norm,
+        "gradients_are_summed": gradients_are_summed,
+        "skipped_steps": skipped_steps,
     }
     if settings.layerwise_lr_decay != 1.0:
         common["layerwise_lr_decay"] = settings.layerwise_lr_decay

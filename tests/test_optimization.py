@@ -404,8 +404,8 @@ def test_keras_sums_gradients_in_the_private_method_that_is_overridden(
     optimizer.apply([gradient], [variable])
     assert calls == [optimizer]
 
-    optimizer.gradients_are_summed = True
-    optimizer.apply([gradient], [variable])
+    summed = create_optimizer(0.1, 10, 0, gradients_are_summed=True)
+    summed.apply([gradient], [variable])
     assert calls == [optimizer]
 
 

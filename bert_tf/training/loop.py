@@ -15,8 +15,13 @@ from bert_tf.errors import Interrupted
 from bert_tf.optimization import OptimizerSettings, create_optimizer
 from bert_tf.training import devices, monitor
 from bert_tf.training import start as training_start
-from bert_tf.training import step as training_step
 from bert_tf.training.evaluation import Milestones
+from bert_tf.training.step import (
+    LossScale,
+    Step,
+    compile_steps,
+    count_examples,
+)
 
 # A call of the compiled loop runs about this long, so that progress is shown
 # and signals are noticed, unless one step alone takes longer.
@@ -30,7 +35,7 @@ def train(
     start,
     settings,
     strategy=None,
-    count=training_step.count_examples,
+    count=count_examples,
     evaluation=None,
     evaluate=None,
 ):
@@ -89,22 +94,22 @@ def train(
         return start.step
     training = _Training(model, start, settings, strategy)
     dataset = make_dataset(start.step)
-    run_steps, names = training_step.compile_steps(
+    step = Step(
         model,
         loss_fn,
         count,
         training.optimizer,
-        dataset,
         strategy,
         settings,
         training.loss_scale,
     )
+    run_steps = compile_steps(step, dataset)
     batches = iter(strategy.experimental_distribute_dataset(dataset))
 
     def run(num_steps):
         with devices.naming_lost_workers(strategy):
             rows, batch = run_steps(batches, tf.constant(num_steps))
-        return dict(zip(names, rows.numpy().T)), batch
+        return dict(zip(step.scalar_names, rows.numpy().T)), batch
 
     return training.run(run, start, milestones)
 
@@ -118,12 +123,10 @@ class _Training:
         self.strategy = strategy
         self.step = start.step
         with strategy.scope():
-            self.optimizer = _make_optimizer(model, settings)
             self.loss_scale = None
             if model.compute_dtype == "float16":
-                self.loss_scale = training_step.LossScale()
-                # The optimizer's bias correction leaves skipped steps out.
-                self.optimizer.skipped_steps = self.loss_scale.skipped_steps
+                self.loss_scale = LossScale()
+            self.optimizer = _make_optimizer(model, settings, self.loss_scale)
         if start.resumed:
             training_start.restore_optimizer(self.optimizer, start)
             if self.loss_scale is not None:
@@ -222,7 +225,7 @@ class _Training:
         return int(steps)
 
 
-def _make_optimizer(model, settings):
+def _make_optimizer(model, settings, loss_scale):
     num_layers = None
     if settings.layerwise_lr_decay != 1.0:
         num_layers = models.find_bert(model).config.num_hidden_layers
@@ -236,6 +239,10 @@ def _make_optimizer(model, settings):
             settings.layerwise_lr_decay,
             num_layers,
         ),
+        # `Step` clips, and sums over replicas.
+        clip_norm=None,
+        gradients_are_summed=True,
+        skipped_steps=loss_scale and loss_scale.skipped_steps,
     )
     optimizer.build(model.trainable_variables)
     return optimizer

@@ -1,58 +1,52 @@
-"""One step of training as a graph: from a batch to changed weights.
+"""A training step as a graph: from a batch to changed weights.
 
-Comes in: a model, a loss, an optimizer, and batches. Goes out: a function that
-takes many steps at once, and returns the scalars of each. Which steps, what is
-saved and what is shown is for `training`.
-
-The batch of a step may be cut: into shares, one for each replica of a
-`tf.distribute.Strategy`, and each share into parts that are computed one after
-the other, so that memory is needed for one part only. Weights then change as
-they would after the whole batch. For that a loss is told the *totals* of the
-whole batch (how many examples, how much weight) and divides by those, so that
-the losses of the parts, and their gradients, add up to the whole batch's.
-
-With numbers of 16 bits whose range is small, float16, gradients would vanish:
-they are computed of a loss that is scaled up, by as much as they bear
-(`LossScale`), and scaled down again before anything else is done with them.
+A batch may be split: into shares, one for each replica of a
+`tf.distribute.Strategy`, and each share into micro-batches that are computed
+one after the other. The weights then change as they would after the whole
+batch: a loss is given the totals of the whole batch (number of examples, sum of
+weights) and divides by those, so that losses and gradients of the parts add up.
 """
 
 import tensorflow as tf
 
 from bert_tf.errors import InputError
 from bert_tf.optimization import (
+    CLIP_NORM,
     clip_by_global_norm,
     dense_gradient,
     global_norm,
     scaled,
 )
 
-# The numbers that Keras, and before it NVIDIA, scale losses with.
+# As in Keras and, before it, NVIDIA's apex.
 FIRST_LOSS_SCALE = 2.0**15
 STEPS_TO_GROW = 2000
 
 
 class LossScale:
-    """What the loss is scaled by, found out on the way.
+    """The factor on a float16 loss, adjusted during training.
 
-    Where a gradient is too large for float16 the step is skipped and the scale
-    is halved; after `STEPS_TO_GROW` steps without that it is doubled. A skipped
-    step changes no weight and no slot. It counts as a step all the same: the
-    learning rate and the batches go on.
+    Small gradients would underflow in float16: they are computed from a loss
+    that is scaled up, and scaled down again before anything else uses them.
+    Where a gradient overflows, the step is skipped and the scale is halved;
+    after `STEPS_TO_GROW` steps without an overflow it is doubled. A skipped
+    step changes no weight and no slot, but counts as a step: the learning rate
+    and the batches move on.
 
     Attributes:
         scale: float32 variable.
-        good_steps: int64 variable, since the scale was changed.
-        skipped_steps: int64 variable, of the whole training.
+        good_steps: int64 variable, steps since the scale was changed.
+        skipped_steps: int64 variable, skipped steps since step 0.
     """
 
     def __init__(self):
-        how = {
+        options = {
             "trainable": False,
             "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA,
         }
-        self.scale = tf.Variable(FIRST_LOSS_SCALE, name="loss_scale", **how)
+        self.scale = tf.Variable(FIRST_LOSS_SCALE, name="loss_scale", **options)
         self.good_steps, self.skipped_steps = (
-            tf.Variable(tf.zeros((), tf.int64), name=name, **how)
+            tf.Variable(tf.zeros((), tf.int64), name=name, **options)
             for name in ("good_steps", "skipped_steps")
         )
 
@@ -65,10 +59,10 @@ class LossScale:
         }
 
     def update(self, is_good):
-        """Takes note of a step, outside of replicas.
+        """Adjusts the scale after a step; call it in cross-replica context.
 
         Args:
-            is_good: bool scalar, whether its gradients were finite.
+            is_good: bool scalar, whether the gradients were finite.
         """
         good = tf.where(is_good, self.good_steps + 1, 0)
         grows = good == STEPS_TO_GROW
@@ -84,96 +78,28 @@ def count_examples(features):
     return {"examples": tf.cast(size, tf.float32)}
 
 
-def compile_steps(
-    model,
-    loss_fn,
-    count,
-    optimizer,
-    dataset,
-    strategy,
-    settings,
-    loss_scale=None,
-):
-    """A graph function of batches and a number of steps.
-
-    It returns the scalars of every step [steps, scalars], and the last batch;
-    it ends early after a step whose loss or gradient is not finite. With it
-    comes the list of the scalars' names (`loss`, `gradient_norm`, and those of
-    `loss_fn`), which is filled when the function is traced. With a `LossScale`
-    there are `loss_scale` and `skipped` too: a step whose loss is finite but
-    whose gradient is not is skipped, and `skipped` is 1, until the scale is 1.
+def compile_steps(step, dataset):
+    """A graph function that takes several steps.
 
     Args:
-        model: a `keras.Model` that takes a dictionary of features.
-        loss_fn, count: as in `training.train`.
-        optimizer: of `optimization.create_optimizer`, built.
+        step: a `Step`.
         dataset: the `tf.data.Dataset` of the batches.
-        strategy: the one that the model was built under.
-        settings: `TrainingSettings`.
-        loss_scale: a `LossScale` made under the strategy, or None for none.
 
-    Raises:
-        InputError: the batch cannot be cut as it should be, or XLA is asked
-            for on several replicas.
+    Returns:
+        A function of an iterator of batches and a number of steps. It returns
+        the scalars of each step taken [steps, scalars], in the order of
+        `step.scalar_names`, and the last batch (empty on several replicas). It
+        returns early after a step whose loss or gradient is not finite, unless
+        the loss scale skips that step.
     """
-    replicas = strategy.num_replicas_in_sync
-    _check_sizes(settings, replicas)
-    step = _Step(
-        model,
-        loss_fn,
-        count,
-        optimizer,
-        settings,
-        replicas,
-        loss_scale,
-    )
-    take_step = step
-    if settings.jit_compile:
-        if replicas > 1:
-            raise InputError(
-                "`--jit_compile` works on one device. There are "
-                f"{replicas}: leave it out."
-            )
-        take_step = tf.function(step.__call__, jit_compile=True)
-
-    # The batch that goes wrong is shown to the user; on several replicas it is
-    # in several pieces, and left out.
-    specs = dataset.element_spec if replicas == 1 else {}
+    # On several replicas the batch is in several pieces.
+    keeps_batch = step.replicas == 1
+    specs = dataset.element_spec if keeps_batch else {}
     nothing = {
         name: tf.zeros([size or 0 for size in spec.shape], spec.dtype)
         for name, spec in specs.items()
     }
     shapes = {name: spec.shape for name, spec in specs.items()}
-
-    def run_one(features):
-        if loss_scale is None or replicas == 1:
-            row = strategy.run(take_step, args=(features,))
-            row = strategy.reduce(tf.distribute.ReduceOp.SUM, row, axis=None)
-        else:
-            # Keras changes variables across replicas, which it cannot do from
-            # within a condition in one of them.
-            row, gradients = strategy.run(step.gradients, args=(features,))
-            row = strategy.reduce(tf.distribute.ReduceOp.SUM, row, axis=None)
-            tf.cond(
-                tf.math.is_finite(row[1]),
-                lambda: strategy.run(step.apply, args=(gradients,)),
-                lambda: None,
-            )
-        if loss_scale is None:
-            return row
-        is_good = tf.math.is_finite(row[1])
-        if not is_good:
-            optimizer.iterations.assign_add(1)
-        # At a scale of 1 nothing is left to try.
-        skips = tf.math.is_finite(row[0]) & ~is_good & (loss_scale.scale > 1.0)
-        notes = [loss_scale.scale, tf.cast(skips, tf.float32)]
-        row = tf.concat([row, notes], axis=0)
-        loss_scale.update(is_good)
-        return row
-
-    def is_fine(row):
-        is_finite = tf.reduce_all(tf.math.is_finite(row[:2]))
-        return is_finite if loss_scale is None else is_finite | (row[-1] > 0)
 
     @tf.function
     def run_steps(batches, num_steps):
@@ -185,16 +111,131 @@ def compile_steps(
                 shape_invariants=[(batch, shapes)]
             )
             features = next(batches)
-            row = run_one(features)
+            row = step(features)
             scalars = scalars.write(done, row)
             done += 1
-            if replicas == 1:
+            if keeps_batch:
                 batch = features
-            if not is_fine(row):
+            if not step.may_continue(row):
                 break
         return scalars.stack()[:done], batch
 
-    return run_steps, step.scalar_names
+    return run_steps
+
+
+class Step:
+    """Changes the weights by one batch, on all replicas.
+
+    Args:
+        model: a `keras.Model` that takes a dictionary of features.
+        loss_fn, count: as in `training.loop.train`.
+        optimizer: of `optimization.create_optimizer`, built, with
+            `clip_norm=None` and `gradients_are_summed=True`: the step does
+            both.
+        strategy: the one that the model was built under.
+        settings: `TrainingSettings`.
+        loss_scale: a `LossScale` made under the strategy; None for none.
+
+    Attributes:
+        scalar_names: of the scalars that a step returns, filled when it is
+            traced: `loss`, `gradient_norm`, the others of `loss_fn`; with a
+            `LossScale` also `loss_scale` and `skipped`, which is 1 for a step
+            that was skipped.
+
+    Raises:
+        InputError: the batch cannot be split as the settings say, or XLA is
+            asked for on several replicas.
+    """
+
+    def __init__(
+        self,
+        model,
+        loss_fn,
+        count,
+        optimizer,
+        strategy,
+        settings,
+        loss_scale=None,
+    ):
+        self.replicas = strategy.num_replicas_in_sync
+        _check_sizes(settings, self.replicas)
+        if optimizer.clip_norm is not None:
+            raise ValueError(
+                "The optimizer must not clip: the step does, before it sums "
+                "rows of the same id. Received: "
+                f"clip_norm={optimizer.clip_norm}"
+            )
+        self.gradients = _Gradients(
+            model, loss_fn, count, settings, self.replicas, loss_scale
+        )
+        self.scalar_names = self.gradients.scalar_names
+        self.optimizer = optimizer
+        self.strategy = strategy
+        self.loss_scale = loss_scale
+        self.variables = model.trainable_variables
+        self.on_one_replica = self._on_one_replica
+        if settings.jit_compile:
+            self.on_one_replica = tf.function(
+                self._on_one_replica, jit_compile=True
+            )
+
+    def __call__(self, features):
+        """Takes the step, in cross-replica context; returns its scalars."""
+        if self.loss_scale is None:
+            return self._sum(
+                self.strategy.run(self.on_one_replica, args=(features,))
+            )
+        row = self._apply_if_finite(features)
+        is_good = tf.math.is_finite(row[1])
+        if not is_good:
+            self.optimizer.iterations.assign_add(1)
+        # A gradient that overflows at a scale of 1 is an error.
+        scale = self.loss_scale.scale
+        skips = tf.math.is_finite(row[0]) & ~is_good & (scale > 1.0)
+        row = tf.concat([row, [scale, tf.cast(skips, tf.float32)]], axis=0)
+        self.loss_scale.update(is_good)
+        return row
+
+    def may_continue(self, row):
+        """Whether a step with these scalars is finite, or was skipped."""
+        is_finite = tf.reduce_all(tf.math.is_finite(row[:2]))
+        return (
+            is_finite if self.loss_scale is None else is_finite | (row[-1] > 0)
+        )
+
+    def _apply_if_finite(self, features):
+        if self.replicas == 1:
+            return self._sum(
+                self.strategy.run(self.on_one_replica, args=(features,))
+            )
+        # Keras changes variables in cross-replica context, which it cannot
+        # enter from a condition inside a replica.
+        row, gradients = self.strategy.run(self.gradients, args=(features,))
+        row = self._sum(row)
+        tf.cond(
+            tf.math.is_finite(row[1]),
+            lambda: self.strategy.run(self._apply, args=(gradients,)),
+            lambda: None,
+        )
+        return row
+
+    def _on_one_replica(self, features):
+        row, gradients = self.gradients(features)
+        if self.loss_scale is None:
+            self._apply(gradients)
+        else:
+            tf.cond(
+                tf.math.is_finite(row[1]),
+                lambda: self._apply(gradients),
+                lambda: None,
+            )
+        return row
+
+    def _apply(self, gradients):
+        self.optimizer.apply(gradients, self.variables)
+
+    def _sum(self, row):
+        return self.strategy.reduce(tf.distribute.ReduceOp.SUM, row, axis=None)
 
 
 def _check_sizes(settings, replicas):
@@ -206,47 +247,29 @@ def _check_sizes(settings, replicas):
             f"for --gradient_accumulation_steps={parts}{shares}. Received: "
             f"--train_batch_size={settings.batch_size}"
         )
+    if settings.jit_compile and replicas > 1:
+        raise InputError(
+            "`--jit_compile` works on one device. There are "
+            f"{replicas}: leave it out."
+        )
 
 
-class _Step:
-    """Changes the weights by one batch, or a replica's share of it."""
+class _Gradients:
+    """Scalars and clipped gradients of a batch, or of one replica's share."""
 
-    def __init__(
-        self, model, loss_fn, count, optimizer, settings, replicas, loss_scale
-    ):
+    def __init__(self, model, loss_fn, count, settings, replicas, loss_scale):
         self.model = model
         self.loss_fn = loss_fn
         self.count = count
-        self.optimizer = optimizer
         self.parts = settings.gradient_accumulation_steps
         self.part_size = settings.batch_size // (self.parts * replicas)
         self.replicas = replicas
         self.loss_scale = loss_scale
         self.variables = model.trainable_variables
+        # Filled when the step is traced.
         self.scalar_names = []
-        # The loop clips and the optimizer does not, which on several replicas
-        # would see the gradients only after rows of the same id are summed.
-        self.clip_norm, optimizer.clip_norm = optimizer.clip_norm, None
-        optimizer.gradients_are_summed = True
 
     def __call__(self, features):
-        """Takes the step, if no loss scale speaks against it.
-
-        Returns:
-            Its scalars, to be summed over the replicas.
-        """
-        row, gradients = self.gradients(features)
-        if self.loss_scale is None:
-            self.apply(gradients)
-        else:
-            tf.cond(
-                tf.math.is_finite(row[1]),
-                lambda: self.apply(gradients),
-                lambda: None,
-            )
-        return row
-
-    def gradients(self, features):
         """Scalars, to be summed over replicas, and gradients to apply."""
         totals = None
         if self.parts * self.replicas > 1:
@@ -257,22 +280,18 @@ class _Step:
         else:
             scalars, gradients, squares = self._accumulate(features, totals)
         if self.replicas > 1:
-            # Before they are clipped, so that the result does not depend on
-            # the number of devices.
+            # Summed before they are clipped: the result then does not depend
+            # on the number of devices.
             gradients = self._sum_over_replicas(gradients)
             gradients = list(map(_with_shape, gradients, self.variables))
             if squares is not None:
                 squares = self._sum_over_replicas(squares)
         norm = None if squares is None else self._norm(gradients, squares)
-        gradients, norm = clip_by_global_norm(gradients, self.clip_norm, norm)
+        gradients, norm = clip_by_global_norm(gradients, CLIP_NORM, norm)
         if self.replicas > 1:
             gradients = [dense_gradient(g) for g in gradients]
             norm /= self.replicas
         return tf.stack([scalars[0], norm, *tf.unstack(scalars[1:])]), gradients
-
-    def apply(self, gradients):
-        """Changes the weights, within a replica."""
-        self.optimizer.apply(gradients, self.variables)
 
     def _of_part(self, features, totals):
         """The scalars, `loss` first, and a gradient for each variable."""
@@ -298,12 +317,15 @@ class _Step:
         return tf.stack(rows), gradients
 
     def _accumulate(self, features, totals):
-        """The sums of scalars and of gradients over all parts.
+        """Sums scalars and gradients over the micro-batches.
 
-        A gradient of gathered rows is summed to a dense one part for part.
-        What it counts in the norm to clip by, where rows of the same id are
-        not summed, is what is lost by that: the third that is returned is the
-        sum of the squares of all such rows, `None` if there are none.
+        A sparse gradient is made dense in each micro-batch, which sums rows of
+        the same id. The norm to clip by counts these rows before they are
+        summed.
+
+        Returns:
+            The scalars, the gradients, and the sum of squares of all rows of
+            sparse gradients.
         """
         parts = {name: self._cut(x) for name, x in features.items()}
         # Filled when the body is traced.
@@ -344,8 +366,8 @@ class _Step:
         return scalars, sums, squares
 
     def _cut(self, x):
-        # Of a distributed dataset the batch size is not known; else at most
-        # one dimension is not, the length of sequences.
+        # A distributed dataset has no static batch size; of the other
+        # dimensions at most one is unknown, the length of sequences.
         shape = [-1 if size is None else size for size in x.shape[1:]]
         return tf.reshape(x, [self.parts, self.part_size, *shape])
 
@@ -361,7 +383,7 @@ class _Step:
 
 
 def _with_shape(gradient, variable):
-    # Rows of several replicas, put together, have lost it.
+    # `all_reduce` of sparse gradients drops the dense shape.
     if isinstance(gradient, tf.IndexedSlices):
         shape = tf.constant(tuple(variable.shape), gradient.indices.dtype)
         return tf.IndexedSlices(gradient.values, gradient.indices, shape)

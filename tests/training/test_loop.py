@@ -30,7 +30,6 @@ from bert_tf.training import evaluation as training_evaluation
 from bert_tf.training import loop, prediction
 from bert_tf.training import settings as training_settings
 from bert_tf.training import start as training_start
-from bert_tf.training import step as training_step
 
 INIT_LR = 0.01
 
@@ -676,22 +675,6 @@ def test_a_loss_that_is_nan_is_not_skipped(tmp_path):
             make_dataset=lambda step: batches_from(step, poison),
             precision="mixed_float16",
         )
-
-
-def test_the_loss_scale_grows_and_falls_as_keras_lets_it():
-    ours = training_step.LossScale()
-    theirs = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.0))
-    variable = keras.Variable([1.0])
-    theirs.build([variable])
-    update = tf.function(ours.update)
-    apply = tf.function(lambda gradient: theirs.apply([gradient], [variable]))
-    for steps, is_good in ((2001, True), (3, False), (2000, True), (40, False)):
-        for _ in range(steps):
-            update(tf.constant(is_good))
-            apply(tf.constant([0.0 if is_good else np.inf]))
-        # Ours stays at 1 at least.
-        assert ours.scale.numpy() == max(float(theirs.dynamic_scale), 1.0)
-    assert ours.skipped_steps.numpy() == 43
 
 
 # ------------------------------------------------------------- what goes wrong

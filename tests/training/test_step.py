@@ -1,7 +1,8 @@
-"""A step in parts: as if the whole batch were computed at once."""
+"""A step in micro-batches changes the weights as the whole batch does."""
 
 import functools
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -18,9 +19,9 @@ from bert_tf import heads, models
 from bert_tf.errors import InputError
 from bert_tf.optimization import create_optimizer
 from bert_tf.tasks.pretraining import task as pretraining
-from bert_tf.training import settings as training_settings
-from bert_tf.training import start as training_start
-from bert_tf.training import step
+from bert_tf.training.settings import TrainingSettings
+from bert_tf.training.start import set_seed
+from bert_tf.training.step import LossScale, Step, compile_steps, count_examples
 
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 ONE_LAYER = {**NO_DROPOUT, "num_hidden_layers": 1}
@@ -50,12 +51,8 @@ def classifier(config):
 
 
 TASKS = {
-    "classifier": (
-        classifier,
-        classification_loss,
-        step.count_examples,
-    ),
-    "squad": (models.span, span_loss, step.count_examples),
+    "classifier": (classifier, classification_loss, count_examples),
+    "squad": (models.span, span_loss, count_examples),
     "pretrain": (models.pretraining, pretraining.losses, pretraining.count),
 }
 
@@ -78,22 +75,23 @@ def read_batches(task):
 @functools.cache
 def take_steps(task, parts, num_steps=3, jit_compile=False):
     """Scalars by name, and all weights and slots, after some steps."""
-    training_start.set_seed(1)
+    set_seed(1)
     build, loss_fn, count = TASKS[task]
     model = build(read_config(MICRO.parent, **ONE_LAYER))
     values = read_variables(MICRO)
     assign([w for w in model.weights if w.path in values], values)
-    optimizer = create_optimizer(0.01, 10, 0)
+    optimizer = create_optimizer(
+        0.01, 10, 0, clip_norm=None, gradients_are_summed=True
+    )
     optimizer.build(model.trainable_variables)
     dataset = tf.data.Dataset.from_tensor_slices(read_batches(task))
-    run_steps, names = step.compile_steps(
+    step = Step(
         model,
         loss_fn,
         count,
         optimizer,
-        dataset,
         tf.distribute.get_strategy(),
-        training_settings.TrainingSettings(
+        TrainingSettings(
             output_dir="",
             num_train_steps=10,
             learning_rate=0.01,
@@ -103,16 +101,17 @@ def take_steps(task, parts, num_steps=3, jit_compile=False):
             jit_compile=jit_compile,
         ),
     )
+    run_steps = compile_steps(step, dataset)
     rows, _ = run_steps(iter(dataset), tf.constant(num_steps))
     variables = {w.path: w.numpy() for w in model.weights}
     slots = {k: v.numpy() for k, v in optimizer.slots().items()}
-    return dict(zip(names, rows.numpy().T)), variables | slots
+    return dict(zip(step.scalar_names, rows.numpy().T)), variables | slots
 
 
 @pytest.mark.parametrize(
     ("task", "parts"), [("classifier", 4), ("squad", 2), ("pretrain", 2)]
 )
-def test_parts_change_the_weights_as_the_whole_batch_does(task, parts):
+def test_micro_batches_change_the_weights_as_the_whole_batch_does(task, parts):
     scalars, weights = take_steps(task, 1)
     of_parts, weights_of_parts = take_steps(task, parts)
 
@@ -122,8 +121,8 @@ def test_parts_change_the_weights_as_the_whole_batch_does(task, parts):
         np.testing.assert_allclose(of_parts[name], values, rtol=1e-5)
     start = read_variables(MICRO)
     for name, value in weights.items():
-        # The gradient of this one is 0 but for rounding, whose sign Adam makes
-        # a step of.
+        # Its gradient is 0 but for rounding errors, and Adam takes a step in
+        # the direction of their sign.
         close = 2e-4 if name == "cls/squad/output_bias" else 2e-5
         np.testing.assert_allclose(
             weights_of_parts[name], value, atol=close, err_msg=name
@@ -132,13 +131,13 @@ def test_parts_change_the_weights_as_the_whole_batch_does(task, parts):
             assert np.abs(value - start[name]).max() > 1e-3, name
 
 
-def test_the_parts_of_those_batches_have_unlike_weights():
+def test_micro_batches_of_the_pretraining_data_have_different_weights():
     weights = read_batches("pretrain")["masked_lm_weights"][:3]
     halves = weights.reshape(3, 2, -1).sum(-1)
     np.testing.assert_array_equal(halves, [[3, 2], [4, 2], [5, 2]])
 
 
-def test_the_norm_of_parts_counts_repeated_words_separately():
+def test_the_norm_of_micro_batches_counts_rows_before_they_are_summed():
     golden = np.load(DATA / "optim" / "micro_classifier3.npz")
     want = golden["per_step/grad_global_norm"][0]
     dense = golden["per_step/grad_global_norm_dense"][0]
@@ -150,29 +149,27 @@ def test_the_norm_of_parts_counts_repeated_words_separately():
     for name in ("output_weights", "output_bias"):
         values[name] = golden[f"head_init/{name}"]
     assign(model.weights, values)
-    optimizer = create_optimizer(0.01, 10, 0)
+    optimizer = create_optimizer(
+        0.01, 10, 0, clip_norm=None, gradients_are_summed=True
+    )
     optimizer.build(model.trainable_variables)
     dataset = tf.data.Dataset.from_tensor_slices(read_batches("classifier"))
-    settings = training_settings.TrainingSettings(
-        "", 10, 0.01, 0, 4, gradient_accumulation_steps=4
-    )
-    run_steps, names = step.compile_steps(
+    step = Step(
         model,
         classification_loss,
-        step.count_examples,
+        count_examples,
         optimizer,
-        dataset,
         tf.distribute.get_strategy(),
-        settings,
+        TrainingSettings("", 10, 0.01, 0, 4, gradient_accumulation_steps=4),
     )
-    rows, _ = run_steps(iter(dataset), tf.constant(1))
+    rows, _ = compile_steps(step, dataset)(iter(dataset), tf.constant(1))
 
-    norm = rows.numpy()[0, names.index("gradient_norm")]
+    norm = rows.numpy()[0, step.scalar_names.index("gradient_norm")]
     assert norm == pytest.approx(want, rel=1e-5)
 
 
 @pytest.mark.slow
-def test_parts_can_be_compiled_with_xla():
+def test_micro_batches_can_be_compiled_with_xla():
     scalars, weights = take_steps("pretrain", 2)
     compiled, compiled_weights = take_steps("pretrain", 2, jit_compile=True)
     for name, values in scalars.items():
@@ -183,6 +180,36 @@ def test_parts_can_be_compiled_with_xla():
         )
 
 
-def test_a_batch_that_cannot_be_cut_is_told():
+def test_an_optimizer_that_clips_is_refused():
+    strategy = tf.distribute.get_strategy()
+    model = classifier(read_config(MICRO.parent, **ONE_LAYER))
+    with pytest.raises(ValueError, match=r"must not clip.*clip_norm=1\.0"):
+        Step(
+            model,
+            classification_loss,
+            count_examples,
+            create_optimizer(0.01, 10, 0),
+            strategy,
+            TrainingSettings("", 10, 0.01, 0, 4),
+        )
+
+
+def test_a_batch_that_cannot_be_split_evenly_is_refused():
     with pytest.raises(InputError, match=r"multiple of 3.*train_batch_size=4"):
         take_steps("classifier", 3)
+
+
+def test_the_loss_scale_changes_as_that_of_keras():
+    ours = LossScale()
+    theirs = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.0))
+    variable = keras.Variable([1.0])
+    theirs.build([variable])
+    update = tf.function(ours.update)
+    apply = tf.function(lambda gradient: theirs.apply([gradient], [variable]))
+    for steps, is_good in ((2001, True), (3, False), (2000, True), (40, False)):
+        for _ in range(steps):
+            update(tf.constant(is_good))
+            apply(tf.constant([0.0 if is_good else np.inf]))
+        # Ours stays at 1 at least.
+        assert ours.scale.numpy() == max(float(theirs.dynamic_scale), 1.0)
+    assert ours.skipped_steps.numpy() == 43
