@@ -11,6 +11,8 @@ from helpers.golden import CHECKPOINTS, read_config
 from bert_tf import checkpoints, models
 from bert_tf.answer import Reader
 from bert_tf.checkpoints import folders, inference, names
+from bert_tf.checkpoints.folders import read_labels, write_labels
+from bert_tf.checkpoints.names import LABELS_FILE
 from bert_tf.errors import InputError
 from bert_tf.modeling import BertConfig
 
@@ -291,3 +293,45 @@ def test_a_vocabulary_need_not_be_there_where_none_is_needed(tiny):
 def test_a_checkpoint_that_is_not_there_is_the_first_mistake(tmp_path):
     with pytest.raises(InputError, match=r"No checkpoint at .*nowhere"):
         folders.find_files(tmp_path / "nowhere" / "bert_model.ckpt")
+
+
+# ---------------------------------------------------------------------- labels
+
+
+def test_labels_are_read_back_in_their_order(tmp_path):
+    path = str(tmp_path / LABELS_FILE)
+    write_labels(path, ["9", "10", "größer"])
+    assert read_labels(path) == ("9", "10", "größer")
+    assert (tmp_path / LABELS_FILE).read_bytes() == "9\n10\ngrößer\n".encode()
+    assert [file.name for file in tmp_path.iterdir()] == [LABELS_FILE]
+
+
+def test_the_labels_of_a_model_are_not_overwritten_with_others(tmp_path):
+    path = str(tmp_path / LABELS_FILE)
+    write_labels(path, ["a", "b"])
+    write_labels(path, ["a", "b"])
+    with pytest.raises(InputError, match=r"'b', 'a'.*It has: 'a', 'b'"):
+        write_labels(path, ["b", "a"])
+    assert read_labels(path) == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"", "0 labels"),
+        (b"a\n", "1 label"),
+        (b"a\n\nb\n", "a blank line 2"),
+        (b"a\nb\na\n", "'a' more than once"),
+        (b"a\n\xff\n", "must be UTF-8"),
+    ],
+)
+def test_a_damaged_labels_file_is_refused(tmp_path, content, found):
+    path = tmp_path / LABELS_FILE
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f"labels.txt.*{found}"):
+        read_labels(str(path))
+
+
+def test_a_missing_labels_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"Cannot read .*labels.txt"):
+        read_labels(str(tmp_path / LABELS_FILE))

@@ -1,20 +1,36 @@
-"""Which evaluation was best, and when to stop, in a file that is kept."""
+"""Evaluation during training: the best one, early stopping, result files."""
 
 import json
 import math
+import shutil
 
+import numpy as np
 import pytest
+from helpers.golden import read_scalars
+from helpers.small_training import (
+    Scores,
+    assert_same,
+    contents,
+    saved_steps,
+    small_model,
+    train,
+)
 
 from bert_tf.errors import InputError
-from bert_tf.training.evaluation import Evaluations, is_better
+from bert_tf.training.evaluation import (
+    Evaluations,
+    is_better,
+    load_best,
+    write_eval_results,
+)
 
 
-def look(path, metric="eval_accuracy", patience=None, step=0):
+def open_evaluations(path, metric="eval_accuracy", patience=None, step=0):
     return Evaluations(str(path), metric, patience, step)
 
 
 def add_all(evaluations, values, first=100):
-    """Adds values of steps 100, 200, ...; which ones were new bests."""
+    """Adds values of steps 100, 200, ...; returns which were new bests."""
     best = []
     for number, value in enumerate(values):
         results = {evaluations.metric: value, "other": 0}
@@ -35,7 +51,9 @@ def add_all(evaluations, values, first=100):
         ("masked_lm_loss", True),
     ],
 )
-def test_a_loss_is_to_fall_and_anything_else_to_rise(metric, low_is_better):
+def test_lower_is_better_for_losses_and_higher_for_other_metrics(
+    metric, low_is_better
+):
     assert is_better(metric, 1.0, 2.0) == low_is_better
     assert is_better(metric, 2.0, 1.0) != low_is_better
     assert not is_better(metric, 1.0, 1.0)
@@ -43,10 +61,10 @@ def test_a_loss_is_to_fall_and_anything_else_to_rise(metric, low_is_better):
     assert not is_better(metric, math.nan, 1.0)
 
 
-def test_the_first_is_best_and_then_what_is_better_but_not_what_is_equal(
+def test_a_new_best_is_strictly_better(
     tmp_path,
 ):
-    evaluations = look(tmp_path / "x.json")
+    evaluations = open_evaluations(tmp_path / "x.json")
     assert add_all(evaluations, [0.5, 0.4, 0.7, 0.7, 0.8]) == [
         True,
         False,
@@ -58,7 +76,7 @@ def test_the_first_is_best_and_then_what_is_better_but_not_what_is_equal(
 
 
 def test_patience_counts_evaluations_since_the_best(tmp_path):
-    evaluations = look(tmp_path / "x.json", "loss", patience=2)
+    evaluations = open_evaluations(tmp_path / "x.json", "loss", patience=2)
     over = []
     for step, loss in enumerate([3, 2, 2.5, 1, 1.5, 1.2]):
         evaluations.add(step, {"loss": loss})
@@ -69,17 +87,17 @@ def test_patience_counts_evaluations_since_the_best(tmp_path):
     )
 
 
-def test_without_patience_it_is_never_over(tmp_path):
-    evaluations = look(tmp_path / "x.json")
+def test_without_patience_training_never_stops_early(tmp_path):
+    evaluations = open_evaluations(tmp_path / "x.json")
     add_all(evaluations, [1.0] + 50 * [0.5])
     assert not evaluations.is_over()
 
 
-def test_a_killed_training_goes_on_where_it_was(tmp_path):
+def test_a_resumed_run_keeps_its_earlier_evaluations(tmp_path):
     path = tmp_path / "x.json"
-    add_all(look(path, patience=3), [0.5, 0.7, 0.6, 0.6])
+    add_all(open_evaluations(path, patience=3), [0.5, 0.7, 0.6, 0.6])
 
-    again = look(path, patience=3, step=400)
+    again = open_evaluations(path, patience=3, step=400)
 
     assert again.best == (200, 0.7)
     assert again.knows(400) and not again.knows(500)
@@ -88,11 +106,11 @@ def test_a_killed_training_goes_on_where_it_was(tmp_path):
     assert again.is_over()
 
 
-def test_steps_after_the_checkpoint_are_forgotten_but_not_the_best(tmp_path):
+def test_evaluations_after_the_checkpoint_are_dropped_except_the_best(tmp_path):
     path = tmp_path / "x.json"
-    add_all(look(path, patience=1), [0.5, 0.4, 0.7])
+    add_all(open_evaluations(path, patience=1), [0.5, 0.4, 0.7])
 
-    again = look(path, patience=1, step=200)
+    again = open_evaluations(path, patience=1, step=200)
 
     assert again.best == (300, 0.7)
     assert again.knows(200) and not again.knows(300)
@@ -105,38 +123,173 @@ def test_steps_after_the_checkpoint_are_forgotten_but_not_the_best(tmp_path):
     assert again.best == (300, 0.7) and again.is_over()
 
 
-def test_a_new_training_knows_nothing_of_an_old_file(tmp_path):
+def test_a_run_from_step_0_ignores_an_old_file(tmp_path):
     path = tmp_path / "x.json"
-    add_all(look(path), [0.9])
-    new = look(path, step=0)
+    add_all(open_evaluations(path), [0.9])
+    new = open_evaluations(path, step=0)
     assert new.best is None
     assert new.is_new_best(100, {"eval_accuracy": 0.1})
 
 
-def test_another_metric_is_not_mixed_in(tmp_path):
+def test_a_file_of_another_metric_is_refused(tmp_path):
     path = tmp_path / "x.json"
-    add_all(look(path), [0.9])
+    add_all(open_evaluations(path), [0.9])
     with pytest.raises(
         InputError, match=r"is about eval_accuracy.*--keep_best=loss.*Remove"
     ):
-        look(path, "loss", step=100)
+        open_evaluations(path, "loss", step=100)
 
 
 @pytest.mark.parametrize(
     "text", ["", "{}", "[]", '{"metric": "eval_accuracy", "best": 3}']
 )
-def test_a_file_of_something_else_is_told(text, tmp_path):
+def test_a_file_that_is_not_of_evaluations_is_refused(text, tmp_path):
     path = tmp_path / "x.json"
     path.write_text(text)
     with pytest.raises(InputError, match=r"x.json must hold what --keep_best"):
-        look(path, step=100)
+        open_evaluations(path, step=100)
 
 
-def test_the_file_can_be_read_by_people(tmp_path):
+def test_the_file_is_indented_json(tmp_path):
     path = tmp_path / "x.json"
-    add_all(look(path), [0.5, 0.75])
+    add_all(open_evaluations(path), [0.5, 0.75])
     assert json.loads(path.read_text()) == {
         "metric": "eval_accuracy",
         "best": {"step": 200, "value": 0.75},
         "values": {"100": 0.5, "200": 0.75},
     }
+
+
+# ------------------------------------------------------------- during training
+
+
+def test_evaluates_every_n_steps_and_at_the_end(tmp_path, log):
+    scores = Scores([0.25, 0.5, 0.125])
+
+    train(tmp_path, 5, evaluation=scores, save_checkpoints_steps=3)
+
+    # Each is saved first.
+    assert saved_steps(tmp_path) == [0, 2, 3, 4, 5]
+    for weights, step in zip(scores.seen_weights, (2, 4, 5), strict=True):
+        saved = contents(tmp_path / f"model.ckpt-{step}")
+        assert np.array_equal(weights[0], saved["hidden/kernel"])
+    assert read_scalars(tmp_path / "eval")["score"] == {
+        2: 0.25,
+        4: 0.5,
+        5: 0.125,
+    }
+    assert "Evaluated step 4: score 0.5  loss 0.5" in log.text
+    assert not (tmp_path / "best").exists()
+
+
+def test_evaluation_does_not_change_the_numbers(tmp_path, uninterrupted):
+    model = train(tmp_path, 12, evaluation=Scores([0.0] * 4, every_steps=3))
+    assert_same(model, uninterrupted)
+
+
+def test_the_best_checkpoint_is_kept_with_what_belongs_to_it(tmp_path, log):
+    (tmp_path / "labels.txt").write_text("yes\nno\n")
+
+    train(tmp_path, 6, evaluation=Scores([0.5, 0.75, 0.25], metric="score"))
+
+    best = tmp_path / "best"
+    assert saved_steps(best) == [4]
+    saved, kept = contents(tmp_path / "model.ckpt-4"), contents(best)
+    assert kept.keys() == {n for n in saved if "adam" not in n}
+    assert_same(kept, {name: saved[name] for name in kept})
+    assert (best / "labels.txt").read_text() == "yes\nno\n"
+    assert "So far the best score is 0.75, of step 4; 1 evaluation" in log.text
+
+    model = small_model()
+    assert load_best(model, str(tmp_path)) == 4
+    np.testing.assert_array_equal(
+        model.get_weights()[0], saved["hidden/kernel"]
+    )
+    assert load_best(model, str(tmp_path / "eval")) is None
+
+
+def test_training_stops_without_improvement_and_stays_stopped(tmp_path, log):
+    scores = [0.5, 0.75, 0.5, 0.75, 0.9]
+    settings = {"metric": "score", "patience": 2}
+
+    train(tmp_path, 12, evaluation=Scores(scores, **settings))
+
+    assert saved_steps(tmp_path)[-1] == 8
+    want = "Stopped at step 8: the best score is 0.75, of step 4; 2 evaluations"
+    assert want in log.text
+    again = Scores([], **settings)
+    train(tmp_path, 12, evaluation=again)
+    assert "Nothing to train: the best score is 0.75" in log.text
+    assert not again.seen_weights and saved_steps(tmp_path)[-1] == 8
+
+
+@pytest.mark.parametrize("killed_at", [4, 6])
+def test_a_run_killed_during_an_evaluation_repeats_it_when_resumed(
+    tmp_path, uninterrupted, killed_at
+):
+    class Killed(Exception):
+        pass
+
+    class Dying(Scores):
+        def __call__(self, model):
+            get_results = super().__call__(model)
+
+            def evaluate():
+                results = get_results()
+                if len(self.seen_weights) == killed_at // 2:
+                    raise Killed
+                return results
+
+            return evaluate
+
+    values = [0.5, 0.75, 0.6, 0.7, 0.65, 0.1]
+    with pytest.raises(Killed):
+        train(tmp_path, 12, evaluation=Dying(values, metric="score"))
+    assert saved_steps(tmp_path)[-1] == killed_at
+
+    after = Scores(values[killed_at // 2 - 1 :], metric="score")
+    final = train(tmp_path, 12, evaluation=after)
+
+    assert_same(final, uninterrupted)
+    assert len(after.seen_weights) == 7 - killed_at // 2
+    assert saved_steps(tmp_path / "best") == [4]
+    kept = json.loads((tmp_path / "evaluations.json").read_text())
+    assert kept["values"] == dict(zip(("2", "4", "6", "8", "10", "12"), values))
+
+
+def test_a_run_killed_at_its_last_evaluation_evaluates_when_resumed(tmp_path):
+    train(tmp_path, 4, evaluation=Scores([0.5, 0.75], metric="score"))
+    path = tmp_path / "evaluations.json"
+    kept = json.loads(path.read_text())
+    del kept["values"]["4"]
+    kept["best"] = {"step": 2, "value": 0.5}
+    path.write_text(json.dumps(kept))
+    shutil.rmtree(tmp_path / "best")
+
+    train(tmp_path, 4, evaluation=Scores([0.75], metric="score"))
+
+    assert saved_steps(tmp_path / "best") == [4]
+    assert json.loads(path.read_text())["best"] == {"step": 4, "value": 0.75}
+
+
+# ------------------------------------------------------------ eval_results.txt
+
+
+def test_eval_results_are_sorted_float32_lines_then_those_not_in_the_original(
+    tmp_path,
+):
+    write_eval_results(
+        str(tmp_path),
+        {"loss": 1 / 3, "global_step": 30, "eval_loss": 1e-5},
+        {"eval_f1": 0.5, "eval_a": 2.0},
+    )
+
+    assert (tmp_path / "eval_results.txt").read_text() == (
+        "eval_loss = 1e-05\n"
+        "global_step = 30\n"
+        "loss = 0.33333334\n"
+        "eval_a = 2.0\n"
+        "eval_f1 = 0.5\n"
+    )
+    events = read_scalars(tmp_path / "eval")
+    assert events["eval_f1"] == {30: 0.5} and events["eval_a"] == {30: 2.0}
