@@ -22,6 +22,7 @@ characters of the file's text, line ends included. For models of SQuAD 2.0:
 
 import itertools
 import os
+from collections.abc import Iterable
 
 from bert_tf.cli import command_line, inference_flags
 from bert_tf.cli.command_line import FlagSet
@@ -115,7 +116,7 @@ def main(flags):
     )
     tasks, asked = itertools.tee(find_tasks())
     readings = reader.read_all((query for query, _ in asked), flags.num_answers)
-    done = zip(tasks, readings, strict=True)
+    done: Iterable = zip(tasks, readings, strict=True)
     with inference_flags.open_output(flags) as write:
         if flags.output_file:
             done = counted(done, total, "Answering")

@@ -9,6 +9,7 @@ Numbers stay the same; their kernels are transposed. Only BERT can be converted.
 
 import argparse
 import sys
+from collections.abc import Callable
 
 from bert_tf.checkpoints.from_hugging_face import from_hf
 from bert_tf.checkpoints.hugging_face import HEADS
@@ -101,8 +102,12 @@ def main(argv=None):
         InputError: as from the function of that command.
     """
     options = vars(_parser().parse_args(argv))
-    command = {"to_hf": to_hf, "from_hf": from_hf, "strip": strip}
-    work = command[options.pop("command")]
+    commands: dict[str, Callable[..., object]] = {
+        "to_hf": to_hf,
+        "from_hf": from_hf,
+        "strip": strip,
+    }
+    work = commands[options.pop("command")]
     source = options.pop("folder" if work is from_hf else "checkpoint")
     print(work(source, options.pop("output"), **options))
 
@@ -112,9 +117,10 @@ def cli():
     try:
         main()
     except (InputError, OSError) as error:
+        message = str(error)
         if isinstance(error, OSError) and error.filename:
-            error = f"{error.strerror}: {error.filename}"
-        print(f"convert_checkpoint: error: {error}", file=sys.stderr)
+            message = f"{error.strerror}: {error.filename}"
+        print(f"convert_checkpoint: error: {message}", file=sys.stderr)
         return 1
     return 0
 

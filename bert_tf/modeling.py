@@ -479,11 +479,11 @@ class TransformerLayer(keras.layers.Layer):
     def call(self, rows, length, adder=None, training=None):
         if not (self.recompute and training):
             return self._transform(rows, length, adder, training)
-        dropouts = (
+        dropouts = [
             self.attention.self_attention.dropout,
             self.attention.residual_output.dropout,
             self.residual_output.dropout,
-        )
+        ]
         dropouts = [layer for layer in dropouts if layer.rate]
         # Drawn outside of `transform`, which runs twice.
         seeds = [layer.draw() for layer in dropouts]

@@ -185,10 +185,12 @@ def _saved_in(folder):
     """Prefixes `model.ckpt-N` that lie in a folder, the largest N first."""
     if not tf.io.gfile.isdir(folder):
         return []
-    matches = [_SAVED_NAME.match(name) for name in _prefixes_in(folder)]
-    matches = [match for match in matches if match]
-    matches.sort(key=lambda match: int(match[1]), reverse=True)
-    return [os.path.join(folder, match[0]) for match in matches]
+    steps = {
+        int(match[1]): match[0]
+        for match in map(_SAVED_NAME.match, _prefixes_in(folder))
+        if match
+    }
+    return [os.path.join(folder, steps[step]) for step in sorted(steps)[::-1]]
 
 
 def _prefixes_in(folder):

@@ -105,6 +105,9 @@ def encoder_inputs(rows, length):
         rows: pairs of input_ids and segment_ids.
         length: the length to pad to.
     """
-    columns = [packing.pad_inputs(*row, length) for row in rows]
+    columns = [
+        packing.pad_inputs(input_ids, segment_ids, length)
+        for input_ids, segment_ids in rows
+    ]
     arrays = np.array(columns, np.int32).swapaxes(0, 1)
     return dict(zip(models.ENCODER_INPUTS, arrays))

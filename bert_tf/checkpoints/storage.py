@@ -83,7 +83,7 @@ class Index:
                 "lists the names, the weights are in the .data file. Copy it "
                 "beside the index."
             )
-        count = int(_DATA_SUFFIX.search(files[0])[2])
+        count = int(files[0].rpartition("-of-")[2])
         if len(files) < count:
             raise InputError(
                 f"{self.stored} has {count} .data files, of which only these "

@@ -182,9 +182,11 @@ def _hf_config(config, head, hidden_act):
 
 
 def _hf_labels(num_labels, labels_file):
-    labels = [f"LABEL_{i}" for i in range(num_labels)]
-    if os.path.exists(labels_file):
-        labels = folders.read_labels(labels_file)
+    labels = (
+        folders.read_labels(labels_file)
+        if os.path.exists(labels_file)
+        else tuple(f"LABEL_{i}" for i in range(num_labels))
+    )
     if len(labels) != num_labels:
         raise InputError(
             f"{labels_file} must name the {num_labels} labels of the "
