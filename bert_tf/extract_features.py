@@ -110,7 +110,8 @@ def main(flags):
     opened = start.open_model(model_flags.model_files(flags))
     config, tokenizer = opened.config, opened.tokenizer
     layers = check_config(flags, config)
-    checkpoints.check_config(config, flags.init_checkpoint, opened.config_file)
+    reader = checkpoints.CheckpointReader(flags.init_checkpoint)
+    checkpoints.check_config(config, reader, opened.config_file)
     ranges = find_input(flags)
 
     def read_examples():
@@ -126,7 +127,7 @@ def main(flags):
         flags, os.path.dirname(flags.output_file)
     )
 
-    extractor = load_extractor(flags, config, tokenizer, layers)
+    extractor = load_extractor(flags, config, reader, tokenizer, layers)
     pooling = lines.POOLINGS[flags.pooling]
     layout = FileLayout(
         num_lines=survey.num_lines,
@@ -241,13 +242,13 @@ def survey_input(flags, examples, type_vocab_size):
     return survey
 
 
-def load_extractor(flags, config, tokenizer, layers):
+def load_extractor(flags, config, reader, tokenizer, layers):
     """The `Extractor` that the flags describe, on the devices they name."""
     strategy = devices.find_strategy(training_flags.devices(flags))
     devices.log_devices(strategy)
     return task.Extractor(
         config,
-        flags.init_checkpoint,
+        reader,
         tokenizer,
         layers,
         lines.POOLINGS[flags.pooling],

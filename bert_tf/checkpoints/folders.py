@@ -100,6 +100,12 @@ class FoundFiles(NamedTuple):
     config_file: str
 
 
+def folder_of(checkpoint):
+    """The folder of a checkpoint: that of a prefix, or the folder given."""
+    is_folder = os.path.isdir(checkpoint)
+    return checkpoint if is_folder else os.path.dirname(checkpoint)
+
+
 def find_files(
     checkpoint,
     vocab_file=None,
@@ -131,8 +137,7 @@ def find_files(
     if output_dir and finding.has_checkpoints(output_dir):
         places.append(output_dir)
     if checkpoint is not None:
-        is_folder = os.path.isdir(checkpoint)
-        places.append(checkpoint if is_folder else os.path.dirname(checkpoint))
+        places.append(folder_of(checkpoint))
 
     def look(name, flag, is_needed=True):
         for place in places:

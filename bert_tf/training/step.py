@@ -329,8 +329,8 @@ class _Gradients:
         """
         parts = {name: self._cut(x) for name, x in features.items()}
         # Filled when the body is traced.
-        self.is_rows = []
-        has_gradient = []
+        self.is_rows: list[bool] = []
+        has_gradient: list[bool] = []
 
         def add_part(number, rows, squares, sums):
             part = {name: x[number] for name, x in parts.items()}
