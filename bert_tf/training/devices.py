@@ -97,7 +97,7 @@ def _read_tf_config():
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"--distribution={MULTI_WORKER} needs the environment variable "
-            "TF_CONFIG, which says who works together and who this is: "
+            "TF_CONFIG with all workers and the task of this process: "
             '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": '
             '{"type": "worker", "index": 0}}. Tasks are workers, and at most '
             f"one chief. Received: TF_CONFIG={text!r}"
@@ -181,10 +181,9 @@ def naming_lost_workers(strategy):
     except _LOST as error:
         reason = str(error.message).strip().splitlines()[0][:200]
         raise WorkerLost(
-            f"One of the {count} workers has ended, or cannot be reached any "
-            "more; if it had a reason, its own log says so. The newest "
-            "checkpoint is whole: start the same command on all workers, and "
-            "they go on from there. TensorFlow says: "
+            f"One of the {count} workers has ended or cannot be reached; see "
+            "its log. The newest checkpoint is complete: start the same "
+            "command on all workers to resume. TensorFlow reported: "
             f"{type(error).__name__}: {reason}"
         ) from error
 
