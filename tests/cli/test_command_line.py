@@ -16,6 +16,7 @@ from bert_tf import (
 )
 from bert_tf.cli import command_line
 from bert_tf.errors import InputError, Interrupted
+from bert_tf.support import files
 
 
 @pytest.fixture
@@ -244,8 +245,8 @@ def test_a_file_that_is_not_there_or_is_a_folder(tmp_path):
     with pytest.raises(
         InputError, match=r"--vocab_file.*missing does not exist"
     ):
-        command_line.require_file("vocab_file", str(missing))
+        files.require_file("vocab_file", str(missing))
     with pytest.raises(InputError, match=r"--vocab_file.*is a folder"):
-        command_line.require_file("vocab_file", str(tmp_path))
+        files.require_file("vocab_file", str(tmp_path))
     missing.write_text("now it is there")
-    command_line.require_file("vocab_file", str(missing))
+    files.require_file("vocab_file", str(missing))
