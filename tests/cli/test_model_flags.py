@@ -80,6 +80,8 @@ def test_a_resumed_run_has_its_config_and_vocabulary_in_its_folder(
     parse, tmp_path
 ):
     shutil.copytree(FOLDER, tmp_path, dirs_exist_ok=True)
+    state = 'model_checkpoint_path: "bert_model.ckpt"'
+    (tmp_path / "checkpoint").write_text(state)
 
     opened = open_model(
         parse(bert_config_file=None, vocab_file=None, output_dir=tmp_path)
