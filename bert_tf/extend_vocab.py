@@ -18,6 +18,7 @@ from bert_tf.cli import command_line, model_flags
 from bert_tf.cli.command_line import FlagSet
 from bert_tf.data import text_files, vocabulary
 from bert_tf.errors import InputError
+from bert_tf.support import files
 
 
 def define_flags(values):
@@ -71,7 +72,7 @@ def read_words(words, words_file):
     """
     found = [word.strip() for word in words.split(",")] if words else []
     if words_file:
-        command_line.require_file("words_file", words_file)
+        files.require_file("words_file", words_file)
         lines = text_files.read_lines(text_files.whole_files([words_file]))
         found += [line.strip() for line in lines if line.strip()]
     if not found:

@@ -253,7 +253,7 @@ def check_flags(flags):
                 f"If `{action}` is True, then `{name}` must be specified."
             )
         if flags[action].value:
-            command_line.require_file(name, flags[name].value)
+            files.require_file(name, flags[name].value)
     windows.require_room(
         flags.max_seq_length, flags.doc_stride, flags.max_query_length
     )

@@ -7,7 +7,6 @@ after signal N.
 import functools
 import logging as python_logging
 import math
-import os
 import pathlib
 import re
 import signal
@@ -285,13 +284,6 @@ class _LogFormat(python_logging.Formatter):
         return f"{self.formatTime(record, '%H:%M:%S')} {level}" + (
             super().format(record)
         )
-
-
-def require_file(flag, path):
-    """Raises `InputError` unless the file that a flag names can be opened."""
-    if not os.path.isfile(path):
-        kind = "is a folder" if os.path.isdir(path) else "does not exist"
-        raise InputError(f"`--{flag}`: the file {path} {kind}.")
 
 
 def require_positive(values, *names):

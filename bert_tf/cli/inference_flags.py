@@ -20,7 +20,7 @@ def define_model(flags):
 
 def check_model(flags):
     """Raises `InputError` if a file of the model does not exist."""
-    model_flags.model_files(flags, "checkpoint")
+    model_flags.check_files(flags)
 
 
 def define(flags):

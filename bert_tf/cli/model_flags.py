@@ -1,6 +1,6 @@
 """Flags that name a model: the same in all commands."""
 
-from bert_tf.cli import command_line
+from bert_tf.support import files
 from bert_tf.training.settings import ModelFiles
 
 
@@ -46,19 +46,20 @@ def model_files(values, checkpoint="init_checkpoint"):
     Args:
         values: parsed `FlagValues`.
         checkpoint: name of the flag for the checkpoint.
-
-    Raises:
-        InputError: a given vocabulary or config does not exist.
     """
-    for name in ("vocab_file", "bert_config_file"):
-        if values[name].value:
-            command_line.require_file(name, values[name].value)
     return ModelFiles(
         values[checkpoint].value,
         values.vocab_file,
         values.bert_config_file,
         values.do_lower_case if "do_lower_case" in values else True,
     )
+
+
+def check_files(values):
+    """Raises `InputError` if a given vocabulary or config does not exist."""
+    for name in ("vocab_file", "bert_config_file"):
+        if values[name].value:
+            files.require_file(name, values[name].value)
 
 
 def define_new_folder(flags):

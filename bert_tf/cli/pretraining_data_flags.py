@@ -5,6 +5,7 @@ import os
 
 from bert_tf.cli import command_line
 from bert_tf.errors import InputError
+from bert_tf.support import files
 from bert_tf.tasks.pretraining.instances import Settings
 from bert_tf.tasks.pretraining.record_files import Options, find_segmenter
 from bert_tf.tasks.pretraining.shards import (
@@ -84,7 +85,7 @@ def check(flags) -> Options:
     Raises:
         InputError: names the flag.
     """
-    command_line.require_file("vocab_file", flags.vocab_file)
+    files.require_file("vocab_file", flags.vocab_file)
     names = [field.name for field in dataclasses.fields(Settings)]
     settings = Settings(**{name: flags[name].value for name in names})
     sharded = False

@@ -133,6 +133,13 @@ def _remove(path: str) -> None:
             os.remove(path)
 
 
+def require_file(flag, path):
+    """Raises `InputError` unless the file that a flag names can be opened."""
+    if not os.path.isfile(path):
+        kind = "is a folder" if os.path.isdir(path) else "does not exist"
+        raise InputError(f"`--{flag}`: the file {path} {kind}.")
+
+
 def make_folder(flag, path):
     """Creates the folder that a flag names, unless it exists.
 

@@ -67,7 +67,7 @@ class Begun(NamedTuple):
     seed: int
 
 
-def begin(build, opened, settings, strategy, exports):
+def begin(build, opened, settings, strategy, exports, write_model_files=None):
     """Seeds a run, finds its starting point, and builds its model.
 
     Args:
@@ -76,6 +76,8 @@ def begin(build, opened, settings, strategy, exports):
         settings: `RunSettings`.
         strategy: a `tf.distribute.Strategy`.
         exports: whether the run exports its checkpoint.
+        write_model_files: function of the folder that writes what belongs to
+            the model, beside config and vocabulary.
 
     Returns:
         `Begun`. If the run trains or was resumed, the config and the vocabulary
@@ -101,6 +103,9 @@ def begin(build, opened, settings, strategy, exports):
         settings.build,
     )
     if settings.do_train or point.resumed:
+        # First, since it refuses to change what is there.
+        if write_model_files is not None:
+            write_model_files(settings.output_dir)
         folders.complete(
             settings.output_dir, opened.config_file, opened.vocab_file
         )
@@ -128,9 +133,8 @@ def finetune(task, sets, opened, settings, strategy, export=None):
         settings,
         strategy,
         export is not None,
+        task.write_model_files,
     )
-    if settings.do_train or begun.start.resumed:
-        task.write_model_files(settings.output_dir)
     run = Run(task, begun.model, settings, opened.config.vocab_size, strategy)
     step = begun.start.step
     if settings.do_train:

@@ -12,6 +12,7 @@ from bert_tf import checkpoints, layers, models, tokenization
 from bert_tf.checkpoints import folders, inference
 from bert_tf.errors import InputError
 from bert_tf.modeling import BertConfig
+from bert_tf.support.files import require_file
 from bert_tf.training import devices
 from bert_tf.training.settings import BuildSettings
 
@@ -64,6 +65,9 @@ def open_model(
         tokenization.validate_case_matches_checkpoint(
             files.do_lower_case, files.checkpoint
         )
+    for flag in ("vocab_file", "bert_config_file"):
+        if (path := getattr(files, flag)) is not None:
+            require_file(flag, path)
     needs_vocab = reads_text or needs_vocab
     vocab_file, config_file = folders.find_files(
         files.checkpoint,

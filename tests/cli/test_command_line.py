@@ -16,6 +16,7 @@ from bert_tf import (
 )
 from bert_tf.cli import command_line
 from bert_tf.errors import InputError, Interrupted
+from bert_tf.support import files
 
 
 @pytest.fixture
@@ -246,8 +247,8 @@ def test_require_file_refuses_missing_files_and_folders(tmp_path):
     with pytest.raises(
         InputError, match=r"--vocab_file.*missing does not exist"
     ):
-        command_line.require_file("vocab_file", str(missing))
+        files.require_file("vocab_file", str(missing))
     with pytest.raises(InputError, match=r"--vocab_file.*is a folder"):
-        command_line.require_file("vocab_file", str(tmp_path))
+        files.require_file("vocab_file", str(tmp_path))
     missing.write_text("now it is there")
-    command_line.require_file("vocab_file", str(missing))
+    files.require_file("vocab_file", str(missing))

@@ -79,8 +79,9 @@ def test_config_and_vocabulary_default_to_those_beside_the_checkpoint(
 def test_a_resumed_run_has_its_config_and_vocabulary_in_its_folder(
     parse, tmp_path
 ):
-    for name in ("bert_config.json", "vocab.txt"):
-        shutil.copy(FOLDER / name, tmp_path / name)
+    shutil.copytree(FOLDER, tmp_path, dirs_exist_ok=True)
+    state = 'model_checkpoint_path: "bert_model.ckpt"'
+    (tmp_path / "checkpoint").write_text(state)
 
     opened = open_model(
         parse(bert_config_file=None, vocab_file=None, output_dir=tmp_path)
@@ -92,9 +93,7 @@ def test_a_resumed_run_has_its_config_and_vocabulary_in_its_folder(
 
 @pytest.mark.parametrize("name", ["bert_config_file", "vocab_file"])
 def test_a_missing_file_must_be_given_by_flag(name, parse, tmp_path):
-    with pytest.raises(
-        InputError, match=f"--{name}. must be given.*{tmp_path}"
-    ):
+    with pytest.raises(InputError, match=f"--{name}. must be given"):
         open_model(parse(**{name: None}, output_dir=tmp_path))
 
 

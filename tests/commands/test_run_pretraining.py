@@ -398,7 +398,7 @@ def test_a_left_to_right_model_cannot_train_next_sentence(
         ({"num_train_steps": 0}, "num_train_steps. must be above 0"),
         ({"learning_rate": -1}, "learning_rate"),
         ({"vocab_file": "x"}, "only with --mask_on_the_fly"),
-        ({"mask_on_the_fly": True}, "needs `--vocab_file`"),
+        ({"mask_on_the_fly": True}, "`--vocab_file` must be given"),
         ({"do_train": False}, "`do_train` or `do_eval` must be True"),
     ],
 )

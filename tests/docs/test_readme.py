@@ -31,7 +31,7 @@ from bert_tf.tasks.pretraining import task
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BUILTIN = ROOT / "checkpoints" / "builtin"
 SAMPLES = ROOT / "run_scripts" / "sample_data"
-DATA = ROOT / "tests" / "data"
+DATA = ROOT / "tests" / "golden"
 
 
 def command(module, **replaced):
