@@ -38,8 +38,8 @@ def define_flags(values):
     flags.string(
         "task_name",
         None,
-        "cola, mnli, mrpc or xnli with the original's files; tsv for files of "
-        "your own: train, dev and test, each .tsv, .csv or .jsonl.",
+        f"{datasets.published_names()} with their published files; tsv for "
+        "files of your own: train, dev and test, each .tsv, .csv or .jsonl.",
     )
     flags.require("data_dir", "task_name")
     flags.integer(

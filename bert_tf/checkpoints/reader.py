@@ -41,8 +41,8 @@ class CheckpointReader:
         if "_CHECKPOINTABLE_OBJECT_GRAPH" in self.shapes:
             raise InputError(
                 f"{self.path} is an object-based checkpoint, as TensorFlow 2 "
-                "writes them (tf.train.Checkpoint, save_weights). Needed is a "
-                "name-based one with names like "
+                "writes them (tf.train.Checkpoint, save_weights). A "
+                "name-based one is required, with names such as "
                 "`bert/embeddings/word_embeddings`, as the released ones are. "
                 f"It has, for example: {storage.some(self.names)}"
             )
@@ -100,7 +100,7 @@ class CheckpointReader:
             self._ahead = []
 
     def finite_tensors(self, names):
-        """Pairs of a name and its tensor, which a variable can be assigned.
+        """Pairs of a name and its tensor, ready to assign to a variable.
 
         Those that were read ahead come first.
 

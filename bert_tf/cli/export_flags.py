@@ -82,8 +82,8 @@ def define_heads(flags):
     flags.string(
         "task_name",
         None,
-        "classifier: instead of --labels_file, the labels of cola, mnli, mrpc "
-        "or xnli.",
+        "classifier: instead of --labels_file, the labels of "
+        f"{datasets.published_names()}.",
     )
     flags.choice(
         "window_pooling",

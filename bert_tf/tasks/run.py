@@ -103,7 +103,7 @@ def begin(build, opened, settings, strategy, exports, write_model_files=None):
         settings.build,
     )
     if settings.do_train or point.resumed:
-        # First, since it refuses to change what is there.
+        # First, since it raises if other labels are there.
         if write_model_files is not None:
             write_model_files(settings.output_dir)
         folders.complete(
@@ -274,8 +274,9 @@ class Run:
             point,
             training,
             self.strategy,
-            evaluation=settings.evaluation,
-            evaluate=watched and (lambda: self.results(*watched).all()),
+            self.task.count,
+            settings.evaluation,
+            watched and (lambda: self.results(*watched).all()),
         )
 
     def results(self, name, examples):

@@ -49,10 +49,11 @@ class Task(Protocol):
         outputs: names of the features and outputs that `evaluate` and `write`
             need of each record.
         metrics: names of results by which the best checkpoint can be kept.
+            Lower is better where `loss` is part of the name, else higher.
         groups_by_length: whether records may be predicted in batches of
             similar length, padded to the longest in the batch.
-        log_names: names of examples and records in the original's log; None
-            for records that are the examples.
+        log_names: names of examples and records in the original's log; the
+            second is None if each example is one record.
         epochs_count_records: whether the length of an epoch is the number of
             records; if not, that of examples.
     """
@@ -82,6 +83,13 @@ class Task(Protocol):
 
     def loss(self, outputs, batch, totals):
         """The mean loss of a batch, or of a part: see `training.loop.train`."""
+
+    def count(self, batch) -> dict:
+        """The totals of a batch that `loss` divides by, float32 scalars.
+
+        They must add up over the parts of a batch: `{"examples": ...}` for a
+        mean over examples, which `training.step.count_examples` returns.
+        """
 
     def evaluate(
         self, examples: Sequence[Any], rows: Rows, batch_size: int

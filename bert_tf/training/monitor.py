@@ -14,7 +14,7 @@ import tensorflow as tf
 from absl import logging
 
 from bert_tf.errors import InputError
-from bert_tf.optimization import WarmupLinearDecay
+from bert_tf.optimization import create_schedule
 from bert_tf.support.progress import format_seconds, show_line
 from bert_tf.training import devices
 
@@ -133,7 +133,7 @@ class Progress:
     def __init__(self, first_step, settings, writer):
         self.last_step = settings.num_train_steps
         self.batch_size = settings.batch_size
-        self.schedule = WarmupLinearDecay(
+        self.schedule = create_schedule(
             settings.learning_rate,
             settings.num_train_steps,
             settings.num_warmup_steps,

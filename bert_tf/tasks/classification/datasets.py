@@ -91,12 +91,12 @@ class Dataset(abc.ABC):
         return self.labels
 
 
-# ------------------------------------------------------ the original's tasks
+# ------------------------------------------------------- published datasets
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """The columns of a file of the original's tasks, counted from 0.
+    """The columns of a file of a published dataset, counted from 0.
 
     Attributes:
         file: its name in data_dir.
@@ -130,8 +130,8 @@ class Layout:
 
 
 @dataclasses.dataclass(frozen=True)
-class OriginalDataset(Dataset):
-    """CoLA, MNLI, MRPC or XNLI, from the files that the original reads."""
+class PublishedDataset(Dataset):
+    """A dataset whose files are laid out as they are published."""
 
     name: str
     labels: tuple[str, ...]
@@ -238,7 +238,7 @@ def _matthews_correlation(
 
 _NLI_LABELS = ("contradiction", "entailment", "neutral")
 
-COLA = OriginalDataset(
+COLA = PublishedDataset(
     name="cola",
     labels=("0", "1"),
     train=Layout("train.tsv", "train", text_a=3, label=1, has_header=False),
@@ -247,7 +247,7 @@ COLA = OriginalDataset(
     metrics={"eval_matthews_correlation": _matthews_correlation},
 )
 
-MNLI = OriginalDataset(
+MNLI = PublishedDataset(
     name="mnli",
     labels=_NLI_LABELS,
     train=Layout("train.tsv", "train", text_a=8, text_b=9, label=-1, guid=0),
@@ -262,7 +262,7 @@ MNLI = OriginalDataset(
     test=Layout("test_matched.tsv", "test", text_a=8, text_b=9, guid=0),
 )
 
-MRPC = OriginalDataset(
+MRPC = PublishedDataset(
     name="mrpc",
     labels=("0", "1"),
     train=Layout("train.tsv", "train", text_a=3, text_b=4, label=0),
@@ -271,7 +271,7 @@ MRPC = OriginalDataset(
     metrics={"eval_f1": _f1},
 )
 
-XNLI = OriginalDataset(
+XNLI = PublishedDataset(
     name="xnli",
     labels=_NLI_LABELS,
     train=Layout(
@@ -533,6 +533,14 @@ DATASETS: dict[str, Dataset] = {
 }
 
 
+def published_names() -> str:
+    """Names of the published datasets, as a help text lists them."""
+    names = [
+        name for name, dataset in DATASETS.items() if not dataset.learns_labels
+    ]
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
 def find_dataset(name: str, **columns: str | int | None) -> Dataset:
     """The data set of this name.
 
@@ -544,15 +552,15 @@ def find_dataset(name: str, **columns: str | int | None) -> Dataset:
     Raises:
         InputError: an unknown task, or columns for one whose files are fixed.
     """
-    task = DATASETS.get(name.lower())
-    if task is None:
+    dataset = DATASETS.get(name.lower())
+    if dataset is None:
         raise InputError(
             f"`task_name` must be one of {sorted(DATASETS)}. "
             f"Received: task_name={name!r}"
         )
     given = {role: at for role, at in columns.items() if at is not None}
-    if isinstance(task, OwnDataset):
-        return dataclasses.replace(task, **given)  # type: ignore[arg-type]
+    if isinstance(dataset, OwnDataset):
+        return dataclasses.replace(dataset, **given)  # type: ignore[arg-type]
     if given.get("header") == "auto":
         given.pop("header")
     if given:
@@ -561,4 +569,4 @@ def find_dataset(name: str, **columns: str | int | None) -> Dataset:
             f"the columns of {name} are fixed. Received: task_name={name!r}, "
             + ", ".join(f"{role}={at!r}" for role, at in given.items())
         )
-    return task
+    return dataset

@@ -20,6 +20,7 @@ from bert_tf.tasks.classification.rows import (
 )
 from bert_tf.tasks.classification.targets import RESULTS, WINDOW_POOLINGS
 from bert_tf.tasks.task import Evaluation
+from bert_tf.training.step import count_examples
 
 
 def classifier_schema(max_seq_length: int) -> dict[str, Feature]:
@@ -113,6 +114,9 @@ class ClassificationTask:
             (totals or {}).get("examples"),
         )
         return loss
+
+    def count(self, batch):
+        return count_examples(batch)
 
     def evaluate(self, examples, rows, batch_size):
         label_ids, is_real, logits = [], [], []

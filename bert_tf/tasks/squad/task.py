@@ -15,6 +15,7 @@ from bert_tf.tasks.squad import metrics
 from bert_tf.tasks.squad.threshold import THRESHOLD_FILE
 from bert_tf.tasks.squad.windows import WindowMaker, describe_window
 from bert_tf.tasks.task import Evaluation
+from bert_tf.training.step import count_examples
 
 # The original shuffles the questions with this seed before it makes windows.
 SHUFFLE_SEED = 12345
@@ -127,6 +128,9 @@ class SquadTask:
             batch["end_positions"],
             (totals or {}).get("examples"),
         )
+
+    def count(self, batch):
+        return count_examples(batch)
 
     def evaluate(self, examples, rows, batch_size):
         found = _Found(examples)
