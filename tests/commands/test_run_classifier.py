@@ -532,18 +532,19 @@ def test_a_batch_too_large_for_memory_names_the_flags_to_change(
     action, size, tmp_path, capsys
 ):
     config = json.loads((TINY / "bert_config.json").read_text())
-    # Attention scores alone take half a terabyte or more.
+    # The attention scores of a batch take half a terabyte or more. With many
+    # heads all other tensors, the mask among them, are small.
     config |= {
-        "hidden_size": 64,
-        "num_attention_heads": 64,
+        "hidden_size": 1024,
+        "num_attention_heads": 1024,
         "num_hidden_layers": 1,
         "intermediate_size": 1,
-        "max_position_embeddings": 16384,
+        "max_position_embeddings": 4096,
     }
     config_file = tmp_path / "bert_config.json"
     config_file.write_text(json.dumps(config))
     # As long as a row may be: padding is not computed.
-    rows = [f"{'the ' * 16384}\t{number % 2}\n" for number in range(16)]
+    rows = [f"{'the ' * 4096}\t{number % 2}\n" for number in range(16)]
     for name in ("train", "dev", "test"):
         (tmp_path / f"{name}.tsv").write_text("text\tlabel\n" + "".join(rows))
     (tmp_path / "out").mkdir()
@@ -554,7 +555,7 @@ def test_a_batch_too_large_for_memory_names_the_flags_to_change(
             tmp_path / "out",
             data_dir=tmp_path,
             bert_config_file=config_file,
-            max_seq_length=16384,
+            max_seq_length=4096,
             train_batch_size=16,
             eval_batch_size=12,
             predict_batch_size=8,
@@ -565,9 +566,9 @@ def test_a_batch_too_large_for_memory_names_the_flags_to_change(
         command_line.finish(run_classifier.main, values)
     assert end.value.code == 1
     message = capsys.readouterr().err
-    assert f"memory (tensor with shape[{size},64,16384," in message
+    assert f"memory (tensor with shape[{size},1024,4096," in message
     assert (
-        f"In use: --{action}_batch_size={size} --max_seq_length=16384. Try "
+        f"In use: --{action}_batch_size={size} --max_seq_length=4096. Try "
         in message
     )
     assert f"--{action}_batch_size={size // 2} or a lower --max_seq" in message
