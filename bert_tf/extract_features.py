@@ -1,31 +1,12 @@
 r"""Writes the vectors that BERT computes for each line of a text.
 
-The original's extract_features.py: same flags, same JSON.
-
-  echo 'Who was Jim Henson ? ||| Jim Henson was a puppeteer' > input.txt
+The original's extract_features.py: same flags, same JSON. A line is a text, or
+two texts separated by ` ||| `.
 
   python -m bert_tf.extract_features --input_file=input.txt \
-    --output_file=output.jsonl --vocab_file=BERT/vocab.txt \
-    --bert_config_file=BERT/bert_config.json \
-    --init_checkpoint=BERT/bert_model.ckpt --layers=-1,-2,-3,-4 \
-    --max_seq_length=128 --batch_size=8
+    --output_file=output.jsonl --init_checkpoint=BERT --layers=-1,-2,-3,-4
 
-A line is a text, or two texts separated by ` ||| `. The output is in the order
-of the lines. --pooling=mean (or cls, max, second_to_last_mean) writes one
-vector for each line; --output_format=npz or tfrecord writes arrays;
---doc_stride=N reads lines longer than --max_seq_length completely, in windows
-that start N word pieces apart. All formats are described in docs/vectors.md.
-
-The paper's feature-based approach trains another model on the concatenated last
-four layers of every token:
-
-  python -m bert_tf.extract_features --pooling=concat_last_4 \
-    --output_format=npz --output_file=train.npz ...
-
-  arrays = numpy.load("train.npz")
-  start, end = arrays["offsets"][:2]
-  arrays["tokens"][start:end]      # the word pieces of the first line
-  arrays["values"][start:end, 0]   # [tokens, 4 * hidden_size]
+docs/vectors.md has the formats, pooling, and lines of any length.
 """
 
 import os

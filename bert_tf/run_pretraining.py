@@ -1,16 +1,12 @@
 r"""Pretrains BERT on files of create_pretraining_data, and evaluates it.
 
-The original's run_pretraining.py: same flags, same files in the output folder.
+The original's run_pretraining.py: same flags, same files. A checkpoint in the
+output folder is resumed. To start from random weights, leave out
+--init_checkpoint and give --bert_config_file.
 
   python -m bert_tf.run_pretraining --input_file=/tmp/tf_examples.tfrecord \
     --output_dir=/tmp/pretraining_output --do_train=true --do_eval=true \
-    --init_checkpoint=BERT --train_batch_size=32 \
-    --max_seq_length=128 --max_predictions_per_seq=20 \
-    --num_train_steps=20 --num_warmup_steps=10 --learning_rate=2e-5
-
-A checkpoint in the output folder, of the original or of this script, is resumed
-with its step and optimizer state. To start from random weights, leave out
---init_checkpoint and give --bert_config_file.
+    --init_checkpoint=BERT --num_train_steps=20 --num_warmup_steps=10
 """
 
 import math

@@ -1,17 +1,12 @@
 r"""Fine-tunes BERT to answer questions about texts, and predicts answers.
 
-The original's run_squad.py: same flags, same files in the output folder.
+The original's run_squad.py: same flags, same files. SQuAD 2.0, whose questions
+may have no answer: --version_2_with_negative=true.
 
   python -m bert_tf.run_squad --do_train=true --train_file=train-v1.1.json \
-    --do_predict=true --predict_file=dev-v1.1.json \
-    --vocab_file=BERT/vocab.txt --bert_config_file=BERT/bert_config.json \
-    --init_checkpoint=BERT/bert_model.ckpt --train_batch_size=12 \
-    --learning_rate=3e-5 --num_train_epochs=2.0 --max_seq_length=384 \
-    --doc_stride=128 --output_dir=/tmp/squad_base
-
-SQuAD 2.0, whose questions may have no answer: --version_2_with_negative=true.
-If the predict file has answers, the predictions are evaluated:
-eval_results.txt.
+    --do_predict=true --predict_file=dev-v1.1.json --init_checkpoint=BERT \
+    --train_batch_size=12 --learning_rate=3e-5 --num_train_epochs=2.0 \
+    --output_dir=/tmp/squad_base
 """
 
 import dataclasses
