@@ -103,6 +103,7 @@ def main(flags):
             flags.doc_stride,
         )
 
+    files.make_folder("output_file", os.path.dirname(flags.output_file) or ".")
     survey = survey_input(flags, read_examples(), config.type_vocab_size)
     export_dir = export_flags.find_export_dir(
         flags, os.path.dirname(flags.output_file)
@@ -129,7 +130,12 @@ def main(flags):
     )
     if flags.do_export:
         served.export_features(
-            export_flags.source_of(flags, flags.init_checkpoint),
+            export_flags.source_of(
+                flags,
+                flags.init_checkpoint,
+                opened.vocab_file,
+                opened.config_file,
+            ),
             export_dir,
             flags.pooling,
             None if pooling.layers else layers,
@@ -152,7 +158,6 @@ def check_flags(flags):
             "`--output_file` must name a file on this machine. Received: "
             f"--output_file={path}"
         )
-    files.make_folder("output_file", os.path.dirname(path) or ".")
 
 
 def check_config(flags, config):

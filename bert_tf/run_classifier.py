@@ -98,15 +98,24 @@ def define_flags(values):
 def main(flags):
     """Does what the parsed flags ask for."""
     check_flags(flags)
-    strategy = devices.find_strategy(training_flags.devices(flags))
     settings = training_flags.run_settings(
         flags, epochs=training_flags.epochs(flags)
     )
+    opened = start.open_model(
+        settings.files, settings.output_dir, settings.build
+    )
+    start.require_positions(
+        opened.config,
+        flags.max_seq_length,
+        "--doc_stride splits longer texts into windows, and extend_positions "
+        "makes a model with more positions.",
+    )
+    strategy = devices.find_strategy(training_flags.devices(flags))
     if flags.num_runs == 1:
-        run(flags, settings, strategy)
+        run(flags, settings, opened, strategy)
     else:
         run_several(
-            lambda one: run(flags, one, strategy),
+            lambda one: run(flags, one, opened, strategy),
             settings,
             flags.num_runs,
             strategy,
@@ -158,21 +167,12 @@ def find_dataset(flags):
     return datasets.find_dataset(flags.task_name, **columns)
 
 
-def run(flags, settings, strategy):
+def run(flags, settings, opened, strategy):
     """Trains, evaluates, predicts and exports, once.
 
     Returns:
         The results of evaluation by name; None without it.
     """
-    opened = start.open_model(
-        settings.files, settings.output_dir, settings.build
-    )
-    start.require_positions(
-        opened.config,
-        flags.max_seq_length,
-        "--doc_stride splits longer texts into windows, and extend_positions "
-        "makes a model with more positions.",
-    )
     dataset = find_dataset(flags)
     files.make_folder("output_dir", settings.output_dir)
     export_dir = export_flags.find_export_dir(flags, settings.output_dir)
@@ -192,7 +192,9 @@ def run(flags, settings, strategy):
 
     def export(checkpoint):
         served.export_classifier(
-            export_flags.source_of(flags, checkpoint),
+            export_flags.source_of(
+                flags, checkpoint, opened.vocab_file, opened.config_file
+            ),
             export_dir,
             labels,
             flags.doc_stride,

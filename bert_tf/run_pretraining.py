@@ -148,7 +148,9 @@ def main(flags):
             if flags.do_export:
                 checkpoint = checkpoint_to_export(settings, begun.start)
                 served.export_pretraining(
-                    export_flags.source_of(flags, checkpoint),
+                    export_flags.source_of(
+                        flags, checkpoint, opened.vocab_file, opened.config_file
+                    ),
                     export_dir,
                     # An untrained head is not exported.
                     next_sentence=None if flags.next_sentence else False,

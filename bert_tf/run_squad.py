@@ -110,7 +110,6 @@ def define_flags(values):
 def main(flags):
     """Does what the parsed flags ask for."""
     check_flags(flags)
-    strategy = devices.find_strategy(training_flags.devices(flags))
     settings = dataclasses.replace(
         training_flags.run_settings(flags, epochs=training_flags.epochs(flags)),
         eval_batch_size=flags.predict_batch_size,
@@ -120,6 +119,7 @@ def main(flags):
     )
     start.require_positions(opened.config, flags.max_seq_length)
     windows.require_token_types(opened.config.type_vocab_size)
+    strategy = devices.find_strategy(training_flags.devices(flags))
     sets = read_sets(flags, settings)
     null_threshold = find_threshold(flags, sets)
     files.make_folder("output_dir", flags.output_dir)
@@ -132,7 +132,9 @@ def main(flags):
                 flags.null_score_diff_threshold, threshold_folders(flags)
             )
         served.export_span(
-            export_flags.source_of(flags, checkpoint),
+            export_flags.source_of(
+                flags, checkpoint, opened.vocab_file, opened.config_file
+            ),
             export_dir,
             flags.doc_stride,
             flags.max_query_length,

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from absl import logging
 
 from bert_tf import tokenization
-from bert_tf.checkpoints import finding, names, writing
+from bert_tf.checkpoints import finding, names, storage, writing
 from bert_tf.checkpoints.names import CONFIG, LABELS_FILE, PREFIX, VOCAB
 from bert_tf.checkpoints.reader import CheckpointReader, open_reader
 from bert_tf.errors import InputError, count_of, quote, some_of
@@ -102,8 +102,11 @@ class FoundFiles(NamedTuple):
 
 def folder_of(checkpoint):
     """The folder of a checkpoint: that of a prefix, or the folder given."""
-    is_folder = os.path.isdir(checkpoint)
-    return checkpoint if is_folder else os.path.dirname(checkpoint)
+    checkpoint = os.fspath(checkpoint)
+    # A prefix may also be the name of a folder.
+    if os.path.isdir(checkpoint) and not storage.exists(checkpoint):
+        return checkpoint
+    return os.path.dirname(checkpoint)
 
 
 def find_files(

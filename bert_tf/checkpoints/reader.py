@@ -38,14 +38,6 @@ class CheckpointReader:
         self.path = index.prefix
         self.shapes, self.dtypes = index.shapes, index.dtypes
         self.names = list(self.shapes)
-        if "_CHECKPOINTABLE_OBJECT_GRAPH" in self.shapes:
-            raise InputError(
-                f"{self.path} is an object-based checkpoint, as TensorFlow 2 "
-                "writes them (tf.train.Checkpoint, save_weights). A "
-                "name-based one is required, with names such as "
-                "`bert/embeddings/word_embeddings`, as the released ones are. "
-                f"It has, for example: {storage.some(self.names)}"
-            )
 
     def __contains__(self, name):
         return name in self.shapes

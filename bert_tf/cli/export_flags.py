@@ -52,12 +52,19 @@ def find_export_dir(flags, beside):
     return path
 
 
-def source_of(flags, checkpoint):
-    """The `Source` of a checkpoint, from flags that all commands have."""
+def source_of(flags, checkpoint, vocab_file=None, bert_config_file=None):
+    """The `Source` of a checkpoint, by the flags that all commands have.
+
+    Args:
+        flags: parsed flags.
+        checkpoint: a prefix or a folder.
+        vocab_file, bert_config_file: those that a run has found; None for the
+            flags.
+    """
     return Source(
         checkpoint,
-        flags.vocab_file,
-        flags.bert_config_file,
+        vocab_file or flags.vocab_file,
+        bert_config_file or flags.bert_config_file,
         flags.do_lower_case,
         flags.max_seq_length,
     )

@@ -33,7 +33,9 @@ def find_strategy(settings):
     if settings.use_tpu:
         return _find_tpu(settings)
     of_tpus = ("tpu_name", "tpu_zone", "gcp_project", "master", "num_tpu_cores")
-    given = [name for name in of_tpus if getattr(settings, name)]
+    given = [
+        name for name in of_tpus if getattr(settings, name) not in (None, "")
+    ]
     if given:
         logging.warning(
             "Without --use_tpu, --%s is without effect.", ", --".join(given)
@@ -249,7 +251,9 @@ def _find_tpu(settings):
         ) from error
     strategy = tf.distribute.TPUStrategy(resolver)
     cores = strategy.num_replicas_in_sync
-    wanted = settings.num_tpu_cores or DEFAULT_TPU_CORES
+    wanted = settings.num_tpu_cores
+    if wanted is None:
+        wanted = DEFAULT_TPU_CORES
     if cores != wanted:
         raise InputError(
             "`--num_tpu_cores` must be the number of cores of the TPU, "
