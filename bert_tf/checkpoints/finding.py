@@ -131,6 +131,7 @@ def latest_index(folder):
 
 def has_checkpoints(folder):
     """Whether something was trained in a folder; reads no checkpoint."""
+    folder = os.fspath(folder)
     storage.check_path(folder)
     return bool(_named_in_state(folder) or _saved_in(folder))
 
