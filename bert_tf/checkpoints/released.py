@@ -273,9 +273,18 @@ def _examine_vocab(report: Report) -> None:
 def _examine_weights(report: Report) -> None:
     import tensorflow as tf  # Takes seconds; only needed here.
 
-    failures = (tf.errors.OpError, RuntimeError, ValueError, IndexError)
+    from bert_tf.checkpoints import storage
+
+    failures = (
+        tf.errors.OpError,
+        RuntimeError,
+        ValueError,
+        IndexError,
+        TypeError,
+    )
     wanted = report.model.shapes
     try:
+        storage.check_index(str(report.folder / PREFIX))
         reader = tf.train.load_checkpoint(str(report.folder / PREFIX))
         shapes = reader.get_variable_to_shape_map()
         types = reader.get_variable_to_dtype_map()
