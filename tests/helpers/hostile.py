@@ -119,6 +119,52 @@ def made_up_checkpoint_cases(count, folder):
         yield str(prefix), None
 
 
+def read_records(path):
+    """All records, in each of the three ways that there are."""
+    import tensorflow as tf
+
+    from bert_tf.data import records
+
+    schema = {"x": records.Feature((1,))}
+    with records.naming_bad_records([path], schema):
+        found = [
+            int(x)
+            for batch in records.evaluation_batches([path], schema, 3)
+            for x in tf.reshape(batch["x"], [-1])
+        ]
+    for at_once in (1, 2):
+        batches = records.training_batches(
+            [path], schema, 2, 1, files_at_once=at_once
+        )
+        with records.naming_bad_records([path], schema):
+            assert len(list(batches.take(9))) == 9
+    records.check_records([path], schema, whole=True)
+    return found
+
+
+def record_cases(count, folder):
+    """Damaged files of records, and some with lengths that are lies."""
+    from bert_tf.data import records
+
+    rng = random.Random(19)
+    schema = {"x": records.Feature((1,))}
+    for number in range(count):
+        values = [rng.randrange(300) for _ in range(rng.randrange(1, 9))]
+        parts = [
+            index_table.record(records.encode({"x": [x]}, schema))
+            for x in values
+        ]
+        if rng.randrange(3):
+            content = damaged(rng, b"".join(parts))
+        else:
+            lie = rng.choice([x for x in ODD if x > 2])
+            parts[rng.randrange(len(parts))] = index_table.record(b"x", lie)
+            content = b"".join(parts)
+        path = folder / f"{number}.tf_record"
+        path.write_bytes(content)
+        yield str(path), values
+
+
 def main(kind, count, folder):
     """Prints what is wrong with any of the cases, and counts how they end."""
     from bert_tf.errors import InputError
@@ -140,6 +186,7 @@ def main(kind, count, folder):
 
 
 KINDS = {
+    "records": (record_cases, read_records),
     "checkpoints": (checkpoint_cases, read_checkpoint),
     "made_up_checkpoints": (made_up_checkpoint_cases, read_checkpoint),
 }
