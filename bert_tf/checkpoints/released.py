@@ -239,7 +239,7 @@ def _examine_config(report: Report) -> None:
         config = json.loads((report.folder / CONFIG).read_text("utf-8"))
         if not isinstance(config, dict):
             raise ValueError("it is not an object {...}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         report.problems.append(f"{CONFIG}: not valid JSON: {error}")
         return
     wanted = report.model.config

@@ -98,7 +98,13 @@ def _read_tf_config():
         others = sorted(set(cluster) - {"chief", "worker"})
         if not workers or others or not 0 <= index < len(cluster[kind]):
             raise ValueError("no such worker")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise InputError(
             f"--distribution={MULTI_WORKER} needs the environment variable "
             "TF_CONFIG, which says who works together and who this is: "

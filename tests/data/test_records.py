@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bert_tf.data import grouping
+from bert_tf.data import grouping, records
 from bert_tf.data.packing import PaddingInputExample
-from bert_tf.data import records
 from bert_tf.data.records import (
     Feature,
     check_records,
