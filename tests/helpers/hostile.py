@@ -185,7 +185,37 @@ def main(kind, count, folder):
     print(f"{refused} of {count} refused", file=sys.stderr)
 
 
+def load_version(path):
+    """Loads a SavedModel as the server and Predictor do."""
+    from bert_tf.exports import loading
+
+    return loading.load(path) and None
+
+
+def version_cases(count, folder):
+    """Damaged copies of an exported version's graph."""
+    import tensorflow as tf
+
+    rng = random.Random(20)
+    module = tf.Module()
+    module.v = tf.Variable([[1.0, 2.0]])
+    module.f = tf.function(
+        lambda x: tf.matmul(x, module.v, transpose_b=True),
+        [tf.TensorSpec([None, 2])],
+    )
+    source = folder / "source"
+    tf.saved_model.save(module, str(source), signatures=module.f)
+    for number in range(count):
+        place = folder / str(number)
+        shutil.copytree(source, place)
+        path = place / "saved_model.pb"
+        path.write_bytes(damaged(rng, path.read_bytes()))
+        yield str(place), None
+        shutil.rmtree(place)
+
+
 KINDS = {
+    "versions": (version_cases, load_version),
     "records": (record_cases, read_records),
     "checkpoints": (checkpoint_cases, read_checkpoint),
     "made_up_checkpoints": (made_up_checkpoint_cases, read_checkpoint),
