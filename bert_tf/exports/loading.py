@@ -4,7 +4,6 @@ import os
 import re
 
 import tensorflow as tf
-from google.protobuf.message import DecodeError
 
 from bert_tf.checkpoints import storage
 from bert_tf.checkpoints.names import DATA, INDEX
@@ -12,20 +11,6 @@ from bert_tf.errors import InputError
 from bert_tf.exports.folder import MODEL_FILE
 
 WEIGHTS = os.path.join("variables", "variables")
-
-# Besides what TensorFlow raises itself, what Python makes of a graph or a tree
-# of objects that is not whole.
-_FAILURES = (
-    tf.errors.OpError,
-    OSError,
-    ValueError,
-    RuntimeError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    AssertionError,
-    DecodeError,
-)
 
 
 def load(path):
@@ -51,7 +36,8 @@ def load(path):
         storage.check_data(weights, storage.check_index(weights))
     try:
         return tf.saved_model.load(path)
-    except _FAILURES as error:
+    # A graph that is not whole may raise anything in TensorFlow's Python.
+    except Exception as error:
         missing = re.search(r"Op type not registered '(\w+)'", str(error))
         if not missing:
             raise _damaged(path, error) from error
@@ -65,7 +51,7 @@ def load(path):
         ) from error
     try:
         return tf.saved_model.load(path)
-    except _FAILURES as error:
+    except Exception as error:
         raise _damaged(path, error) from error
 
 
