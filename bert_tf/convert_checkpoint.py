@@ -15,6 +15,7 @@ from bert_tf.checkpoints.from_hugging_face import from_hf
 from bert_tf.checkpoints.hugging_face import HEADS
 from bert_tf.checkpoints.stripping import strip
 from bert_tf.checkpoints.to_hugging_face import to_hf
+from bert_tf.cli.output import printing
 from bert_tf.errors import InputError
 
 COMMAND = "python -m bert_tf.convert_checkpoint"
@@ -115,7 +116,8 @@ def main(argv=None):
 def cli():
     """The console command: an `InputError` is one line and the exit code 1."""
     try:
-        main()
+        with printing():
+            main()
     except (InputError, OSError) as error:
         message = str(error)
         if isinstance(error, OSError) and error.filename:

@@ -24,6 +24,7 @@ from bert_tf.checkpoints.released import (
     released_models,
     verify,
 )
+from bert_tf.cli.output import printing
 from bert_tf.errors import InputError
 
 
@@ -109,9 +110,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def cli() -> None:
     """The console command: prints an error without a traceback."""
     try:
-        sys.exit(main())
-    except BrokenPipeError:  # `list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with printing():
+            sys.exit(main())
     except (InputError, OSError) as error:
         sys.exit(f"Error: {error}")
     except KeyboardInterrupt:

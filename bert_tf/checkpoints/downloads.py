@@ -109,7 +109,7 @@ class PartialFile:
         """The note; empty if there is none that can be read."""
         try:
             note = json.loads(self.note_path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return note if isinstance(note, dict) else {}
 

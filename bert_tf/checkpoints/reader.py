@@ -62,6 +62,7 @@ class CheckpointReader:
         Raises:
             InputError: its bytes are missing or do not match their checksum.
         """
+        self._index.require_data()
         try:
             return self._index.reader.get_tensor(name)
         except storage.READ_ERRORS as error:
@@ -127,6 +128,7 @@ class CheckpointReader:
 
         Several are read together, since each call reads the index again.
         """
+        self._index.require_data()
         with tf.device("CPU:0"):
             tensors = tf.raw_ops.RestoreV2(
                 prefix=self._stored,

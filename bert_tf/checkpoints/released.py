@@ -239,7 +239,7 @@ def _examine_config(report: Report) -> None:
         config = json.loads((report.folder / CONFIG).read_text("utf-8"))
         if not isinstance(config, dict):
             raise ValueError("it is not an object {...}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         report.problems.append(f"{CONFIG}: not valid JSON: {error}")
         return
     wanted = report.model.config
@@ -273,9 +273,18 @@ def _examine_vocab(report: Report) -> None:
 def _examine_weights(report: Report) -> None:
     import tensorflow as tf  # Takes seconds; only needed here.
 
-    failures = (tf.errors.OpError, RuntimeError, ValueError, IndexError)
+    from bert_tf.checkpoints import storage
+
+    failures = (
+        tf.errors.OpError,
+        RuntimeError,
+        ValueError,
+        IndexError,
+        TypeError,
+    )
     wanted = report.model.shapes
     try:
+        storage.check_index(str(report.folder / PREFIX))
         reader = tf.train.load_checkpoint(str(report.folder / PREFIX))
         shapes = reader.get_variable_to_shape_map()
         types = reader.get_variable_to_dtype_map()

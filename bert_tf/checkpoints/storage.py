@@ -14,6 +14,7 @@ import re
 import numpy as np
 import tensorflow as tf
 
+from bert_tf.checkpoints import bundle, table
 from bert_tf.checkpoints.names import DATA, INDEX
 from bert_tf.errors import InputError
 
@@ -46,15 +47,16 @@ class Index:
     def __init__(self, prefix):
         self.prefix = prefix
         self.stored = current(prefix)
+        self._bundle = check_index(self.stored)
+        self._has_data = False
         try:
             self.reader = tf.compat.v1.train.NewCheckpointReader(self.stored)
-        except READ_ERRORS as error:
-            raise InputError(
-                f"{self.stored}{INDEX} is damaged or not a checkpoint's "
-                f"index; copy it again. TensorFlow says: {reason(error)}"
+            shapes = self.reader.get_variable_to_shape_map()
+            dtypes = self.reader.get_variable_to_dtype_map()
+        except (*READ_ERRORS, TypeError) as error:
+            raise _damaged(
+                self.stored, f"TensorFlow says: {reason(error)}"
             ) from error
-        shapes = self.reader.get_variable_to_shape_map()
-        dtypes = self.reader.get_variable_to_dtype_map()
         self.shapes = {name: tuple(shapes[name]) for name in sorted(shapes)}
         self.dtypes = {name: dtypes[name].name for name in self.shapes}
         if "_CHECKPOINTABLE_OBJECT_GRAPH" in self.shapes:
@@ -83,29 +85,90 @@ class Index:
         Raises:
             InputError: one is missing or too short.
         """
-        if not tf.io.gfile.exists(self.stored + INDEX):
-            return  # A V1 file: index and data in one.
-        files = data_files(self.stored)
-        if not files:
-            raise InputError(
-                f"{self.stored}{DATA} is missing: {self.stored}{INDEX} only "
-                "lists the names, the weights are in the .data file. Copy it "
-                "beside the index."
-            )
-        count = int(files[0].rpartition("-of-")[2])
-        if len(files) < count:
-            raise InputError(
-                f"{self.stored} has {count} .data files, of which only these "
-                f"are there: {', '.join(map(os.path.basename, files))}"
-            )
-        found = sum(tf.io.gfile.stat(file).length for file in files)
-        needed = self.nbytes(self.shapes)
+        check_data(self.stored, self._bundle)
+        self._has_data = True
+
+    def require_data(self):
+        """`check_data`, once.
+
+        TensorFlow's reader allocates what the index says before it looks at
+        the .data files.
+        """
+        if not self._has_data:
+            self.check_data()
+
+
+def check_index(prefix):
+    """Checks what an index says, before TensorFlow reads it.
+
+    Args:
+        prefix: of the files that count.
+
+    Returns:
+        A `bundle.Bundle`; None for a V1 file, index and data in one.
+
+    Raises:
+        InputError: an unreadable index.
+    """
+    path = prefix + INDEX
+    is_v1 = not tf.io.gfile.exists(path)
+    path = prefix if is_v1 else path
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            if is_v1:
+                length = tf.io.gfile.stat(path).length
+                return bundle.check_v1(file, length)
+            return bundle.check_index(file.read())
+    except table.DamagedTable as error:
+        raise _damaged(prefix, f"In it, {error}.") from error
+    except tf.errors.OpError as error:
+        raise InputError(f"Cannot read {path}: {reason(error)}") from error
+
+
+def check_data(prefix, needs):
+    """Checks that the .data files exist and are as long as they must be.
+
+    Args:
+        prefix: of the files that count.
+        needs: what `check_index` returned.
+
+    Raises:
+        InputError: one is missing or too short.
+    """
+    if needs is None:
+        return
+    files = data_files(prefix)
+    if not files:
+        raise InputError(
+            f"{prefix}{DATA} is missing: {prefix}{INDEX} only lists the names, "
+            "the weights are in the .data file. Copy it beside the index."
+        )
+    wanted = {
+        shard: f"{prefix}.data-{shard:05}-of-{needs.num_shards:05}"
+        for shard in range(needs.num_shards)
+    }
+    if not set(wanted.values()) <= set(files):
+        raise InputError(
+            f"{prefix} has {needs.num_shards} .data files, of which only these "
+            f"are there: {', '.join(map(os.path.basename, files))}"
+        )
+    for shard, needed in sorted(needs.needed.items()):
+        path = wanted[shard]
+        found = tf.io.gfile.stat(path).length
         if found < needed:
             raise InputError(
-                f"{files[0]} is cut short: {self.stored}{INDEX} needs "
-                f"{needed:,} bytes. Received: {found:,} bytes. Copy or "
-                f"download it again.{_pointer_hint(files[0], found)}"
+                f"{path} is cut short: {prefix}{INDEX} needs {needed:,} bytes. "
+                f"Received: {found:,} bytes. Copy or download it again."
+                f"{_pointer_hint(path, found)}"
             )
+
+
+def _damaged(prefix, why):
+    path = prefix + INDEX
+    path = path if tf.io.gfile.exists(path) else prefix
+    return InputError(
+        f"{path} is damaged or not a checkpoint's index; copy it again. {why}"
+    )
 
 
 def _pointer_hint(path, length):

@@ -14,6 +14,7 @@ import sys
 
 from absl import app, flags, logging
 
+from bert_tf.cli import output
 from bert_tf.errors import InputError, Interrupted
 
 
@@ -38,10 +39,11 @@ def run(define_flags, main, doc, positional=None):
     logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().setFormatter(_LogFormat())
 
-    app.run(
-        lambda argv: finish(main, values, argv[1:], positional),
-        flags_parser=lambda argv: parse_or_exit(values, argv),
-    )
+    with output.printing():
+        app.run(
+            lambda argv: finish(main, values, argv[1:], positional),
+            flags_parser=lambda argv: parse_or_exit(values, argv),
+        )
 
 
 class FlagSet:

@@ -57,7 +57,8 @@ def open_output(flags):
 
         def write(_, values):
             line = json.dumps(values, ensure_ascii=False) + "\n"
-            file.write(line.encode("utf-8"))
+            # Half of a surrogate pair is written as JSON escapes it.
+            file.write(line.encode("utf-8", "backslashreplace"))
 
         yield write
     logging.info("Wrote %s.", flags.output_file)

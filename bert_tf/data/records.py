@@ -6,6 +6,7 @@ A kind of record is described by a `Schema`: names, shapes and dtypes.
 import contextlib
 import dataclasses
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -13,13 +14,17 @@ import tensorflow as tf
 from absl import logging
 from google.protobuf.message import DecodeError
 
-from bert_tf.data import grouping
+from bert_tf.data import grouping, record_frames
 from bert_tf.errors import InputError
 from bert_tf.support.files import (
     is_left_over,
     unfinished_name,
     unfinished_names,
 )
+
+CHECKED_AHEAD = 1 << 30
+"""Where records end is checked before the start in this number of bytes, and in
+the other files when each of them is opened."""
 
 SHUFFLE_BUFFER = 100
 """Number of records from which the next one is drawn, as in the original."""
@@ -175,10 +180,12 @@ def check_records(
             number from 1, and feature. Or a file is missing, truncated or no
             TFRecord file, or all files are empty.
     """
-    are_empty = []
+    are_empty, left = [], CHECKED_AHEAD
     for path in files:
         number = 0
-        for number, serialized in enumerate(_serialized(path), start=1):
+        left -= _size(path)
+        most = None if whole or left >= 0 else 1
+        for number, serialized in enumerate(_serialized(path, most), start=1):
             fault = _find_fault(serialized, schema, vocab_size)
             if fault:
                 raise InputError(f"{path}, record {number}: {fault}")
@@ -213,11 +220,22 @@ def naming_bad_records(
         raise
 
 
-def _serialized(path: str) -> Iterator[bytes]:
+def _size(path: str) -> int:
+    return os.path.getsize(path) if os.path.isfile(path) else 0
+
+
+def _serialized(path: str, most: int | None = None) -> Iterator[bytes]:
+    """The records of a file, of which `most` are checked beforehand."""
     if not tf.io.gfile.exists(path):
         raise InputError(f"There is no file {path}: it must hold records")
     if tf.io.gfile.isdir(path):
         raise InputError(f"{path} must be a file of records, but is a folder")
+    if path.endswith(".json") and record_frames.find_fault(path, most):
+        raise InputError(
+            f"{path} cannot be read: it is the list of the shards beside it: "
+            "leave it out"
+        )
+    require_frames(path, most)
     number = 0
     try:
         for serialized in tf.data.TFRecordDataset(path).as_numpy_iterator():
@@ -229,12 +247,21 @@ def _serialized(path: str) -> Iterator[bytes]:
             if number
             else "is it a TFRecord file, and not compressed?"
         )
-        if path.endswith(".json"):
-            reason = "it is the list of the shards beside it: leave it out"
         raise InputError(
             f"{path} cannot be read after record {number}: {reason} "
             f"({str(error.message).split(' [Op:')[0]})"
         ) from error
+
+
+def require_frames(path: str, most: int | None = None) -> None:
+    """Raises `InputError` for a file whose records' lengths cannot be.
+
+    Args:
+        most: the number of records to look at; None for all.
+    """
+    fault = record_frames.find_fault(path, most)
+    if fault:
+        raise InputError(f"{path} {fault}")
 
 
 def _find_fault(
@@ -309,12 +336,12 @@ def training_batches(
     """
     files = list(files)
     if files_at_once == 1:
-        records = tf.data.TFRecordDataset(files).repeat()
+        records = _in_order(files).repeat()
     else:
         turns = tf.data.Dataset.from_tensor_slices(files)
         turns = turns.shuffle(len(files), seed=seed).repeat()
         records = turns.interleave(
-            tf.data.TFRecordDataset,
+            _open_checked,
             cycle_length=min(files_at_once, len(files)),
         )
     records = records.shuffle(
@@ -354,7 +381,7 @@ def evaluation_batches(
     Returns:
         A dataset of {name: int32 or float32 [B, ...]}.
     """
-    records = tf.data.TFRecordDataset(list(files))
+    records = _in_order(list(files))
     if group_by_length:
         return _grouped(records, schema, batch_size, vocab_size)
     if num_batches is None:
@@ -363,6 +390,22 @@ def evaluation_batches(
         batches = records.repeat().batch(batch_size, drop_remainder=True)
         batches = batches.take(num_batches)
     return _parsed(batches, schema, vocab_size)
+
+
+def _in_order(files: Sequence[str]) -> tf.data.Dataset:
+    """The records of all files, one file after the other."""
+    return tf.data.Dataset.from_tensor_slices(files).flat_map(_open_checked)
+
+
+def _open_checked(path: tf.Tensor) -> tf.data.Dataset:
+    """The records of a file, whose lengths are checked first."""
+
+    def check(path: bytes) -> bytes:
+        require_frames(path.decode("utf-8", "surrogateescape"))
+        return path
+
+    checked = tf.numpy_function(check, [path], tf.string)
+    return tf.data.TFRecordDataset(tf.ensure_shape(checked, []))
 
 
 def _grouped(

@@ -68,12 +68,14 @@ def read_settings(version: str) -> dict[str, Any]:
         with open(path, encoding="utf-8") as file:
             settings = json.load(file)
         head, number = settings["head"], settings["format"]
+        if not isinstance(head, str):
+            raise TypeError(f"its head is {head!r}")
     except OSError as error:
         raise InputError(
             f"The SavedModel {version} must have been written by bert_tf. "
             f"{path}: {error.strerror}"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             f"{path} must be what bert_tf.export_saved_model writes. It is "
             f"not: {error!r}"

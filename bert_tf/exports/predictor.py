@@ -63,13 +63,19 @@ class Predictor:
         self.batch_size = batch_size
         self._tf = import_tensorflow()
         # The signatures alone do not keep the weights alive.
-        self._model = self._tf.saved_model.load(self.path)
+        self._model = self._load()
         self.signatures = self._model.signatures
         self._head = HEADS[self.head]
         takes_pairs = "serve_text_pair" in self.signatures
         self._counts = (1, 2) if takes_pairs else (1,)
         if self._head.needs_both:
             self._counts = (2,)
+
+    def _load(self):
+        # Needs TensorFlow, which is imported above, without Keras.
+        from bert_tf.exports import loading
+
+        return loading.load(self.path)
 
     def __call__(self, text, second=None):
         """The result of a text, or an iterator over those of many.

@@ -14,6 +14,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 
+from bert_tf.data.records import require_frames
 from bert_tf.errors import InputError
 
 FILE_NAME = "tf_serving_warmup_requests"
@@ -65,6 +66,7 @@ def read(path):
     Raises:
         InputError: a record is not a `PredictionLog` of a predict request.
     """
+    require_frames(path)
     for number, record in enumerate(tf.data.TFRecordDataset(path)):
         try:
             log = prediction_log().FromString(record.numpy())

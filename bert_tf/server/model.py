@@ -20,7 +20,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from bert_tf import tokenization
 from bert_tf.checkpoints.names import VOCAB
 from bert_tf.errors import InputError
-from bert_tf.exports import folder, warmup
+from bert_tf.exports import folder, loading, warmup
 from bert_tf.exports.results import HEADS
 from bert_tf.server.protocol import (
     DEFAULT_SIGNATURE,
@@ -76,7 +76,7 @@ class ServedModel:
         self.about = _read_about(path)
         head = HEADS.get(self.about.get("head", ""))
         self._per_mask = head.per_mask if head else frozenset()
-        self._loaded = _load(path)
+        self._loaded = loading.load(path)
         self.signatures, self.signature_def = {}, {}
         for name, definition in meta_graph.signature_def.items():
             self.signature_def[name] = json_format.MessageToDict(
@@ -302,28 +302,6 @@ def _read_meta_graph(path):
 def _read_about(path):
     file = os.path.join(path, "assets", folder.SETTINGS_FILE)
     return folder.read_settings(path) if os.path.isfile(file) else {}
-
-
-def _load(path):
-    failures = (tf.errors.OpError, OSError, ValueError, RuntimeError, KeyError)
-    try:
-        return tf.saved_model.load(path)
-    except failures as error:
-        missing = re.search(r"Op type not registered '(\w+)'", str(error))
-        if not missing:
-            raise InputError(f"cannot be loaded: {_reason(error)}") from error
-    try:
-        import tensorflow_text  # noqa: F401  Registers its ops.
-    except ImportError as error:
-        raise InputError(
-            f"it needs the operation {missing[1]}, which TensorFlow alone "
-            "does not have; that of tensorflow-text may: pip install "
-            "tensorflow-text"
-        ) from error
-    try:
-        return tf.saved_model.load(path)
-    except failures as error:
-        raise InputError(f"cannot be loaded: {_reason(error)}") from error
 
 
 def _signature(name, definition):

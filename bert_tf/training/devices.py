@@ -96,7 +96,13 @@ def _read_tf_config():
         others = sorted(set(cluster) - {"chief", "worker"})
         if not workers or others or not 0 <= index < len(cluster[kind]):
             raise ValueError("no such worker")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise InputError(
             f"--distribution={MULTI_WORKER} needs the environment variable "
             "TF_CONFIG with all workers and the task of this process: "

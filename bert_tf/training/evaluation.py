@@ -77,7 +77,15 @@ class Evaluations:
             for number, value in kept["values"].items():
                 if int(number) <= step:
                     self.values[int(number)] = float(value)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            OverflowError,
+            RecursionError,
+        ) as error:
             raise InputError(
                 f"{self.path} must hold what --keep_best wrote there, and "
                 f"cannot be read so ({error!r}). Remove it to begin anew with "

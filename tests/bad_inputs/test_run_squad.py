@@ -48,6 +48,16 @@ CASES = [
     *each_path(case, train_file=["nowhere.json"], predict_file=["squad"]),
     case("half a file", (SQUAD_TRAIN, "line 1"), cut(SQUAD_TRAIN)),
     case(
+        "a number of 5,000 digits",
+        (SQUAD_TRAIN, "JSON"),
+        write(SQUAD_TRAIN, '{"data": ' + "9" * 5000 + "}"),
+    ),
+    case(
+        "lists of 100,000 lists",
+        (SQUAD_TRAIN, "JSON"),
+        write(SQUAD_TRAIN, "[" * 100_000),
+    ),
+    case(
         "not UTF-8", (SQUAD_DEV, "0xe9"), replace(SQUAD_DEV, b"Ann", b"\xe9nn")
     ),
     case("a list", (SQUAD_TRAIN, "'data'"), write(SQUAD_TRAIN, [])),

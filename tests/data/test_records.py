@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bert_tf.data import grouping
+from bert_tf.data import grouping, records
 from bert_tf.data.packing import PaddingInputExample
 from bert_tf.data.records import (
     Feature,
@@ -402,9 +402,25 @@ def test_a_folder_is_no_record_file(tmp_path):
 def test_truncated_file_is_named(eight):
     with open(eight, "r+b") as file:
         file.truncate(os.path.getsize(eight) - 1)
-    check_records([eight], classifier_schema(8))
     with pytest.raises(InputError, match="after record 1: it is truncated"):
-        check_records([eight], classifier_schema(8), whole=True)
+        check_records([eight], classifier_schema(8))
+
+
+@pytest.mark.parametrize("files_at_once", [1, 2])
+def test_a_file_too_large_to_check_ahead_is_checked_when_opened(
+    eight, monkeypatch, files_at_once
+):
+    monkeypatch.setattr(records, "CHECKED_AHEAD", 10)
+    with open(eight, "r+b") as file:
+        file.truncate(os.path.getsize(eight) - 1)
+    schema = classifier_schema(8)
+    check_records([eight], schema)
+    batches = training_batches([eight], schema, 1, 1, 0, 50, files_at_once)
+    with (
+        pytest.raises(InputError, match="after record 1: it is truncated"),
+        naming_bad_records([eight], schema),
+    ):
+        list(batches.take(3))
 
 
 def test_something_else_in_a_record_is_named(tmp_path):

@@ -205,7 +205,7 @@ class Notes:
             with open(self.path, encoding="utf-8") as file:
                 notes = json.load(file)
             before, self.finished = notes["settings"], notes["finished"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(
                 f"{self.path} must hold the notes of an earlier run, but "
                 f"cannot be read ({error!r}). Remove it, and all is made again"

@@ -163,8 +163,10 @@ def _paragraphs(path: str) -> Iterator[tuple[str, Any]]:
             f"be JSON in SQuAD's format: {error.msg}. It has "
             f"{quote(error.doc[error.pos : error.pos + 40])} there"
         ) from error
-    except RecursionError as error:
-        raise InputError(f"{path} must be JSON in SQuAD's format") from error
+    except (ValueError, RecursionError) as error:  # A number too long to read.
+        raise InputError(
+            f"{path} must be JSON in SQuAD's format: {error}"
+        ) from error
     for i, article in enumerate(_item(path, content, "data", list)):
         where = f"{path}: data[{i}]"
         for j, paragraph in enumerate(
