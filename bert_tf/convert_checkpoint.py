@@ -8,6 +8,7 @@ Numbers stay the same; their kernels are transposed. Only BERT can be converted.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 
@@ -38,11 +39,16 @@ def _parser():
         "to_hf", help="original's format -> Hugging Face folder"
     )
     to.add_argument("checkpoint", help="prefix, .index file or folder")
-    to.add_argument("--bert_config_file", help="default: beside the checkpoint")
-    to.add_argument("--vocab_file", help="default: beside the checkpoint")
-    to.add_argument(
-        "--labels_file", help="default: labels.txt beside the checkpoint"
-    )
+    for flag, name in (
+        ("--bert_config_file", ""),
+        ("--vocab_file", ""),
+        ("--labels_file", "labels.txt "),
+    ):
+        to.add_argument(
+            flag,
+            type=os.path.expanduser,
+            help=f"default: {name}beside the checkpoint",
+        )
     to.add_argument(
         "--hidden_act",
         help="transformers' name; default: the same function as in the config",
@@ -90,7 +96,9 @@ def _parser():
         (back, "folder"),
         (bare, "prefix of the new checkpoint"),
     ):
-        command.add_argument("--output", required=True, help=meaning)
+        command.add_argument(
+            "--output", type=os.path.expanduser, required=True, help=meaning
+        )
         command.add_argument("--overwrite", action="store_true")
     return parser
 

@@ -206,7 +206,10 @@ def find_input(flags):
                 "`--input_file` must name ordinary files, for the text is read "
                 f"twice: save it in one. Received: {path}"
             )
-    text_files.require_other_file(flags.output_file, paths)
+    files.require_other_file(
+        [flags.output_file],
+        {"input_file": paths, **model_flags.files_read(flags)},
+    )
     return text_files.whole_files(paths)
 
 

@@ -82,7 +82,12 @@ def _parser() -> argparse.ArgumentParser:
     checking.add_argument("name", metavar="NAME_OR_FOLDER")
     checking.add_argument("--model", help="the model in the folder")
     for command in (getting, checking):
-        command.add_argument("--dir", default="checkpoints", help="of models")
+        command.add_argument(
+            "--dir",
+            type=os.path.expanduser,
+            default="checkpoints",
+            help="of models",
+        )
     return parser
 
 

@@ -8,6 +8,7 @@ signal N. Logic of a task does not belong here.
 import functools
 import logging as python_logging
 import math
+import os
 import pathlib
 import re
 import signal
@@ -118,7 +119,9 @@ def parse(values, argv):
             value that a flag cannot have.
     """
     try:
-        return values(argv)
+        rest = values(argv)
+        expand_home(values)
+        return rest
     except flags.UnrecognizedFlagError as error:
         # absl finds misspelt names. People also leave out half of one:
         # --epochs for --num_train_epochs.
@@ -129,6 +132,22 @@ def parse(values, argv):
         raise flags.UnrecognizedFlagError(
             error.flagname, error.flagvalue, sorted(similar)
         ) from None
+
+
+# How the names of flags end that take paths.
+_PATHS = ("_dir", "_file", "checkpoint")
+
+
+def expand_home(values):
+    """Replaces `~` and `~user` in flags that take paths, as shells do.
+
+    Shells leave it as it is after `--flag=`. In a list, each path is expanded.
+    """
+    for name in values:
+        flag = values[name]
+        if name.endswith(_PATHS) and isinstance(flag.value, str):
+            paths = map(os.path.expanduser, flag.value.split(","))
+            flag.value = ",".join(paths)
 
 
 def parse_or_exit(values, argv):

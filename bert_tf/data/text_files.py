@@ -33,44 +33,59 @@ class Range(NamedTuple):
 def find_files(patterns: str, flag: str = "input_file") -> list[str]:
     """The files that match comma-separated patterns, sorted for each pattern.
 
+    A comma also stands for itself, where a pattern without it matches nothing.
+
     Raises:
         InputError: a pattern matches nothing, or a folder.
     """
-    files = []
-    for pattern in patterns.split(","):
+    parts = patterns.split(",")
+    for pattern in parts:
         if "://" in pattern:
             raise InputError(
                 f"`--{flag}` must name files on this machine: copy them, or "
                 f"mount the bucket. Received: {pattern}"
             )
-        matches = sorted(glob.glob(pattern))
-        if not matches and os.path.exists(pattern):
-            matches = [pattern]  # A name with brackets and the like.
-        if not matches:
+    files = _match_parts(tuple(parts))
+    if files is None:
+        missing = next(part for part in parts if not _match(part))
+        hint = " (commas separate files)" if len(parts) > 1 else ""
+        raise InputError(
+            f"`--{flag}` must name files that exist. Nothing matches "
+            f"{missing!r}{hint}"
+        )
+    for path in files:
+        if os.path.isdir(path):
             raise InputError(
-                f"`--{flag}` must name files that exist. Nothing matches "
-                f"{pattern!r}"
+                f"`--{flag}` must name files, but {path} is a folder. "
+                f"For all files in it: {os.path.join(path, '*')}"
             )
-        for path in matches:
-            if os.path.isdir(path):
-                raise InputError(
-                    f"`--{flag}` must name files, but {path} is a folder. "
-                    f"For all files in it: {os.path.join(path, '*')}"
-                )
-        files += matches
     return files
 
 
-def require_other_file(output_file: str | None, paths: Iterable[str]) -> None:
-    """Raises `InputError` if the file to write is among those to read."""
-    for path in paths:
-        if os.path.exists(output_file or "") and os.path.samefile(
-            path, output_file or ""
-        ):
-            raise InputError(
-                "`--output_file` must be another file than `--input_file`. "
-                f"Received: {path} for both"
-            )
+def _match_parts(parts: tuple[str, ...]) -> list[str] | None:
+    """What parts of a comma-separated list match, the fewest joined to one.
+
+    None if there is no way to split them into patterns that all match.
+    """
+    # For the parts from each place on; the last place first.
+    found: list[list[str] | None] = [None] * len(parts) + [[]]
+    for start in reversed(range(len(parts))):
+        for stop in range(start + 1, len(parts) + 1):
+            rest = found[stop]
+            if rest is not None:
+                matches = _match(",".join(parts[start:stop]))
+                if matches:
+                    found[start] = matches + rest
+                    break
+    return found[0]
+
+
+def _match(pattern: str) -> list[str]:
+    """The files of one pattern, sorted."""
+    matches = sorted(glob.glob(pattern))
+    if not matches and os.path.exists(pattern):
+        return [pattern]  # A name with brackets and the like.
+    return matches
 
 
 def whole_files(paths: Iterable[str]) -> list[Range]:

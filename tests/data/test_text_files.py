@@ -110,12 +110,32 @@ def test_files_of_a_pattern_are_sorted_and_patterns_keep_their_order(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("patterns", "names"),
+    [
+        ("a,b.txt", ["a,b.txt"]),
+        ("a,b.txt,c", ["a,b.txt", "c"]),
+        ("c,a,b.txt", ["c", "a,b.txt"]),
+        ("c,d,e", ["c", "d", "e"]),  # Not "c,d", which is there too.
+        ("c,d", ["c", "d"]),
+        ("x,y,*", ["x,y,1", "x,y,2"]),
+        ("c, d", ["c", " d"]),
+    ],
+)
+def test_a_comma_may_be_part_of_a_name(tmp_path, monkeypatch, patterns, names):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a,b.txt", "c", "d", "e", "c,d", "x,y,2", "x,y,1", " d"):
+        (tmp_path / name).touch()
+    assert find_files(patterns) == names
+
+
+@pytest.mark.parametrize(
     ("pattern", "message"),
     [
         ("{}/no*.txt", "`--input_file`.*Nothing matches .*no"),
         ("{}", "is a folder. For all files in it"),
         ("gs://bucket/x.txt", "on this machine.*gs://bucket"),
         ("", "Nothing matches ''"),
+        ("{0},{0}/no.txt", "/no.txt' .commas separate files.$"),
     ],
 )
 def test_input_that_names_no_files_is_refused(tmp_path, pattern, message):

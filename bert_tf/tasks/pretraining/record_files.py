@@ -53,6 +53,16 @@ def find_text(patterns: str) -> list[Range]:
     return text_files.whole_files(paths)
 
 
+def require_other_files(
+    outputs: Iterable[str], ranges: Iterable[Range], options: Options
+) -> None:
+    """Raises `InputError` if a file to write is among those to read."""
+    inputs = [path for path, *_ in ranges]
+    files.require_other_file(
+        outputs, {"input_file": inputs, "vocab_file": [options.vocab_file]}
+    )
+
+
 def find_segmenter(name: str | None) -> Segmenter | None:
     """The function that `module:function` names.
 
@@ -90,6 +100,7 @@ def make_files(
     Raises:
         InputError: the text has no tokens, or a file cannot be read or written.
     """
+    require_other_files(outputs, ranges, options)
     maker = Maker(options)
     for path in outputs:
         prepare_folder(path)
