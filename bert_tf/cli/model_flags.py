@@ -75,8 +75,8 @@ def files_read(values, checkpoint="init_checkpoint"):
     """
     path = values[checkpoint].value or ""
     folder = path if os.path.isdir(path) else os.path.dirname(path) or "."
-    patterns = (names.VOCAB, names.CONFIG, names.STATE_FILE)
-    patterns += (f"*{names.INDEX}", "*.data-?????-of-?????")
+    patterns = ["*.data-?????-of-?????", f"*{names.INDEX}"]
+    patterns += [names.VOCAB, names.CONFIG, names.STATE_FILE]
     beside = os.path.join(glob.escape(folder), "")
     found = [path for name in patterns for path in glob.glob(beside + name)]
     given = {

@@ -1,5 +1,6 @@
 import gzip
 import pathlib
+import re
 
 import pytest
 
@@ -164,3 +165,29 @@ def test_a_damaged_gz_file_is_named(write, tmp_path):
             whole_files([str(path)])
         with pytest.raises(InputError, match=f"Cannot read .*{name}"):
             list(read_lines([Range(str(path), 0, 1 << 40)]))
+
+
+@pytest.mark.parametrize("name", ["x.txt", "x.txt.gz"])
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ("grün\n".encode("utf-16"), "is UTF-16: "),
+        ("a text\n".encode("utf-16-le"), "UTF-16 without a byte-order mark"),
+        (gzip.compress(b"a text\n"), "gzip: decompress it or.*name it .gz"),
+        (b"one\rtwo\r", r"bare carriage returns .*tr '.r' '.n'.*tr -d '.r'"),
+    ],
+)
+def test_text_of_another_kind_is_refused(write, name, content, named):
+    path = write(name, content)
+    with pytest.raises(InputError, match=re.escape(path) + ".*" + named):
+        list(read_lines(whole_files([path])))
+
+
+def test_a_carriage_return_between_words_is_told_once(write, caplog):
+    path = write("x", b"a\r\nb\rc\r\nd \re\nf\r\rg\n")
+    for _ in range(2):
+        lines = list(read_lines(whole_files([path])))
+    assert lines == ["a", "bc", "d e", "fg"]
+    [message] = [record.getMessage() for record in caplog.records]
+    assert message.startswith(f"2 lines in {path} have")
+    assert "first in line 2" in message
