@@ -16,7 +16,7 @@ from bert_tf.checkpoints.from_hugging_face import from_hf
 from bert_tf.checkpoints.hugging_face import HEADS
 from bert_tf.checkpoints.stripping import strip
 from bert_tf.checkpoints.to_hugging_face import to_hf
-from bert_tf.errors import InputError
+from bert_tf.errors import InputError, printable
 
 COMMAND = "python -m bert_tf.convert_checkpoint"
 
@@ -128,7 +128,9 @@ def cli():
         message = str(error)
         if isinstance(error, OSError) and error.filename:
             message = f"{error.strerror}: {error.filename}"
-        print(f"convert_checkpoint: error: {message}", file=sys.stderr)
+        print(
+            f"convert_checkpoint: error: {printable(message)}", file=sys.stderr
+        )
         return 1
     return 0
 

@@ -24,7 +24,7 @@ from bert_tf.checkpoints.released import (
     released_models,
     verify,
 )
-from bert_tf.errors import InputError
+from bert_tf.errors import InputError, printable
 
 
 def table(models: Iterable[ReleasedModel]) -> str:
@@ -118,7 +118,7 @@ def cli() -> None:
     except BrokenPipeError:  # `list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (InputError, OSError) as error:
-        sys.exit(f"Error: {error}")
+        sys.exit(printable(f"Error: {error}"))
     except KeyboardInterrupt:
         print(
             "Stopped. What has arrived is kept: the same command resumes.",

@@ -16,7 +16,7 @@ import sys
 
 from absl import app, flags, logging
 
-from bert_tf.errors import InputError, Interrupted
+from bert_tf.errors import InputError, Interrupted, printable
 
 
 def run(define_flags, main, doc, positional=None):
@@ -290,6 +290,7 @@ def _memory_advice(values):
 
 
 def _fail(message):
+    message = printable(str(message))
     print(f"{_program()}: error: {message}", file=sys.stderr)
     sys.exit(1)
 
@@ -303,9 +304,8 @@ class _LogFormat(python_logging.Formatter):
 
     def format(self, record):
         level = record.levelname + ": " if record.levelno > 20 else ""
-        return f"{self.formatTime(record, '%H:%M:%S')} {level}" + (
-            super().format(record)
-        )
+        message = printable(super().format(record))
+        return f"{self.formatTime(record, '%H:%M:%S')} {level}{message}"
 
 
 def require_positive(values, *names):
