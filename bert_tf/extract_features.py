@@ -35,7 +35,7 @@ from absl import logging
 from bert_tf import checkpoints
 from bert_tf.cli import command_line, export_flags, model_flags, training_flags
 from bert_tf.cli.command_line import FlagSet
-from bert_tf.data import packing, text_files
+from bert_tf.data import packing, text_files, vocabulary
 from bert_tf.errors import InputError
 from bert_tf.support import files
 from bert_tf.tasks.vectors import lines, served, task
@@ -232,6 +232,10 @@ def survey_input(flags, examples, type_vocab_size):
     )
     if flags.doc_stride is not None:
         logging.info("They are read in %d windows.", survey.num_windows)
+    # Without [CLS] and [SEP].
+    vocabulary.warn_of_unknown(
+        survey.num_unknown, survey.num_tokens - 2 * survey.num_lines
+    )
     if survey.num_cut_lines:
         logging.warning(
             "%d of %d lines are longer than --max_seq_length=%d: %d word "

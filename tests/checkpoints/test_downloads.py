@@ -550,7 +550,9 @@ def odd_names():
     yield bytes(changed)
 
 
-@pytest.mark.parametrize("content", odd_names())
+@pytest.mark.parametrize(
+    "content", odd_names(), ids=["listed name", "both names", "offset"]
+)
 def test_whatever_is_wrong_with_a_zip_it_is_put_aside(
     get, server, model_files, content
 ):

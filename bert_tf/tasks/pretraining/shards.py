@@ -261,7 +261,7 @@ class Notes:
         names = [field.name for field in dataclasses.fields(Summary)]
         total = Summary()
         for note in self.finished.values():
-            total += Summary(*(note[name] for name in names))
+            total += Summary(*(note.get(name, 0) for name in names))
         return total
 
 
