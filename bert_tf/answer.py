@@ -140,9 +140,10 @@ def check_input(flags):
                     "`--input_file` must name ordinary files, for they are "
                     f"read twice: save it in one. Received: {path}"
                 )
-        text_files.require_other_file(flags.output_file, paths)
+        inference_flags.require_other_output(flags, input_file=paths)
         return lambda: read_tasks(paths)
     paths = text_files.find_files(flags.context_file, "context_file")
+    inference_flags.require_other_output(flags, context_file=paths)
     contexts = [read_context(path) for path in paths]
     more = {"context_files": paths}
     tasks = [(Query(question, contexts), more) for question in flags.question]

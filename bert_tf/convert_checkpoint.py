@@ -8,6 +8,7 @@ Numbers stay the same; their kernels are transposed. Only BERT can be converted.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 
@@ -16,7 +17,7 @@ from bert_tf.checkpoints.hugging_face import HEADS
 from bert_tf.checkpoints.stripping import strip
 from bert_tf.checkpoints.to_hugging_face import to_hf
 from bert_tf.cli.output import printing
-from bert_tf.errors import InputError
+from bert_tf.errors import InputError, printable
 
 COMMAND = "python -m bert_tf.convert_checkpoint"
 
@@ -39,11 +40,16 @@ def _parser():
         "to_hf", help="original's format -> Hugging Face folder"
     )
     to.add_argument("checkpoint", help="prefix, .index file or folder")
-    to.add_argument("--bert_config_file", help="default: beside the checkpoint")
-    to.add_argument("--vocab_file", help="default: beside the checkpoint")
-    to.add_argument(
-        "--labels_file", help="default: labels.txt beside the checkpoint"
-    )
+    for flag, name in (
+        ("--bert_config_file", ""),
+        ("--vocab_file", ""),
+        ("--labels_file", "labels.txt "),
+    ):
+        to.add_argument(
+            flag,
+            type=os.path.expanduser,
+            help=f"default: {name}beside the checkpoint",
+        )
     to.add_argument(
         "--hidden_act",
         help="transformers' name; default: the same function as in the config",
@@ -91,7 +97,9 @@ def _parser():
         (back, "folder"),
         (bare, "prefix of the new checkpoint"),
     ):
-        command.add_argument("--output", required=True, help=meaning)
+        command.add_argument(
+            "--output", type=os.path.expanduser, required=True, help=meaning
+        )
         command.add_argument("--overwrite", action="store_true")
     return parser
 
@@ -122,7 +130,9 @@ def cli():
         message = str(error)
         if isinstance(error, OSError) and error.filename:
             message = f"{error.strerror}: {error.filename}"
-        print(f"convert_checkpoint: error: {message}", file=sys.stderr)
+        print(
+            f"convert_checkpoint: error: {printable(message)}", file=sys.stderr
+        )
         return 1
     return 0
 

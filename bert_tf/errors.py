@@ -5,6 +5,7 @@ vocabularies. Any other exception is a bug and keeps its traceback.
 """
 
 import os
+import re
 from collections.abc import Sequence
 
 
@@ -27,6 +28,24 @@ class Interrupted(Exception):
 def quote(text: str, length: int = 60) -> str:
     """Quotes a text for an error message, and shortens it if it is long."""
     return repr(text if len(text) <= length else text[: length - 3] + "...")
+
+
+# Control characters but line ends and tabs, what reverses the direction of
+# text, and halves of surrogate pairs, which stand for bytes that are not UTF-8.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def printable(text: str) -> str:
+    r"""A message without characters that would act on a terminal.
+
+    They come from names of files, headers of servers and the like, and are
+    replaced by their escapes, such as `\x1b`.
+    """
+    return _UNPRINTABLE.sub(
+        lambda found: found[0].encode("unicode_escape").decode("ascii"), text
+    )
 
 
 def count_of(number: int, noun: str) -> str:

@@ -16,7 +16,7 @@ from absl import logging
 from bert_tf import checkpoints
 from bert_tf.cli import command_line, export_flags, model_flags, training_flags
 from bert_tf.cli.command_line import FlagSet
-from bert_tf.data import packing, text_files
+from bert_tf.data import packing, text_files, vocabulary
 from bert_tf.errors import InputError
 from bert_tf.support import files
 from bert_tf.tasks.vectors import lines, served, task
@@ -193,7 +193,10 @@ def find_input(flags):
                 "`--input_file` must name ordinary files, for the text is read "
                 f"twice: save it in one. Received: {path}"
             )
-    text_files.require_other_file(flags.output_file, paths)
+    files.require_other_file(
+        [flags.output_file],
+        {"input_file": paths, **model_flags.files_read(flags)},
+    )
     return text_files.whole_files(paths)
 
 
@@ -216,6 +219,10 @@ def survey_input(flags, examples, type_vocab_size):
     )
     if flags.doc_stride is not None:
         logging.info("They are read in %d windows.", survey.num_windows)
+    # Without [CLS] and [SEP].
+    vocabulary.warn_of_unknown(
+        survey.num_unknown, survey.num_tokens - 2 * survey.num_lines
+    )
     if survey.num_cut_lines:
         logging.warning(
             "%d of %d lines are longer than --max_seq_length=%d: %d word "

@@ -73,7 +73,9 @@ def main(flags):
     check_flags(flags)
     learner = import_learner()
     tokenizer = tokenization.BasicTokenizer(flags.do_lower_case)
-    counts = count_files(text_files.find_files(flags.input_file), tokenizer)
+    paths = text_files.find_files(flags.input_file)
+    files.require_other_file([flags.output_file], {"input_file": paths})
+    counts = count_files(paths, tokenizer)
     tokens = learn(
         learner,
         counts,

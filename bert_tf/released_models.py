@@ -25,7 +25,7 @@ from bert_tf.checkpoints.released import (
     verify,
 )
 from bert_tf.cli.output import printing
-from bert_tf.errors import InputError
+from bert_tf.errors import InputError, printable
 
 
 def table(models: Iterable[ReleasedModel]) -> str:
@@ -83,7 +83,12 @@ def _parser() -> argparse.ArgumentParser:
     checking.add_argument("name", metavar="NAME_OR_FOLDER")
     checking.add_argument("--model", help="the model in the folder")
     for command in (getting, checking):
-        command.add_argument("--dir", default="checkpoints", help="of models")
+        command.add_argument(
+            "--dir",
+            type=os.path.expanduser,
+            default="checkpoints",
+            help="of models",
+        )
     return parser
 
 
@@ -113,7 +118,7 @@ def cli() -> None:
         with printing():
             sys.exit(main())
     except (InputError, OSError) as error:
-        sys.exit(f"Error: {error}")
+        sys.exit(printable(f"Error: {error}"))
     except KeyboardInterrupt:
         print(
             "Stopped. What has arrived is kept: the same command resumes.",

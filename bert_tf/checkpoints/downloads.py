@@ -17,20 +17,21 @@ import shutil
 import socket
 import ssl
 import stat
+import struct
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import rich.console
 import rich.progress
 
-from bert_tf.errors import InputError
+from bert_tf.errors import InputError, printable
 
 try:
     import fcntl
@@ -39,8 +40,32 @@ except ImportError:  # Windows: two downloads at once are not noticed there.
 
 CHUNK = 1 << 18
 LONGEST_WAIT = 60.0
-# What `zipfile` raises for truncated or damaged files.
-DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
+# What `zipfile` raises for truncated, damaged and odd files.
+DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    IndexError,
+    NotImplementedError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+)
+# What the system answers to names and places that only a bad zip has.
+BAD_NAMES = (
+    errno.EEXIST,
+    errno.EINVAL,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ENOTDIR,
+)
+# A released model has five files, and a folder around them.
+MOST_ENTRIES = 100
+
+
+class BadZip(InputError):
+    """A zip is damaged, or holds something else than it should."""
 
 
 def digest(path: Path, kind: str = "sha256") -> str:
@@ -111,7 +136,7 @@ class PartialFile:
             note = json.loads(self.note_path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
             return {}
-        return note if isinstance(note, dict) else {}
+        return note if _is_note(note) else {}
 
     @note.setter
     def note(self, note: dict[str, Any]) -> None:
@@ -154,6 +179,17 @@ class PartialFile:
         self.note_path.unlink(missing_ok=True)
 
 
+def _is_note(note: Any) -> bool:
+    """Whether JSON is a note, and not damaged."""
+    if not isinstance(note, dict) or not isinstance(note.get("url"), str):
+        return False
+    texts = (note.get("validator"), note.get("md5"))
+    return isinstance(note.get("total", ""), int | None) and all(
+        text is None or (isinstance(text, str) and text.isprintable())
+        for text in texts
+    )
+
+
 def fetch(
     url: str,
     path: Path,
@@ -162,6 +198,7 @@ def fetch(
     retries: int = 5,
     wait: float = 1.0,
     reserve: int = 0,
+    largest: int | None = None,
     quiet: bool = False,
 ) -> None:
     """Downloads `url` to `path`, resuming an earlier call.
@@ -173,6 +210,7 @@ def fetch(
         retries: number of failures in a row, without new data, to tolerate.
         wait: seconds before the first retry; doubles each time, up to a minute.
         reserve: bytes that must stay free on the disk besides the file.
+        largest: bytes that the file can have at most.
         quiet: no progress bar and no messages on standard error.
 
     Raises:
@@ -184,7 +222,7 @@ def fetch(
     with _Display(path.name, quiet) as display:
         while not partial.is_whole(url):
             try:
-                _attempt(url, partial, timeout, reserve, display)
+                _attempt(url, partial, timeout, reserve, largest, display)
             except (OSError, http.client.HTTPException) as error:
                 reason = _reason(error, host, timeout)
                 if partial.size > farthest:
@@ -222,6 +260,7 @@ def _attempt(
     partial: PartialFile,
     timeout: float,
     reserve: int,
+    largest: int | None,
     display: "_Display",
 ) -> None:
     """One request, which appends what it gets from the first missing byte."""
@@ -234,12 +273,18 @@ def _attempt(
         headers["If-Range"] = note["validator"]
     request = urllib.request.Request(url, headers=headers)
     try:
-        response = urllib.request.urlopen(request, timeout=timeout)
+        response = _OPENER.open(request, timeout=timeout)
     except urllib.error.HTTPError as error:
         if error.code == 416 and start:  # By now it is shorter than our part.
             display.say("the file has changed: starting again")
             return partial.forget()
         raise
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(
+            f"{url} leads to an address that cannot be requested: {error}"
+        ) from error
     with response:
         offered = _describe(url, response)
         if start and response.status == 206:
@@ -262,6 +307,7 @@ def _attempt(
                 f"unexpected answer {response.status} {response.reason}"
             )
         total, received = offered["total"], start
+        _require_size(url, partial, total or 0, largest)
         require_space(
             partial.path.parent,
             (total or 0) - start + reserve,
@@ -271,12 +317,46 @@ def _attempt(
         while chunk := response.read1(CHUNK):
             partial.append(chunk)
             received += len(chunk)
+            _require_size(url, partial, received, largest)
             display.show(received, total)
     if total is None:  # The file ends with the response.
         partial.note = offered | {"total": received}
     elif received != total:
         raise ConnectionError(
             f"the connection ended after {received:,} of {total:,} bytes"
+        )
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects, but never from https to anything else.
+
+    Whoever is on the way of a connection that is not encrypted could send other
+    weights.
+    """
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        scheme = urllib.parse.urlsplit(newurl).scheme
+        allowed = ("https",) if req.type == "https" else ("http", "https")
+        if scheme not in allowed:
+            raise InputError(
+                f"{req.full_url} redirects to {newurl!r}, which is not "
+                f"followed: only {' or '.join(allowed)} is. Another address "
+                "can be given with --url."
+            )
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+_OPENER = urllib.request.build_opener(_Redirects)
+
+
+def _require_size(
+    url: str, partial: PartialFile, size: int, largest: int | None
+) -> None:
+    if largest is not None and size > largest:
+        partial.forget()
+        raise InputError(
+            f"{url} is not the file that is expected: it has {size:,} bytes "
+            f"or more, instead of {largest:,} at most. Nothing of it was kept."
         )
 
 
@@ -290,7 +370,7 @@ def _describe(url: str, response: Any) -> dict[str, Any]:
     md5 = re.search(r"md5=([A-Za-z0-9+/]{22}==)", hashes)
     return {
         "url": url,
-        "total": int(length) if length.isdecimal() else None,
+        "total": int(length) if re.fullmatch("[0-9]{1,18}", length) else None,
         # A weak ETag promises the same meaning, not the same bytes.
         "validator": etag if etag and not etag.startswith("W/") else changed,
         "md5": base64.b64decode(md5[1]).hex() if md5 else None,
@@ -368,10 +448,17 @@ class _Display:
 
     def say(self, text: str) -> None:
         if not self._quiet:
-            self._bar.console.print(text, markup=False, soft_wrap=True)
+            self._bar.console.print(
+                printable(text), markup=False, soft_wrap=True
+            )
 
 
-def unpack(archive: Path, folder: Path, marker: str) -> None:
+def unpack(
+    archive: Path,
+    folder: Path,
+    marker: str,
+    limits: Mapping[str, int] | None = None,
+) -> None:
     """Unpacks that folder of a zip which holds the file `marker`.
 
     All entries are checked before the first is written: if one would leave the
@@ -382,38 +469,83 @@ def unpack(archive: Path, folder: Path, marker: str) -> None:
         folder: where the files go; what is there is removed first.
         marker: a file name that occurs once. Files beside and below it are
             unpacked, whether the zip has a top folder or not.
+        limits: {file to unpack: bytes that it can have at most}; others are
+            left out. None for all files of any size.
 
     Raises:
-        InputError: names the zip, the entry, and what is wrong with it.
+        BadZip: names the zip, the entry, and what is wrong with it.
+        InputError: the files cannot be written.
     """
     try:
         with zipfile.ZipFile(archive) as opened:
-            entries = opened.infolist()
-            for entry in entries:
-                _require_harmless(archive, entry)
-            names = [PurePosixPath(entry.filename) for entry in entries]
-            roots = [name.parent for name in names if name.name == marker]
-            if len(roots) != 1:
-                raise InputError(
-                    f"{archive} must hold one {marker}. It holds {len(roots)}, "
-                    f"among {len(names)} entries: "
-                    f"{', '.join(map(str, names[:8]))}"
-                )
-            size = sum(entry.file_size for entry in entries)
+            chosen = _choose_entries(archive, opened.infolist(), marker, limits)
+            size = sum(entry.file_size for entry in chosen.values())
             require_space(archive.parent, size, f"Unpacking {archive}")
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
-            for entry, name in zip(entries, names):
-                if entry.is_dir() or not name.is_relative_to(roots[0]):
-                    continue
-                target = folder / name.relative_to(roots[0])
+            for name, entry in chosen.items():
+                target = folder / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with opened.open(entry) as source, open(target, "xb") as file:
                     shutil.copyfileobj(source, file, CHUNK)
+    except InputError:
+        raise
     except DAMAGED as error:
-        raise InputError(f"{archive} is not a whole zip ({error}).") from error
+        reason = str(error) or type(error).__name__
+        raise BadZip(f"{archive} is not a whole zip ({reason}).") from error
     except OSError as error:
-        raise InputError(f"Cannot unpack {archive}: {error}.") from error
+        kind = BadZip if error.errno in BAD_NAMES else InputError
+        raise kind(f"Cannot unpack {archive}: {error}.") from error
+
+
+def _choose_entries(
+    archive: Path,
+    entries: list[zipfile.ZipInfo],
+    marker: str,
+    limits: Mapping[str, int] | None,
+) -> dict[PurePosixPath, zipfile.ZipInfo]:
+    """The entries to unpack by their path in the folder.
+
+    Raises:
+        BadZip: there are too many or too large ones, or harmful ones.
+    """
+    if limits is not None and len(entries) > MOST_ENTRIES:
+        raise BadZip(
+            f"{archive} is refused and nothing was unpacked: it has "
+            f"{len(entries):,} entries, and a released model has 5 files."
+        )
+    for entry in entries:
+        _require_harmless(archive, entry)
+    names = [PurePosixPath(entry.filename) for entry in entries]
+    roots = [name.parent for name in names if name.name == marker]
+    if len(roots) != 1:
+        raise BadZip(
+            f"{archive} must hold one {marker}. It holds {len(roots)}, "
+            f"among {len(names)} entries: "
+            f"{', '.join(map(str, names[:8]))}"
+        )
+    chosen: dict[PurePosixPath, zipfile.ZipInfo] = {}
+    for entry, path in zip(entries, names):
+        if entry.is_dir() or not path.is_relative_to(roots[0]):
+            continue
+        name = path.relative_to(roots[0])
+        if limits is not None:
+            if str(name) not in limits:
+                continue
+            largest = limits[str(name)]
+            if entry.file_size > largest:
+                raise BadZip(
+                    f"{archive} is refused and nothing was unpacked: its "
+                    f"entry {entry.orig_filename!r} has {entry.file_size:,} "
+                    f"bytes, instead of {largest:,} at most."
+                )
+        if name in chosen:
+            raise BadZip(
+                f"{archive} is refused and nothing was unpacked: it has the "
+                f"entry {entry.orig_filename!r} twice."
+            )
+        chosen[name] = entry
+    return chosen
 
 
 def _require_harmless(archive: Path, entry: zipfile.ZipInfo) -> None:
@@ -430,7 +562,7 @@ def _require_harmless(archive: Path, entry: zipfile.ZipInfo) -> None:
         wrong = "is packed in another way than the released models are"
     else:
         return
-    raise InputError(
+    raise BadZip(
         f"{archive} is refused and nothing was unpacked: its entry "
         f"{entry.orig_filename!r} {wrong}."
     )

@@ -22,7 +22,7 @@ from bert_tf.checkpoints.names import (
     VOCAB,
     checkpoint_shapes,
 )
-from bert_tf.errors import InputError
+from bert_tf.errors import InputError, printable
 
 INDEX_FILE, DATA_FILE = PREFIX + INDEX, PREFIX + DATA
 
@@ -87,6 +87,26 @@ class ReleasedModel:
     def data_bytes(self) -> int:
         """The size of its weights: float32, and nothing else in the file."""
         return 4 * sum(map(math.prod, self.shapes.values()))
+
+    @property
+    def largest_files(self) -> dict[str, int]:
+        """The files of its zip, and bytes that each can have at most.
+
+        With room for other copies of files of which only one is known.
+        """
+        return {
+            CONFIG: 1 << 16,
+            VOCAB: 2 * self.files[VOCAB].bytes,
+            INDEX_FILE: 1 << 20,
+            DATA_FILE: self.data_bytes + (1 << 20),
+            f"{PREFIX}.meta": 1 << 24,
+        }
+
+    @property
+    def largest_zip(self) -> int:
+        """Bytes that its zip can have at most."""
+        # What cannot be compressed grows by less than a thousandth.
+        return int(1.01 * sum(self.largest_files.values()))
 
 
 @functools.cache
@@ -160,7 +180,7 @@ class Report:
         lines += [f"  ok       {fact}" for fact in self.facts]
         lines += [f"  note     {note}" for note in self.notes]
         lines += [f"  WRONG    {problem}" for problem in self.problems]
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
 
 def verify(
@@ -377,7 +397,11 @@ def download(
     with downloads.alone(parent / f".{found.name}.lock"):
         if not zipped.exists():
             downloads.fetch(
-                url or found.url, zipped, reserve=found.data_bytes, **fetching
+                url or found.url,
+                zipped,
+                reserve=found.data_bytes,
+                largest=found.largest_zip,
+                **fetching,
             )
         _unpack_verified(found, zipped, target)
         if not keep_zip:
@@ -394,19 +418,19 @@ def _unpack_verified(model: ReleasedModel, zipped: Path, target: Path) -> None:
         if record.exists() and record.read_text("utf-8").split()[:1] != [
             sha256
         ]:
-            raise InputError(
+            raise downloads.BadZip(
                 f"The SHA-256 of {zipped} is {sha256}, not the one that "
                 f"{record} has from an earlier download. If that is right, "
                 "remove the record."
             )
-        downloads.unpack(zipped, unfinished, CONFIG)
+        downloads.unpack(zipped, unfinished, CONFIG, model.largest_files)
         report = _examine(model, unfinished)
         if not report.ok:
-            raise InputError(
+            raise downloads.BadZip(
                 f"{zipped} does not hold {model.name}: "
                 f"{'; '.join(report.problems)}."
             )
-    except InputError as error:
+    except downloads.BadZip as error:
         aside = zipped.with_name(zipped.name + ".refused")
         os.replace(zipped, aside)
         shutil.rmtree(unfinished, ignore_errors=True)

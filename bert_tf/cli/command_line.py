@@ -7,6 +7,7 @@ after signal N.
 import functools
 import logging as python_logging
 import math
+import os
 import pathlib
 import re
 import signal
@@ -15,7 +16,7 @@ import sys
 from absl import app, flags, logging
 
 from bert_tf.cli import output
-from bert_tf.errors import InputError, Interrupted
+from bert_tf.errors import InputError, Interrupted, printable
 
 
 def run(define_flags, main, doc, positional=None):
@@ -118,7 +119,9 @@ def parse(values, argv):
             value.
     """
     try:
-        return values(argv)
+        rest = values(argv)
+        expand_home(values)
+        return rest
     except flags.UnrecognizedFlagError as error:
         # absl suggests names with a typo, but not longer ones:
         # --num_train_epochs for --epochs.
@@ -129,6 +132,22 @@ def parse(values, argv):
         raise flags.UnrecognizedFlagError(
             error.flagname, error.flagvalue, sorted(similar)
         ) from None
+
+
+# How the names of flags end that take paths.
+_PATHS = ("_dir", "_file", "checkpoint")
+
+
+def expand_home(values):
+    """Replaces `~` and `~user` in flags that take paths, as shells do.
+
+    Shells leave it as it is after `--flag=`. In a list, each path is expanded.
+    """
+    for name in values:
+        flag = values[name]
+        if name.endswith(_PATHS) and isinstance(flag.value, str):
+            paths = map(os.path.expanduser, flag.value.split(","))
+            flag.value = ",".join(paths)
 
 
 def parse_or_exit(values, argv):
@@ -270,6 +289,7 @@ def _memory_advice(values):
 
 
 def _fail(message):
+    message = printable(str(message))
     print(f"{_program()}: error: {message}", file=sys.stderr)
     sys.exit(1)
 
@@ -283,9 +303,8 @@ class _LogFormat(python_logging.Formatter):
 
     def format(self, record):
         level = record.levelname + ": " if record.levelno > 20 else ""
-        return f"{self.formatTime(record, '%H:%M:%S')} {level}" + (
-            super().format(record)
-        )
+        message = printable(super().format(record))
+        return f"{self.formatTime(record, '%H:%M:%S')} {level}{message}"
 
 
 def require_positive(values, *names):

@@ -38,6 +38,19 @@ def check(flags):
     """Raises `InputError` for invalid flags of `define`, before any work."""
     command_line.require_positive(flags, "batch_size")
     check_model(flags)
+    require_other_output(flags)
+
+
+def require_other_output(flags, **read):
+    """Raises `InputError` if the output is a file that the command reads.
+
+    Args:
+        flags: parsed `FlagValues`.
+        **read: paths of input files by flag, besides those of the model.
+    """
+    if flags.output_file:
+        read |= model_flags.files_read(flags, "checkpoint")
+        files.require_other_file([flags.output_file], read)
 
 
 @contextlib.contextmanager
@@ -109,5 +122,5 @@ def read_texts(flags):
     if flags.text:
         return iter(flags.text)
     paths = text_files.find_files(flags.input_file)
-    text_files.require_other_file(flags.output_file, paths)
+    require_other_output(flags, input_file=paths)
     return text_files.read_lines(text_files.whole_files(paths))

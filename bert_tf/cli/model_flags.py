@@ -1,5 +1,9 @@
 """Flags that name a model: the same in all commands."""
 
+import glob
+import os
+
+from bert_tf.checkpoints import names
 from bert_tf.support import files
 from bert_tf.training.settings import ModelFiles
 
@@ -60,6 +64,27 @@ def check_files(values):
     for name in ("vocab_file", "bert_config_file"):
         if values[name].value:
             files.require_file(name, values[name].value)
+
+
+def files_read(values, checkpoint="init_checkpoint"):
+    """{flag: the files of the model that a command reads}.
+
+    Args:
+        values: parsed `FlagValues`.
+        checkpoint: name of the flag for the checkpoint.
+    """
+    path = values[checkpoint].value or ""
+    folder = path if os.path.isdir(path) else os.path.dirname(path) or "."
+    patterns = ["*.data-?????-of-?????", f"*{names.INDEX}"]
+    patterns += [names.VOCAB, names.CONFIG, names.STATE_FILE]
+    beside = os.path.join(glob.escape(folder), "")
+    found = [path for name in patterns for path in glob.glob(beside + name)]
+    given = {
+        name: [values[name].value]
+        for name in ("vocab_file", "bert_config_file")
+        if values[name].value
+    }
+    return {**given, checkpoint: found}
 
 
 def define_new_folder(flags):

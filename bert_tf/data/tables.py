@@ -11,17 +11,10 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
+from bert_tf.data.text_files import BEGINNING, require_line_ends, require_text
 from bert_tf.errors import InputError, count_of, list_folder, quote
 
 FORMATS = (".tsv", ".csv", ".jsonl")
-
-# Byte-order marks of encodings that are not UTF-8; the longer ones first.
-_OTHER_ENCODINGS = (
-    (b"\xff\xfe\x00\x00", "UTF-32"),
-    (b"\x00\x00\xfe\xff", "UTF-32"),
-    (b"\xff\xfe", "UTF-16"),
-    (b"\xfe\xff", "UTF-16"),
-)
 
 
 class Row(NamedTuple):
@@ -95,7 +88,9 @@ def find_file(folder: str, names: Sequence[str]) -> str:
     return os.path.join(folder, there[0])
 
 
-def read_lines(path: str, problems: Problems) -> Iterator[tuple[int, str]]:
+def read_lines(
+    path: str, problems: Problems, keeps_returns: bool = False
+) -> Iterator[tuple[int, str]]:
     r"""Each line's number, from 1, and its text without the line end.
 
     As in TensorFlow's line reader, and so in the original, lines end at \n
@@ -103,27 +98,27 @@ def read_lines(path: str, problems: Problems) -> Iterator[tuple[int, str]]:
     mark at the start is removed. A line that is not UTF-8, or contains NUL, is
     added to `problems` and returned without the bad characters.
 
+    Args:
+        path: of the file.
+        problems: collects the bad lines.
+        keeps_returns: keep carriage returns inside a line.
+
     Raises:
         InputError: the file is empty, in another encoding, or has carriage
             returns for line ends.
     """
     with _open(path) as file:
-        start = file.read(4)
+        start = file.read(BEGINNING)
         if not start:
             raise InputError(f"{path} is empty: it must hold examples")
-        for mark, encoding in _OTHER_ENCODINGS:
-            if start.startswith(mark):
-                raise InputError(
-                    f"{path} must be UTF-8 text, but starts with the "
-                    f"byte-order mark of {encoding}: save it as UTF-8"
-                )
+        require_text(path, start)
         file.seek(3 if start.startswith(b"\xef\xbb\xbf") else 0)
         for line, raw in enumerate(file, start=1):
-            if line == 1 and not raw.endswith(b"\n"):
-                _refuse_bare_carriage_returns(path, raw)
+            if line == 1:
+                require_line_ends(path, raw)
             if not raw.rstrip(b"\r"):
                 return  # Carriage returns after the last line end.
-            yield line, _decode(raw, line, problems)
+            yield line, _decode(raw, line, problems, keeps_returns)
 
 
 def _open(path: str) -> BinaryIO:
@@ -133,17 +128,12 @@ def _open(path: str) -> BinaryIO:
         raise InputError(f"Cannot read {path}: {error.strerror}") from error
 
 
-def _refuse_bare_carriage_returns(path: str, whole_file: bytes) -> None:
-    if b"\r" in whole_file.rstrip(b"\r"):
-        raise InputError(
-            f"The lines of {path} must end with \\n or \\r\\n, but the file "
-            "has only bare carriage returns (\\r), which would make it one "
-            "line: save it with Unix or Windows line ends"
-        )
-
-
-def _decode(raw: bytes, line: int, problems: Problems) -> str:
-    raw = raw.removesuffix(b"\n").replace(b"\r", b"")
+def _decode(
+    raw: bytes, line: int, problems: Problems, keeps_returns: bool
+) -> str:
+    raw = raw.removesuffix(b"\n").rstrip(b"\r")
+    if not keeps_returns:
+        raw = raw.replace(b"\r", b"")
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -165,25 +155,43 @@ def _decode(raw: bytes, line: int, problems: Problems) -> str:
     return text
 
 
-def read_tsv(path: str, problems: Problems) -> Iterator[Row]:
-    """Rows of a tab-separated file; quotes are ordinary characters."""
-    for line, text in read_lines(path, problems):
+def read_tsv(
+    path: str, problems: Problems, keeps_returns: bool = False
+) -> Iterator[Row]:
+    """Rows of a tab-separated file; quotes are ordinary characters.
+
+    Args:
+        path: of the file.
+        problems: collects the bad rows; blank lines after the last row are
+            none.
+        keeps_returns: keep carriage returns in cells.
+    """
+    blanks = _BlankLines(problems, "a row")
+    for line, text in read_lines(path, problems, keeps_returns):
         if text:
+            blanks.add_to_problems()
             yield Row(line, text.split("\t"))
         else:
-            problems.add(line, "a blank line", "a row")
+            blanks.lines.append(line)
 
 
 def read_csv(path: str, problems: Problems) -> Iterator[Row]:
     """Rows of a comma-separated file quoted as in RFC 4180.
 
     A quoted cell may contain commas, doubled quotes and line breaks; the line
-    number of a row is that of its first line.
+    number of a row is that of its first line. Carriage returns inside a line
+    stay in their cells.
     """
     # For the whole process. By default 131,072 characters are an error.
     csv.field_size_limit(2**31 - 1)
-    lines = (text + "\n" for _, text in read_lines(path, problems))
+    # The reader takes a carriage return for the end of a row. `read_lines`
+    # leaves no NUL in a text.
+    lines = (
+        text.replace("\r", "\0") + "\n"
+        for _, text in read_lines(path, problems, keeps_returns=True)
+    )
     reader = csv.reader(lines, strict=True)
+    blanks = _BlankLines(problems, "a row")
     while True:
         line = reader.line_num + 1
         try:
@@ -191,6 +199,7 @@ def read_csv(path: str, problems: Problems) -> Iterator[Row]:
         except StopIteration:
             return
         except csv.Error as error:
+            blanks.add_to_problems()
             problems.add(
                 line,
                 f"quoting that cannot be read ({error})",
@@ -199,28 +208,59 @@ def read_csv(path: str, problems: Problems) -> Iterator[Row]:
             )
             continue
         if cells:
-            yield Row(line, cells)
+            blanks.add_to_problems()
+            yield Row(line, [cell.replace("\0", "\r") for cell in cells])
         else:
-            problems.add(line, "a blank line", "a row")
+            blanks.lines.append(line)
 
 
 def read_jsonl(
     path: str, problems: Problems
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The JSON object on each line."""
-    for line, text in read_lines(path, problems):
+    """The JSON object on each line.
+
+    Raises:
+        InputError: the file is one JSON value over several lines.
+    """
+    blanks = _BlankLines(problems, "a JSON object")
+    is_first = True
+    for line, text in read_lines(path, problems, keeps_returns=True):
         if not text.strip():
-            problems.add(line, "a blank line", "a JSON object")
+            blanks.lines.append(line)
             continue
+        blanks.add_to_problems()
         try:
             value = json.loads(text)
         except (ValueError, RecursionError) as error:
+            if is_first and text.strip() in ("[", "{", "[{"):
+                raise InputError(
+                    f"{path}, line {line}: found {quote(text.strip())}, the "
+                    "start of a JSON value over several lines; expected a "
+                    "JSON object on each line, without brackets and commas "
+                    "between them (`jq -c '.[]'` makes that of an array)"
+                ) from error
             problems.add(line, f"{quote(text)} ({error})", "a JSON object")
             continue
+        finally:
+            is_first = False
         if isinstance(value, dict):
             yield line, value
         else:
             problems.add(line, quote(text), "a JSON object: {...}")
+
+
+class _BlankLines:
+    """Blank lines, which are problems only if a row follows them."""
+
+    def __init__(self, problems: Problems, expected: str):
+        self.problems = problems
+        self.expected = expected
+        self.lines: list[int] = []
+
+    def add_to_problems(self) -> None:
+        for line in self.lines:
+            self.problems.add(line, "a blank line", self.expected)
+        self.lines.clear()
 
 
 def read_columns(
@@ -250,7 +290,11 @@ def read_columns(
     if path.endswith(".jsonl"):
         yield from _read_keys(path, columns, problems)
         return
-    rows = (read_csv if path.endswith(".csv") else read_tsv)(path, problems)
+    rows = (
+        read_csv(path, problems)
+        if path.endswith(".csv")
+        else read_tsv(path, problems, keeps_returns=True)
+    )
     first = next(rows, None)
     if first is None:
         return

@@ -3,20 +3,41 @@
 Files may be compressed (`.gz`).
 """
 
+import functools
 import glob
 import gzip
+import logging
 import os
+import re
 import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import BinaryIO, NamedTuple, cast
 
-from bert_tf.errors import InputError
+from bert_tf.errors import InputError, count_of
 
 # Report progress every N lines.
 LINES_BETWEEN_REPORTS = 1000
 BLOCK = 1 << 20
+
+_LOGGER = logging.getLogger(__name__)
+
+# How files that are no UTF-8 text begin; the longer beginnings first.
+_OTHER_BEGINNINGS = (
+    (b"\xff\xfe\x00\x00", "UTF-32"),
+    (b"\x00\x00\xfe\xff", "UTF-32"),
+    (b"\xff\xfe", "UTF-16"),
+    (b"\xfe\xff", "UTF-16"),
+    (b"\x1f\x8b", "gzip"),
+    (b"PK\x03\x04", "zip"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ\x00", "xz"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+)
+BEGINNING = 4096
+
+_GLUED = re.compile(rb"\S\r+\S")
 
 
 class Range(NamedTuple):
@@ -33,44 +54,102 @@ class Range(NamedTuple):
 def find_files(patterns: str, flag: str = "input_file") -> list[str]:
     """The files that match comma-separated patterns, sorted for each pattern.
 
+    A comma also stands for itself, where a pattern without it matches nothing.
+
     Raises:
         InputError: a pattern matches nothing, or a folder.
     """
-    files = []
-    for pattern in patterns.split(","):
+    parts = patterns.split(",")
+    for pattern in parts:
         if "://" in pattern:
             raise InputError(
                 f"`--{flag}` must name files on this machine: copy them, or "
                 f"mount the bucket. Received: {pattern}"
             )
-        matches = sorted(glob.glob(pattern))
-        if not matches and os.path.exists(pattern):
-            matches = [pattern]  # A name with brackets and the like.
-        if not matches:
+    files = _match_parts(tuple(parts))
+    if files is None:
+        missing = next(part for part in parts if not _match(part))
+        hint = " (commas separate files)" if len(parts) > 1 else ""
+        raise InputError(
+            f"`--{flag}` must name files that exist. Nothing matches "
+            f"{missing!r}{hint}"
+        )
+    for path in files:
+        if os.path.isdir(path):
             raise InputError(
-                f"`--{flag}` must name files that exist. Nothing matches "
-                f"{pattern!r}"
+                f"`--{flag}` must name files, but {path} is a folder. "
+                f"For all files in it: {os.path.join(path, '*')}"
             )
-        for path in matches:
-            if os.path.isdir(path):
-                raise InputError(
-                    f"`--{flag}` must name files, but {path} is a folder. "
-                    f"For all files in it: {os.path.join(path, '*')}"
-                )
-        files += matches
     return files
 
 
-def require_other_file(output_file: str | None, paths: Iterable[str]) -> None:
-    """Raises `InputError` if the file to write is among those to read."""
-    for path in paths:
-        if os.path.exists(output_file or "") and os.path.samefile(
-            path, output_file or ""
-        ):
-            raise InputError(
-                "`--output_file` must be another file than `--input_file`. "
-                f"Received: {path} for both"
-            )
+def _match_parts(parts: tuple[str, ...]) -> list[str] | None:
+    """What parts of a comma-separated list match, the fewest joined to one.
+
+    None if there is no way to split them into patterns that all match.
+    """
+    # For the parts from each place on; the last place first.
+    found: list[list[str] | None] = [None] * len(parts) + [[]]
+    for start in reversed(range(len(parts))):
+        for stop in range(start + 1, len(parts) + 1):
+            rest = found[stop]
+            if rest is not None:
+                matches = _match(",".join(parts[start:stop]))
+                if matches:
+                    found[start] = matches + rest
+                    break
+    return found[0]
+
+
+def _match(pattern: str) -> list[str]:
+    """The files of one pattern, sorted."""
+    matches = sorted(glob.glob(pattern))
+    if not matches and os.path.exists(pattern):
+        return [pattern]  # A name with brackets and the like.
+    return matches
+
+
+def require_text(path: str, beginning: bytes) -> None:
+    r"""Raises `InputError` for another encoding, or a file that is compressed.
+
+    Args:
+        path: of the file, for the message.
+        beginning: its first `BEGINNING` bytes, or all of them.
+    """
+    marks = (k for mark, k in _OTHER_BEGINNINGS if beginning.startswith(mark))
+    kind = next(marks, None)
+    if kind is None:
+        # Text of ASCII in UTF-16 is valid UTF-8; every other byte is NUL.
+        if beginning.count(0) * 5 < len(beginning) * 2 or len(beginning) < 8:
+            return
+        kind = "UTF-16 without a byte-order mark"
+    if kind.startswith("UTF"):
+        encoding = kind.split()[0]
+        raise InputError(
+            f"{path} must be UTF-8 text, but is {kind}: save it as UTF-8, for "
+            f"example with `iconv -f {encoding} -t UTF-8`"
+        )
+    raise InputError(
+        f"{path} must be UTF-8 text, but is compressed with {kind}: "
+        "decompress it"
+        + (" or, for plain text, name it .gz" if kind == "gzip" else "")
+    )
+
+
+def require_line_ends(path: str, first_line: bytes) -> None:
+    r"""Raises `InputError` if only bare carriage returns end lines.
+
+    All of the file would be one line, and words at line ends would be glued
+    together.
+    """
+    if not first_line.endswith(b"\n") and b"\r" in first_line.rstrip(b"\r"):
+        raise InputError(
+            f"The lines of {path} must end with \\n or \\r\\n, but the file "
+            "has only bare carriage returns (\\r), which would make it one "
+            "line: save it with Unix or Windows line ends, for example with "
+            r"`tr '\r' '\n'`. (To read it as one line, as the original does: "
+            r"`tr -d '\r'`.)"
+        )
 
 
 def whole_files(paths: Iterable[str]) -> list[Range]:
@@ -84,24 +163,35 @@ def read_lines(
     r"""The lines of the ranges, one after the other, without line ends.
 
     As in TensorFlow's line reader, and so in the original, lines end at \n
-    only and every carriage return is dropped, also inside a line.
+    only and every carriage return is dropped, also inside a line, of which a
+    warning tells.
 
     Args:
         ranges: parts of files that begin at the start of a line.
         on_bytes: called now and then with the number of bytes read since.
 
     Raises:
-        InputError: a file cannot be read, or a line is not UTF-8.
+        InputError: a file cannot be read, is not UTF-8 text, or has carriage
+            returns for line ends.
     """
     for path, start, end in ranges:
         with _open(path) as file:
+            if start == 0:
+                [beginning] = _naming(path, map(file.read, [BEGINNING]))
+                require_text(path, beginning)
             file.seek(start)
             place = reported = start
+            glued: list[int] = []
             for count, raw in enumerate(_naming(path, file), start=1):
                 if place >= end:
                     break
                 if not raw.rstrip(b"\r"):
                     break  # Carriage returns after the last line end.
+                if b"\r" in raw:
+                    if start == 0 and count == 1:
+                        require_line_ends(path, raw)
+                    if _GLUED.search(raw):
+                        glued.append(count)
                 try:
                     yield raw.rstrip(b"\n").replace(b"\r", b"").decode("utf-8")
                 except UnicodeDecodeError as error:
@@ -110,8 +200,22 @@ def read_lines(
                 if on_bytes and count % LINES_BETWEEN_REPORTS == 0:
                     on_bytes(place - reported)
                     reported = place
+        if glued:
+            _warn_of_glued(path, len(glued), glued[0] if start == 0 else 0)
         if on_bytes:
             on_bytes(end - reported)
+
+
+@functools.cache  # Once for each file: some commands read them twice.
+def _warn_of_glued(path: str, count: int, first: int) -> None:
+    _LOGGER.warning(
+        "%s in %s %s a carriage return between two words, which the original "
+        "removes: they become one word%s. To keep them apart: `tr '\\r' ' '`.",
+        count_of(count, "line"),
+        path,
+        "has" if count == 1 else "have",
+        f" (first in line {first})" if first else "",
+    )
 
 
 def plan_shards(files: Sequence[Range], count: int) -> list[list[Range]]:

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import logging
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,6 +34,8 @@ ROUNDS_OF_GUESSING = 12
 MOST_MISTAKES = 10
 
 _UNUSED = re.compile(r"\[unused_?\d+\]$")
+
+_LOGGER = logging.getLogger(__name__)
 
 WordCounts = Mapping[str, int]
 
@@ -342,3 +345,13 @@ def place_words(content: bytes, new_words: Iterable[NewWord]) -> bytes:
             lines.append(b"")
         lines[place] = word.encode("utf-8")
     return b"\n".join(lines) + b"\n"
+
+
+def warn_of_unknown(unknown: int, total: int) -> None:
+    """Warns if more than half of the tokens of a text are [UNK]."""
+    if unknown * 2 > total:
+        _LOGGER.warning(
+            "%.0f %% of the text are [UNK]: does the vocabulary fit its "
+            "language, and --do_lower_case the vocabulary?",
+            100 * unknown / total,
+        )

@@ -140,6 +140,27 @@ def require_file(flag, path):
         raise InputError(f"`--{flag}`: the file {path} {kind}.")
 
 
+def require_other_file(outputs, inputs, flag="output_file"):
+    """Raises `InputError` if a file to write is among those to read.
+
+    Links count as the file that they lead to.
+
+    Args:
+        outputs: paths of the files to write; they need not exist.
+        inputs: {flag: paths of the files to read}.
+        flag: the flag that names the outputs.
+    """
+    for output in filter(os.path.exists, outputs):
+        for read, paths in inputs.items():
+            for path in filter(os.path.exists, paths):
+                if os.path.samefile(output, path):
+                    same = path if path == output else f"{output} ({path})"
+                    raise InputError(
+                        f"`--{flag}` must be another file than `--{read}`. "
+                        f"Received: {same} for both"
+                    )
+
+
 def make_folder(flag, path):
     """Creates the folder that a flag names, unless it exists.
 

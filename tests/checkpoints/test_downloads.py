@@ -1,21 +1,27 @@
 """Downloads of a released model from a server in this process."""
 
 import base64
+import errno
 import hashlib
 import io
+import json
 import os
+import random
 import shutil
 import socket
 import subprocess
 import sys
 import time
 import types
+import urllib.request
 import zipfile
 
 import pytest
+from helpers import download_server
 from helpers.download_server import assert_whole, zip_of
 from helpers.paths import ROOT
 
+from bert_tf import released_models
 from bert_tf.checkpoints import downloads, released
 from bert_tf.errors import InputError
 
@@ -437,3 +443,185 @@ def test_command_prints_what_failed_and_no_traceback(server, tmp_path):
     assert "Error: Could not download http" in ended.stderr
     assert "answered 403 Forbidden" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def redirect(server, url):
+    server.statuses, server.headers = [302], {"Location": url}
+
+
+def send_redirect(handler, code, *args, **kwargs):
+    handler.send_response(code)
+    handler.send_header("Location", handler.server.headers["Location"])
+    handler.send_header("Content-Length", "0")
+    handler.end_headers()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "followed"),
+    [
+        ("https", "http", False),
+        ("https", "https", True),
+        ("https", "ftp", False),
+        ("http", "ftp", False),
+        ("http", "http", True),
+        ("http", "https", True),
+    ],
+)
+def test_https_stays_https_over_redirects(before, after, followed):
+    request = urllib.request.Request(f"{before}://host/a.zip")
+    new = f"{after}://other/b.zip"
+    follow = downloads._Redirects().redirect_request
+    arguments = (request, None, 302, "Found", {}, new)
+    if followed:
+        assert follow(*arguments).full_url == new
+    else:
+        with pytest.raises(InputError, match=f"redirects to .{new}."):
+            follow(*arguments)
+
+
+def test_a_redirect_is_followed_by_the_handler_above(get, server, monkeypatch):
+    monkeypatch.setattr(download_server.Handler, "send_error", send_redirect)
+    redirect(server, "ftp://127.0.0.1/model.zip")
+    with pytest.raises(InputError, match=r"redirects to 'ftp:.*--url"):
+        get()
+    redirect(server, "http://[")
+    with pytest.raises(InputError, match="cannot be requested"):
+        get()
+    redirect(server, server.url)
+    assert get() == get.target
+
+
+def test_a_zip_larger_than_the_model_is_not_downloaded(get, server, model):
+    for tells_length in (True, False):
+        server.tells_length = tells_length
+        server.content = bytes(model.largest_zip + 1)
+        with pytest.raises(
+            InputError, match=r"at most\. Nothing of it was kept"
+        ):
+            get()
+        assert not get.part.exists() and not get.zip.exists()
+
+
+def bomb(name, size):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as zipped:
+        zipped.writestr("bert_config.json", "{}")
+        with zipped.open(name, "w") as entry:
+            for _ in range(size >> 20):
+                entry.write(bytes(1 << 20))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("name", ["vocab.txt", DATA, "bert_config.json.meta"])
+def test_a_zip_is_bounded_by_what_the_model_can_have(get, server, name):
+    server.content = bomb(name, 30 << 20)
+    named = name if name != "bert_config.json.meta" else "vocab.txt is missing"
+    with pytest.raises(InputError, match=rf"{named}.*put aside"):
+        get()
+    assert [path.suffix for path in get.folder.iterdir()] == [".refused"]
+
+
+def test_a_zip_of_many_entries_is_refused(get, server, model_files):
+    more = {f"more{n}": b"" for n in range(200)}
+    server.content = zip_of({**model_files, **more})
+    with pytest.raises(InputError, match=r"204 entries.*put aside"):
+        get()
+
+
+def test_only_files_of_the_model_are_unpacked(get, server, model_files):
+    server.content = zip_of({**model_files, "README": b"x", "a/vocab.txt": b""})
+    get()
+    assert_whole(get.target, model_files)
+
+
+def odd_names():
+    """Zips that `zipfile` answers with other errors than its own."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as zipped:
+        zipped.writestr("n\xe4me", "x")
+        zipped.writestr("bert_config.json", "x")
+    whole = buffer.getvalue()
+    place = whole.index(b"PK\x01\x02")
+    name = "n\xe4me".encode()
+    yield whole[:place] + whole[place:].replace(name, b"n\xff\xfeme"[:5], 1)
+    yield whole.replace(name, b"n\xff\xfeme"[:5])
+    changed = bytearray(whole)
+    changed[place + 42 : place + 46] = b"\xff\xff\xff\x7f"  # Its offset.
+    yield bytes(changed)
+
+
+@pytest.mark.parametrize(
+    "content", odd_names(), ids=["listed name", "both names", "offset"]
+)
+def test_whatever_is_wrong_with_a_zip_it_is_put_aside(
+    get, server, model_files, content
+):
+    good, server.content = server.content, content
+    with pytest.raises(InputError, match=r"\.zip .*put aside as .*\.refused"):
+        get()
+    server.content = good
+    get()
+    assert_whole(get.target, model_files)
+
+
+def test_random_damage_to_a_zip_is_reported(tmp_path, model_files):
+    draw = random.Random(7)
+    small = {"bert_config.json": b"{}", "vocab.txt": b"a\nb\n" * 50}
+    whole = zip_of(small)
+    for number in range(400):
+        content = bytearray(whole)
+        for _ in range(draw.randint(1, 4)):
+            content[draw.randrange(len(content))] = draw.randrange(256)
+        path = tmp_path / f"{number}.zip"
+        path.write_bytes(content)
+        try:
+            downloads.unpack(path, tmp_path / "out", "bert_config.json")
+        except InputError as error:
+            assert str(path) in str(error)
+
+
+def test_a_good_zip_is_kept_where_the_disk_is_full(get, server, monkeypatch):
+    real = shutil.copyfileobj
+
+    def full(source, target, *length):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfileobj", full)
+        with pytest.raises(InputError, match=r"Cannot unpack .*No space left"):
+            get()
+    assert shutil.copyfileobj is real and get.zip.exists()
+    get()
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "note", [[], {"url": "x"}, {"validator": 1}, {"total": "5"}, {"md5": 3}]
+)
+def test_a_damaged_note_is_no_note(get, server, model_files, note):
+    server.cuts = [50_000]
+    with pytest.raises(InputError):
+        get(retries=0)
+    path = get.part.with_name(get.part.name + ".json")
+    if isinstance(note, dict):
+        note = {**json.loads(path.read_text()), **note}
+    path.write_text(json.dumps(note))
+    get()
+    assert_whole(get.target, model_files)
+
+
+def test_control_characters_of_a_server_do_not_reach_the_terminal(
+    server, tmp_path, monkeypatch, capsys
+):
+    def send(handler, code, *args, **kwargs):
+        handler.send_response(code, "no\x1b[2J\u202e".encode().decode("latin1"))
+        handler.end_headers()
+
+    monkeypatch.setattr(download_server.Handler, "send_error", send)
+    server.statuses = [403]
+    words = ["", "download", "BERT-Tiny", "--url", server.url]
+    monkeypatch.setattr(sys, "argv", [*words, "--dir", str(tmp_path)])
+    with pytest.raises(SystemExit) as end:
+        released_models.cli()
+    assert "answered 403 no\\x1b[2J" in end.value.code
+    assert "\x1b" not in end.value.code + capsys.readouterr().err

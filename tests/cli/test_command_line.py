@@ -252,3 +252,38 @@ def test_require_file_refuses_missing_files_and_folders(tmp_path):
         files.require_file("vocab_file", str(tmp_path))
     missing.write_text("now it is there")
     files.require_file("vocab_file", str(missing))
+
+
+def test_home_folder_in_paths_is_expanded_and_in_texts_is_not(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ann")
+    values = flags.FlagValues()
+    for name in (
+        "output_dir",
+        "input_file",
+        "checkpoint",
+        "vocab_file",
+        "text",
+    ):
+        flags.DEFINE_string(name, None, "", flag_values=values)
+    words = ["--output_dir=~/run", "--input_file=a/~,~/b*.txt,~", "--text=~/x"]
+    command_line.parse(values, ["program", *words, "--checkpoint=x~/y"])
+    assert values.output_dir == "/home/ann/run"
+    assert values.input_file == "a/~,/home/ann/b*.txt,/home/ann"
+    assert values.text == "~/x"
+    assert values.checkpoint == "x~/y"
+    assert values.vocab_file is None
+
+
+@pytest.mark.parametrize(
+    "command", [answer, create_pretraining_data, run_classifier, run_squad]
+)
+def test_all_flags_that_take_paths_are_named_like_paths(command):
+    values = flags.FlagValues()
+    command.define_flags(values)
+    texts = {name for name in values if values[name].flag_type() == "string"}
+    others = {name for name in texts if not name.endswith(command_line._PATHS)}
+    assert others <= {
+        *("tpu_name", "tpu_zone", "gcp_project", "master", "task_name"),
+        *("text_a_col", "text_b_col", "label_col", "keep_best", "freeze"),
+        "word_segmenter",
+    }

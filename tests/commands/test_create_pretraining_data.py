@@ -490,3 +490,27 @@ def test_no_process_loads_tensorflow(inputs, tmp_path):
         "sys.exit(repr(heavy) if heavy else 0)"
     )
     subprocess.run([sys.executable, "-c", text], check=True, cwd=ROOT)
+
+
+def test_text_that_is_cut_off_is_told(inputs, tmp_path, caplog):
+    (tmp_path / "long.txt").write_text(
+        "the park is old . " * 200 + "\n\n" + "the park .\n" * 3
+    )
+    run(**small(inputs, tmp_path / "x", input_file=tmp_path / "long.txt"))
+    # Of 1,800 and 15 tokens; [CLS] and two [SEP] leave room for 29.
+    [message] = [m for m in caplog.messages if "cut off" in m]
+    assert message.startswith("At least 1,771 of 1,815 tokens")
+    assert "1 line is longer than max_seq_length" in message
+
+
+def test_text_of_unknown_words_is_told_with_its_share(inputs, tmp_path, caplog):
+    for text, warnings in (
+        ("the park is old .\n", 0),
+        ("☃ ೞ ☃ .\n", 1),
+    ):
+        caplog.clear()
+        (tmp_path / "x.txt").write_text(text * 4, encoding="utf-8")
+        run(**small(inputs, tmp_path / "x", input_file=tmp_path / "x.txt"))
+        found = [m for m in caplog.messages if "% of the text are [UNK]" in m]
+        assert len(found) == warnings
+    assert "75 % of the text are [UNK]" in found[0]

@@ -1,3 +1,4 @@
+import gzip
 import random
 import re
 
@@ -131,7 +132,7 @@ def test_a_line_that_is_no_json_object_is_named(write, text, found):
 
 
 def test_at_most_ten_bad_rows_are_shown_and_all_are_counted(write):
-    path = write("a\n" + "\n" * 25)
+    path = write("a\n" + "\n" * 25 + "b\n")
     _, message = read(read_tsv, path)
     assert "has 25 bad rows, the first 10 of them:" in message
     assert message.count("found a blank line") == 10
@@ -143,8 +144,8 @@ def test_at_most_ten_bad_rows_are_shown_and_all_are_counted(write):
     ("content", "message"),
     [
         (b"", "is empty"),
-        ("text\tlabel\n".encode("utf-16"), "UTF-8 text.*mark of UTF-16"),
-        ("text\tlabel\n".encode("utf-32"), "UTF-8 text.*mark of UTF-32"),
+        ("text\tlabel\n".encode("utf-16"), "UTF-8 text.*is UTF-16"),
+        ("text\tlabel\n".encode("utf-32"), "UTF-8 text.*is UTF-32"),
         (b"text\tlabel\rgood\t1\r", "only bare carriage returns"),
     ],
 )
@@ -285,3 +286,71 @@ def test_two_files_for_the_same_part_are_refused(write, tmp_path):
 
 def test_long_text_is_shortened():
     assert quote("x" * 100) == "'" + "x" * 57 + "...'"
+
+
+@pytest.mark.parametrize("name", ["train.csv", "train.tsv", "train.jsonl"])
+def test_blank_lines_after_the_last_row_are_passed_over(write, name):
+    content = {"csv": "text\na\n", "tsv": "text\na\n"}.get(
+        name.partition(".")[2], '{"text": "a"}\n'
+    )
+    for blanks in ("\n", "\r\n\n\r\n"):
+        path = write(content + blanks, name)
+        rows, message = read(read_columns, path, {"text_a_col": "text"}, True)
+        assert [values for _, values in rows] == [{"text_a_col": "a"}]
+        assert not message
+    _, message = read(
+        read_columns,
+        write(content + "\n\n" + content, name),
+        {"text_a_col": "text"},
+        True,
+    )
+    lines = (2, 3) if name.endswith("l") else (3, 4)
+    for line in lines:
+        assert f"line {line}: found a blank line" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("train.csv", 'text\n"first\rline"\n'),
+        ("train.csv", "text\nfirst\rline\n"),
+        ("train.csv", 'text\r\n"first\rline"\r\r\n'),
+        ("train.tsv", "text\nfirst\rline\r\n"),
+        ("train.jsonl", '{"text": "first\\rline"}\r\n'),
+    ],
+)
+def test_a_carriage_return_in_a_cell_parts_words(write, name, content):
+    rows, message = read(
+        read_columns, write(content, name), {"text_a_col": "text"}, True
+    )
+    assert [values for _, values in rows] == [{"text_a_col": "first\rline"}]
+    assert not message
+
+
+@pytest.mark.parametrize(
+    "content", ['[\n  {"text": "a"},\n  {"text": "b"}\n]\n', '\n{\n"text": 1}']
+)
+def test_json_over_several_lines_is_one_error(write, content):
+    path = write(content, "train.jsonl")
+    with pytest.raises(InputError, match=r"line [12]: .*on each line.*jq"):
+        read(read_jsonl, path)
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ("text\na\n".encode("utf-16"), "is UTF-16: .*iconv -f UTF-16"),
+        ("text\na\n".encode("utf-16-be"), "UTF-16 without a byte-order"),
+        ("text\na\n".encode("utf-32"), "is UTF-32"),
+        (
+            gzip.compress(b"text\na\n", mtime=0),
+            "compressed with gzip: decompress",
+        ),
+        (b"PK\x03\x04abc", "compressed with zip"),
+    ],
+)
+@pytest.mark.parametrize("reader", [read_lines, read_tsv, read_csv, read_jsonl])
+def test_another_encoding_is_one_error(write, reader, content, named):
+    path = write(content)
+    with pytest.raises(InputError, match=re.escape(path) + ".*" + named):
+        read(reader, path)

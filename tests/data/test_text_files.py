@@ -1,5 +1,6 @@
 import gzip
 import pathlib
+import re
 
 import pytest
 
@@ -110,12 +111,32 @@ def test_files_of_a_pattern_are_sorted_and_patterns_keep_their_order(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("patterns", "names"),
+    [
+        ("a,b.txt", ["a,b.txt"]),
+        ("a,b.txt,c", ["a,b.txt", "c"]),
+        ("c,a,b.txt", ["c", "a,b.txt"]),
+        ("c,d,e", ["c", "d", "e"]),  # Not "c,d", which is there too.
+        ("c,d", ["c", "d"]),
+        ("x,y,*", ["x,y,1", "x,y,2"]),
+        ("c, d", ["c", " d"]),
+    ],
+)
+def test_a_comma_may_be_part_of_a_name(tmp_path, monkeypatch, patterns, names):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a,b.txt", "c", "d", "e", "c,d", "x,y,2", "x,y,1", " d"):
+        (tmp_path / name).touch()
+    assert find_files(patterns) == names
+
+
+@pytest.mark.parametrize(
     ("pattern", "message"),
     [
         ("{}/no*.txt", "`--input_file`.*Nothing matches .*no"),
         ("{}", "is a folder. For all files in it"),
         ("gs://bucket/x.txt", "on this machine.*gs://bucket"),
         ("", "Nothing matches ''"),
+        ("{0},{0}/no.txt", "/no.txt' .commas separate files.$"),
     ],
 )
 def test_input_that_names_no_files_is_refused(tmp_path, pattern, message):
@@ -144,3 +165,32 @@ def test_a_damaged_gz_file_is_named(write, tmp_path):
             whole_files([str(path)])
         with pytest.raises(InputError, match=f"Cannot read .*{name}"):
             list(read_lines([Range(str(path), 0, 1 << 40)]))
+
+
+@pytest.mark.parametrize("name", ["x.txt", "x.txt.gz"])
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ("grün\n".encode("utf-16"), "is UTF-16: "),
+        ("a text\n".encode("utf-16-le"), "UTF-16 without a byte-order mark"),
+        (
+            gzip.compress(b"a text\n", mtime=0),
+            "gzip: decompress it or.*name it .gz",
+        ),
+        (b"one\rtwo\r", r"bare carriage returns .*tr '.r' '.n'.*tr -d '.r'"),
+    ],
+)
+def test_text_of_another_kind_is_refused(write, name, content, named):
+    path = write(name, content)
+    with pytest.raises(InputError, match=re.escape(path) + ".*" + named):
+        list(read_lines(whole_files([path])))
+
+
+def test_a_carriage_return_between_words_is_told_once(write, caplog):
+    path = write("x", b"a\r\nb\rc\r\nd \re\nf\r\rg\n")
+    for _ in range(2):
+        lines = list(read_lines(whole_files([path])))
+    assert lines == ["a", "bc", "d e", "fg"]
+    [message] = [record.getMessage() for record in caplog.records]
+    assert message.startswith(f"2 lines in {path} have")
+    assert "first in line 2" in message

@@ -107,3 +107,22 @@ def test_copy_of_a_file_to_itself_changes_nothing(tmp_path):
     assert path.read_text() == "text"
     files.copy(str(path), str(tmp_path / "y"))
     assert (tmp_path / "y").read_text() == "text"
+
+
+def test_a_file_to_write_must_not_be_read(tmp_path):
+    for name in ("in", "other", "vocab"):
+        (tmp_path / name).touch()
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    path = {name: str(tmp_path / name) for name in os.listdir(tmp_path)}
+    inputs = {"input_file": [path["other"], path["in"]]}
+    inputs["vocab_file"] = [path["vocab"], str(tmp_path / "gone")]
+
+    files.require_other_file([str(tmp_path / "new")], inputs)
+    for outputs, named in (
+        ([path["in"]], "`--input_file`.* Received: .*/in for both"),
+        ([path["link"]], r"`--input_file`.* Received: .*/link \(.*/in\)"),
+        ([str(tmp_path / "new"), path["vocab"]], "`--vocab_file`.*/vocab for"),
+        ([f"{tmp_path}/./in"], r"`--input_file`.*/\./in"),
+    ):
+        with pytest.raises(InputError, match="^`--output_file` .*" + named):
+            files.require_other_file(outputs, inputs)

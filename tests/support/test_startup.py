@@ -108,3 +108,20 @@ def test_commands_start_quickly_and_quietly(changes, arguments):
 )
 def test_importing_the_library_changes_nothing(changes, arguments):
     assert changes(*arguments) == "True False False"
+
+
+def test_a_clone_called_like_the_package_does_not_hide_it(tmp_path):
+    """With the repository on the path, as setup.sh puts it there."""
+    assert "editable_mode=compat" in (
+        ROOT / "run_scripts" / "setup.sh"
+    ).read_text("utf-8")
+    (tmp_path / "bert_tf" / "checkpoints").mkdir(parents=True)
+    ended = subprocess.run(
+        [sys.executable, "-S", "-c", "import bert_tf; print(bert_tf.__file__)"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ended.stdout.strip() == str(ROOT / "bert_tf" / "__init__.py")

@@ -9,6 +9,7 @@ import dataclasses
 import json
 import logging
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -353,6 +354,7 @@ class OwnDataset(Dataset):
         found = [example.label or "" for example in examples]
         self._refuse_likely_header(path, found)
         labels = infer_labels(found)
+        _warn_of_lookalikes(path, examples)
         if len(labels) < 2:
             raise InputError(
                 f"{path} must have at least two different labels in "
@@ -369,6 +371,16 @@ class OwnDataset(Dataset):
                 len(labels),
                 len(found),
                 self.label_col,
+            )
+        elif are_scores(labels):
+            _LOGGER.warning(
+                "%s: the labels in label_col=%r are numbers with decimals, "
+                "such as %s: each of the %d is a class of its own, without "
+                "order or distance",
+                path,
+                self.label_col,
+                some_of(labels, 3),
+                len(labels),
             )
         return self.with_labels(labels)
 
@@ -428,6 +440,7 @@ class OwnDataset(Dataset):
                     line,
                     f"the label {quote(example.label or '')}",
                     f"one of the training file's: {some_of(labels)}"
+                    + _lookalike_hint(example.label or "", labels)
                     + (
                         " (if this is a header, say header=yes)"
                         if line == 1 and not path.endswith(".jsonl")
@@ -520,6 +533,59 @@ def infer_labels(found: Sequence[str]) -> tuple[str, ...]:
     if all(_NUMBER.fullmatch(label) for label in different):
         return tuple(sorted(different, key=lambda text: (float(text), text)))
     return tuple(sorted(different))
+
+
+def look_of(label: str) -> str:
+    """The same text for labels that people take for the same.
+
+    They differ in how accents are composed, in characters that cannot be seen,
+    in white space, in capitals, or in how the same number is written.
+    """
+    if _NUMBER.fullmatch(label):
+        return repr(float(label) + 0.0)  # -0.0 is 0.0.
+    seen = (c for c in label if unicodedata.category(c) not in ("Cf", "Cc"))
+    text = unicodedata.normalize("NFC", "".join(seen).casefold())
+    return " ".join(text.split())
+
+
+def are_scores(labels: Sequence[str]) -> bool:
+    """Whether all labels are numbers, and not all of them whole ones."""
+    return all(map(_NUMBER.fullmatch, labels)) and not all(
+        float(label).is_integer() for label in labels
+    )
+
+
+def _warn_of_lookalikes(path: str, examples: Sequence[InputExample]) -> None:
+    """Names labels that look the same, each with the line of its first row."""
+    lines: dict[str, str] = {}
+    for example in examples:
+        line = example.guid.rpartition("-")[2]
+        lines.setdefault(example.label or "", line)
+    groups = collections.defaultdict(list)
+    for label in lines:
+        groups[look_of(label)].append(label)
+    for alike in groups.values():
+        if len(alike) > 1:
+            _LOGGER.warning(
+                "%s has labels that differ only in how they are written, and "
+                "are different classes: %s. Write them in one way if they "
+                "mean the same",
+                path,
+                ", ".join(
+                    f"{label!a} (line {lines[label]})" for label in alike
+                ),
+            )
+
+
+def _lookalike_hint(label: str, labels: Sequence[str]) -> str:
+    look = look_of(label)
+    alike = [ascii(one) for one in labels if look_of(one) == look]
+    if not alike:
+        return ""
+    return (
+        f" (as characters, {label!a}; {alike[0]} differs only in how it "
+        "is written)"
+    )
 
 
 # --------------------------------------------------------------- all data sets

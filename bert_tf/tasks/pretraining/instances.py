@@ -92,7 +92,9 @@ class Settings:
 class Summary:
     """Counts of text and examples; those of several texts can be added.
 
-    `lone_documents` counts documents that were the only one of their text.
+    `lone_documents` counts documents that were the only one of their text;
+    `long_sentences` those that have more tokens than an example has room for,
+    and `cut_tokens` the tokens that are then in no example of a pass.
     """
 
     documents: int = 0
@@ -105,6 +107,8 @@ class Summary:
     random_next: int = 0
     masked_tokens: int = 0
     lone_documents: int = 0
+    long_sentences: int = 0
+    cut_tokens: int = 0
 
     def __add__(self, other: "Summary") -> "Summary":
         mine, others = dataclasses.astuple(self), dataclasses.astuple(other)
@@ -506,6 +510,8 @@ class Instances:
         lengths = np.frombuffer(self._spans, np.int64).reshape(-1, 4)[:, 1::2]
         ids = documents.token_ids
         positions = len(self) * settings.max_seq_length
+        sizes = np.diff(np.array(documents.sentence_starts))
+        cut = np.maximum(sizes - (settings.max_seq_length - 3), 0)
         return Summary(
             documents=len(documents),
             sentences=documents.num_sentences,
@@ -519,6 +525,8 @@ class Instances:
             random_next=sum(self._is_random_next),
             masked_tokens=len(self._chosen),
             lone_documents=int(len(documents) == 1),
+            long_sentences=int(np.count_nonzero(cut)),
+            cut_tokens=int(cut.sum()),
         )
 
     def __iter__(self) -> Iterator[TrainingInstance]:

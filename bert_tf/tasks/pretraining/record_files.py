@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import logging
 
-from bert_tf.data import text_files, tfrecord_bytes
+from bert_tf.data import text_files, tfrecord_bytes, vocabulary
 from bert_tf.data.text_files import Range
 from bert_tf.errors import InputError, Interrupted
 from bert_tf.support import files
@@ -53,6 +53,16 @@ def find_text(patterns: str) -> list[Range]:
     return text_files.whole_files(paths)
 
 
+def require_other_files(
+    outputs: Iterable[str], ranges: Iterable[Range], options: Options
+) -> None:
+    """Raises `InputError` if a file to write is among those to read."""
+    inputs = [path for path, *_ in ranges]
+    files.require_other_file(
+        outputs, {"input_file": inputs, "vocab_file": [options.vocab_file]}
+    )
+
+
 def find_segmenter(name: str | None) -> Segmenter | None:
     """The function that `module:function` names.
 
@@ -90,6 +100,7 @@ def make_files(
     Raises:
         InputError: the text has no tokens, or a file cannot be read or written.
     """
+    require_other_files(outputs, ranges, options)
     maker = Maker(options)
     for path in outputs:
         prepare_folder(path)
@@ -203,8 +214,20 @@ def size_of(ranges: Iterable[Range]) -> int:
 
 
 def report(summary: Summary) -> None:
-    """Logs a summary, and warns of documents that are alone in their text."""
+    """Logs a summary, and warns of text that makes poor examples."""
     logging.info("%s.", summary)
+    if summary.cut_tokens:
+        logging.warning(
+            "At least %s of %s tokens are cut off in each pass, because %s "
+            "longer than max_seq_length: the text should have one sentence in "
+            "each line.",
+            f"{summary.cut_tokens:,}",
+            f"{summary.tokens:,}",
+            "1 line is"
+            if summary.long_sentences == 1
+            else f"{summary.long_sentences:,} lines are",
+        )
+    vocabulary.warn_of_unknown(summary.unknown_tokens, summary.tokens)
     if summary.documents == 1:
         logging.warning(
             "There is only one document: blank lines should separate "

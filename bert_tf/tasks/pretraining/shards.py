@@ -27,6 +27,7 @@ from bert_tf.tasks.pretraining.record_files import (
     Maker,
     Options,
     prepare_folder,
+    require_other_files,
     size_of,
 )
 
@@ -124,6 +125,9 @@ def open_shards(
     shards = plan_shards(ranges, output, seed, num_shards)
     if not shards:
         raise InputError("`--input_file` must hold text: all files are empty")
+    require_other_files(
+        [f"{output}.json", *(shard.path for shard in shards)], ranges, options
+    )
     prepare_folder(output)
     Maker(options)  # Raises before processes are started.
     notes = Notes(f"{output}.json", describe(ranges, options, seed, num_shards))
@@ -257,7 +261,7 @@ class Notes:
         names = [field.name for field in dataclasses.fields(Summary)]
         total = Summary()
         for note in self.finished.values():
-            total += Summary(*(note[name] for name in names))
+            total += Summary(*(note.get(name, 0) for name in names))
         return total
 
 

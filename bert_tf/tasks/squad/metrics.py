@@ -71,8 +71,11 @@ def why_no_metrics(
     if unknown:
         return f"{unknown} of {total} questions have no key 'answers'"
     unanswered = sum(not example.answers for example in examples)
-    if unanswered == total:
-        return "no question has an answer"
+    if unanswered == total and not version_2_with_negative:
+        return (
+            "no question has an answer; --version_2_with_negative=true takes "
+            "that for the right answer"
+        )
     if unanswered and not version_2_with_negative:
         return (
             f"{unanswered} of {total} questions have no answer, which takes "

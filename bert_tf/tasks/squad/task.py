@@ -169,8 +169,9 @@ class SquadTask:
         if not self.has_negatives:
             return Evaluation(results)
         curves = metrics.precision_recall(found.right, found.texts, found.odds)
-        drawing = metrics.draw_precision_recall(curves)
-        files.write_text(path("precision_recall.svg"), drawing)
+        if curves:
+            drawing = metrics.draw_precision_recall(curves)
+            files.write_text(path("precision_recall.svg"), drawing)
         return Evaluation(results, {"null_score_diff_threshold": threshold})
 
     def write_model_files(self, folder):

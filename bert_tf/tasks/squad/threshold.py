@@ -84,7 +84,10 @@ def threshold_to_predict(
     """
     if not isinstance(threshold, str):
         return threshold
-    if why_no_metrics(examples, version_2_with_negative=True) is None:
+    # Where no question has an answer, any threshold that is low enough is best.
+    if any(example.answers for example in examples) and (
+        why_no_metrics(examples, version_2_with_negative=True) is None
+    ):
         return None
     kept = find_kept_threshold(folders)
     if kept is None:

@@ -19,6 +19,7 @@ from bert_tf.data.packing import (
     pack_windows,
     pad_to_length,
 )
+from bert_tf.data.vocabulary import UNKNOWN
 from bert_tf.errors import InputError
 from bert_tf.tokenization import Tokenizer
 
@@ -224,6 +225,7 @@ class Survey(NamedTuple):
         num_cut: number of truncated word pieces.
         num_windows: number of inputs of the model: that of the lines, unless
             lines are read in windows.
+        num_unknown: number of [UNK] among the word pieces.
     """
 
     num_lines: int
@@ -231,6 +233,7 @@ class Survey(NamedTuple):
     num_cut_lines: int
     num_cut: int
     num_windows: int
+    num_unknown: int
 
 
 def survey(examples: Iterable[Example], type_vocab_size: int) -> Survey:
@@ -240,7 +243,7 @@ def survey(examples: Iterable[Example], type_vocab_size: int) -> Survey:
         InputError: a line holds two texts, but the model has a single token
             type.
     """
-    lines = tokens = cut_lines = cut = windows = 0
+    lines = tokens = cut_lines = cut = windows = unknown = 0
     for example in examples:
         if example.segment_ids[-1] >= type_vocab_size:
             raise InputError(
@@ -254,7 +257,8 @@ def survey(examples: Iterable[Example], type_vocab_size: int) -> Survey:
         tokens += example.owned.stop - example.owned.start
         cut_lines += example.num_cut > 0
         cut += example.num_cut
-    return Survey(lines, tokens, cut_lines, cut, windows)
+        unknown += example.tokens[example.owned].count(UNKNOWN)
+    return Survey(lines, tokens, cut_lines, cut, windows, unknown)
 
 
 def describe_example(example: Example) -> str:

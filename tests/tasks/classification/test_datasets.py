@@ -91,7 +91,10 @@ HEADER = "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\n"
 @pytest.mark.parametrize(
     ("rows", "problem"),
     [
-        ("1\t2\t3\ta\tb\n\n", "line 3: found a blank line; expected a row"),
+        (
+            "1\t2\t3\ta\tb\n\n1\t2\t3\ta\tb\n",
+            "line 3: found a blank line; expected a row",
+        ),
         ("1\t2\t3\ta\n", "line 2: found 4 columns; expected at least 5"),
         ("2\t2\t3\ta\tb\n", "line 2: found the label '2'; expected one of 0"),
         ("", "must hold examples. It has none after its header"),
@@ -361,3 +364,53 @@ def test_the_sample_pairs_have_the_layout_of_mrpc():
     assert {example.label for example in dev} == {"0", "1"}
     shared = {one.text_a for one in train} & {one.text_a for one in dev}
     assert not shared
+
+
+LOOKALIKES = [
+    ("caf\xe9", "cafe\u0301"),
+    ("good", "go\u200bod"),
+    ("1", "1.0"),
+    ("1", "+1"),
+    ("0", "-0.0"),
+    ("Good", "good"),
+    ("not good", "not\xa0good"),
+    ("a  b", "a b"),
+    ("good", "good\ufeff"),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), LOOKALIKES)
+def test_labels_that_look_the_same_are_told(tmp_path, caplog, one, other):
+    rows = [one, "third", other, one]
+    text = "text\tlabel\n" + "".join(f"a\t{label}\n" for label in rows)
+    (tmp_path / "train.tsv").write_text(text, encoding="utf-8")
+    task = find_dataset("tsv").learn_labels(str(tmp_path))
+
+    assert set(task.get_labels()) == {one, "third", other}
+    [message] = [record.getMessage() for record in caplog.records]
+    assert f"{one!a} (line 2), {other!a} (line 4)" in message
+
+    dev = f"text\tlabel\na\t{other}\n"
+    (tmp_path / "dev.tsv").write_text(dev, encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        task.with_labels([one, "third"]).get_dev_examples(str(tmp_path))
+    assert f"{one!a} differs only in how it is written" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("labels", "warns"),
+    [
+        (("0", "1", "2"), False),
+        (("1.0", "2.0"), False),
+        (("1.5", "2.0", "4.25"), True),
+        (("1.5", "many"), False),
+        (("-1", "1"), False),
+        (("good", "goods"), False),
+    ],
+)
+def test_labels_that_look_like_scores_are_told(tmp_path, caplog, labels, warns):
+    text = "text\tlabel\n" + "".join(f"a\t{label}\n" for label in labels)
+    (tmp_path / "train.tsv").write_text(text, encoding="utf-8")
+    find_dataset("tsv").learn_labels(str(tmp_path))
+    assert len(caplog.records) == warns
+    assert ("numbers with decimals" in caplog.text) == warns

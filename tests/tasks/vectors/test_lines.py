@@ -83,12 +83,12 @@ def test_windows_are_numbered_and_have_the_number_of_their_line(tokenizer):
     ]
     assert [one.num_cut for one in examples] == [0, 0, 0, 1, 0, 0]
     found = lines.survey(examples, 2)
-    assert found == (4, 3 + 8 + 8 + 3, 1, 1, 6)
+    assert found == (4, 3 + 8 + 8 + 3, 1, 1, 6, 0)
 
 
 def test_survey_counts_lines_and_truncated_pieces():
     texts = [example(0, 5), example(1, 9, num_cut=4), example(2, 9, num_cut=1)]
-    assert lines.survey(texts, 2) == (3, 23, 2, 5, 3)
+    assert lines.survey(texts, 2) == (3, 23, 2, 5, 3, 0)
 
 
 def test_a_pair_needs_a_second_token_type():
