@@ -31,6 +31,7 @@ ACTIVATION_FROM_HF = {
     "gelu_pytorch_tanh": "gelu",
     "gelu_fast": "gelu",
     "gelu_accurate": "gelu",
+    "gelu_python_tanh": "gelu",
     "relu": "relu",
     "tanh": "tanh",
     "linear": "linear",

@@ -511,11 +511,11 @@ def _check_tokenizer_file(files, lowers, special):
     if "post_processor" in tokenizer:
         found = tokenizer["post_processor"]
         if not _adds_cls_and_sep(found, special):
-            kind = found.get("type") if isinstance(found, dict) else found
+            named = found.get("type") if isinstance(found, dict) else found
             files.differs(
                 HF_TOKENIZER,
                 "post_processor",
-                kind,
+                named,
                 "bert_tf puts texts as [CLS] A [SEP] and [CLS] A [SEP] B [SEP]",
             )
 
