@@ -63,7 +63,11 @@ def _parser():
     back = commands.add_parser(
         "from_hf", help="Hugging Face folder -> original's format"
     )
-    back.add_argument("folder", help="with config.json and model.safetensors")
+    back.add_argument(
+        "folder",
+        help="with config.json, model.safetensors or pytorch_model.bin, and "
+        "vocab.txt or tokenizer.json",
+    )
     back.add_argument(
         "--hidden_act",
         help="bert_tf's name; default: the same function as in config.json. "
@@ -74,6 +78,11 @@ def _parser():
         "--ignore_layer_norm_eps",
         action="store_true",
         help="convert although their layer_norm_eps is not 1e-12",
+    )
+    back.add_argument(
+        "--ignore_tokenizer_settings",
+        action="store_true",
+        help="convert although their tokenizer makes other tokens than BERT's",
     )
 
     bare = commands.add_parser(

@@ -6,42 +6,40 @@ import re
 
 import numpy as np
 
-from bert_tf.checkpoints import folders, writing
+from bert_tf.checkpoints import folders, sentence_transformers, writing
 from bert_tf.checkpoints.hugging_face import (
     ACTIVATION_FROM_HF,
     HEADS,
     HF_CONFIG,
-    HF_TOKENIZER_CONFIG,
     HF_WEIGHTS,
     SPAN_HEAD,
     choose_variables,
     find_head,
     hf_tensors,
-    import_safetensors,
-    looks_uncased,
     read_json,
-    read_vocab,
     report_left_out,
     report_no_pooler,
+    require_finite,
 )
+from bert_tf.checkpoints.hugging_face_tokenizer import read_tokenizer
+from bert_tf.checkpoints.hugging_face_weights import open_weights
 from bert_tf.checkpoints.names import (
     CLASSIFIER,
     CONFIG,
     INDEX,
     LABELS_FILE,
     MASKED_LM_BIAS,
+    POSITION_EMBEDDINGS,
     PREFIX,
+    TYPE_EMBEDDINGS,
     VOCAB,
     WORD_EMBEDDINGS,
     checkpoint_shapes,
 )
-from bert_tf.errors import InputError
+from bert_tf.errors import InputError, some_of
 from bert_tf.layers import LAYER_NORM_EPSILON, get_activation
 from bert_tf.modeling import BertConfig
 from bert_tf.support.files import write_text
-
-HF_SHARDS = "model.safetensors.index.json"
-HF_TOKENIZER = "tokenizer.json"
 
 # What transformers' BertConfig takes for a key that config.json lacks.
 HF_DEFAULTS = {
@@ -73,6 +71,8 @@ HF_NEEDED = {
 _HF_BUFFERS = ("bert.embeddings.position_ids", "bert.embeddings.token_type_ids")
 
 
+_LAYER = re.compile(r"bert\.encoder\.layer\.(\d+)\.")
+
 # The output layer of their masked-LM head, tied to other tensors.
 _HF_TIED = {
     "cls.predictions.decoder.weight": WORD_EMBEDDINGS,
@@ -87,20 +87,23 @@ def from_hf(
     head="auto",
     hidden_act=None,
     ignore_layer_norm_eps=False,
+    ignore_tokenizer_settings=False,
     allow_unused=False,
     overwrite=False,
 ):
     """Writes checkpoint, config, vocabulary and labels from their folder.
 
     Args:
-        folder: with config.json, model.safetensors (or its shards and their
-            index), and vocab.txt or tokenizer.json.
+        folder: with config.json, model.safetensors or pytorch_model.bin (or
+            shards and their index), and vocab.txt or tokenizer.json.
         output: the folder to write.
         head: a key of `HEADS`, or "auto" for the one in the file.
         hidden_act: our name of the activation, if not what their config says:
             "gelu" for a model that was trained by the original.
         ignore_layer_norm_eps: convert although their LayerNorm has another
             epsilon than 1e-12; results then differ slightly.
+        ignore_tokenizer_settings: convert although their tokenizer makes other
+            tokens than the original's.
         allow_unused: leave out tensors that are not known, instead of failing.
         overwrite: overwrite files in `output`.
 
@@ -118,24 +121,45 @@ def from_hf(
             f"{HF_WEIGHTS}. Received: {folder}"
         )
     config_file = os.path.join(folder, HF_CONFIG)
+    inner = sentence_transformers.find_transformer(folder)
+    if inner and not os.path.exists(config_file):
+        raise InputError(f"{config_file} is missing. The model is in {inner}.")
     hf_config = read_json(config_file)
     config = _config_from_hf(
         hf_config, config_file, hidden_act, ignore_layer_norm_eps
     )
-    values, unknown = _our_names(
-        _read_tensors(folder), config, folder, allow_unused
-    )
-    head = find_head(head, values, folder, hf_config.get("architectures"))
+    weights = open_weights(folder)
+    _check_sizes(config, weights, config_file)
+    values, unknown = _our_names(weights, config, folder, allow_unused)
+    architectures = _architectures(hf_config, config_file)
+    head = find_head(head, values, folder, architectures)
     chosen, dropped = choose_variables(
         values, head, config, folder, allow_unused
     )
     values = {name: values[name] for name in chosen}
     _check_shapes(values, config, folder)
-    labels = ()
+    require_finite(values, weights.source)
+    labels, notes = (), []
     if HEADS[head].has_labels:
-        labels = _labels_from_hf(hf_config, len(values["output_bias"]), folder)
-    vocab, filled = _vocab_from_hf(folder, config.vocab_size)
-    lowers = _lowers_case(folder, vocab)
+        if head == "classifier":
+            _check_problem(hf_config, architectures, values, config_file)
+        labels, notes = _labels_from_hf(
+            hf_config, len(values["output_bias"]), folder
+        )
+    tokenizer = read_tokenizer(
+        folder,
+        config,
+        hf_config.get("tokenizer_class"),
+        ignore_tokenizer_settings,
+    )
+    vocab, lowers = tokenizer.vocab, tokenizer.do_lower_case
+    notes += tokenizer.notes
+    notes += sentence_transformers.report(folder, lowers, allow_unused)
+    if weights.prefix:
+        notes.append(
+            f"Left out of the tensors' names: {weights.prefix!r}, of a program "
+            "that wrapped the model."
+        )
 
     prefix = os.path.join(output, PREFIX)
     vocab_file, new_config_file, labels_file = paths = [
@@ -155,7 +179,7 @@ def from_hf(
             f"Its vocabulary needs --do_lower_case={str(lowers).lower()}.",
             *report_left_out(dropped + unknown),
             *report_no_pooler(chosen, "`checkpoints.load`"),
-            *filled,
+            *notes,
         ]
     )
 
@@ -169,6 +193,19 @@ def _config_from_hf(hf_config, config_file, hidden_act, ignore_layer_norm_eps):
                 f"have {key}={json.dumps(needed)}. It has "
                 f"{key}={json.dumps(value)}."
             )
+    if hf_config.get("auto_map"):
+        raise InputError(
+            f"{config_file} has auto_map: the model is computed by code of its "
+            "own, which may differ from BERT. If it does not, remove auto_map "
+            "from a copy of the folder and convert that."
+        )
+    width = hf_config.get("hidden_size", HF_DEFAULTS["hidden_size"])
+    if hf_config.get("embedding_size", width) != width:
+        raise InputError(
+            f"Only BERT encoders can be converted: {config_file} must have an "
+            f"embedding_size equal to hidden_size={json.dumps(width)}. It has "
+            f"embedding_size={json.dumps(hf_config['embedding_size'])}."
+        )
     epsilon = hf_config.get("layer_norm_eps", LAYER_NORM_EPSILON)
     if epsilon != LAYER_NORM_EPSILON and not ignore_layer_norm_eps:
         raise InputError(
@@ -205,81 +242,17 @@ def _config_from_hf(hf_config, config_file, hidden_act, ignore_layer_norm_eps):
         raise InputError(f"{config_file}: {error}") from error
 
 
-def _read_tensors(folder):
-    """All tensors of a folder as float32, and integers as they are."""
-    safetensors = import_safetensors()
-    tensors = {}
-    for path in _tensor_files(folder):
-        try:
-            with safetensors.safe_open(path, framework="np") as file:
-                for name in file.keys():  # noqa: SIM118 - not a dictionary
-                    value = _read_tensor(file, name, path)
-                    if value.dtype.kind not in "iub":
-                        value = value.astype(np.float32, copy=False)
-                    tensors[name] = value
-        except (safetensors.SafetensorError, OSError) as error:
-            raise InputError(
-                f"{path} is damaged or not a safetensors file; copy or "
-                f"download it again. {error}"
-            ) from error
-    return tensors
-
-
-def _read_tensor(file, name, path):
-    try:
-        return file.get_tensor(name)
-    except (AttributeError, TypeError) as error:
-        dtype = file.get_slice(name).get_dtype()
-        raise InputError(
-            f"{name} in {path} must be of a dtype that NumPy has. It is "
-            f"{dtype}: save the model as float32."
-        ) from error
-
-
-def _tensor_files(folder):
-    index = os.path.join(folder, HF_SHARDS)
-    if os.path.exists(os.path.join(folder, HF_WEIGHTS)):
-        names = [HF_WEIGHTS]
-    elif os.path.exists(index):
-        shards = read_json(index).get("weight_map")
-        if not isinstance(shards, dict):
-            raise InputError(
-                f"{index} must have an object `weight_map` of tensors and "
-                "their files."
-            )
-        names = sorted({str(name) for name in shards.values()})
-    else:
-        names = []
-    paths = [os.path.join(folder, name) for name in names]
-    absent = [path for path in paths if not os.path.exists(path)]
-    if absent:
-        raise InputError(f"{index} names files that are missing: {absent}")
-    if not paths:
-        others = sorted(os.listdir(folder))
-        hint = ""
-        if any(name.endswith((".bin", ".h5")) for name in others):
-            hint = (
-                " Open the model with transformers and save it with "
-                "`save_pretrained(folder)`: that writes safetensors."
-            )
-        raise InputError(
-            f"{folder} must have {HF_WEIGHTS}. It has: "
-            f"{', '.join(others) or 'nothing'}.{hint}"
-        )
-    return paths
-
-
-def _our_names(tensors, config, folder, allow_unused):
+def _our_names(weights, config, folder, allow_unused):
     """Their tensors under our names, kernels transposed back; and the rest."""
     places = hf_tensors(config)
     ours = {place.name: name for name, place in places.items()}
     values, tied, unknown = {}, {}, []
-    for theirs, value in tensors.items():
-        canonical = _canonical(theirs)
+    for theirs in weights.shapes:
+        canonical = _canonical(theirs, weights.prefix)
         if canonical in _HF_BUFFERS:
             continue
         if canonical in _HF_TIED:
-            tied[canonical] = value
+            tied[theirs] = canonical
         elif canonical not in ours:
             unknown.append(theirs)
         elif ours[canonical] in values:
@@ -289,11 +262,12 @@ def _our_names(tensors, config, folder, allow_unused):
             )
         else:
             name = ours[canonical]
+            value = _read_floats(weights, theirs)
             if places[name].transposed:
                 value = np.ascontiguousarray(value.T)
             values[name] = value
-    for theirs, value in tied.items():
-        name = _HF_TIED[theirs]
+    for theirs, canonical in tied.items():
+        name, value = _HF_TIED[canonical], _read_floats(weights, theirs)
         if name.startswith("cls/"):
             values.setdefault(name, value)
         if name in values and not np.array_equal(values[name], value):
@@ -311,13 +285,65 @@ def _our_names(tensors, config, folder, allow_unused):
     return values, sorted(unknown)
 
 
-def _canonical(name):
+def _read_floats(weights, name):
+    value = weights.read(name)
+    if value.dtype != np.float32:
+        raise InputError(
+            f"{name} in {weights.source} must have floating-point numbers. It "
+            f"has {value.dtype}: if the model was quantized, take the one "
+            "before that."
+        )
+    return value
+
+
+def _canonical(name, prefix=""):
     """The name that today's transformers give to a tensor of theirs."""
+    name = name.removeprefix(prefix)
     name = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", name)
     name = re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", name)
     if name.startswith(("embeddings.", "encoder.", "pooler.")):
         return f"bert.{name}"
     return name
+
+
+def _check_sizes(config, weights, config_file):
+    """Compares a config with the shapes of tensors, before any is read."""
+    shapes = {
+        _canonical(name, weights.prefix): shape
+        for name, shape in weights.shapes.items()
+    }
+    layers = {m[1] for m in map(_LAYER.match, shapes) if m}
+    found = {"num_hidden_layers": len(layers)} if layers else {}
+    first = "bert.encoder.layer.0.intermediate.dense.bias"
+    tables = {
+        name: f"{name.replace('/', '.')}.weight"
+        for name in (WORD_EMBEDDINGS, TYPE_EMBEDDINGS, POSITION_EMBEDDINGS)
+    }
+    for key, name, axis in (
+        ("vocab_size", tables[WORD_EMBEDDINGS], 0),
+        ("hidden_size", tables[WORD_EMBEDDINGS], 1),
+        ("type_vocab_size", tables[TYPE_EMBEDDINGS], 0),
+        ("max_position_embeddings", tables[POSITION_EMBEDDINGS], 0),
+        ("intermediate_size", first, 0),
+    ):
+        if len(shapes.get(name, ())) > axis:
+            found[key] = shapes[name][axis]
+    wrong = [
+        f"{key}={getattr(config, key)} where the weights have {size}"
+        for key, size in found.items()
+        if getattr(config, key) != size
+    ]
+    if wrong:
+        raise InputError(
+            f"{config_file} does not fit {weights.source}: {', '.join(wrong)}. "
+            f"Use the {HF_CONFIG} that was saved with the weights."
+        )
+    lacking = [name for name in (*tables.values(), first) if name not in shapes]
+    if lacking:
+        raise InputError(
+            f"{weights.source} lacks tensors of a BERT: {', '.join(lacking)}. "
+            f"It has {some_of(sorted(weights.shapes), 4)}."
+        )
 
 
 def _check_shapes(values, config, folder):
@@ -338,10 +364,50 @@ def _check_shapes(values, config, folder):
             )
 
 
+def _architectures(hf_config, config_file):
+    value = hf_config.get("architectures") or []
+    if not isinstance(value, list):
+        raise InputError(
+            f"{config_file} must have a list of architectures. It has "
+            f"{json.dumps(value)[:200]}."
+        )
+    return value
+
+
+def _check_problem(hf_config, architectures, values, config_file):
+    """Refuses classifiers that do not choose one of several labels."""
+    kind = hf_config.get("problem_type")
+    is_choice = "BertForMultipleChoice" in architectures
+    if is_choice:
+        found = "architectures=BertForMultipleChoice, which compares texts"
+    elif kind not in (None, "single_label_classification"):
+        found = f"problem_type={json.dumps(kind)}"
+    elif len(values["output_bias"]) == 1:
+        found = "one output, which is a score and not a label"
+    else:
+        return
+    raise InputError(
+        "A classifier can be converted if it chooses one of several labels. "
+        f"{config_file} has {found}. With --head=none the encoder is converted "
+        "without its classifier."
+    )
+
+
 def _labels_from_hf(hf_config, num_labels, folder):
+    """The labels by their ids, and lines for the report."""
     named = hf_config.get("id2label")
+    default = [f"LABEL_{i}" for i in range(num_labels)]
     if not named:
-        return [f"LABEL_{i}" for i in range(num_labels)]
+        return default, []
+    if (
+        isinstance(named, dict)
+        and len(named) != num_labels
+        and all(value == f"LABEL_{key}" for key, value in named.items())
+    ):
+        return default, [
+            f"id2label has {len(named)} of {num_labels} labels, without names: "
+            f"they are LABEL_0 to LABEL_{num_labels - 1}."
+        ]
     places = [str(i) for i in range(num_labels)]
     labels = (
         [str(named[place]).strip() for place in places]
@@ -354,63 +420,4 @@ def _labels_from_hf(hf_config, num_labels, folder):
             f"{', '.join(places)} a label of its own, as classifier.weight has "
             f"{num_labels} of them. It is {json.dumps(named)[:200]}"
         )
-    return labels
-
-
-def _vocab_from_hf(folder, vocab_size):
-    """The tokens, one for each embedding, and what to say about them."""
-    path = os.path.join(folder, VOCAB)
-    if os.path.exists(path):
-        vocab = read_vocab(path)
-    else:
-        path = os.path.join(folder, HF_TOKENIZER)
-        vocab = _vocab_of_tokenizer(path)
-    if len(vocab) > vocab_size:
-        raise InputError(
-            f"{path} must have as many tokens as {HF_CONFIG} says, "
-            f"vocab_size={vocab_size}. It has {len(vocab)}."
-        )
-    missing = range(len(vocab), vocab_size)
-    if not missing:
-        return vocab, []
-    # Some models round the table up. Such a token matches no text.
-    note = (
-        f"The vocabulary has {len(vocab)} tokens for {vocab_size} embeddings: "
-        f"filled up with [unused_{missing[0]}] to [unused_{missing[-1]}]."
-    )
-    return vocab + [f"[unused_{i}]" for i in missing], [note]
-
-
-def _vocab_of_tokenizer(path):
-    if not os.path.exists(path):
-        raise InputError(
-            f"{os.path.dirname(path)} must have {VOCAB} or {HF_TOKENIZER}: "
-            "without its vocabulary a model cannot be used."
-        )
-    tokenizer = read_json(path)
-    model = tokenizer.get("model")
-    kind = model.get("type") if isinstance(model, dict) else None
-    if kind != "WordPiece":
-        raise InputError(
-            f"{path} must have a WordPiece vocabulary, as BERT has. It has "
-            f"{kind!r}."
-        )
-    try:
-        ids = dict(model["vocab"])
-        for added in tokenizer.get("added_tokens") or ():
-            ids[added["content"]] = added["id"]
-        vocab = {place: token for token, place in ids.items()}
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path} must have an object `vocab` of tokens and their ids, and "
-            f"`added_tokens` with content and id: {error!r}"
-        ) from error
-    if vocab.keys() != set(range(len(ids))):
-        raise InputError(f"{path} must number its tokens 0, 1, 2 and so on.")
-    return [vocab[place] for place in range(len(ids))]
-
-
-def _lowers_case(folder, vocab):
-    path = os.path.join(folder, HF_TOKENIZER_CONFIG)
-    stated = read_json(path) if os.path.exists(path) else {}
-    return stated.get("do_lower_case", looks_uncased(vocab))
+    return labels, []

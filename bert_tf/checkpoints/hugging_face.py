@@ -6,6 +6,8 @@ Kernels are transposed there; nothing else differs but the names.
 import json
 from typing import NamedTuple
 
+import numpy as np
+
 from bert_tf.checkpoints.names import (
     CLASSIFIER,
     MASKED_LM,
@@ -29,6 +31,7 @@ ACTIVATION_FROM_HF = {
     "gelu_pytorch_tanh": "gelu",
     "gelu_fast": "gelu",
     "gelu_accurate": "gelu",
+    "gelu_python_tanh": "gelu",
     "relu": "relu",
     "tanh": "tanh",
     "linear": "linear",
@@ -177,6 +180,23 @@ def choose_variables(names, head, config, where, allow_unused):
         )
     chosen = sorted(wanted & set(names))
     return chosen, sorted(set(names) - wanted)
+
+
+def require_finite(values, where):
+    """Raises `InputError` for a tensor with NaN or an infinite number.
+
+    Args:
+        values: arrays by our names.
+        where: what to call the model in the error.
+    """
+    for name, value in values.items():
+        bad = value.size - np.count_nonzero(np.isfinite(value))
+        if bad:
+            raise InputError(
+                f"{where} must have finite numbers. `{name}` has {bad} of "
+                f"{value.size} that are NaN or infinite: training diverged, or "
+                "numbers were too large for the dtype. Take another checkpoint."
+            )
 
 
 # --------------------------------------------------------------------- reports

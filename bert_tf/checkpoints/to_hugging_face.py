@@ -21,6 +21,7 @@ from bert_tf.checkpoints.hugging_face import (
     read_vocab,
     report_left_out,
     report_no_pooler,
+    require_finite,
 )
 from bert_tf.checkpoints.names import (
     CONFIG,
@@ -146,6 +147,7 @@ def _tensors(reader, names, config, with_scope):
     table, tensors = hf_tensors(config), {}
     for name in names:
         place, value = table[name], reader.tensor(name)
+        require_finite({name: value}, reader.path)
         value = np.ascontiguousarray(value.T if place.transposed else value)
         theirs = place.name if with_scope else place.name.removeprefix("bert.")
         tensors[theirs] = value.astype(np.float32, copy=False)

@@ -1,6 +1,7 @@
 """Mistakes that convert_checkpoint reports."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -45,11 +46,15 @@ def strip(tried, *parts, source="bert", output, **more):
 
 
 def write_8_bit_floats():
-    """Replaces the tensors by one of a dtype that NumPy lacks."""
-    entry = {"dtype": "F8_E4M3", "shape": [4], "data_offsets": [0, 4]}
-    header = json.dumps({"bert.pooler.dense.bias": entry}).encode()
-    size = len(header).to_bytes(8, "little")
-    write(TENSORS, size + header + bytes(4))()
+    """Declares a tensor to be of a dtype that NumPy lacks."""
+    content = Path(TENSORS).read_bytes()
+    size = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:size])
+    entry = header["bert.pooler.dense.bias"]
+    entry |= {"dtype": "F8_E4M3", "shape": [512]}
+    text = json.dumps(header).encode()
+    written = len(text).to_bytes(8, "little") + text + content[size:]
+    write(TENSORS, written)()
 
 
 CASES = [
@@ -60,7 +65,7 @@ CASES = [
     from_hf("the original's format", "bert/config.json", source="bert"),
     from_hf(
         "only PyTorch's format",
-        ("hf", "model.safetensors", "pytorch_model.bin"),
+        ("hf/pytorch_model.bin", "pip install torch", "weights_only=True"),
         hugging_face(),
         move(TENSORS, "hf/pytorch_model.bin"),
     ),
@@ -74,8 +79,33 @@ CASES = [
             ("layer_norm_eps", 1e-5, "layer_norm_eps=1e-05"),
             ("hidden_act", "silu", "hidden_act='silu'"),
             ("hidden_size", "128", "hidden_size='128'"),
+            ("num_hidden_layers", 2**31, "num_hidden_layers=2147483648"),
         ]
     ],
+    *[
+        from_hf(
+            f"tokenizer_config.json with {settings}",
+            ("hf/tokenizer_config.json", name, "--ignore_tokenizer_settings"),
+            hugging_face(),
+            write("hf/tokenizer_config.json", settings),
+        )
+        for settings, name in [
+            ({"tokenize_chinese_chars": False}, "tokenize_chinese_chars=false"),
+            (
+                {"do_lower_case": True, "strip_accents": False},
+                "strip_accents=false",
+            ),
+            (
+                {"tokenizer_class": "BertJapaneseTokenizer"},
+                'tokenizer_class="BertJapaneseTokenizer"',
+            ),
+        ]
+    ],
+    from_hf(
+        "NaN in a tensor",
+        (TENSORS, "bert/pooler/dense/bias", "NaN"),
+        hf_tensors(bert__pooler__dense__bias=np.full(128, np.nan, np.float32)),
+    ),
     from_hf("half the tensors", TENSORS, hugging_face(), cut(TENSORS)),
     from_hf(
         "an index of shards without tensors",

@@ -198,12 +198,32 @@ def test_vocabulary_is_filled_up_to_the_embeddings(hf, tmp_path):
         ({"layer_norm_eps": 1e-5}, r"1e-12.*1e-05.*--ignore_layer_norm_eps"),
         ({"hidden_act": "silu"}, r"gelu_new.*It has hidden_act='silu'"),
         ({"hidden_size": 17}, r"config\.json: `hidden_size` must be a multi"),
+        ({"hidden_size": 32}, r"hidden_size=32 where the weights have 16"),
+        ({"num_hidden_layers": 3}, r"num_hidden_layers=3 .*weights have 2"),
+        ({"num_hidden_layers": 1}, r"num_hidden_layers=1 .*weights have 2"),
+        ({"num_hidden_layers": 2**31}, r"layers=2147483648 .*weights have 2"),
+        ({"vocab_size": 2**40}, r"vocab_size=1099511627776 .*have 15"),
+        ({"type_vocab_size": 3}, r"type_vocab_size=3 .*have 2"),
+        ({"max_position_embeddings": 2**40}, r"max_position_emb\S*=1.*have 12"),
+        ({"intermediate_size": 25}, r"intermediate_size=25 .*have 24"),
+        ({"embedding_size": 8}, r"embedding_size equal to hidden_size=16"),
+        ({"auto_map": {"AutoModel": "x.Y"}}, r"config\.json has auto_map"),
+        ({"hidden_act": "gelu_10"}, r"hidden_act='gelu_10'"),
+        ({"hidden_act": "quick_gelu"}, r"hidden_act='quick_gelu'"),
         (
-            {"hidden_size": 32},
-            r"embeddings\S* in .* shape \[.*32.*It has \[.*16",
+            {"problem_type": "multi_label_classification"},
+            r'problem_type="multi_label_classification".*--head=none',
         ),
-        ({"num_hidden_layers": 3}, r"lacks 16 .*layer_2/attention/output"),
-        ({"num_hidden_layers": 1}, r"does not have: bert\.encoder\.layer\.1"),
+        ({"problem_type": "regression"}, r'problem_type="regression"'),
+        (
+            {"architectures": ["BertForMultipleChoice"]},
+            r"BertForMultipleChoice.*--head=none",
+        ),
+        ({"architectures": "BertModel"}, r"a list of architectures"),
+        (
+            {"tokenizer_class": "BertJapaneseTokenizer"},
+            r"config.json has token",
+        ),
         ({"id2label": {"0": "a", "1": "b"}}, r"each of 0, 1, 2 a label.*\{.0"),
     ],
 )
@@ -213,6 +233,105 @@ def test_what_is_not_bert_is_refused(changes, message, hf, tmp_path):
     with pytest.raises(InputError, match=message):
         from_hf(folder, tmp_path / "tf")
     assert not (tmp_path / "tf").exists()
+
+
+def test_an_encoder_can_be_taken_from_a_refused_classifier(hf, tmp_path):
+    folder = hf("classifier")
+    edit_json(folder / "config.json", problem_type="regression")
+    from_hf(folder, tmp_path / "tf", head="none")
+    assert "output_weights" not in stored(tmp_path / "tf")
+
+
+def test_a_single_output_is_a_score(hf, tmp_path):
+    folder = hf("classifier")
+
+    def keep_one(tensors):
+        for name in ("classifier.weight", "classifier.bias"):
+            tensors[name] = tensors[name][:1]
+
+    edit_tensors(folder, keep_one)
+    edit_json(folder / "config.json", id2label={"0": "LABEL_0"})
+    with pytest.raises(InputError, match=r"one output, .*--head=none"):
+        from_hf(folder, tmp_path / "tf")
+
+
+def test_default_labels_of_another_number_are_numbered(hf, tmp_path):
+    folder = hf("classifier")
+    default = {"0": "LABEL_0", "1": "LABEL_1"}
+    edit_json(folder / "config.json", id2label=default)
+    report = from_hf(folder, tmp_path / "tf")
+    labels = (tmp_path / "tf" / "labels.txt").read_text().split()
+    assert labels == ["LABEL_0", "LABEL_1", "LABEL_2"]
+    assert "id2label has 2 of 3" in report
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_numbers_must_be_finite(bad, hf, tmp_path):
+    folder = hf("classifier")
+
+    def spoil(tensors):
+        tensors["bert.pooler.dense.weight"][1, 2] = bad
+
+    edit_tensors(folder, spoil)
+    with pytest.raises(InputError, match=r"`bert/pooler/dense/kernel` has 1 "):
+        from_hf(folder, tmp_path / "tf")
+    assert not (tmp_path / "tf").exists()
+
+
+def test_numbers_too_large_for_float32_are_not_finite(hf, tmp_path):
+    folder = hf("classifier")
+
+    def enlarge(tensors):
+        tensors["classifier.bias"] = np.array([1e300, 0.0, 0.0])
+
+    edit_tensors(folder, enlarge)
+    with pytest.raises(InputError, match=r"`output_bias` has 1 of 3"):
+        from_hf(folder, tmp_path / "tf")
+
+
+def test_quantized_tensors_are_refused(hf, tmp_path):
+    folder = hf("classifier")
+
+    def quantize(tensors):
+        name = "bert.pooler.dense.weight"
+        tensors[name] = tensors[name].astype(np.int8)
+
+    edit_tensors(folder, quantize)
+    with pytest.raises(InputError, match=r"pooler\.dense\.weight .* int8"):
+        from_hf(folder, tmp_path / "tf")
+
+
+@pytest.mark.parametrize(
+    "prefix", ["model.", "module.", "0.auto_model.", "module.model."]
+)
+@pytest.mark.parametrize("without", ["", "bert."])
+def test_a_wrapper_is_left_out_of_names_and_named(
+    prefix, without, hf, tmp_path
+):
+    folder = hf("classifier")
+
+    def wrap(tensors):
+        for name in list(tensors):
+            value = tensors.pop(name)
+            tensors[prefix + name.removeprefix(without)] = value
+
+    edit_tensors(folder, wrap)
+    report = from_hf(folder, tmp_path / "wrapped")
+    from_hf(HUGGING_FACE / "classifier", tmp_path / "bare")
+    assert f"names: '{prefix}'" in report
+    assert_same(stored(tmp_path / "wrapped"), stored(tmp_path / "bare"))
+
+
+def test_a_part_of_another_model_is_named(hf, tmp_path):
+    folder = hf("span")
+
+    def embed(tensors):
+        for name in list(tensors):
+            tensors[f"question_encoder.{name}"] = tensors.pop(name)
+
+    edit_tensors(folder, embed)
+    with pytest.raises(InputError, match=r"'question_encoder\.'.*another"):
+        from_hf(folder, tmp_path / "tf")
 
 
 def test_another_epsilon_can_be_ignored(hf, tmp_path):
@@ -256,8 +375,8 @@ def test_a_classifier_without_pooler_is_refused(hf, tmp_path):
             r"model\.safetensors is damaged",
         ),
         (
-            lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"),
-            r"must have model\.safetensors.*pytorch_model\.bin.*save_pretr",
+            lambda f: (f / "model.safetensors").rename(f / "tf_model.h5"),
+            r"must have model\.safetensors.*tf_model\.h5.*save_pretr",
         ),
         (lambda f: (f / "vocab.txt").write_bytes(b"\xff\n"), "must be UTF-8"),
     ],

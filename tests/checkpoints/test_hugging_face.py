@@ -10,6 +10,7 @@ from helpers.hugging_face import (
     tensors_of,
 )
 
+from bert_tf import checkpoints
 from bert_tf.checkpoints.from_hugging_face import from_hf
 from bert_tf.checkpoints.names import DATA
 from bert_tf.checkpoints.stripping import strip
@@ -111,6 +112,30 @@ def test_activation_is_translated(theirs, ours, hf, tmp_path):
     to_hf(tmp_path / "tf", tmp_path / "back")
     back = json.loads((tmp_path / "back" / "config.json").read_text())
     assert back["hidden_act"] == theirs.replace("gelu_pytorch_tanh", "gelu_new")
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("gelu_python", "gelu_exact"),
+        ("gelu_fast", "gelu"),
+        ("gelu_accurate", "gelu"),
+        ("gelu_python_tanh", "gelu"),
+    ],
+)
+def test_other_names_of_gelu_are_understood(theirs, ours, hf, tmp_path):
+    folder = hf("span")
+    edit_json(folder / "config.json", hidden_act=theirs)
+    assert f"hidden_act: {ours}." in from_hf(folder, tmp_path / "tf")
+
+
+def test_numbers_that_are_not_finite_are_not_written(tiny, tmp_path):
+    values = stored(tiny)
+    values["bert/pooler/dense/bias"][3] = float("nan")
+    checkpoints.write(tiny / "bert_model.ckpt", values)
+    with pytest.raises(InputError, match=r"`bert/pooler/dense/bias` has 1 of"):
+        to_hf(tiny, tmp_path / "hf")
+    assert not (tmp_path / "hf").exists()
 
 
 def test_activation_can_be_overridden(hf, tmp_path):
