@@ -72,7 +72,8 @@ def check_index(content: bytes) -> Bundle:
     shards = header.num_shards
     if not 0 < shards < 100_000:
         raise DamagedTable(f"it says that there are {shards} .data files")
-    needed, in_parts, wholes = {}, 0, {}
+    needed: dict[int, int] = {}
+    in_parts, wholes = 0, {}
     for key, value in found:
         name = _name(key)
         entry = _parsed(tensor_bundle_pb2.BundleEntryProto, value, name)
