@@ -26,6 +26,7 @@ from absl import logging
 from bert_tf.cli import command_line
 from bert_tf.cli.command_line import FlagSet
 from bert_tf.errors import InputError, Interrupted
+from bert_tf.server.admission import make_hosts
 from bert_tf.server.protocol import Limits
 
 MEGABYTE = 1024 * 1024
@@ -42,6 +43,12 @@ def define_flags(values):
         "127.0.0.1",
         "Address to listen on; 0.0.0.0 for all addresses of the machine. There "
         "is no password: keep the default, or put a proxy in front.",
+    )
+    flags.strings(
+        "allowed_hosts",
+        "Names that requests may have in Host, besides those of this machine, "
+        "separated by commas: those of a proxy in front, say. * is any. "
+        "[with the default of --host, none; with others, any]",
     )
     flags.integer("port", 8501, "Port to listen on; 0 for any free one.")
     flags.string(
@@ -107,6 +114,7 @@ def check_flags(flags):
         command_line.require_between(flags, name, 0.001, math.inf)
     command_line.require_between(flags, "drain_seconds", 0, math.inf)
     command_line.require_between(flags, "port", 0, 65535)
+    make_hosts(flags["allowed_hosts"].value, flags["host"].value)
 
 
 def main(flags, folder):
@@ -184,6 +192,8 @@ def make_server(flags, name, folder):
         InputError: no version can be served, or the address is not available.
     """
     listening = listen(flags.host, flags.port, flags.max_connections)
+    address = listening.getsockname()[0]
+    hosts = make_hosts(flags.allowed_hosts, address)
 
     # Importing TensorFlow takes seconds: errors in flags come first.
     from bert_tf.server.app import Application, Settings
@@ -210,7 +220,9 @@ def make_server(flags, name, folder):
         text_chars=flags.max_text_chars,
         answer_values=flags.max_answer_values,
     )
-    settings = Settings(name, limits, flags.timeout, not flags.no_batching)
+    settings = Settings(
+        name, limits, flags.timeout, not flags.no_batching, hosts
+    )
     patience = Patience(
         connections=flags.max_connections,
         request_seconds=flags.request_seconds,

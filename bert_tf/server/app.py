@@ -11,6 +11,7 @@ import asyncio
 import importlib.resources
 import json
 import time
+import traceback
 from typing import NamedTuple
 
 from absl import logging
@@ -21,9 +22,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from bert_tf import __version__
-from bert_tf.errors import InputError
+from bert_tf.errors import InputError, quote
+from bert_tf.server import admission, protocol, values
 from bert_tf.server import metrics as server_metrics
-from bert_tf.server import protocol, values
+from bert_tf.server.admission import Hosts
 from bert_tf.server.protocol import Limits, RequestError
 
 JSON = "application/json"
@@ -32,6 +34,9 @@ JSON = "application/json"
 # block the event loop.
 QUICK_BYTES = 32 * 1024
 QUICK_VALUES = 4096
+
+# Characters of a path, and of each line of a traceback, in the log.
+SHOWN_PATH = 200
 
 PAGE_TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -64,12 +69,14 @@ class Settings(NamedTuple):
         limits: of one request.
         timeout: seconds from a complete request to its response.
         batching: whether requests are computed in common batches.
+        hosts: that requests may name.
     """
 
     name: str
     limits: Limits = Limits()
     timeout: float = 30.0
     batching: bool = True
+    hosts: Hosts = Hosts()
 
 
 class Application:
@@ -139,7 +146,14 @@ class Application:
             await send(message)
 
         try:
-            await self._routes(scope, receive, send_on)
+            try:
+                scope = admission.with_path(scope)
+                admission.check(scope, self.settings.hosts)
+            except RequestError as error:
+                response = _error(str(error), error.status, error.headers)
+                await response(scope, receive, send_on)
+            else:
+                await self._routes(scope, receive, send_on)
         except ClientDisconnect:
             self.metrics.abandoned()
         except asyncio.CancelledError:  # The time for shutdown is over.
@@ -147,7 +161,14 @@ class Application:
                 response = _error("The server stopped before the answer.", 503)
                 await response(scope, receive, send_on)
         except Exception:
-            logging.exception("%s %s", scope["method"], scope["path"])
+            # A request may have any characters, its paths as well as the
+            # messages of exceptions: none reaches the log as it is.
+            logging.error(
+                "%s %s\n%s",
+                quote(scope["method"]),
+                quote(scope["path"], SHOWN_PATH),
+                _show_exception(),
+            )
         finally:
             if sent["status"]:
                 seconds = time.monotonic() - began
@@ -171,11 +192,11 @@ class Application:
             RequestError: the request is refused.
             ClientDisconnect: the client has gone away.
         """
-        target = protocol.parse_path(request.method, request.url.path)
+        target = protocol.parse_path(request.method, request.scope["path"])
         request.scope["verb"] = target.verb
         if target.name != self.settings.name:
             raise RequestError(
-                f"There is no model {target.name!r}; this server has "
+                f"There is no model {quote(target.name)}; this server has "
                 f"{self.settings.name!r}.",
                 404,
             )
@@ -390,7 +411,7 @@ async def _show_http_error(request, error):
     messages = {
         404: "There is nothing at this path; see the documentation of the "
         "server, or / for a page.",
-        405: f"{request.method} is not possible here.",
+        405: f"{quote(request.method)} is not possible here.",
     }
     message = messages.get(error.status_code, str(error.detail))
     return _error(message, error.status_code, error.headers)
@@ -399,6 +420,12 @@ async def _show_http_error(request, error):
 async def _show_internal_error(request, error):
     """A bug: details are for the log only."""
     return _error("Internal server error; see the server log.", 500)
+
+
+def _show_exception():
+    """The traceback of the current exception, quoted line by line."""
+    lines = traceback.format_exc().splitlines()
+    return "\n".join("  " + quote(line, SHOWN_PATH)[1:-1] for line in lines)
 
 
 def _describe(tensors):

@@ -23,11 +23,10 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from bert_tf.server.admission import HEAD_BYTES
+
 # Time between checks of all connections: the precision of deadlines.
 LOOK_SECONDS = 0.5
-
-# Of the request line and the headers together.
-HEADER_BYTES = 16 * 1024
 
 # The least progress of a reader within its time.
 LEAST_READ_BYTES = 64 * 1024
@@ -110,7 +109,7 @@ class Connection(H11Protocol):
             self.receiving_since = time.monotonic()
 
     def send_400_response(self, msg: str) -> None:
-        limit = HEADER_BYTES // 1024
+        limit = HEAD_BYTES // 1024
         self._refuse(
             400,
             "This is not an HTTP/1.1 request, or its headers are longer than "
@@ -200,7 +199,7 @@ class HttpServer(uvicorn.Server):
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
-                h11_max_incomplete_event_size=HEADER_BYTES,
+                h11_max_incomplete_event_size=HEAD_BYTES,
                 timeout_keep_alive=patience.idle_seconds,
             )
         )

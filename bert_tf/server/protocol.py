@@ -16,9 +16,13 @@ from bert_tf.errors import InputError, quote
 
 DEFAULT_SIGNATURE = "serving_default"
 
+# Versions are int64 in TensorFlow Serving. Longer numbers are not converted:
+# the time for that grows with the square of their length.
+VERSION_DIGITS = 19
+
 _PATH = re.compile(
     r"/v1/models(?:/(?P<name>[^/:]+)"
-    r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
+    r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
     r"(?::(?P<verb>\w+)|(?P<metadata>/metadata))?)?/?",
     re.IGNORECASE,
 )
@@ -158,9 +162,16 @@ def parse_path(method: str, path: str) -> Target:
             )
         if verb not in ("predict", "tokenize"):
             raise RequestError(
-                f":{verb} is unknown; there are :predict and :tokenize.", 404
+                f":{verb[:60]} is unknown; there are :predict and :tokenize.",
+                404,
             )
         _require_method(method, "POST", path)
+    if version and len(version.lstrip("0")) > VERSION_DIGITS:
+        raise RequestError(
+            f"There is no version {quote(version)}: versions are numbers of "
+            f"at most {VERSION_DIGITS} digits.",
+            404,
+        )
     return Target(verb, name, int(version) if version else None)
 
 
@@ -168,7 +179,7 @@ def _require_method(method: str, wanted: str, path: str) -> None:
     if method != wanted:
         raise RequestError(
             f"{quote(path)} must be asked for with {wanted}. Received: "
-            f"{method}",
+            f"{quote(method)}",
             405,
             Allow=wanted,
         )

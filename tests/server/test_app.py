@@ -324,12 +324,12 @@ def test_a_malformed_request_gets_a_message_that_names_the_fault(
         (b"GET / HTTP/1.1\r\nx: " + b"a" * 20_000, b"longer than 16 KiB"),
         (b"GET /" + b"a" * 20_000, b"longer than 16 KiB"),
         (
-            b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: x\r\n\r\n",
+            b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: x\r\n\r\n",
             b"not an HTTP",
         ),
         (
-            b"POST %s HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
-            b"zz\r\n" % PREDICT.encode(),
+            b"POST %s HTTP/1.1\r\nhost: localhost\r\n"
+            b"transfer-encoding: chunked\r\n\r\nzz\r\n" % PREDICT.encode(),
             b"not an HTTP",
         ),
     ],
@@ -341,7 +341,7 @@ def test_invalid_http_gets_400_and_is_cut_off(reviews, sent, message):
     assert reviews.predict(text("good"))
 
 
-HEAD = b"POST %s HTTP/1.1\r\nhost: a\r\n" % PREDICT.encode()
+HEAD = b"POST %s HTTP/1.1\r\nhost: localhost\r\n" % PREDICT.encode()
 
 
 @pytest.mark.parametrize(
@@ -399,7 +399,7 @@ def test_a_client_that_does_not_read_is_cut_off(start):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.connect(server.address)
         sock.sendall(
-            b"POST %s HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n"
+            b"POST %s HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n"
             % (ODD.encode(), len(body))
         )
         sock.sendall(body)
@@ -515,7 +515,8 @@ def test_requests_of_disconnected_clients_are_not_computed(start, gate):
         body = json.dumps(join("a", "b", "c")).encode()
         with server.raw() as sock:
             sock.sendall(
-                b"POST %s HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n%s"
+                b"POST %s HTTP/1.1\r\nhost: localhost\r\n"
+                b"content-length: %d\r\n\r\n%s"
                 % (ODD.encode(), len(body), body)
             )
             wait_until(lambda: server.metric("bert_tf_waiting_rows") == 3)
