@@ -224,23 +224,29 @@ class Application:
         """The body of a request.
 
         Raises:
-            RequestError: 413, it is too long; 415, it is compressed.
+            RequestError: 413, it is too long; 415, it is compressed by other
+                means than gzip; 400, it is damaged.
         """
         limit = self.settings.limits.body_bytes
-        encoding = request.headers.get("content-encoding", "identity")
-        if encoding.lower() != "identity":
+        encodings = request.headers.getlist("content-encoding")
+        encoding = ", ".join(encodings).lower() or "identity"
+        if encoding not in ("identity", "gzip", "x-gzip"):
             raise RequestError(
-                f"The body must not be compressed. Received: {encoding}", 415
+                "The body may be compressed with gzip, and not otherwise. "
+                f"Received: Content-Encoding {quote(encoding)}",
+                415,
             )
         # h11 has checked that it is a number.
         if int(request.headers.get("content-length", 0)) > limit:
-            raise _too_long(limit)
+            raise protocol.too_long(limit)
         body = bytearray()
         async for chunk in request.stream():
             body += chunk
             if len(body) > limit:
-                raise _too_long(limit)
-        return bytes(body)
+                raise protocol.too_long(limit)
+        if encoding == "identity":
+            return bytes(body)
+        return await _do(lambda: protocol.unpack(bytes(body), limit), False)
 
     async def _predict(self, target, body, request):
         lent = self.versions.take(target.version)
@@ -386,13 +392,6 @@ class _Protocol:
 async def _do(work, is_quick):
     """The result of `work`, computed in a thread unless it is quick."""
     return work() if is_quick else await asyncio.to_thread(work)
-
-
-def _too_long(limit):
-    return RequestError(
-        f"The body must be at most {limit} bytes long; send fewer instances.",
-        413,
-    )
 
 
 def _json(value):

@@ -5,8 +5,11 @@ where this server is stricter or says more. Plain Python: neither sockets nor
 TensorFlow, so that every rule can be tested with strings.
 """
 
+import gzip
+import io
 import json
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -200,6 +203,34 @@ class PredictRequest(NamedTuple):
     signature_name: str
     is_row: bool
     values: Any
+
+
+def unpack(body: bytes, limit: int) -> bytes:
+    """The content of a gzip body, unpacked no further than `limit` bytes.
+
+    Raises:
+        RequestError: 413, there is more in it; 400, it is damaged.
+    """
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(body)) as packed:
+            content = packed.read(limit + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise RequestError(
+            "The body must be gzip, as Content-Encoding says. It is not gzip, "
+            f"or damaged: {error}"
+        ) from error
+    if len(content) > limit:
+        raise too_long(limit)
+    return content
+
+
+def too_long(limit: int) -> RequestError:
+    """The refusal of a body of more than `limit` bytes."""
+    return RequestError(
+        f"The body must be at most {limit} bytes long, unpacked if it is "
+        "compressed; send fewer instances.",
+        413,
+    )
 
 
 def parse_json(body: bytes) -> dict[str, Any]:

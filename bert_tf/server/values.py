@@ -30,6 +30,8 @@ from bert_tf.server.protocol import (
 BYTES_SUFFIX = "_bytes"
 BASE64_KEY = "b64"
 
+_NO_SPACES = dict.fromkeys(map(ord, " \t\n\v\f\r"))
+
 # The most dimensions of an array in every version of NumPy.
 DEEPEST = 32
 
@@ -312,7 +314,7 @@ def _to_bytes(
             ) from error
     elif _is_base64(leaf):
         try:
-            raw = base64.b64decode(leaf[BASE64_KEY], validate=True)
+            raw = _decode_base64(leaf[BASE64_KEY])
         except (binascii.Error, ValueError) as error:
             raise fail(
                 number, f'must have base64 under "b64": {error}.'
@@ -332,6 +334,18 @@ def _to_bytes(
             413,
         )
     return raw
+
+
+def _decode_base64(text: str) -> bytes:
+    """Decodes what `absl::Base64Unescape` of TensorFlow Serving decodes.
+
+    Lines may be wrapped, as `base64` and `encodebytes` do, and the padding may
+    be left out.
+    """
+    text = text.translate(_NO_SPACES)
+    if "=" not in text:
+        text += "=" * (-len(text) % 4)
+    return base64.b64decode(text, validate=True)
 
 
 def _to_numbers(
