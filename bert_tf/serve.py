@@ -57,10 +57,18 @@ def define_flags(values):
     flags.number(
         "poll_seconds", 2.0, "Seconds between checks for a new version."
     )
-    flags.integer("max_batch", 32, "Instances per batch.")
+    flags.integer("max_batch", 32, "Windows of texts per batch.")
     flags.boolean("no_batching", False, "Compute each request on its own.")
     flags.integer("workers", 1, "Batches computed in parallel.")
-    flags.integer("max_waiting", 512, "Instances in the queue (above it 503).")
+    flags.integer(
+        "max_waiting", 512, "Windows of texts in the queue (above it 503)."
+    )
+    flags.integer(
+        "max_windows",
+        2048,
+        "Windows of the texts of a request: rows that the model reads (above "
+        "it 413).",
+    )
     flags.number("timeout", 30.0, "Seconds to the response (else 503).")
     flags.number("max_body_mb", 2.0, "Megabytes of a request (above it 413).")
     flags.integer(
@@ -99,6 +107,7 @@ def check_flags(flags):
         "workers",
         "max_waiting",
         "max_instances",
+        "max_windows",
         "max_text_chars",
         "max_answer_values",
         "max_connections",
@@ -219,6 +228,7 @@ def make_server(flags, name, folder):
         instances=flags.max_instances,
         text_chars=flags.max_text_chars,
         answer_values=flags.max_answer_values,
+        windows=flags.max_windows,
     )
     settings = Settings(
         name, limits, flags.timeout, not flags.no_batching, hosts

@@ -169,8 +169,9 @@ class HttpServer(uvicorn.Server):
     Args:
         application: an ASGI application with an attribute `draining`, set in a
             shutdown, an attribute `under_way`, the number of its requests in
-            progress, and a method `refuse`, an ASGI application for connections
-            above the limit.
+            progress, an attribute `unread`, set to a function that returns the
+            bytes of answers that clients have not read, and a method `refuse`,
+            an ASGI application for connections above the limit.
         patience: a `Patience`.
         tell: called with the reason when a connection is cut.
 
@@ -181,6 +182,7 @@ class HttpServer(uvicorn.Server):
 
     def __init__(self, application, patience=Patience(), tell=None):  # noqa: B008
         self.application = application
+        application.unread = lambda: self.unread
         self.patience = patience
         self.signal: int | None = None
         self.unanswered = 0
@@ -208,6 +210,14 @@ class HttpServer(uvicorn.Server):
     def connections(self) -> int:
         """Number of open connections."""
         return len(self.server_state.connections)
+
+    @property
+    def unread(self) -> int:
+        """Bytes that clients have not taken off the server's hands."""
+        return sum(
+            connection.transport.get_write_buffer_size()  # type: ignore
+            for connection in self.server_state.connections
+        )
 
     async def main_loop(self) -> None:
         """Runs until the signal, and checks connections meanwhile."""

@@ -57,6 +57,17 @@ class Limits(NamedTuple):
     instances: int = 128
     text_chars: int = 20_000
     answer_values: int = 4_000_000
+    windows: int = 2048
+
+
+def too_many_values(values: int, limits: Limits) -> RequestError:
+    """The refusal of an answer of more values than it may have."""
+    return RequestError(
+        f"The answer would have {values} values, and may have "
+        f"{limits.answer_values}: send fewer or shorter rows, or use a "
+        "signature that gives less.",
+        413,
+    )
 
 
 # ------------------------------------------------------------- what is served

@@ -24,6 +24,7 @@ from bert_tf.server.protocol import (
     Tensor,
     kind_of,
     show_shape,
+    too_many_values,
 )
 
 # By the protocol, text outputs with such a name are written as base64.
@@ -414,12 +415,7 @@ def write_outputs(outputs: Arrays, is_row: bool, limits: Limits) -> bytes:
     """
     values = sum(array.size for array in outputs.values())
     if values > limits.answer_values:
-        raise RequestError(
-            f"The answer would have {values} values, and may have "
-            f"{limits.answer_values}: send fewer or shorter rows, or use a "
-            "signature that gives less.",
-            413,
-        )
+        raise too_many_values(values, limits)
     names = sorted(outputs)
     columns = {name: _rows_as_json(name, outputs[name]) for name in names}
     if not is_row:
