@@ -4,20 +4,8 @@ r"""Answers questions about texts with a model that run_squad fine-tuned.
     --question='Who founded the museum?' --context_file=museum.txt
 
 --question may be repeated; --context_file names one or several texts of any
-length (commas, patterns). For many questions with texts of their own:
---input_file=questions.jsonl --output_file=answers.jsonl, where each line is
-{"question": "...", "context": "..."} or {"question": "...", "contexts": [...]}.
-
-The score of an answer is its probability among all spans in all texts of the
-question, so that answers in different texts can be compared. Places count
-characters of the file's text, line ends included. For models of SQuAD 2.0:
---version_2_with_negative. In Python:
-
-  from bert_tf.answer import Reader
-
-  reader = Reader("/tmp/squad_base")
-  for answer in reader.answer("Who founded it?", [text, other], num_answers=3):
-      print(answer.score, answer.text, answer.context_index, answer.start)
+length. docs/squad.md has the formats of --input_file, what scores mean, and the
+same in Python.
 """
 
 import itertools

@@ -2,21 +2,11 @@ r"""Makes the shards of create_pretraining_data on a cluster, with Apache Beam.
 
   python -m bert_tf.beam_pretraining_data --input_file=/mnt/corpus/*.txt.gz \
     --output_file=/mnt/examples.tfrecord --vocab_file=/mnt/BERT/vocab.txt \
-    --do_lower_case=True --max_seq_length=128 --max_predictions_per_seq=20 \
-    --masked_lm_prob=0.15 --random_seed=12345 --dupe_factor=5 \
     --runner=FnApiRunner --direct_running_mode=multi_processing \
     --direct_num_workers=2
 
-The flags and files are those of create_pretraining_data: the same shards, byte
-for byte, and the same notes in OUTPUT.json. Either command resumes what the
-other began. The command above needs no cluster.
-
---runner and all other options of Beam are passed on to it, --num_workers among
-them. Options that only the job server of a runner knows come last, after `--`.
-
-Every worker must see the text, the vocabulary and the output folder under the
-same paths, and have bert_tf installed: with Beam's --sdk_container_image,
---requirements_file or --setup_file if it does not run in this environment.
+--runner and all other options of Beam are passed on to it; those of a runner's
+job server come last, after `--`. docs/pretraining.md has what workers need.
 """
 
 import argparse

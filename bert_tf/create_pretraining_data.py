@@ -1,20 +1,12 @@
 r"""Makes masked-LM and next-sentence examples from text, for run_pretraining.
 
-The original's create_pretraining_data.py: same flags, same records.
+The original's create_pretraining_data.py: same flags, same records. Texts have
+one sentence in each line, and blank lines between documents. --num_workers=N
+makes shards of large ones, and resumes (docs/pretraining.md).
 
   python -m bert_tf.create_pretraining_data --input_file=corpus/*.txt \
     --output_file=examples.tfrecord --vocab_file=BERT/vocab.txt \
-    --do_lower_case=True --max_seq_length=128 --max_predictions_per_seq=20 \
-    --masked_lm_prob=0.15 --random_seed=12345 --dupe_factor=5
-
-The text has one sentence in each line, and blank lines between documents; .gz
-files are decompressed.
-
-Large text: --num_workers=8 splits it into shards of whole documents (of at most
-16 MB each, or --num_shards of them). Each shard becomes one file, such as
-examples.tfrecord-00000-of-00048, with the very records that a run on its text
-alone would make with the seed derived for it. To resume an interrupted run, run
-the same command again: finished shards are kept.
+    --max_seq_length=128 --max_predictions_per_seq=20 --dupe_factor=5
 """
 
 from bert_tf.cli import command_line, pretraining_data_flags

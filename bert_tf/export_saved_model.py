@@ -1,21 +1,12 @@
 r"""Writes a SavedModel that takes text and needs nothing but TensorFlow.
 
   python -m bert_tf.export_saved_model --head=classifier \
-    --checkpoint=/tmp/mrpc_output --vocab_file=BERT/vocab.txt \
-    --bert_config_file=BERT/bert_config.json --task_name=MRPC \
-    --output_dir=/tmp/mrpc_model
+    --checkpoint=/tmp/mrpc_output --output_dir=/tmp/mrpc_model
 
-makes /tmp/mrpc_model/1; the next time /tmp/mrpc_model/2, and so on. The folder
-is what tensorflow_model_server takes as --model_base_path. docs/serving.md has
-the inputs and outputs of its signatures. In Python:
-
-  predict = bert_tf.Predictor("/tmp/mrpc_model")
-  predict("He ate.", "He had a meal.").label
-
-Heads are what a checkpoint was trained for: classifier (run_classifier), span
-(run_squad), pretraining (run_pretraining; guesses for [MASK], next sentence),
-features (any: vectors of texts or tokens). With --do_export, these four scripts
-do the same for the checkpoint that they have just written or used.
+makes /tmp/mrpc_model/1; the next time /tmp/mrpc_model/2, and so on. The head is
+what the checkpoint was trained for: classifier, span (run_squad), pretraining,
+or features for any. docs/serving.md has the inputs and outputs of each;
+`bert_tf.Predictor("/tmp/mrpc_model")` loads it in Python.
 """
 
 import dataclasses

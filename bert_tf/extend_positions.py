@@ -1,28 +1,10 @@
-"""Gives a checkpoint a longer position table, to read texts over 512 tokens.
+r"""Extends the position table of a checkpoint, for longer inputs.
 
   python -m bert_tf.extend_positions --init_checkpoint=BERT/bert_model.ckpt \
     --max_position_embeddings=1024 --output_dir=BERT_1024
 
-Writes a new folder with bert_model.ckpt, vocab.txt and bert_config.json. All
-other weights keep their values. Optimizer slots and the step are left out,
-since the table has another shape. New rows (--new_positions) are one of:
-
-  repeat        The default: the table again from its first row on, as in
-                Longformer (Beltagy et al. 2020). Texts of up to 512 tokens give
-                the same numbers as before. Positions 512 apart look the same
-                until training tells them apart.
-  hierarchical  Row i * n + j is 0.4 times a row for i plus 0.6 times a row for
-                j, such that the first n rows stay the same (Su 2020). All rows
-                differ. At most n * n positions.
-  interpolate   The n rows are stretched by linear interpolation, as vision
-                transformers do for larger images (Dosovitskiy et al. 2021).
-                Order is kept over the whole length, but neighbours are closer
-                than in training: short texts give other numbers as well.
-
-No method knows how distant tokens relate: train on long texts afterwards
-(create_pretraining_data and run_pretraining with a longer --max_seq_length, or
-fine-tuning). Time and memory of attention grow with the square of the length.
-Without training, --doc_stride splits long texts into windows.
+Writes a new folder; all other weights keep their values. Train on long texts
+afterwards. --new_positions says how new rows are filled: docs/extending.md.
 """
 
 import numpy as np
@@ -34,7 +16,7 @@ from bert_tf.cli import command_line, model_flags
 from bert_tf.cli.command_line import FlagSet
 from bert_tf.errors import InputError
 
-# Su's; anything above 0 and below 0.5 gives the nearer places more weight.
+# Su's value; between 0 and 0.5 the place in a part weighs more than the part.
 WEIGHT_OF_PART = 0.4
 
 
@@ -51,8 +33,8 @@ def define_flags(values):
         "new_positions",
         "repeat",
         METHODS,
-        "How new rows are made: the table repeated; a row for the part plus "
-        "one for the place in it; or the table stretched.",
+        "How to fill new rows: repeat the table; add a row for the part and "
+        "one for the place in it; or interpolate the table.",
     )
     flags.require("max_position_embeddings")
 
@@ -89,8 +71,8 @@ def extend(
 
     Args:
         init_checkpoint: whatever `checkpoints.find` takes.
-        output_dir: a folder that does not exist or is empty. It appears when
-            all of it is written.
+        output_dir: a folder that does not exist or is empty; created when all
+            of it is written.
         max_position_embeddings: the new number of positions.
         new_positions: one of `METHODS`.
         vocab_file, bert_config_file: None for those beside the checkpoint.
@@ -99,8 +81,8 @@ def extend(
         The old number of positions.
 
     Raises:
-        InputError: a file is missing or does not fit the others, there are as
-            many positions already, or the output exists.
+        InputError: a file is missing or does not fit the others, the number of
+            positions is not higher than before, or the output exists.
     """
     if new_positions not in METHODS:
         raise InputError(
@@ -139,7 +121,7 @@ def extend(
 
 
 def repeat(table, size):
-    """A table [size, D] that begins again where `table` [n, D] ends."""
+    """`table` [n, D] repeated to [size, D]."""
     return table[np.arange(size) % len(table)]
 
 
@@ -157,13 +139,13 @@ def hierarchical(table, size):
     units = (table - WEIGHT_OF_PART * table[0]) / (1 - WEIGHT_OF_PART)
     part, place = np.divmod(np.arange(size), rows)
     longer = WEIGHT_OF_PART * units[part] + (1 - WEIGHT_OF_PART) * units[place]
-    # Exactly, not up to rounding.
+    # Without rounding errors.
     longer[:rows] = table
     return longer
 
 
 def interpolate(table, size):
-    """`table` [n, D] interpolated to [size, D]; first and last row stay."""
+    """`table` [n, D] interpolated to [size, D], with the same ends."""
     at = np.linspace(0, len(table) - 1, size)
     below = np.minimum(at.astype(int), max(len(table) - 2, 0))
     above = np.minimum(below + 1, len(table) - 1)

@@ -1,19 +1,11 @@
-"""Adds words to the vocabulary of a checkpoint, for text of another domain.
+r"""Adds words to the vocabulary of a checkpoint, for text of another domain.
 
   python -m bert_tf.extend_vocab --init_checkpoint=BERT/bert_model.ckpt \
     --words=coronavirus,remdesivir --output_dir=BERT_with_words
 
-Writes a new folder with bert_model.ckpt, vocab.txt and bert_config.json. The
-words replace [unused0], [unused1] and so on, or, with --grow=True, get new rows
-at the end of the embedding table. All other tokens keep their ids, and all
-other weights their values. Optimizer slots and the step are left out.
-
-A new word starts as the mean of the pieces that it was split into before, in
-the word embeddings and in the bias of the masked-LM output. Then pretrain on
-text that contains the words (run_pretraining --init_checkpoint).
-
-Pieces are matched greedily: with the token `corona`, `coronation` is split
-after it as well.
+Writes a new folder. The words replace [unused0], [unused1] and so on or, with
+--grow=True, get new rows; each starts as the mean of its former pieces.
+Pretrain on text with the words afterwards. Details: docs/extending.md.
 """
 
 import numpy as np
@@ -37,11 +29,7 @@ def define_flags(values):
     flags.string(
         "words_file", None, "A text file of new words, one on each line."
     )
-    flags.boolean(
-        "do_lower_case",
-        True,
-        "Lower-case the text: true for uncased models, false for cased ones.",
-    )
+    model_flags.define_lower_case(flags)
     flags.boolean(
         "grow",
         False,
@@ -110,8 +98,8 @@ def extend(
 
     Args:
         init_checkpoint: whatever `checkpoints.find` takes.
-        output_dir: a folder that does not exist or is empty. It appears when
-            all of it is written.
+        output_dir: a folder that does not exist or is empty; created when all
+            of it is written.
         words: the new tokens.
         vocab_file, bert_config_file: None for those beside the checkpoint.
         do_lower_case: whether the model lower-cases text.
@@ -180,8 +168,8 @@ def with_means(table, new_words):
         new_words: with ids below V, or V, V + 1 and so on.
 
     Returns:
-        Float array of the same dtype, as long as the ids need. Means are
-        computed in double precision, from the rows of `table`.
+        Float array of the same dtype, with a row for each id. Means are over
+        rows of `table`, in double precision.
     """
     size = max(len(table), *(word.id + 1 for word in new_words))
     extended = np.zeros((size, *table.shape[1:]), table.dtype)

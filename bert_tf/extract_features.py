@@ -1,31 +1,12 @@
 r"""Writes the vectors that BERT computes for each line of a text.
 
-The original's extract_features.py: same flags, same JSON.
-
-  echo 'Who was Jim Henson ? ||| Jim Henson was a puppeteer' > input.txt
+The original's extract_features.py: same flags, same JSON. A line is a text, or
+two texts separated by ` ||| `.
 
   python -m bert_tf.extract_features --input_file=input.txt \
-    --output_file=output.jsonl --vocab_file=BERT/vocab.txt \
-    --bert_config_file=BERT/bert_config.json \
-    --init_checkpoint=BERT/bert_model.ckpt --layers=-1,-2,-3,-4 \
-    --max_seq_length=128 --batch_size=8
+    --output_file=output.jsonl --init_checkpoint=BERT --layers=-1,-2,-3,-4
 
-A line is a text, or two texts separated by ` ||| `. The output is in the order
-of the lines. --pooling=mean (or cls, max, second_to_last_mean) writes one
-vector for each line; --output_format=npz or tfrecord writes arrays;
---doc_stride=N reads lines longer than --max_seq_length completely, in windows
-that start N word pieces apart. All formats are described in docs/vectors.md.
-
-The paper's feature-based approach trains another model on the concatenated last
-four layers of every token:
-
-  python -m bert_tf.extract_features --pooling=concat_last_4 \
-    --output_format=npz --output_file=train.npz ...
-
-  arrays = numpy.load("train.npz")
-  start, end = arrays["offsets"][:2]
-  arrays["tokens"][start:end]      # the word pieces of the first line
-  arrays["values"][start:end, 0]   # [tokens, 4 * hidden_size]
+docs/vectors.md has the formats, pooling, and lines of any length.
 """
 
 import os
@@ -110,7 +91,8 @@ def main(flags):
     opened = start.open_model(model_flags.model_files(flags))
     config, tokenizer = opened.config, opened.tokenizer
     layers = check_config(flags, config)
-    checkpoints.check_config(config, flags.init_checkpoint, opened.config_file)
+    reader = checkpoints.CheckpointReader(flags.init_checkpoint)
+    checkpoints.check_config(config, reader, opened.config_file)
     ranges = find_input(flags)
 
     def read_examples():
@@ -121,12 +103,13 @@ def main(flags):
             flags.doc_stride,
         )
 
+    files.make_folder("output_file", os.path.dirname(flags.output_file) or ".")
     survey = survey_input(flags, read_examples(), config.type_vocab_size)
     export_dir = export_flags.find_export_dir(
         flags, os.path.dirname(flags.output_file)
     )
 
-    extractor = load_extractor(flags, config, tokenizer, layers)
+    extractor = load_extractor(flags, config, reader, tokenizer, layers)
     pooling = lines.POOLINGS[flags.pooling]
     layout = FileLayout(
         num_lines=survey.num_lines,
@@ -147,7 +130,12 @@ def main(flags):
     )
     if flags.do_export:
         served.export_features(
-            export_flags.source_of(flags, flags.init_checkpoint),
+            export_flags.source_of(
+                flags,
+                flags.init_checkpoint,
+                opened.vocab_file,
+                opened.config_file,
+            ),
             export_dir,
             flags.pooling,
             None if pooling.layers else layers,
@@ -170,7 +158,6 @@ def check_flags(flags):
             "`--output_file` must name a file on this machine. Received: "
             f"--output_file={path}"
         )
-    files.make_folder("output_file", os.path.dirname(path) or ".")
 
 
 def check_config(flags, config):
@@ -241,13 +228,13 @@ def survey_input(flags, examples, type_vocab_size):
     return survey
 
 
-def load_extractor(flags, config, tokenizer, layers):
+def load_extractor(flags, config, reader, tokenizer, layers):
     """The `Extractor` that the flags describe, on the devices they name."""
     strategy = devices.find_strategy(training_flags.devices(flags))
     devices.log_devices(strategy)
     return task.Extractor(
         config,
-        flags.init_checkpoint,
+        reader,
         tokenizer,
         layers,
         lines.POOLINGS[flags.pooling],

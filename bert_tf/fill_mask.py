@@ -3,14 +3,8 @@ r"""Predicts the word pieces at each [MASK] of a text.
   python -m bert_tf.fill_mask --checkpoint=checkpoints/uncased_L-12_H-768_A-12 \
     --text='The capital of France is [MASK].'
 
-Needs a pretrained checkpoint with its masked-LM head. Several [MASK]s in a text
-are predicted one by one, with the others still masked. In Python:
-
-  from bert_tf.fill_mask import fill_mask
-  from bert_tf.tasks.pretraining.language_model import LanguageModel
-
-  model = LanguageModel("checkpoints/uncased_L-12_H-768_A-12")
-  fill_mask(model, "The capital of France is [MASK].", top_k=3)
+Needs a pretrained checkpoint with its masked-LM head. docs/pretraining.md has
+the same in Python.
 """
 
 import itertools

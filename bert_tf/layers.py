@@ -1,7 +1,7 @@
 """The model's general layers: activations, linear, LayerNorm, dropout.
 
-They are written in `keras.ops`. Where TensorFlow computes and has a faster
-operation, a function here uses that one; no other backend imports TensorFlow.
+They are written in `keras.ops`. On the TensorFlow backend faster operations of
+its own are used; no other backend imports TensorFlow.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 @contextlib.contextmanager
 def precision(name):
-    """Models that are built inside compute in this precision from then on.
+    """Builds models that compute in this precision from then on.
 
     The mixed ones do most of the work, above all matrix products, in 16 bits.
     Embeddings, LayerNorm, logits and the sums of softmax are always float32.
@@ -167,7 +167,7 @@ _weights_are_to_come = contextvars.ContextVar("weights_to_come", default=False)
 
 @contextlib.contextmanager
 def weights_to_come():
-    """Models that are built inside draw no weights: a file will fill them.
+    """Builds models without drawing weights, to be read from a checkpoint.
 
     The first row of their kernels and embeddings is NaN. By it
     `checkpoints.load` recognizes them, fills them, and draws those that its
@@ -263,8 +263,8 @@ def dense(config, units, dtype, activation=None, name="dense"):
 class LayerNorm(keras.layers.LayerNormalization):
     """LayerNorm over the last axis, computed in float32 in any precision.
 
-    Keras' layer makes tensors as large as the input of the deviations times
-    gamma, and of the means times both. Here only the values are that large.
+    Keras' layer allocates two more tensors as large as its input; this one
+    allocates only the normalized values.
 
     Call arguments:
         x: float tensor [..., D].

@@ -1,20 +1,10 @@
-"""Learns a WordPiece vocabulary from text, for pretraining from scratch.
+r"""Learns a WordPiece vocabulary from text, for pretraining from scratch.
 
   python -m bert_tf.learn_vocab --input_file=corpus/*.txt \
     --output_file=vocab.txt --vocab_size=8192 --do_lower_case=True
 
-Needs tensorflow-text: pip install 'bert-tf[vocab]'. Its learner is given the
-words of bert_tf's own tokenizer, which the vocabulary therefore fits exactly.
-Use the same --do_lower_case with create_pretraining_data.
-
-The vocabulary has exactly --vocab_size tokens, in the order of the released
-ones: [PAD], unused tokens, [UNK], [CLS], [SEP], [MASK], single characters, and
-pieces by frequency. Each character that occurs --min_frequency times is
-included, alone and, if it can continue a word, as ##c. The same text and flags
-always give the same file. Forty megabytes of English take a few minutes.
-
-The counts of all distinct words are kept in memory, about 100 bytes each. For
-many gigabytes of text a sample is enough.
+Needs tensorflow-text: pip install 'bert-tf[vocab]'. Use the same
+--do_lower_case with create_pretraining_data. Details: docs/extending.md.
 """
 
 import os
@@ -102,7 +92,7 @@ def main(flags):
 
 
 def check_flags(flags):
-    """Raises `InputError` for flags that make no sense."""
+    """Raises `InputError` for invalid flags."""
     command_line.require_positive(
         flags, "vocab_size", "min_frequency", "max_characters", "max_words"
     )
@@ -146,7 +136,7 @@ def count_files(paths, tokenizer):
     """Counts the words of text files.
 
     Raises:
-        InputError: a file cannot be read, or there is not one word.
+        InputError: a file cannot be read, or there are no words.
     """
     ranges = text_files.whole_files(paths)
     size = sum(end for _, _, end in ranges)
@@ -187,7 +177,7 @@ def learn(
     """The tokens of a vocabulary, in their order.
 
     Args:
-        learner: the result of `import_learner`.
+        learner: of `import_learner`.
         counts: {word: frequency}.
         tokenizer: the `BasicTokenizer` that made the words.
         vocab_size, num_unused, min_frequency, max_characters, max_words: the

@@ -19,7 +19,7 @@ from keras import ops
 
 from bert_tf.errors import InputError
 
-# Used by callers under this module's name.
+# Re-exported for callers.
 from bert_tf.layers import PRECISIONS as PRECISIONS
 from bert_tf.layers import (
     create_initializer,
@@ -197,8 +197,7 @@ def _is_number(value, low, high):
 class EmbeddingLookup(keras.layers.Layer):
     """Turns word ids into rows of the word embedding table.
 
-    In float32 in any precision: another one would round the whole table, which
-    is large beside the rows.
+    Always in float32: casting would convert the whole table to use a few rows.
 
     Args:
         config: a `BertConfig`.
@@ -290,7 +289,7 @@ def _add_table(layer, name, rows):
 
 
 def attention_adder(input_mask, from_length, dtype):
-    """What is added to attention scores: 0 for tokens, -10000 for padding.
+    """The additive attention mask: 0 for tokens, -10000 for padding.
 
     Args:
         input_mask: int tensor [B, T], 1 for tokens and 0 for padding.
@@ -307,7 +306,7 @@ def attention_adder(input_mask, from_length, dtype):
 
 
 def left_to_right_adder(length, dtype):
-    """What is added to the scores [B, N, S, S] to hide later tokens."""
+    """The additive mask of scores [B, N, S, S] that hides later tokens."""
     places = ops.arange(length)
     is_later = places[None, :] > places[:, None]
     return ops.cast(is_later, dtype)[None, None] * MASKED_SCORE

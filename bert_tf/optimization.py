@@ -321,6 +321,11 @@ class LambOptimizer(_NamedOptimizer, keras.optimizers.Lamb):
         super().update_step(gradient, variable, rate)
 
 
+def create_schedule(init_lr, num_train_steps, num_warmup_steps):
+    """The learning-rate schedule that training uses, and the log shows."""
+    return WarmupLinearDecay(init_lr, num_train_steps, num_warmup_steps)
+
+
 def create_optimizer(
     init_lr,
     num_train_steps,
@@ -334,7 +339,7 @@ def create_optimizer(
     """The optimizer with the values that all scripts of the original use.
 
     Args:
-        init_lr, num_train_steps, num_warmup_steps: of `WarmupLinearDecay`.
+        init_lr, num_train_steps, num_warmup_steps: of `create_schedule`.
         settings: differences from the original.
         clip_norm: the largest global norm; None where the caller clips.
         gradients_are_summed: whether the caller sums gradients over replicas.
@@ -350,7 +355,7 @@ def create_optimizer(
             f"{settings.name!r}"
         )
     common = {
-        "learning_rate": WarmupLinearDecay(
+        "learning_rate": create_schedule(
             init_lr, num_train_steps, num_warmup_steps
         ),
         "weight_decay_rate": 0.01,

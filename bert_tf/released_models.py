@@ -4,7 +4,7 @@
     python -m bert_tf.released_models download BERT-Tiny
     python -m bert_tf.released_models verify uncased_L-2_H-128_A-2
 
-A download ends as a folder with bert_config.json, vocab.txt and
+A download results in a folder with bert_config.json, vocab.txt and
 bert_model.ckpt.*, all verified.
 """
 

@@ -23,9 +23,9 @@ from bert_tf.cli.command_line import FlagSet
 from bert_tf.data import packing
 from bert_tf.errors import InputError
 from bert_tf.support import files
-from bert_tf.tasks import run as tasks_run
 from bert_tf.tasks.classification import datasets, rows, served, targets
 from bert_tf.tasks.classification.task import ClassificationTask
+from bert_tf.tasks.run import RUNS_FILE, Sets, finetune, run_several
 from bert_tf.training import devices, start
 
 COLUMNS = ("text_a_col", "text_b_col", "label_col", "header")
@@ -38,8 +38,8 @@ def define_flags(values):
     flags.string(
         "task_name",
         None,
-        "cola, mnli, mrpc or xnli with the original's files; tsv for files of "
-        "your own: train, dev and test, each .tsv, .csv or .jsonl.",
+        f"{datasets.published_names()} with their published files; tsv for "
+        "files of your own: train, dev and test, each .tsv, .csv or .jsonl.",
     )
     flags.require("data_dir", "task_name")
     flags.integer(
@@ -73,16 +73,16 @@ def define_flags(values):
         "doc_stride",
         None,
         "Split long texts into overlapping windows of --max_seq_length, N word "
-        "pieces apart. Training takes each window for an example with its "
-        "text's label; results have one line for each text. [long texts are "
+        "pieces apart. In training each window is an example with the label of "
+        "its text; results have one line for each text. [long texts are "
         "truncated]",
     )
     flags.choice(
         "window_pooling",
         "mean",
         targets.WINDOW_POOLINGS,
-        "With --doc_stride: how the logits of a text's windows become one: "
-        "their mean, or the highest for each label.",
+        "With --doc_stride: how to combine the logits of a text's windows: the "
+        "mean or the maximum for each label.",
     )
     training_flags.define(flags)
     flags.integer(
@@ -90,7 +90,7 @@ def define_flags(values):
         1,
         "Train N times, with consecutive seeds, in the folders run_1, run_2, "
         "... of OUTPUT_DIR; mean and deviation of the results are logged and "
-        f"written to {tasks_run.RUNS_FILE}. Needs --do_eval.",
+        f"written to {RUNS_FILE}. Needs --do_eval.",
     )
     export_flags.define(flags)
 
@@ -98,15 +98,24 @@ def define_flags(values):
 def main(flags):
     """Does what the parsed flags ask for."""
     check_flags(flags)
-    strategy = devices.find_strategy(training_flags.devices(flags))
     settings = training_flags.run_settings(
         flags, epochs=training_flags.epochs(flags)
     )
+    opened = start.open_model(
+        settings.files, settings.output_dir, settings.build
+    )
+    start.require_positions(
+        opened.config,
+        flags.max_seq_length,
+        "--doc_stride splits longer texts into windows, and extend_positions "
+        "makes a model with more positions.",
+    )
+    strategy = devices.find_strategy(training_flags.devices(flags))
     if flags.num_runs == 1:
-        run(flags, settings, strategy)
+        run(flags, settings, opened, strategy)
     else:
-        tasks_run.run_several(
-            lambda one: run(flags, one, strategy),
+        run_several(
+            lambda one: run(flags, one, opened, strategy),
             settings,
             flags.num_runs,
             strategy,
@@ -158,33 +167,19 @@ def find_dataset(flags):
     return datasets.find_dataset(flags.task_name, **columns)
 
 
-def run(flags, settings, strategy):
+def run(flags, settings, opened, strategy):
     """Trains, evaluates, predicts and exports, once.
 
     Returns:
         The results of evaluation by name; None without it.
     """
-    opened = start.open_model(
-        settings.files, settings.output_dir, settings.build
-    )
-    start.require_positions(
-        opened.config,
-        flags.max_seq_length,
-        "--doc_stride splits longer texts into windows, and extend_positions "
-        "makes a model with more positions.",
-    )
     dataset = find_dataset(flags)
     files.make_folder("output_dir", settings.output_dir)
     export_dir = export_flags.find_export_dir(flags, settings.output_dir)
     if dataset.learns_labels:
         dataset = find_labels(dataset, flags.data_dir, settings)
     sets = read_sets(dataset, flags, settings)
-    for examples in (
-        sets.train,
-        *sets.evaluation.values(),
-        *sets.prediction.values(),
-    ):
-        rows.require_token_types(opened.config.type_vocab_size, examples or ())
+    rows.require_token_types(opened.config.type_vocab_size, sets.examples())
     labels = dataset.get_labels()
     task = ClassificationTask(
         targets.OneLabel(labels, dataset.metrics),
@@ -197,14 +192,16 @@ def run(flags, settings, strategy):
 
     def export(checkpoint):
         served.export_classifier(
-            export_flags.source_of(flags, checkpoint),
+            export_flags.source_of(
+                flags, checkpoint, opened.vocab_file, opened.config_file
+            ),
             export_dir,
             labels,
             flags.doc_stride,
             flags.window_pooling,
         )
 
-    return tasks_run.finetune(
+    return finetune(
         task,
         sets,
         opened,
@@ -215,7 +212,7 @@ def run(flags, settings, strategy):
 
 
 def read_sets(dataset, flags, settings):
-    """All examples of the run; a bad row costs no work that was begun."""
+    """Reads all examples, so that a bad row fails before any work."""
     train, evaluation, prediction, watched = None, {}, {}, None
     if flags.do_train:
         train = dataset.get_train_examples(flags.data_dir)
@@ -230,22 +227,21 @@ def read_sets(dataset, flags, settings):
         watched = ("eval", dev) if watches else None
     if flags.do_predict:
         prediction["predict"] = dataset.get_test_examples(flags.data_dir)
-    return tasks_run.Sets(train, evaluation, prediction, watched)
+    return Sets(train, evaluation, prediction, watched)
 
 
 def find_labels(dataset, data_dir, settings):
-    """A dataset with its labels: learned to train, else read.
+    """A dataset with its labels.
 
-    They lie beside the checkpoints of the run, or beside the initial one.
+    They are learned from the training file or, without training, read from
+    labels.txt: in the folder of the run, else beside the initial checkpoint.
     """
     if settings.do_train:
         return dataset.learn_labels(data_dir)
     path = os.path.join(settings.output_dir, LABELS_FILE)
     checkpoint = settings.files.checkpoint
     if not os.path.exists(path) and checkpoint:
-        if not os.path.isdir(checkpoint):
-            checkpoint = os.path.dirname(checkpoint)
-        beside = os.path.join(checkpoint, LABELS_FILE)
+        beside = os.path.join(folders.folder_of(checkpoint), LABELS_FILE)
         path = beside if os.path.exists(beside) else path
     return dataset.with_labels(folders.read_labels(path))
 

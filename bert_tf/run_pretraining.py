@@ -1,16 +1,12 @@
 r"""Pretrains BERT on files of create_pretraining_data, and evaluates it.
 
-The original's run_pretraining.py: same flags, same files in the output folder.
+The original's run_pretraining.py: same flags, same files. A checkpoint in the
+output folder is resumed. To start from random weights, leave out
+--init_checkpoint and give --bert_config_file.
 
   python -m bert_tf.run_pretraining --input_file=/tmp/tf_examples.tfrecord \
     --output_dir=/tmp/pretraining_output --do_train=true --do_eval=true \
-    --init_checkpoint=BERT --train_batch_size=32 \
-    --max_seq_length=128 --max_predictions_per_seq=20 \
-    --num_train_steps=20 --num_warmup_steps=10 --learning_rate=2e-5
-
-A folder with a checkpoint, of the original or of this script, is resumed at its
-step with its optimizer state. To start from random weights leave out
---init_checkpoint and give --bert_config_file.
+    --init_checkpoint=BERT --num_train_steps=20 --num_warmup_steps=10
 """
 
 import math
@@ -28,8 +24,8 @@ from bert_tf.cli.command_line import FlagSet
 from bert_tf.data import records, text_files
 from bert_tf.errors import InputError
 from bert_tf.support import files
-from bert_tf.tasks import run as tasks_run
 from bert_tf.tasks.pretraining import dynamic_masking, served, task
+from bert_tf.tasks.run import begin, checkpoint_to_export, use_best
 from bert_tf.training import devices, start
 
 
@@ -45,12 +41,12 @@ def define_flags(values):
     flags.integer(
         "max_seq_length",
         128,
-        "Word pieces of an input, as create_pretraining_data was told.",
+        "Word pieces of an input, as given to create_pretraining_data.",
     )
     flags.integer(
         "max_predictions_per_seq",
         20,
-        "Most masked pieces of an input, as create_pretraining_data was told.",
+        "Maximum number of masked pieces, as given to create_pretraining_data.",
     )
     flags.boolean("do_train", False, "Train.")
     flags.boolean("do_eval", False, "Evaluate on the same files.")
@@ -58,14 +54,14 @@ def define_flags(values):
     flags.integer("eval_batch_size", 8, "Examples in a batch of evaluation.")
     model_flags.define(flags)
     training_flags.define_original(flags)
-    flags.integer("num_train_steps", 100000, "The step to train to.")
+    flags.integer("num_train_steps", 100000, "Number of training steps.")
     flags.integer("num_warmup_steps", 10000, "Number of warm-up steps.")
     flags.integer("max_eval_steps", 100, "Batches to evaluate.")
 
     flags.boolean(
         "next_sentence",
         True,
-        "Train the next-sentence head too; false for masked words only.",
+        "Train the next-sentence head too; if false, masked words only.",
     )
     flags.boolean(
         "mask_on_the_fly",
@@ -81,15 +77,14 @@ def define_flags(values):
         "do_whole_word_mask",
         False,
         "With --mask_on_the_fly: mask all pieces of a word together. Words are "
-        "known by `##`: those of a --word_segmenter are not in the records.",
+        "recognized by `##`; records do not have those of a --word_segmenter.",
     )
     training_flags.define(flags)
     export_flags.define(flags)
     flags.boolean(
         "do_lower_case",
         True,
-        "With --do_export: lower-case the text, as it was when records were "
-        "made of it.",
+        "With --do_export: lower-case the text, as in create_pretraining_data.",
     )
     flags.require("input_file")
 
@@ -120,7 +115,7 @@ def main(flags):
     files.make_folder("output_dir", flags.output_dir)
     export_dir = export_flags.find_export_dir(flags, flags.output_dir)
 
-    begun = tasks_run.begin(
+    begun = begin(
         lambda: models.pretraining(
             config,
             use_one_hot_embeddings=settings.build.one_hot_embeddings,
@@ -147,17 +142,17 @@ def main(flags):
         step = work.train(begun.start, begun.seed, masker)
     with devices.chief_alone(strategy) as is_chief:
         if is_chief:
-            step = tasks_run.use_best(begun.model, settings, step)
+            step = use_best(begun.model, settings, step)
             if flags.do_eval:
                 work.evaluate(step)
             if flags.do_export:
-                checkpoint = tasks_run.checkpoint_to_export(
-                    settings, begun.start
-                )
+                checkpoint = checkpoint_to_export(settings, begun.start)
                 served.export_pretraining(
-                    export_flags.source_of(flags, checkpoint),
+                    export_flags.source_of(
+                        flags, checkpoint, opened.vocab_file, opened.config_file
+                    ),
                     export_dir,
-                    # What was not trained has nothing to say.
+                    # An untrained head is not exported.
                     next_sentence=None if flags.next_sentence else False,
                 )
 
@@ -210,7 +205,8 @@ def check_config(flags, config, config_file):
     if config.attention_direction() == "left_to_right" and flags.next_sentence:
         raise InputError(
             f"{config_file} has directionality=left_to_right: "
-            "[CLS] sees nothing but itself, and cannot tell what follows. "
+            "[CLS] attends only to itself, and cannot predict the next "
+            "sentence. "
             "Give --next_sentence=false."
         )
 
@@ -240,14 +236,14 @@ def make_masker(flags, opened):
 
 
 def log_start(settings, point):
-    """Warns of settings that the original accepts without a word."""
+    """Logs what the run resumes, and warns of settings without effect."""
     if not settings.do_train:
         return
     training = settings.training
     if point.step >= training.num_train_steps:
         logging.warning(
             "%s is at step %d: --num_train_steps=%d is reached, nothing is "
-            "trained. To go on, raise --num_train_steps (the learning rate "
+            "trained. To continue, raise --num_train_steps (the learning rate "
             "then decays to the new end).",
             point.prefix,
             point.step,
@@ -266,13 +262,13 @@ def log_start(settings, point):
         logging.info(
             "The initial checkpoint was saved at step %d. Its weights are "
             "used, its step and optimizer state are not: training starts at "
-            "step 0. To continue it, give its folder as --output_dir.",
+            "step 0. To resume it, give its folder as --output_dir.",
             step,
         )
     if point.resumed and settings.seed is None:
         logging.info(
-            "Without --seed the order of the records is drawn anew: some are "
-            "seen sooner again than in an undisturbed run."
+            "Without --seed, a new order of the records is drawn: some come "
+            "again sooner than in an uninterrupted run."
         )
     if point.resumed and point.step * training.batch_size > 10**6:
         logging.info(

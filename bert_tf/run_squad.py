@@ -1,23 +1,18 @@
 r"""Fine-tunes BERT to answer questions about texts, and predicts answers.
 
-The original's run_squad.py: same flags, same files in the output folder.
+The original's run_squad.py: same flags, same files. SQuAD 2.0, whose questions
+may have no answer: --version_2_with_negative=true.
 
   python -m bert_tf.run_squad --do_train=true --train_file=train-v1.1.json \
-    --do_predict=true --predict_file=dev-v1.1.json \
-    --vocab_file=BERT/vocab.txt --bert_config_file=BERT/bert_config.json \
-    --init_checkpoint=BERT/bert_model.ckpt --train_batch_size=12 \
-    --learning_rate=3e-5 --num_train_epochs=2.0 --max_seq_length=384 \
-    --doc_stride=128 --output_dir=/tmp/squad_base
-
-SQuAD 2.0, whose questions may have no answer: --version_2_with_negative=true.
-If the predict file has the right answers, eval_results.txt says how good the
-predictions are.
+    --do_predict=true --predict_file=dev-v1.1.json --init_checkpoint=BERT \
+    --train_batch_size=12 --learning_rate=3e-5 --num_train_epochs=2.0 \
+    --output_dir=/tmp/squad_base
 """
 
 import dataclasses
 import math
-import os
 
+from bert_tf.checkpoints import folders
 from bert_tf.cli import (
     command_line,
     export_flags,
@@ -27,7 +22,7 @@ from bert_tf.cli import (
 from bert_tf.cli.command_line import FlagSet
 from bert_tf.errors import InputError
 from bert_tf.support import files
-from bert_tf.tasks import run as tasks_run
+from bert_tf.tasks.run import Sets, finetune
 from bert_tf.tasks.squad import data, metrics, served, threshold, windows
 from bert_tf.tasks.squad.answers import AnswerSettings
 from bert_tf.tasks.squad.task import SquadTask, WindowSettings, result_names
@@ -43,13 +38,15 @@ def define_flags(values):
     flags.integer(
         "max_seq_length",
         384,
-        "Word pieces of an input; a longer text is cut into windows.",
+        "Word pieces of an input; longer texts are split into windows.",
     )
     flags.integer(
-        "doc_stride", 128, "How far apart windows start, in word pieces."
+        "doc_stride", 128, "Distance between windows, in word pieces."
     )
     flags.integer(
-        "max_query_length", 64, "Word pieces of a question; the rest is cut."
+        "max_query_length",
+        64,
+        "Word pieces of a question; longer ones are truncated.",
     )
     flags.boolean("do_train", False, "Train on --train_file.")
     flags.boolean("do_predict", False, "Predict the answers of --predict_file.")
@@ -60,11 +57,13 @@ def define_flags(values):
     training_flags.define_original(flags)
     training_flags.define_epochs(flags, "the questions")
     flags.integer("n_best_size", 20, "Answers in nbest_predictions.json.")
-    flags.integer("max_answer_length", 30, "The most word pieces of an answer.")
+    flags.integer(
+        "max_answer_length", 30, "Maximum number of word pieces in an answer."
+    )
     flags.boolean(
         "verbose_logging",
         False,
-        "Log where an answer could not be found in the words it comes from.",
+        "Log answers that could not be aligned with the original text.",
     )
     flags.boolean(
         "version_2_with_negative",
@@ -75,35 +74,34 @@ def define_flags(values):
         AUTO,
         "null_score_diff_threshold",
         0.0,
-        "With --version_2_with_negative: a question is left unanswered if the "
-        "score of no answer is above that of the best one by more than this. "
-        "auto: what gives the best F1 on --predict_file if that has answers, "
-        f"and is then kept in {THRESHOLD_FILE}; else what is kept there.",
+        "With --version_2_with_negative: leave a question unanswered if the "
+        "score of no answer exceeds that of the best answer by more than this. "
+        f"{AUTO}: choose the threshold with the best F1 on --predict_file, if "
+        f"that has answers, and keep it in {THRESHOLD_FILE}; otherwise use the "
+        "one kept there.",
     )
 
     flags.boolean(
         "exact_answers",
         False,
-        "Take answers by the characters their word pieces were made from. "
-        "The original loses some answers to train on, and predicts whole "
-        "words, where the tokenizer changes text: accents, Hangul, special "
-        "spaces.",
+        "Map word pieces to exact characters of the text. Where the tokenizer "
+        "changes the text (accents, Hangul, special spaces), the original "
+        "loses some answers to train on and predicts whole words.",
     )
     flags.boolean(
         "skip_padding",
         False,
-        "Predict windows of about one length together, padded to what they "
-        "need: quicker by the padding that is saved. In the original padding "
-        "takes places among the --n_best_size starts and ends; without it "
-        "nbest_predictions.json may have more answers, and other "
-        "probabilities.",
+        "Predict windows of similar length together, padded to the longest in "
+        "the batch, which is faster. In the original, padding takes places "
+        "among the --n_best_size starts and ends; without it "
+        "nbest_predictions.json may have more answers and other probabilities.",
     )
     flags.choice(
         "on_bad_answer",
         data.SKIP,
         [data.SKIP, data.STOP],
-        "What to do with an answer to train on that is not where --train_file "
-        "says: leave the question out, with a warning, or stop.",
+        "If an answer is not at the position given in --train_file: skip the "
+        "question with a warning, or stop.",
     )
     training_flags.define(flags)
     export_flags.define(flags)
@@ -112,7 +110,6 @@ def define_flags(values):
 def main(flags):
     """Does what the parsed flags ask for."""
     check_flags(flags)
-    strategy = devices.find_strategy(training_flags.devices(flags))
     settings = dataclasses.replace(
         training_flags.run_settings(flags, epochs=training_flags.epochs(flags)),
         eval_batch_size=flags.predict_batch_size,
@@ -122,37 +119,31 @@ def main(flags):
     )
     start.require_positions(opened.config, flags.max_seq_length)
     windows.require_token_types(opened.config.type_vocab_size)
+    strategy = devices.find_strategy(training_flags.devices(flags))
     sets = read_sets(flags, settings)
-    folders = threshold_folders(flags)
-    predicted = sets.prediction.get("eval") or (sets.watched or [None] * 2)[1]
-    null_threshold = flags.null_score_diff_threshold
-    if predicted is not None:
-        null_threshold = threshold.threshold_to_predict(
-            null_threshold, predicted, folders, flags.predict_file
-        )
-    if flags.do_export and not (flags.do_predict and null_threshold is None):
-        # Either it was kept already, or this run does not choose it.
-        threshold.threshold_to_export(flags.null_score_diff_threshold, folders)
+    null_threshold = find_threshold(flags, sets)
     files.make_folder("output_dir", flags.output_dir)
     export_dir = export_flags.find_export_dir(flags, flags.output_dir)
 
     def export(checkpoint):
-        kept = 0.0
+        export_threshold = 0.0
         if flags.version_2_with_negative:
-            kept = threshold.threshold_to_export(
-                flags.null_score_diff_threshold, folders
+            export_threshold = threshold.threshold_to_export(
+                flags.null_score_diff_threshold, threshold_folders(flags)
             )
         served.export_span(
-            export_flags.source_of(flags, checkpoint),
+            export_flags.source_of(
+                flags, checkpoint, opened.vocab_file, opened.config_file
+            ),
             export_dir,
             flags.doc_stride,
             flags.max_query_length,
             flags.max_answer_length,
             flags.version_2_with_negative,
-            kept,
+            export_threshold,
         )
 
-    tasks_run.finetune(
+    finetune(
         make_task(flags, opened.tokenizer, null_threshold),
         sets,
         opened,
@@ -185,7 +176,7 @@ def make_task(flags, tokenizer, null_threshold):
 
 
 def read_sets(flags, settings):
-    """All questions of the run; a bad file costs no work that was begun."""
+    """Reads all questions, so that a bad file fails before any work."""
     train, prediction, watched = None, {}, None
     if flags.do_train:
         train = data.read_squad_examples(
@@ -211,17 +202,36 @@ def read_sets(flags, settings):
                 "`--eval_every_steps` needs right answers in --predict_file. "
                 f"In {flags.predict_file} {lacking}."
             )
-    return tasks_run.Sets(train, {}, prediction, watched)
+    return Sets(train, {}, prediction, watched)
+
+
+def find_threshold(flags, sets):
+    """The threshold to predict with; None to choose it in this run.
+
+    Raises:
+        InputError: the threshold of an earlier prediction is needed, to predict
+            or to export, and was not kept.
+    """
+    given, places = flags.null_score_diff_threshold, threshold_folders(flags)
+    found = given
+    examples = sets.prediction.get("eval")
+    if examples is None and sets.watched is not None:
+        _, examples = sets.watched
+    if examples is not None:
+        found = threshold.threshold_to_predict(
+            given, examples, places, flags.predict_file
+        )
+    is_chosen_here = flags.do_predict and found is None
+    if flags.do_export and not is_chosen_here:
+        threshold.threshold_to_export(given, places)
+    return found
 
 
 def threshold_folders(flags):
     """Folders where an earlier prediction may have kept a threshold."""
-    folders = [flags.output_dir]
-    if flags.init_checkpoint:
-        is_folder = os.path.isdir(flags.init_checkpoint)
-        parent = os.path.dirname(flags.init_checkpoint)
-        folders.append(flags.init_checkpoint if is_folder else parent)
-    return folders
+    if not flags.init_checkpoint:
+        return [flags.output_dir]
+    return [flags.output_dir, folders.folder_of(flags.init_checkpoint)]
 
 
 def check_flags(flags):

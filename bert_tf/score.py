@@ -3,21 +3,8 @@ r"""Computes how probable a text is, or that one text follows another.
   python -m bert_tf.score --checkpoint=checkpoints/uncased_L-12_H-768_A-12 \
     --text='The cat sat on the mat.' --text='He slept. ||| Then he got up.'
 
-A text: its pseudo-log-likelihood, the sum of the log probabilities of its word
-pieces, each masked in turn (Salazar et al., 2020), and its pseudo-perplexity,
-exp of minus their mean. Both compare texts under the same model; they are not
-the probability of the text, nor comparable with a left-to-right model's.
-
-`A ||| B`: the probability that B follows A, by the next-sentence head.
-
-Needs a pretrained checkpoint with its heads. In Python:
-
-  from bert_tf.tasks.pretraining.language_model import LanguageModel
-  from bert_tf.score import score_pair, score_text
-
-  model = LanguageModel("checkpoints/uncased_L-12_H-768_A-12")
-  score_text(model, "The cat sat on the mat.").perplexity
-  score_pair(model, "He slept.", "Then he got up.").next_sentence_probability
+Needs a pretrained checkpoint with its heads. docs/pretraining.md has what the
+numbers mean, and the same in Python.
 """
 
 import math

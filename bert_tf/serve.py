@@ -1,17 +1,12 @@
 r"""Serves a SavedModel on one machine, in TensorFlow Serving's REST protocol.
 
   python -m bert_tf.serve MODEL_FOLDER --port=8501
-
-MODEL_FOLDER has the subfolders 1, 2, ... that export_saved_model writes; other
-SavedModels whose signatures take dense tensors are served as well. The highest
-version is served; a new one replaces it as soon as it is complete. Ask:
-
   curl localhost:8501/v1/models/MODEL_FOLDER:predict -d '{
     "signature_name": "serve_text", "instances": [{"text_a": "A fine film."}]}'
 
-or try the model in a browser at http://localhost:8501/. SIGTERM or Ctrl-C
-finishes accepted requests and exits; a second one exits at once. docs/server.md
-lists paths, limits and metrics. Needs `pip install 'bert_tf[serving]'`.
+The highest version is served, and replaced by a new one as soon as that is
+complete; http://localhost:8501/ is a page to try it. docs/server.md lists
+paths, limits and metrics. Needs `pip install 'bert_tf[serving]'`.
 """
 
 import asyncio

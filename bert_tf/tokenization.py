@@ -24,8 +24,9 @@ from bert_tf.errors import InputError
 
 _log = logging.getLogger(__name__)
 
-# The CJK blocks of the original, first and last code point. Later extensions,
-# kana and Hangul are not among them: such text is split at spaces.
+# Chinese characters (the original's `_is_chinese_char`): each is a word of its
+# own. First and last code point of the CJK blocks; later extensions, kana and
+# Hangul are not among them: such text is split at spaces.
 CJK_RANGES = (
     (0x3400, 0x4DBF),
     (0x4E00, 0x9FFF),

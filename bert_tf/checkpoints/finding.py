@@ -105,6 +105,8 @@ def latest_index(folder):
     problems = []
     for prefix in named:
         try:
+            if not storage.exists(prefix) and not _is_v1(prefix):
+                raise InputError(_nothing_at(prefix, prefix))
             index = storage.Index(prefix)
             index.check_data()
         except InputError as error:
@@ -129,6 +131,8 @@ def latest_index(folder):
 
 def has_checkpoints(folder):
     """Whether something was trained in a folder; reads no checkpoint."""
+    folder = os.fspath(folder)
+    storage.check_path(folder)
     return bool(_named_in_state(folder) or _saved_in(folder))
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from absl import logging
 
 from bert_tf import tokenization
-from bert_tf.checkpoints import finding, names, writing
+from bert_tf.checkpoints import finding, names, storage, writing
 from bert_tf.checkpoints.names import CONFIG, LABELS_FILE, PREFIX, VOCAB
 from bert_tf.checkpoints.reader import CheckpointReader, open_reader
 from bert_tf.errors import InputError, count_of, quote, some_of
@@ -53,8 +53,8 @@ class ModelFolder:
         """The `FullTokenizer` of the vocabulary.
 
         Raises:
-            InputError: the model is known to need the other casing, or the
-                vocabulary lacks a token that inputs are made with.
+            InputError: `do_lower_case` contradicts the model, or the vocabulary
+                lacks a special token.
         """
         tokenization.validate_case_matches_checkpoint(do_lower_case, self.path)
         tokenizer = tokenization.FullTokenizer(self.vocab_file, do_lower_case)
@@ -100,6 +100,15 @@ class FoundFiles(NamedTuple):
     config_file: str
 
 
+def folder_of(checkpoint):
+    """The folder of a checkpoint: that of a prefix, or the folder given."""
+    checkpoint = os.fspath(checkpoint)
+    # A prefix may also be the name of a folder.
+    if os.path.isdir(checkpoint) and not storage.exists(checkpoint):
+        return checkpoint
+    return os.path.dirname(checkpoint)
+
+
 def find_files(
     checkpoint,
     vocab_file=None,
@@ -131,8 +140,7 @@ def find_files(
     if output_dir and finding.has_checkpoints(output_dir):
         places.append(output_dir)
     if checkpoint is not None:
-        is_folder = os.path.isdir(checkpoint)
-        places.append(checkpoint if is_folder else os.path.dirname(checkpoint))
+        places.append(folder_of(checkpoint))
 
     def look(name, flag, is_needed=True):
         for place in places:
@@ -361,7 +369,7 @@ def complete(output_dir, bert_config_file, vocab_file=None):
         vocab_file: the vocabulary, if it is known.
 
     Raises:
-        InputError: there are others; nothing is overwritten.
+        InputError: different files exist; they are not overwritten.
     """
     _copy_unless_same(bert_config_file, output_dir, CONFIG, _other_values)
     if vocab_file is not None:
@@ -376,7 +384,7 @@ def _copy_unless_same(source, folder, name, find_difference):
         difference = find_difference(source, target)
         if difference:
             raise InputError(
-                f"{target} must say the same as {source}: it belongs to the "
+                f"{target} must match {source}: it belongs to the "
                 f"model in that folder. {difference}. Take another "
                 "--output_dir, or remove the file there if the change is meant."
             )
@@ -415,9 +423,9 @@ def write_labels(path: str, labels: Sequence[str]) -> None:
         if there != tuple(labels):
             raise InputError(
                 f"{path} must have the labels of the training file, in this "
-                f"order: {some_of(labels)}. It has: {some_of(there)}. Take "
-                "another output_dir for other labels, or remove the file if "
-                "no model with its labels is to be kept"
+                f"order: {some_of(labels)}. It has: {some_of(there)}. Use "
+                "another output_dir, or remove the file if its model is not "
+                "needed any more"
             )
         return
     files.write_text(path, "".join(f"{label}\n" for label in labels))

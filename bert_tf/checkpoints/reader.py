@@ -38,14 +38,6 @@ class CheckpointReader:
         self.path = index.prefix
         self.shapes, self.dtypes = index.shapes, index.dtypes
         self.names = list(self.shapes)
-        if "_CHECKPOINTABLE_OBJECT_GRAPH" in self.shapes:
-            raise InputError(
-                f"{self.path} is an object-based checkpoint, as TensorFlow 2 "
-                "writes them (tf.train.Checkpoint, save_weights). Needed is a "
-                "name-based one with names like "
-                "`bert/embeddings/word_embeddings`, as the released ones are. "
-                f"It has, for example: {storage.some(self.names)}"
-            )
 
     def __contains__(self, name):
         return name in self.shapes
@@ -100,7 +92,7 @@ class CheckpointReader:
             self._ahead = []
 
     def finite_tensors(self, names):
-        """Pairs of a name and its tensor, which a variable can be assigned.
+        """Pairs of a name and its tensor, ready to assign to a variable.
 
         Those that were read ahead come first.
 

@@ -39,7 +39,8 @@ class Index:
         dtypes: name -> name of the dtype, "float32".
 
     Raises:
-        InputError: an unreadable index.
+        InputError: an unreadable index, or an object-based checkpoint as
+            TensorFlow 2 writes it.
     """
 
     def __init__(self, prefix):
@@ -56,6 +57,14 @@ class Index:
         dtypes = self.reader.get_variable_to_dtype_map()
         self.shapes = {name: tuple(shapes[name]) for name in sorted(shapes)}
         self.dtypes = {name: dtypes[name].name for name in self.shapes}
+        if "_CHECKPOINTABLE_OBJECT_GRAPH" in self.shapes:
+            raise InputError(
+                f"{self.prefix} is an object-based checkpoint, as TensorFlow 2 "
+                "writes them (tf.train.Checkpoint, save_weights). A "
+                "name-based one is required, with names such as "
+                "`bert/embeddings/word_embeddings`, as the released ones are. "
+                f"It has, for example: {some(self.shapes)}"
+            )
 
     def nbytes(self, names):
         """Size of these tensors in bytes, strings not counted."""

@@ -22,7 +22,7 @@ from bert_tf.errors import InputError
 def write(prefix, values):
     """Writes one checkpoint, whole or not at all.
 
-    Killed at any moment, it leaves what was there before or the new one.
+    If the process is killed, either the old or the new checkpoint remains.
 
     Args:
         prefix: its path without `.index`; the folder is created.
@@ -32,7 +32,7 @@ def write(prefix, values):
 
     Raises:
         InputError: it cannot be written, for example because the disk is full.
-            What was there before still is.
+            Existing files are left untouched.
     """
     prefix = os.fspath(prefix)
     storage.check_path(prefix)
@@ -76,7 +76,7 @@ def save(folder, step, values, keep=5):
         The new checkpoint's prefix.
 
     Raises:
-        InputError: it cannot be written. What was there before still is.
+        InputError: it cannot be written. Existing files are left untouched.
     """
     folder = os.fspath(folder)
     prefix = os.path.join(folder, f"model.ckpt-{step}")
@@ -122,7 +122,7 @@ def _storable(name, value):
 
 def _settle(prefix):
     """Puts a replacement in place, and clears what a killed write left."""
-    # First of all: an unfinished file may be a second name of the replacement.
+    # First of all: an unfinished file may be a hard link to the replacement.
     _remove_files(prefix + UNFINISHED)
     if tf.io.gfile.exists(prefix + REPLACEMENT + INDEX):
         for end in (DATA, INDEX):
@@ -133,7 +133,7 @@ def _settle(prefix):
                 tf.io.gfile.remove(file)
         tf.io.gfile.remove(prefix + REPLACEMENT + INDEX)
     _remove_files(prefix + REPLACEMENT)
-    # Renaming one name of a file to another name of it does nothing.
+    # Renaming is a no-op between two hard links to the same file.
     _remove_files(prefix + UNFINISHED)
 
 
@@ -169,7 +169,7 @@ def _delete(prefix):
 
 
 def _remove_files(prefix):
-    """Removes `PREFIX.*`, for names that are only given here."""
+    """Removes `PREFIX.*`; the prefix must be one that this module created."""
     folder, name = os.path.split(prefix)
     if not tf.io.gfile.isdir(folder or "."):
         return

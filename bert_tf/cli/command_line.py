@@ -1,8 +1,7 @@
-"""What every entry point shares: parsing, help, logging, errors, exit codes.
+"""Runs a command: parsing, help, logging, error messages, exit codes.
 
-Comes in: a function that defines flags and one that does the work. Goes out: a
-process that ends with 0, with 1 and one readable message, or with 128 + N after
-signal N. Logic of a task does not belong here.
+The exit code is 0, or 1 after an error with one readable message, or 128 + N
+after signal N.
 """
 
 import functools
@@ -19,14 +18,16 @@ from bert_tf.errors import InputError, Interrupted
 
 
 def run(define_flags, main, doc, positional=None):
-    """Parses the command line, runs `main(flag_values)`, reports mistakes.
+    """Parses the command line, runs `main(flag_values)`, reports errors.
 
     Args:
-        define_flags: function of a `FlagValues` that defines the script's own.
-        main: function of the parsed `FlagValues`.
-        doc: the script's docstring, shown by `--help`.
-        positional: what the script calls the one argument that it needs beside
-            flags, and that `main` is given too; None if there is none.
+        define_flags: function that defines the command's flags on a
+            `FlagValues`.
+        main: function of the parsed `FlagValues` and, with `positional`, of the
+            argument.
+        doc: the command's docstring, shown by `--help`.
+        positional: name of the one required argument that is no flag; None if
+            the command takes none.
     """
     sys.modules["__main__"].__doc__ = doc
     values, known = flags.FLAGS, set(flags.FLAGS)
@@ -44,13 +45,10 @@ def run(define_flags, main, doc, positional=None):
 
 
 class FlagSet:
-    """Defines flags on a `FlagValues`; each method takes a name first.
+    """Defines flags on a `FlagValues`.
 
-    absl's own functions would define them for the whole process, where the
-    flags of two commands collide.
-
-    Args:
-        values: a `FlagValues`.
+    absl's own functions define flags for the whole process, where those of two
+    commands would collide.
     """
 
     def __init__(self, values):
@@ -61,7 +59,7 @@ class FlagSet:
         flags.DEFINE_string(name, default, help, flag_values=self.values)
 
     def strings(self, name, help):
-        """Defines a flag that may be given several times; a list of texts."""
+        """Defines a flag that may be repeated: a list of texts."""
         flags.DEFINE_multi_string(name, [], help, flag_values=self.values)
 
     def integer(self, name, default, help):
@@ -94,7 +92,7 @@ class FlagSet:
         )
 
     def require(self, *names):
-        """Makes flags mandatory that are defined already."""
+        """Makes flags mandatory; they must be defined already."""
         for name in names:
             flags.mark_flag_as_required(name, flag_values=self.values)
 
@@ -111,17 +109,17 @@ class NumberOr(flags.FloatParser):
 
 
 def parse(values, argv):
-    """Sets flags from a command line; returns it without them.
+    """Sets flags from a command line; returns the remaining arguments.
 
     Raises:
-        absl.flags.Error: an unknown flag, with those that may be meant, or a
-            value that a flag cannot have.
+        absl.flags.Error: an unknown flag, with similar names, or an invalid
+            value.
     """
     try:
         return values(argv)
     except flags.UnrecognizedFlagError as error:
-        # absl finds misspelt names. People also leave out half of one:
-        # --epochs for --num_train_epochs.
+        # absl suggests names with a typo, but not longer ones:
+        # --num_train_epochs for --epochs.
         name = error.flagname.replace("-", "_")
         similar = [known for known in values if len(name) > 2 and name in known]
         if "Did you mean" in str(error) or not similar:
@@ -132,7 +130,7 @@ def parse(values, argv):
 
 
 def parse_or_exit(values, argv):
-    """Like `parse`, but a mistake ends it with a message and exit code 1."""
+    """Like `parse`, but exits with a message and code 1 after an error."""
     try:
         return parse(values, argv)
     except flags.Error as error:
@@ -140,17 +138,16 @@ def parse_or_exit(values, argv):
 
 
 def finish(main, values, arguments=(), positional=None):
-    """Runs `main(values)`; a mistake ends it with a message and exit code 1.
+    """Runs `main(values)`; exits with a message and code 1 after an error.
 
     Args:
-        main: function of the parsed `FlagValues`, and of the argument that is
-            no flag if there must be one.
-        values: these.
-        arguments: what the command line has besides flags.
-        positional: what the one that there must be is called, or None.
+        main: as in `run`.
+        values: the parsed `FlagValues`.
+        arguments: the command-line arguments that are no flags.
+        positional: as in `run`.
 
     Raises:
-        SystemExit: after a mistake of the user's, or a signal.
+        SystemExit: after an error of the user, or a signal.
     """
     if positional:
         if len(arguments) != 1:
@@ -192,15 +189,15 @@ def _call(main, argument, values):
     return main(values, argument)
 
 
-# What XLA, its kernels and CUDA call it, beside "OOM". ResourceExhaustedError
-# alone does not say: a full disk is one too.
+# The wording of XLA, its kernels and CUDA. ResourceExhaustedError alone is not
+# enough: it may mean a full disk.
 _OUT_OF_MEMORY = re.compile("OOM|out of memory|allocate memory", re.IGNORECASE)
 
 
 def _is_out_of_memory(error):
     if isinstance(error, MemoryError):
         return True
-    # It is TensorFlow's, if at all, and then TensorFlow is there.
+    # Any other error of this kind is TensorFlow's, which is then imported.
     tf = sys.modules.get("tensorflow")
     return (
         tf is not None
@@ -210,7 +207,7 @@ def _is_out_of_memory(error):
 
 
 def _allocation(error):
-    """What was to be allocated, out of a message of many lines."""
+    """What could not be allocated, from a message of many lines."""
     tensor = re.search(r"tensor with shape\[[^]]*\]", str(error))
     if tensor:
         return tensor[0]
@@ -219,7 +216,7 @@ def _allocation(error):
     return "TensorFlow could not allocate any more"
 
 
-# Each with the flag that says whether it is in use, if there is one.
+# Batch sizes, each with the flag that enables its use, if there is one.
 _BATCH_SIZES = {
     "train_batch_size": "do_train",
     "eval_batch_size": "do_eval",
@@ -227,7 +224,7 @@ _BATCH_SIZES = {
     "batch_size": None,
 }
 
-# Of commands without a model.
+# Flags of commands without a model that reduce memory.
 _LESS_MEMORY = {
     "num_shards": "more",
     "num_workers": "fewer",
@@ -237,7 +234,7 @@ _LESS_MEMORY = {
 
 
 def _memory_advice(values):
-    """The flags in use that memory depends on, and what to try next."""
+    """The flags in use that determine memory, and what to try."""
     used = {
         name: values[name].value
         for name, action in _BATCH_SIZES.items()
@@ -251,7 +248,7 @@ def _memory_advice(values):
             "train_batch_size" in used
             and "gradient_accumulation_steps" in values
         ):
-            # The whole batch, in smaller parts: the training stays the same.
+            # Smaller micro-batches do not change the training.
             parts = 2 * values["gradient_accumulation_steps"].value
             if used["train_batch_size"] % parts == 0:
                 advice.insert(0, f"--gradient_accumulation_steps={parts}")
@@ -280,7 +277,7 @@ def _program():
 
 
 class _LogFormat(python_logging.Formatter):
-    """The time and the message; the level where it is more than a notice."""
+    """The time and the message; the level only for warnings and errors."""
 
     def format(self, record):
         level = record.levelname + ": " if record.levelno > 20 else ""

@@ -1,4 +1,4 @@
-"""Flags of exports: of --do_export, and of each head."""
+"""Flags of exports: --do_export, and those of each head."""
 
 import os
 
@@ -11,34 +11,34 @@ from bert_tf.tasks.vectors import lines
 
 
 def define(flags, beside="output_dir"):
-    """Defines the flags of commands that export what they have just used.
+    """Defines --do_export and --export_dir.
 
     Args:
         flags: a `FlagSet`.
-        beside: the flag that says where the command writes.
+        beside: the flag that names the command's output.
     """
     flags.boolean(
         "do_export",
         False,
-        "In the end, export the checkpoint as a SavedModel that takes text.",
+        "At the end, export the checkpoint as a SavedModel that takes text.",
     )
     flags.string(
         "export_dir",
         None,
-        "With --do_export: the folder to make the next version in. [export, in "
-        f"the folder of --{beside}]",
+        "With --do_export: the folder in which to create the next version. "
+        f"[export, in the folder of --{beside}]",
     )
 
 
 def find_export_dir(flags, beside):
-    """Makes the folder to export to; returns None without --do_export.
+    """Creates the folder to export to; returns None without --do_export.
 
     Args:
         flags: parsed flags, as `define` defines them.
-        beside: the folder that the command writes to.
+        beside: the command's output folder.
 
     Raises:
-        InputError: it cannot be made, or the flags do not go together.
+        InputError: it cannot be created, or the flags contradict each other.
     """
     if not flags.do_export:
         if flags.export_dir:
@@ -52,12 +52,19 @@ def find_export_dir(flags, beside):
     return path
 
 
-def source_of(flags, checkpoint):
-    """The `Source` of a checkpoint, by the flags that all commands have."""
+def source_of(flags, checkpoint, vocab_file=None, bert_config_file=None):
+    """The `Source` of a checkpoint, by the flags that all commands have.
+
+    Args:
+        flags: parsed flags.
+        checkpoint: a prefix or a folder.
+        vocab_file, bert_config_file: those that a run has found; None for the
+            flags.
+    """
     return Source(
         checkpoint,
-        flags.vocab_file,
-        flags.bert_config_file,
+        vocab_file or flags.vocab_file,
+        bert_config_file or flags.bert_config_file,
         flags.do_lower_case,
         flags.max_seq_length,
     )
@@ -65,9 +72,7 @@ def source_of(flags, checkpoint):
 
 def define_heads(flags):
     """Defines the flags that only some heads have."""
-    flags.integer(
-        "batch_size", ROWS_AT_ONCE, "Windows that are computed together."
-    )
+    flags.integer("batch_size", ROWS_AT_ONCE, "Number of windows in a batch.")
     flags.integer(
         "doc_stride",
         None,
@@ -84,8 +89,8 @@ def define_heads(flags):
     flags.string(
         "task_name",
         None,
-        "classifier: instead of --labels_file, the labels of cola, mnli, mrpc "
-        "or xnli.",
+        "classifier: instead of --labels_file, the labels of "
+        f"{datasets.published_names()}.",
     )
     flags.choice(
         "window_pooling",
@@ -100,7 +105,9 @@ def define_heads(flags):
         "span: word pieces of a question; longer ones are truncated.",
     )
     flags.integer(
-        "max_answer_length", 30, "span: the most word pieces of an answer."
+        "max_answer_length",
+        30,
+        "span: maximum number of word pieces in an answer.",
     )
     flags.boolean(
         "version_2_with_negative",
@@ -139,7 +146,7 @@ def define_heads(flags):
 
 
 def check_heads(flags):
-    """Raises `InputError` for flags of heads that do not go together."""
+    """Raises `InputError` for flags of heads that contradict each other."""
     if flags.doc_stride is None and not (
         flags["window_pooling"].using_default_value
     ):
@@ -160,7 +167,7 @@ def classifier_arguments(flags):
 
 
 def find_labels(flags):
-    """The labels that the flags name; None if they do not.
+    """The labels of --task_name or --labels_file; None without these flags.
 
     Raises:
         InputError: there is no such task or file, or both are given.
@@ -173,13 +180,13 @@ def find_labels(flags):
         dataset = datasets.find_dataset(flags.task_name)
         if dataset.learns_labels:
             raise InputError(
-                "`--task_name` must be a task with labels of its own. The "
+                "`--task_name` must be a task with fixed labels. The "
                 "labels of tsv are in labels.txt beside the checkpoint; "
                 "otherwise give --labels_file."
             )
         return dataset.get_labels()
     if flags.labels_file:
-        # Here, since it loads TensorFlow.
+        # Imported here, since it loads TensorFlow.
         from bert_tf.checkpoints import folders
 
         return folders.read_labels(flags.labels_file)

@@ -1,4 +1,4 @@
-"""Flags of commands that use a model: model, texts, where answers go."""
+"""Flags of commands that use a model: the model, texts, the output."""
 
 import contextlib
 import json
@@ -13,36 +13,40 @@ from bert_tf.support import files
 
 
 def define_model(flags):
-    """Defines the flags that say which model."""
+    """Defines the flags that name a model."""
     model_flags.define(flags, "checkpoint", required=True)
     model_flags.define_lower_case(flags)
 
 
 def check_model(flags):
-    """Raises `InputError` for a file of those that is not there."""
+    """Raises `InputError` if a file of the model does not exist."""
     model_flags.check_files(flags)
 
 
 def define(flags):
-    """Defines the flags that say which model, and where answers go."""
+    """Defines the flags for the model, the batch size and the output."""
     define_model(flags)
     flags.integer("batch_size", 32, "Rows in a batch.")
     flags.string(
         "output_file",
         None,
-        "Write answers as lines of JSON. [they are printed for people]",
+        "Write answers as lines of JSON. [they are printed as text]",
     )
 
 
 def check(flags):
-    """Raises `InputError` for a bad value of those, before any work."""
+    """Raises `InputError` for invalid flags of `define`, before any work."""
     command_line.require_positive(flags, "batch_size")
     check_model(flags)
 
 
 @contextlib.contextmanager
 def open_output(flags):
-    """A function of an answer, as text and as a dictionary, that shows it."""
+    """Opens the output.
+
+    Yields:
+        A function that writes one answer, given as text and as a dictionary.
+    """
     if not flags.output_file:
         yield lambda text, _: print(text, flush=True)
         return
@@ -60,22 +64,22 @@ def open_output(flags):
 
 
 def define_texts(flags):
-    """Defines the flags that say which model, which texts, and where to."""
+    """Defines the flags of `define`, and those for texts."""
     define(flags)
     flags.integer(
         "max_seq_length",
         None,
-        "The most word pieces to show to the model at once. [as many as it has "
-        "positions for]",
+        "Maximum number of word pieces in an input. [number of the model's "
+        "positions]",
     )
-    flags.strings("text", "A text; may be given again and again.")
+    flags.strings("text", "A text; may be repeated.")
     flags.string(
         "input_file", None, "Instead of --text: files of one text per line."
     )
 
 
 def load_language_model(flags):
-    """The `LanguageModel` that the flags describe."""
+    """The `LanguageModel` of the flags."""
     from bert_tf.tasks.pretraining.language_model import LanguageModel
 
     check(flags)
@@ -90,7 +94,7 @@ def load_language_model(flags):
 
 
 def read_texts(flags):
-    """An iterator over the texts of `--text` or `--input_file`.
+    """Iterates over the texts of `--text` or `--input_file`.
 
     Raises:
         InputError: neither or both are given, or there is no such file.

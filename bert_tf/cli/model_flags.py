@@ -1,18 +1,18 @@
-"""Flags that say which model: the same in all commands."""
+"""Flags that name a model: the same in all commands."""
 
 from bert_tf.support import files
 from bert_tf.training.settings import ModelFiles
 
 
 def define(flags, checkpoint="init_checkpoint", purpose=None, required=False):
-    """Defines the flags that say which model.
+    """Defines the flags that name a model.
 
     Args:
         flags: a `FlagSet`.
         checkpoint: name of the flag for the checkpoint, `init_checkpoint` as
             in the original's commands, or `checkpoint`.
-        purpose: what it is for, as the start of its help.
-        required: whether it must be given.
+        purpose: the beginning of its help text.
+        required: whether the checkpoint is required.
     """
     flags.string(
         checkpoint,
@@ -32,7 +32,7 @@ def define(flags, checkpoint="init_checkpoint", purpose=None, required=False):
 
 
 def define_lower_case(flags):
-    """Defines the flag that says how text is read."""
+    """Defines --do_lower_case."""
     flags.boolean(
         "do_lower_case",
         True,
@@ -56,16 +56,16 @@ def model_files(values, checkpoint="init_checkpoint"):
 
 
 def check_files(values):
-    """Raises `InputError` for a vocabulary or config that is not there."""
+    """Raises `InputError` if a given vocabulary or config does not exist."""
     for name in ("vocab_file", "bert_config_file"):
         if values[name].value:
             files.require_file(name, values[name].value)
 
 
 def define_new_folder(flags):
-    """Defines the flags that name the model to read and the folder to make."""
+    """Defines the flags that name the model to read and the new folder."""
     define(flags, purpose="The model to extend", required=True)
     flags.string(
-        "output_dir", None, "The folder to make, with the new checkpoint."
+        "output_dir", None, "The folder to create for the new checkpoint."
     )
     flags.require("output_dir")

@@ -23,10 +23,10 @@ def define_original(flags):
     flags.integer(
         "iterations_per_loop",
         1000,
-        "Most steps in one call of the compiled loop.",
+        "Maximum number of steps in one call of the compiled loop.",
     )
     define_tpu(flags)
-    # Not the original's, but needed by all of its commands.
+    # Not in the original.
     flags.integer("seed", None, "Makes a run repeatable. [drawn, and logged]")
 
 
@@ -35,7 +35,7 @@ def define_epochs(flags, what):
 
     Args:
         flags: a `FlagSet`.
-        what: what an epoch goes over, in words.
+        what: the examples of an epoch, in words.
     """
     flags.number("num_train_epochs", 3.0, f"Number of passes over {what}.")
     flags.number(
@@ -60,7 +60,7 @@ def define_tpu(flags):
 
 
 def define(flags):
-    """Defines the flags that the original has not; none changes a default."""
+    """Defines flags that the original lacks; defaults change no result."""
     flags.choice(
         "distribution",
         OFF,
@@ -80,8 +80,8 @@ def define(flags):
         "gradient_accumulation_steps",
         1,
         "Split each batch into N micro-batches; memory is that of one. "
-        "--train_batch_size is still the whole batch, and weights change as "
-        "after the whole batch.",
+        "--train_batch_size is still the whole batch, and the weights change "
+        "as after the whole batch.",
     )
     flags.boolean(
         "bucket_by_length",
@@ -93,7 +93,7 @@ def define(flags):
         "recompute",
         False,
         "Keep only the input of each encoder layer in memory, and recompute "
-        "the rest for the gradients. The numbers are the same.",
+        "the rest for the gradients. Results are the same.",
     )
     define_precision(flags)
     flags.integer(
@@ -107,7 +107,7 @@ def define(flags):
         None,
         "With --eval_every_steps: the result, as eval_results.txt names it, "
         "whose best checkpoint is kept in OUTPUT_DIR/best. Evaluation and "
-        "prediction at the end use that one.",
+        "prediction at the end use this checkpoint.",
     )
     flags.integer(
         "early_stopping_patience",
@@ -119,14 +119,14 @@ def define(flags):
         "adamw",
         settings.OPTIMIZERS,
         "adamw: the original's. lamb: for large batches; its state in "
-        "checkpoints is called lamb_m and lamb_v. Both clip the gradients to "
-        "a global norm of 1 first, and decay the same weights by 0.01.",
+        "checkpoints is called lamb_m and lamb_v. Both first clip the "
+        "gradients to a global norm of 1, and decay the same weights by 0.01.",
     )
     flags.boolean(
         "bias_correction",
         False,
-        "With --optimizer=adamw: correct the averages of the first steps, as "
-        "Adam's authors do and the original does not. lamb always does.",
+        "With --optimizer=adamw: correct the bias of Adam's averages, as in "
+        "its paper but not in the original. lamb always does.",
     )
     flags.number(
         "layerwise_lr_decay",
@@ -144,25 +144,25 @@ def define(flags):
 
 
 def define_precision(flags):
-    """Defines --precision, for whatever builds a model."""
+    """Defines --precision."""
     flags.choice(
         "precision",
         "float32",
         settings.PRECISIONS,
         "Precision of the computation. mixed_bfloat16 and mixed_float16 do "
-        "most of the work in 16 bits, where the device is faster with those. "
-        "Weights and checkpoints are float32 in all. With mixed_float16 the "
-        "loss is scaled, and steps whose gradients overflow are skipped.",
+        "most of it in 16 bits, which is faster on some devices. Weights and "
+        "checkpoints are always float32. With mixed_float16 the loss is "
+        "scaled, and steps whose gradients overflow are skipped.",
     )
 
 
 def check(values, results):
-    """Raises `InputError` for a bad value of the flags, before any work.
+    """Raises `InputError` for invalid flags, before any work.
 
     Args:
         values: parsed `FlagValues`, with the flags of `define_original` and
             `define`.
-        results: names of the results that the command evaluates.
+        results: names of the command's evaluation results.
     """
     command_line.require_positive(
         values,
@@ -190,8 +190,8 @@ def check(values, results):
     command_line.require_between(values, "layerwise_lr_decay", 0, 1)
     if values.layerwise_lr_decay == 0:
         raise InputError(
-            "`--layerwise_lr_decay` must be above 0: --freeze keeps layers as "
-            "they are. Received: --layerwise_lr_decay=0"
+            "`--layerwise_lr_decay` must be above 0; to freeze layers, use "
+            "--freeze. Received: --layerwise_lr_decay=0"
         )
     correction = values["bias_correction"]
     if values.optimizer == "lamb" and correction.present:
@@ -203,7 +203,7 @@ def check(values, results):
 
 
 def check_epochs(values):
-    """Raises `InputError` for a bad value of `define_epochs`' flags."""
+    """Raises `InputError` for invalid flags of `define_epochs`."""
     command_line.require_between(values, "num_train_epochs", 0, math.inf)
     command_line.require_between(values, "warmup_proportion", 0, 1)
 

@@ -30,7 +30,7 @@ def open_source(source, default_length=None):
         default_length: `max_seq_length` if the source has none.
 
     Returns:
-        An `folders.ModelFolder`, and `TextRules`.
+        A `folders.ModelFolder`, and `TextRules`.
 
     Raises:
         InputError: a file is missing or does not fit, or a setting is wrong.

@@ -387,8 +387,8 @@ def pair_windows(pieces_a, pieces_b, max_seq_length, doc_stride):
         tf.where(of_a, zero, starts),
         tf.where(of_a, of_other, lengths),
     )
-    # The text that is in every window belongs to the end of the other one that
-    # is next to it.
+    # Tokens of the text that every window repeats belong to the window at the
+    # adjacent end of the long text.
     before = tf.where(of_a, zero + 1, of_other + 2)
     behind = rows.lengths - before - lengths
     is_last = starts + lengths == tf.gather(longer, texts)

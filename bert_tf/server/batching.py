@@ -1,4 +1,4 @@
-"""Computes requests that wait in a queue in common batches.
+"""Runs queued requests in shared batches.
 
 A free worker takes the request that has waited longest, with all others of the
 same kind up to a number of rows. No request waits for others to arrive, and
@@ -188,8 +188,8 @@ class Batcher:
                 is_full = self._rows + job.cost > self.max_waiting
             if self._jobs and is_full:
                 raise RequestError(
-                    f"Too many requests wait: {self._rows} rows, and there is "
-                    f"room for {self.max_waiting}. Try again.",
+                    f"The queue is full: {self._rows} of {self.max_waiting} "
+                    "rows wait. Try again.",
                     503,
                     Retry_After=self.seconds_to_wait(),
                 )

@@ -1,9 +1,9 @@
-"""The life of a run: start, train, evaluate, predict, export; for any task."""
+"""A run of any task: start, train, evaluate, predict, export."""
 
 import dataclasses
 import itertools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -12,11 +12,12 @@ from absl import logging
 
 from bert_tf.checkpoints import folders
 from bert_tf.data import grouping, records
-from bert_tf.exports import export as exports_export
+from bert_tf.exports.export import checkpoint_of_run
 from bert_tf.support import files
 from bert_tf.support.progress import counted
 from bert_tf.tasks import metrics
-from bert_tf.training import devices, evaluation, loop, prediction, start
+from bert_tf.training import devices, loop, prediction, start
+from bert_tf.training.evaluation import load_best, write_eval_results
 from bert_tf.training.start import StartingPoint
 
 EXAMPLES_LOGGED = 5
@@ -28,14 +29,14 @@ RUNS_FILE = "runs.tsv"
 class Sets:
     """The examples of a run, all read before any work starts.
 
-    A set's name is that of its record file, without .tf_record.
+    The name of a set is that of its record file, without .tf_record.
 
     Attributes:
-        train: to train on; None without training.
-        evaluation: sets to evaluate in the end, by name.
-        prediction: sets to predict in the end, by name.
-        watched: name and examples of the set that is evaluated during
-            training; None without such evaluation.
+        train: None without training.
+        evaluation: sets to evaluate at the end, by name.
+        prediction: sets to predict at the end, by name.
+        watched: name and examples of the set to evaluate during training; None
+            for no such evaluation.
     """
 
     train: Sequence[Any] | None = None
@@ -47,9 +48,19 @@ class Sets:
     )
     watched: tuple[str, Sequence[Any]] | None = None
 
+    def examples(self) -> Iterator[Any]:
+        """Iterates over the examples of all sets; some may come twice."""
+        _, watched = self.watched or (None, ())
+        return itertools.chain(
+            self.train or (),
+            *self.evaluation.values(),
+            *self.prediction.values(),
+            watched,
+        )
+
 
 class Begun(NamedTuple):
-    """A run whose model has the weights of its starting point."""
+    """A run after its start: the model has the weights to start from."""
 
     model: keras.Model
     start: StartingPoint
@@ -69,8 +80,8 @@ def begin(build, opened, settings, strategy, exports, write_model_files=None):
             the model, beside config and vocabulary.
 
     Returns:
-        `Begun`. In a run that trains, or trained before, the folder has the
-        config and the vocabulary from now on.
+        `Begun`. If the run trains or was resumed, the config and the vocabulary
+        are now in its folder.
 
     Raises:
         InputError: a checkpoint is damaged or does not fit, or there is none
@@ -92,7 +103,7 @@ def begin(build, opened, settings, strategy, exports, write_model_files=None):
         settings.build,
     )
     if settings.do_train or point.resumed:
-        # First, since it refuses to change what is there.
+        # First, since it raises if other labels are there.
         if write_model_files is not None:
             write_model_files(settings.output_dir)
         folders.complete(
@@ -102,7 +113,7 @@ def begin(build, opened, settings, strategy, exports, write_model_files=None):
 
 
 def finetune(task, sets, opened, settings, strategy, export=None):
-    """Trains, evaluates, predicts and exports, as far as the settings say.
+    """Trains if the settings say so; evaluates and predicts all sets; exports.
 
     Args:
         task: a `Task`.
@@ -110,7 +121,8 @@ def finetune(task, sets, opened, settings, strategy, export=None):
         opened: `training.start.OpenedModel`.
         settings: `RunSettings`, with `epochs`.
         strategy: a `tf.distribute.Strategy`.
-        export: function of the checkpoint to export; None for no export.
+        export: function that exports the checkpoint with the given prefix; None
+            for no export.
 
     Returns:
         The results of the last evaluation by name; None without one.
@@ -127,53 +139,53 @@ def finetune(task, sets, opened, settings, strategy, export=None):
     step = begun.start.step
     if settings.do_train:
         step = run.train(sets.train, begun.start, begun.seed, sets.watched)
-    found = None
+    last = None
     with devices.chief_alone(strategy) as is_chief:
         if is_chief:
             step = use_best(begun.model, settings, step)
             for name, examples in sets.evaluation.items():
-                found = run.evaluate(name, examples, step)
+                last = run.evaluate(name, examples, step)
             for name, examples in sets.prediction.items():
-                found = run.predict(name, examples, step) or found
+                last = run.predict(name, examples, step) or last
             if export is not None:
                 export(checkpoint_to_export(settings, begun.start))
-    return found and found.all()
+    return last and last.all()
 
 
 def run_several(run_once, settings, num_runs, strategy):
-    """Runs several times, and writes what the results have in common.
+    """Repeats a run; writes mean and deviation of each result.
 
     Args:
         run_once: function of `RunSettings` that returns results by name.
-        settings: `RunSettings`; each run has a folder in its output folder,
+        settings: `RunSettings`; each run has a subfolder of the output folder,
             and the next seed.
         num_runs: int.
         strategy: a `tf.distribute.Strategy`.
     """
     files.make_folder("output_dir", settings.output_dir)
-    found = []
+    results = []
     for number in range(1, num_runs + 1):
         logging.info("***** Run %d of %d *****", number, num_runs)
         folder = os.path.join(settings.output_dir, f"run_{number}")
         seed = None if settings.seed is None else settings.seed + number - 1
-        found.append(run_once(settings.in_folder(folder, seed)))
+        results.append(run_once(settings.in_folder(folder, seed)))
     if devices.is_chief(strategy):
-        write_runs(os.path.join(settings.output_dir, RUNS_FILE), found)
+        write_runs(os.path.join(settings.output_dir, RUNS_FILE), results)
 
 
-def write_runs(path, found):
+def write_runs(path, results):
     """Logs and writes mean and deviation of each result.
 
     Args:
-        path: of a file of columns separated by tabs: the result, its mean, its
-            deviation (of a sample: divided by one less than the number of
-            runs), and the value of each run.
-        found: the results of each run, by name.
+        path: of the file to write, with columns separated by tabs: the name of
+            the result, its mean, its standard deviation (of a sample), and the
+            value of each run.
+        results: of each run, by name.
     """
     columns = ["result", "mean", "deviation"]
-    lines = [[*columns, *(f"run_{n}" for n in range(1, len(found) + 1))]]
-    for name in found[0]:
-        values = [results[name] for results in found]
+    lines = [[*columns, *(f"run_{n}" for n in range(1, len(results) + 1))]]
+    for name in results[0]:
+        values = [of_run[name] for of_run in results]
         mean, deviation = metrics.mean_and_deviation(values)
         logging.info(
             "%s of %d runs: mean %.6g, deviation %.6g",
@@ -189,20 +201,20 @@ def write_runs(path, found):
 
 
 def use_best(model, settings, step):
-    """Gives a model the best weights of the run, if they are kept.
+    """Loads the best weights of a run, if the run keeps them.
 
     Returns:
-        The step that its weights are of now.
+        The step of the model's weights.
     """
     if settings.best_metric is None:
         return step
-    best = evaluation.load_best(model, settings.output_dir)
+    best = load_best(model, settings.output_dir)
     return step if best is None else best
 
 
 def checkpoint_to_export(settings, point):
-    """The checkpoint that a run has written, or else has started from."""
-    return exports_export.checkpoint_of_run(
+    """The checkpoint that a run has written, else the one it started from."""
+    return checkpoint_of_run(
         settings.output_dir, settings.best_metric is not None, point.prefix
     )
 
@@ -210,13 +222,13 @@ def checkpoint_to_export(settings, point):
 class Run:
     """Trains, evaluates and predicts with one model.
 
-    Each set of examples is written once, as a file of records.
+    Each set of examples is written once, to a record file.
 
     Args:
         task: a `Task`.
         model: what `Task.build` returned, with its weights.
         settings: `RunSettings`.
-        vocab_size: int, which token ids are checked against.
+        vocab_size: int, to check token ids.
         strategy: the one that the model was built under.
     """
 
@@ -228,7 +240,7 @@ class Run:
         self.strategy = strategy
         self._predictor = prediction.DatasetPredictor(model, strategy)
         self._folder = devices.work_folder(strategy, settings.output_dir)
-        self._written = {}
+        self._written: dict[str, tuple[str, list[int]]] = {}
 
     def train(self, examples, point, seed, watched=None):
         """Trains from a `StartingPoint` to the last step, and returns it.
@@ -237,7 +249,7 @@ class Run:
             examples: to train on.
             point: a `StartingPoint`.
             seed: decides the order of the records.
-            watched: name and examples of a set to evaluate on the way.
+            watched: name and examples of a set to evaluate during training.
         """
         settings, schema = self.settings, self.task.schema(is_training=True)
         size = settings.training.batch_size
@@ -262,8 +274,9 @@ class Run:
             point,
             training,
             self.strategy,
-            evaluation=settings.evaluation,
-            evaluate=watched and (lambda: self.results(*watched).all()),
+            self.task.count,
+            settings.evaluation,
+            watched and (lambda: self.results(*watched).all()),
         )
 
     def results(self, name, examples):
@@ -274,34 +287,36 @@ class Run:
 
     def evaluate(self, name, examples, step):
         """Writes eval_results.txt; returns the `Evaluation`."""
-        found = self.results(name, examples)
-        self._write_results(found, step)
-        return found
+        results = self.results(name, examples)
+        self._write_results(results, step)
+        return results
 
     def predict(self, name, examples, step):
-        """Writes predictions, and eval_results.txt where the task evaluates.
+        """Writes predictions, and eval_results.txt if the task evaluates them.
 
         Returns:
             An `Evaluation`, or None.
         """
         size = self.settings.predict_batch_size
         rows = self._rows(name, examples, size, "Predicting")
-        found = self.task.write(examples, rows, self.settings.output_dir, name)
-        if found is not None:
-            self._write_results(found, step)
-        return found
+        results = self.task.write(
+            examples, rows, self.settings.output_dir, name
+        )
+        if results is not None:
+            self._write_results(results, step)
+        return results
 
-    def _write_results(self, found, step):
-        evaluation.write_eval_results(
+    def _write_results(self, evaluation, step):
+        write_eval_results(
             self.settings.output_dir,
-            {**found.results, "global_step": step},
-            found.more,
+            {**evaluation.results, "global_step": step},
+            evaluation.more,
         )
 
     def _rows(self, name, examples, batch_size, label):
-        """For each example the list of its records' rows, in order.
+        """Yields the rows of each example's records, in order.
 
-        A TPU's padding comes last, a list for each record.
+        The records that pad the last batch of a TPU come last, one by one.
         """
         is_fixed = self.settings.use_tpu
         groups = self.task.groups_by_length and not is_fixed
@@ -329,32 +344,32 @@ class Run:
             yield [padding]
 
     def _write(self, name, examples, batch_size, is_training=False):
-        """Writes a set of examples as records, unless it was written.
+        """Writes a set of examples as records, if that was not done before.
 
         Returns:
             The path of the file, and the number of records of each example.
         """
         if name in self._written:
             return self._written[name]
-        path, counts = os.path.join(self._folder, f"{name}.tf_record"), []
+        path = os.path.join(self._folder, f"{name}.tf_record")
+        counts: list[int] = []
         for example in examples[:EXAMPLES_LOGGED]:
             logging.info("*** Example ***\n%s", self.task.describe(example))
 
-        def values():
-            made = self.task.records(examples, is_training)
-            for of_example in counted(made, len(examples), f"Writing {path}"):
-                counts.append(len(of_example))
-                yield from of_example
-            # A TPU needs batches of one size, except in training, whose
-            # records repeat.
+        def all_records():
+            by_example = self.task.records(examples, is_training)
+            for some in counted(by_example, len(examples), f"Writing {path}"):
+                counts.append(len(some))
+                yield from some
+            # A TPU needs batches of one size. In training records repeat.
             if self.settings.use_tpu and not is_training:
                 for _ in range(-sum(counts) % batch_size):
                     yield self.task.padding(is_training)
 
         schema = self.task.schema(is_training)
-        records.write_records(path, values(), schema, self.vocab_size)
+        records.write_records(path, all_records(), schema, self.vocab_size)
         self._written[name] = path, counts
-        return self._written[name]
+        return path, counts
 
     def _log(self, title, counts, batch_size):
         logging.info("***** %s *****", title)

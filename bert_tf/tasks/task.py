@@ -1,4 +1,4 @@
-"""What a task declares, so that `tasks.run` can train and evaluate it."""
+"""The protocol of a task: all that a run needs to train and evaluate it."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,46 +16,46 @@ Row = Mapping[str, np.ndarray]
 Rows = Iterator[list[Row]]
 """For each example, in order, the rows of its records.
 
-What fills up the last batch of a TPU comes after them, one record at a time:
-the original counts it in the mean over batches.
+The records that pad the last batch of a TPU come after them, one by one: the
+original includes them in the mean over batches.
 """
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """How good a model is.
+    """Results of evaluating a model.
 
     Attributes:
-        results: numbers by the names that the original gives them.
-        more: numbers that the original does not have.
+        results: those of the original, under its names.
+        more: those that the original does not have.
     """
 
     results: Mapping[str, float]
     more: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def all(self) -> dict[str, float]:
-        """All of the numbers."""
+        """All results by name."""
         return {**self.results, **self.more}
 
 
 class Task(Protocol):
-    """A task: its records, its model, its loss, and how good it is.
+    """A task: records, model, loss, and evaluation.
 
-    Examples are whatever the task's `data.py` reads; a run only counts them.
-    An example becomes one record, or several where a long text is split into
-    windows. Nothing here knows about files of records, batches, devices or
-    checkpoints.
+    Examples are of any type; a run only counts them. An example becomes one
+    record, or several where a long text is split into windows. A task does not
+    depend on record files, batches, devices or checkpoints.
 
     Attributes:
         outputs: names of the features and outputs that `evaluate` and `write`
             need of each record.
         metrics: names of results by which the best checkpoint can be kept.
+            Lower is better where `loss` is part of the name, else higher.
         groups_by_length: whether records may be predicted in batches of
             similar length, padded to the longest in the batch.
-        log_names: names of examples and records in the original's log; None
-            for records that are the examples.
-        epochs_count_records: whether an epoch of training goes over records;
-            if not, over examples, whatever the number of their records.
+        log_names: names of examples and records in the original's log; the
+            second is None if each example is one record.
+        epochs_count_records: whether the length of an epoch is the number of
+            records; if not, that of examples.
     """
 
     outputs: tuple[str, ...]
@@ -65,18 +65,18 @@ class Task(Protocol):
     epochs_count_records: bool
 
     def schema(self, is_training: bool) -> Schema:
-        """What each record holds."""
+        """The features of each record."""
 
     def records(
         self, examples: Sequence[Any], is_training: bool
     ) -> Iterator[list[Values]]:
-        """The records of each example; in order, unless for training."""
+        """The records of each example; in training, in any order."""
 
     def padding(self, is_training: bool) -> Values:
-        """A record that fills up the last batch of a TPU."""
+        """A record that pads the last batch of a TPU."""
 
     def describe(self, example: Any) -> str:
-        """An example and what becomes of it, for the log."""
+        """An example and its features, for the log."""
 
     def build(self, config: BertConfig, one_hot: bool) -> keras.Model:
         """The model, a functional `keras.Model` with new weights."""
@@ -84,15 +84,22 @@ class Task(Protocol):
     def loss(self, outputs, batch, totals):
         """The mean loss of a batch, or of a part: see `training.loop.train`."""
 
+    def count(self, batch) -> dict:
+        """The totals of a batch that `loss` divides by, float32 scalars.
+
+        They must add up over the parts of a batch: `{"examples": ...}` for a
+        mean over examples, which `training.step.count_examples` returns.
+        """
+
     def evaluate(
         self, examples: Sequence[Any], rows: Rows, batch_size: int
     ) -> Evaluation:
-        """How good the outputs are; writes nothing.
+        """Evaluates outputs; writes nothing.
 
         Args:
-            examples: that the rows belong to.
-            rows: of the examples, in their order.
-            batch_size: of the evaluation, for means over batches.
+            examples: in order.
+            rows: of these examples.
+            batch_size: for means over batches.
         """
 
     def write(
@@ -103,12 +110,12 @@ class Task(Protocol):
         Args:
             examples, rows: as in `evaluate`.
             folder: of the run.
-            split: name of the set of examples.
+            split: the name of the set.
 
         Returns:
-            How good they are, where the examples say what is right and the
-            original evaluates its predictions.
+            Their evaluation, if the examples have labels and the original
+            evaluates predictions in this task; else None.
         """
 
     def write_model_files(self, folder: str) -> None:
-        """Writes what belongs to the model beside its checkpoints."""
+        """Writes files that belong to the model, such as its labels."""

@@ -1,8 +1,4 @@
-"""Devices that work is spread over, on one machine or several.
-
-Settings become a `tf.distribute.Strategy`; several workers agree on numbers
-through it, and one of them, the chief, writes files.
-"""
+"""Distribution over devices: strategies, workers, TPUs."""
 
 import atexit
 import contextlib
@@ -25,19 +21,21 @@ DEFAULT_TPU_CORES = 8
 
 
 def find_strategy(settings):
-    """The `tf.distribute.Strategy` of some `DeviceSettings`.
+    """The `tf.distribute.Strategy` of `DeviceSettings`.
 
-    For several workers it must come before anything else of TensorFlow's, and
-    returns when all of them are there.
+    With several workers, call it before any other TensorFlow operation; it
+    returns when all workers have connected.
 
     Raises:
         InputError: no TPU can be reached, or it has another number of cores;
-            or TF_CONFIG does not say which workers there are.
+            or TF_CONFIG does not define the workers.
     """
     if settings.use_tpu:
         return _find_tpu(settings)
     of_tpus = ("tpu_name", "tpu_zone", "gcp_project", "master", "num_tpu_cores")
-    given = [name for name in of_tpus if getattr(settings, name)]
+    given = [
+        name for name in of_tpus if getattr(settings, name) not in (None, "")
+    ]
     if given:
         logging.warning(
             "Without --use_tpu, --%s is without effect.", ", --".join(given)
@@ -84,10 +82,10 @@ def _find_workers():
 
 
 def _read_tf_config():
-    """What this process is called, and the addresses of all workers.
+    """The name of this process, and the addresses of all workers.
 
     Raises:
-        InputError: TF_CONFIG says something else.
+        InputError: TF_CONFIG is missing or malformed.
     """
     text = os.environ.get("TF_CONFIG", "")
     try:
@@ -101,7 +99,7 @@ def _read_tf_config():
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"--distribution={MULTI_WORKER} needs the environment variable "
-            "TF_CONFIG, which says who works together and who this is: "
+            "TF_CONFIG with all workers and the task of this process: "
             '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": '
             '{"type": "worker", "index": 0}}. Tasks are workers, and at most '
             f"one chief. Received: TF_CONFIG={text!r}"
@@ -110,7 +108,7 @@ def _read_tf_config():
 
 
 def num_workers(strategy):
-    """How many processes run the strategy together."""
+    """The number of processes that the strategy spans."""
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return 1
     cluster = strategy.cluster_resolver.cluster_spec().as_dict()
@@ -128,14 +126,14 @@ def is_chief(strategy):
 
 
 def sum_over_workers(strategy, values):
-    """Adds up numbers of all workers; waits for all of them.
+    """Sums numbers over all workers; waits for all of them.
 
     Args:
         strategy: a `tf.distribute.Strategy`, or None.
-        values: numbers, as many on every worker.
+        values: numbers, equally many on every worker.
 
     Returns:
-        A float64 array of the numbers' sums.
+        A float64 array.
     """
     values = np.asarray(values, np.float64)
     if strategy is None or num_workers(strategy) == 1:
@@ -145,7 +143,7 @@ def sum_over_workers(strategy, values):
 
 
 def as_chief_says(strategy, values):
-    """The chief's numbers, on every worker; those of others are ignored."""
+    """The chief's numbers, on every worker."""
     values = np.asarray(values, np.float64)
     if strategy is not None and not is_chief(strategy):
         values = np.zeros_like(values)
@@ -153,11 +151,11 @@ def as_chief_says(strategy, values):
 
 
 def wait_for_workers(strategy):
-    """Returns when all workers have called it, the chief perhaps long after."""
+    """Returns when all workers have called it."""
     sum_over_workers(strategy, [0])
 
 
-# What TensorFlow raises where another process is gone.
+# Errors that TensorFlow raises when another worker is lost.
 _LOST = (
     tf.errors.AbortedError,
     tf.errors.CancelledError,
@@ -171,7 +169,7 @@ _LOST = (
 
 @contextlib.contextmanager
 def naming_lost_workers(strategy):
-    """Turns TensorFlow's errors over a lost worker into one that says so.
+    """Turns TensorFlow's errors about a lost worker into `WorkerLost`.
 
     Raises:
         WorkerLost: another worker has ended or cannot be reached.
@@ -185,17 +183,16 @@ def naming_lost_workers(strategy):
     except _LOST as error:
         reason = str(error.message).strip().splitlines()[0][:200]
         raise WorkerLost(
-            f"One of the {count} workers has ended, or cannot be reached any "
-            "more; if it had a reason, its own log says so. The newest "
-            "checkpoint is whole: start the same command on all workers, and "
-            "they go on from there. TensorFlow says: "
+            f"One of the {count} workers has ended or cannot be reached; see "
+            "its log. The newest checkpoint is complete: start the same "
+            "command on all workers to resume. TensorFlow reported: "
             f"{type(error).__name__}: {reason}"
         ) from error
 
 
 @contextlib.contextmanager
 def chief_alone(strategy):
-    """A block that the chief executes while the other workers wait.
+    """A block of work for the chief, at whose end the other workers wait.
 
     Yields:
         Whether this is the chief.
@@ -205,8 +202,10 @@ def chief_alone(strategy):
 
 
 def work_folder(strategy, output_dir):
-    """Where records are written: by the chief to the output, and by another
-    worker to a folder of its own, which goes when the process ends.
+    """The folder for record files.
+
+    The chief writes them to the output folder, another worker to a temporary
+    folder that is removed when the process ends.
     """
     if is_chief(strategy):
         return output_dir
@@ -228,8 +227,8 @@ def _find_tpu(settings):
         )
     try:
         if address.startswith("grpc://"):
-            _knock(address)
-        with _limited_waiting():
+            _require_listener(address)
+        with _socket_timeout():
             resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
                 tpu=address,
                 zone=settings.tpu_zone,
@@ -252,7 +251,9 @@ def _find_tpu(settings):
         ) from error
     strategy = tf.distribute.TPUStrategy(resolver)
     cores = strategy.num_replicas_in_sync
-    wanted = settings.num_tpu_cores or DEFAULT_TPU_CORES
+    wanted = settings.num_tpu_cores
+    if wanted is None:
+        wanted = DEFAULT_TPU_CORES
     if cores != wanted:
         raise InputError(
             "`--num_tpu_cores` must be the number of cores of the TPU, "
@@ -261,7 +262,7 @@ def _find_tpu(settings):
     return strategy
 
 
-def _knock(address):
+def _require_listener(address):
     """Raises `OSError` or `ValueError` unless the address accepts connections.
 
     TensorFlow itself would wait for minutes at an address without a TPU.
@@ -275,8 +276,8 @@ def _knock(address):
 
 
 @contextlib.contextmanager
-def _limited_waiting():
-    # Looking up a name asks Google's servers, without a limit of its own.
+def _socket_timeout():
+    # The lookup of a TPU's name asks Google's servers, and has no timeout.
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(SECONDS_TO_ANSWER)
     try:
@@ -286,9 +287,9 @@ def _limited_waiting():
 
 
 def log_devices(strategy):
-    """Says in the log what the work runs on."""
+    """Logs the devices that were found, and those in use."""
     replicas = strategy.num_replicas_in_sync
-    kinds = {}
+    kinds: dict[str, int] = {}
     for device in tf.config.list_logical_devices():
         kinds[device.device_type] = kinds.get(device.device_type, 0) + 1
     found = ", ".join(f"{number} {kind}" for kind, number in kinds.items())

@@ -1,9 +1,7 @@
-"""What evaluations during a training have come to: which one was best.
+"""Evaluation during training: when, which was best, and when to stop.
 
-Comes in: a step, and the results of evaluating there. Goes out: whether they
-are the best so far, and whether it is time to stop. All of it is kept in a
-small JSON file, so that a training that was killed goes on with it. Models,
-checkpoints and how results are made stay outside.
+The history of results is kept in a JSON file, with which a resumed run
+continues.
 """
 
 import json
@@ -35,20 +33,19 @@ def is_better(metric: str, value: float, than: float) -> bool:
 
 
 class Evaluations:
-    """Of one metric, in the order of their steps.
+    """The values of one metric during a run, by step.
 
     Args:
-        path: of the JSON file; read if it is there.
+        path: of the JSON file; read if it exists.
         metric: the name of a result.
-        patience: after how many evaluations in a row without a new best one it
-            is time to stop; None for never.
-        step: that the training starts from. Evaluations of later steps are of a
-            training that was killed before it saved a checkpoint; they are
-            forgotten. The best one is not: its checkpoint is there.
-        writes: whether this process is the one that writes the file.
+        patience: stop after N evaluations without improvement; None for never.
+        step: the step that training starts from. Values of later steps are
+            dropped, as these steps are repeated; the best one is kept, as its
+            checkpoint exists.
+        writes: whether this process writes the file.
 
     Attributes:
-        best: step and value of the best one, or None.
+        best: step and value of the best evaluation, or None.
 
     Raises:
         InputError: the file is of another metric, or cannot be read.
@@ -94,14 +91,14 @@ class Evaluations:
             )
 
     def knows(self, step: int) -> bool:
-        """Whether the training was evaluated at that step."""
+        """Whether there is a value of this step."""
         return step in self.values
 
     def is_new_best(self, step: int, results: Mapping[str, float]) -> bool:
         """Whether results are better than the best so far.
 
-        A training that was killed and evaluates its best step again finds the
-        same value; its checkpoint is then written again, too.
+        Also true when a resumed run repeats its best evaluation: the checkpoint
+        may not have been written before the run was killed.
         """
         value = float(results[self.metric])
         return (
@@ -111,7 +108,7 @@ class Evaluations:
         )
 
     def add(self, step: int, results: Mapping[str, float]) -> None:
-        """Keeps the results; to be called when a new best one is saved."""
+        """Records results; call it after a new best checkpoint is saved."""
         value = float(results[self.metric])
         self.values[step] = value
         if self.best is None or self.is_new_best(step, results):
@@ -127,7 +124,7 @@ class Evaluations:
         files.write_text(self.path, json.dumps(kept, indent=2) + "\n")
 
     def is_over(self) -> bool:
-        """Whether it has not become better for as long as patience allows."""
+        """Whether there was no improvement for `patience` evaluations."""
         return self.patience is not None and self._since_best() >= self.patience
 
     def _since_best(self) -> int:
@@ -136,9 +133,9 @@ class Evaluations:
         return sum(step > self.best[0] for step in self.values)
 
     def summary(self) -> str:
-        """The best one in a few words, for the log."""
+        """The best evaluation, for the log."""
         if self.best is None:
-            return f"{self.metric} was not looked at yet"
+            return f"{self.metric} was not evaluated yet"
         step, value = self.best
         text = f"the best {self.metric} is {value:.6g}, of step {step}"
         if since := self._since_best():
@@ -147,7 +144,7 @@ class Evaluations:
 
 
 class Milestones:
-    """Steps where a checkpoint is saved or the model evaluated."""
+    """Steps at which a checkpoint is saved or the model is evaluated."""
 
     def __init__(self, model, start, settings, strategy, evaluation, evaluate):
         self.model = model
@@ -167,7 +164,7 @@ class Milestones:
             )
 
     def next_stop(self, step):
-        """The next step at which something is to be done."""
+        """The next step at which to save or evaluate."""
         intervals = [self.settings.save_checkpoints_steps]
         if self.evaluation is not None:
             intervals.append(self.evaluation.every_steps)
@@ -175,7 +172,7 @@ class Milestones:
         return min([*stops, self.settings.num_train_steps])
 
     def lacks(self, step):
-        """Whether the model is still to be evaluated at this step."""
+        """Whether an evaluation is due at this step."""
         if self.evaluation is None or not step or step in self.done:
             return False
         if self.evaluations is not None and self.evaluations.knows(step):
@@ -184,10 +181,10 @@ class Milestones:
         return is_last or step % self.evaluation.every_steps == 0
 
     def evaluate(self, step):
-        """Evaluates; keeps the checkpoint if it is the best so far.
+        """Evaluates on the chief; keeps the checkpoint if it is the best.
 
-        The chief does; other workers wait for it if there is a metric, which
-        may end the training.
+        Other workers wait for the value of the metric, if there is one: it may
+        stop training.
         """
         self.done.add(step)
         is_chief, results = devices.is_chief(self.strategy), {}
@@ -213,15 +210,16 @@ class Milestones:
         logging.info("So far %s.", self.evaluations.summary())
 
     def is_over(self):
-        """Whether evaluations say that it is time to stop."""
+        """Whether training stops early."""
         return self.evaluations is not None and self.evaluations.is_over()
 
     def summary(self):
-        return self.evaluations.summary()
+        """The best evaluation so far, for the log."""
+        return self.evaluations.summary() if self.evaluations else "no metric"
 
 
 def _save_best(folder, step, weights):
-    """A folder to start or predict from: weights, and what belongs to them."""
+    """Writes a model folder: weights, config, vocabulary, labels."""
     best = os.path.join(folder, BEST_FOLDER)
     checkpoints.save(best, step, weights, keep=1)
     for name in (CONFIG, VOCAB, LABELS_FILE):
@@ -232,19 +230,18 @@ def _save_best(folder, step, weights):
 
 
 def load_best(model, output_dir):
-    """Gives a model the best weights that `train` kept in a folder.
+    """Loads the best weights that training kept in a folder.
 
     Returns:
-        The step that they are of; None if there are none.
+        Their step; None if no best checkpoint was kept.
     """
-    folder = os.path.join(output_dir, BEST_FOLDER)
-    prefix = checkpoints.latest(folder) if os.path.isdir(folder) else None
-    if prefix is None:
+    reader = checkpoints.open_latest(os.path.join(output_dir, BEST_FOLDER))
+    if reader is None:
         return None
     weights = checkpoints.named_weights(model)
-    checkpoints.load(weights, prefix, expect=weights)
-    step = checkpoints.global_step(prefix)
-    logging.info("Using the best checkpoint, %s (step %d).", prefix, step)
+    checkpoints.load(weights, reader, expect=weights)
+    step = checkpoints.global_step(reader)
+    logging.info("Using the best checkpoint, %s (step %d).", reader.path, step)
     return step
 
 
@@ -253,9 +250,9 @@ def write_eval_results(output_dir, results, more=()):
 
     Args:
         output_dir: folder; events go to `eval/` in it.
-        results: what the original writes: names to numbers, with
-            `global_step`. Floats are written in their shortest float32 form.
-        more: what it does not write; comes after the original's lines.
+        results: those of the original, numbers by name, with `global_step`.
+            Floats are written in their shortest float32 form.
+        more: those that the original does not have; written after its lines.
     """
     more = dict(more)
     path = os.path.join(output_dir, "eval_results.txt")

@@ -1,7 +1,6 @@
-"""The training loop: one for every task and every strategy.
+"""The training loop, the same for every task and strategy.
 
-A model, a loss and batches that can be asked for from any step on become
-checkpoints in the original's format, a log, and TensorBoard scalars.
+Writes checkpoints in the original's format, a log, and TensorBoard scalars.
 """
 
 import signal
@@ -14,8 +13,13 @@ from bert_tf import checkpoints, models
 from bert_tf.errors import Interrupted
 from bert_tf.optimization import OptimizerSettings, create_optimizer
 from bert_tf.training import devices, monitor
-from bert_tf.training import start as training_start
 from bert_tf.training.evaluation import Milestones
+from bert_tf.training.start import (
+    require_agreement,
+    restore,
+    restore_optimizer,
+    set_dropout_step,
+)
 from bert_tf.training.step import (
     LossScale,
     Step,
@@ -23,8 +27,8 @@ from bert_tf.training.step import (
     count_examples,
 )
 
-# A call of the compiled loop runs about this long, so that progress is shown
-# and signals are noticed, unless one step alone takes longer.
+# Aim for calls of the compiled loop of about this length: between calls,
+# progress is shown and signals are handled.
 SECONDS_PER_CALL = 1.0
 
 
@@ -39,24 +43,24 @@ def train(
     evaluation=None,
     evaluate=None,
 ):
-    """Trains to `settings.num_train_steps`, from wherever `start` is.
+    """Trains from the step of `start` to `settings.num_train_steps`.
 
     Writes `model.ckpt-N` at step 0, every `save_checkpoints_steps` and at the
-    end; SIGINT and SIGTERM end the run after one more. With the same seed
+    end; on SIGINT and SIGTERM it writes one more and stops. With the same seed
     (`keras.utils.set_random_seed` before the model is built), a run that was
-    stopped and resumed gives the numbers of one that was not.
+    stopped and resumed gives the same numbers as an uninterrupted one.
 
     Args:
         model: a `keras.Model` that takes a dictionary of features.
         loss_fn: function of the model's outputs, the features, and totals,
             that returns the batch's mean loss, a scalar; or a dictionary of
-            scalars for TensorBoard, `loss` among them. Where the batch is
-            computed in parts (`training.step`), it is given a part of the
-            features, and totals are what `count` returns of the whole batch;
-            what it returns must add up over the parts. Else totals are None.
-        make_dataset: function of a step that returns a `tf.data.Dataset` of
-            feature dictionaries, endless, whose first batch is that step's.
-            All batches have one shape, known beforehand.
+            scalars for TensorBoard, `loss` among them. Where the batch is split
+            (micro-batches, replicas), it gets the features of one part, and
+            totals are what `count` returns for the whole batch; the values it
+            returns must add up over the parts. Otherwise totals are None.
+        make_dataset: function of a step that returns an endless
+            `tf.data.Dataset` of feature dictionaries, beginning with the batch
+            of that step. The batch size must be static.
         start: a `StartingPoint`.
         settings: `TrainingSettings`.
         strategy: the one that the model was built under.
@@ -64,18 +68,18 @@ def train(
             scalars, which add up over the parts of a batch.
         evaluation: `EvaluationSettings`, or None for none. A checkpoint is
             written before each evaluation.
-        evaluate: with `evaluation`, a function of no arguments that returns
-            results of the model as it is, {name: float}.
+        evaluate: with `evaluation`, a function without arguments that returns
+            the model's current results, {name: float}.
 
     Returns:
         The step reached.
 
     Raises:
         InputError: a loss, a gradient or a weight is not finite.
-        Interrupted: a signal came; a checkpoint has been written.
+        Interrupted: after a signal; a checkpoint has been written.
     """
     strategy = strategy or tf.distribute.get_strategy()
-    training_start.require_agreement(model, start, strategy)
+    require_agreement(model, start, strategy)
     milestones = Milestones(
         model, start, settings, strategy, evaluation, evaluate
     )
@@ -85,7 +89,7 @@ def train(
             start.step,
             settings.num_train_steps,
         )
-        # A run that was killed while it evaluated its last step.
+        # The run was killed during the evaluation at its last step.
         if evaluation and evaluation.metric and milestones.lacks(start.step):
             milestones.evaluate(start.step)
         return start.step
@@ -115,7 +119,7 @@ def train(
 
 
 class _Training:
-    """A model with its optimizer, on its way to the last step."""
+    """A training run: model, optimizer, loss scale, and the current step."""
 
     def __init__(self, model, start, settings, strategy):
         self.model = model
@@ -128,17 +132,17 @@ class _Training:
                 self.loss_scale = LossScale()
             self.optimizer = _make_optimizer(model, settings, self.loss_scale)
         if start.resumed:
-            training_start.restore_optimizer(self.optimizer, start)
+            restore_optimizer(self.optimizer, start)
             if self.loss_scale is not None:
-                training_start.restore(self.loss_scale.variables(), start)
+                restore(self.loss_scale.variables(), start)
         draws = start.step * settings.gradient_accumulation_steps
-        training_start.set_dropout_step(model, draws, strategy)
+        set_dropout_step(model, draws, strategy)
 
     def run(self, run_steps, start, milestones):
         """Trains to the last step; returns the step reached.
 
         Args:
-            run_steps: function of a number of steps that takes them, and
+            run_steps: function of a number of steps. It takes these steps, and
                 returns their scalars, arrays by name, and the last batch.
             start: a `StartingPoint`.
             milestones: `Milestones`.
@@ -217,10 +221,10 @@ class _Training:
         )
 
     def _next_steps_per_call(self, seconds_per_step, now):
-        # At most doubled: the first calls also pay for tracing.
+        # At most doubled: the time of the first calls includes tracing.
         fits = int(SECONDS_PER_CALL / max(seconds_per_step, 1e-6))
         steps = max(1, min(2 * now, fits, self.settings.steps_per_call))
-        # All workers end a call at the same step, and notice signals together.
+        # All workers must end a call at the same step.
         (steps,) = devices.as_chief_says(self.strategy, [steps])
         return int(steps)
 

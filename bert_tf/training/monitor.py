@@ -1,4 +1,4 @@
-"""Shows a training run: terminal, log, TensorBoard; checks its numbers."""
+"""Progress, signals and numeric checks of a training run."""
 
 import collections
 import contextlib
@@ -7,13 +7,14 @@ import signal
 import sys
 import threading
 import time
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from bert_tf.errors import InputError
-from bert_tf.optimization import WarmupLinearDecay
+from bert_tf.optimization import create_schedule
 from bert_tf.support.progress import format_seconds, show_line
 from bert_tf.training import devices
 
@@ -40,13 +41,16 @@ def create_writer(folder, strategy):
 
 
 def require_fine(scalars, step, batch, output_dir):
-    """Raises `InputError` if the last of some steps went wrong.
+    """Raises `InputError` if the last step's loss or gradient is not finite.
+
+    The batch is then written to a file. A step that the loss scale skipped is
+    fine.
 
     Args:
         scalars: of the steps, arrays by name.
-        step: the first of them.
-        batch: of the last one.
-        output_dir: where to put it.
+        step: the number of the first one.
+        batch: of the last one; empty if it was not kept.
+        output_dir: the folder to write the batch to.
     """
     loss, norm = scalars["loss"][-1], scalars["gradient_norm"][-1]
     is_skipped = "skipped" in scalars and scalars["skipped"][-1] > 0
@@ -65,7 +69,7 @@ def require_fine(scalars, step, batch, output_dir):
 
 
 def notes_on_skipped(scalars, step):
-    """A line for each step that `training_step.LossScale` skipped."""
+    """Yields a log line for each step that the loss scale skipped."""
     if "skipped" not in scalars:
         return
     for offset in np.flatnonzero(scalars["skipped"]):
@@ -77,7 +81,7 @@ def notes_on_skipped(scalars, step):
 
 
 def require_finite(weights, step):
-    """Keeps weights that nobody could go on from out of checkpoints."""
+    """Raises `InputError` if a weight is not finite; call it before saving."""
     bad = [
         name
         for name, weight in weights.items()
@@ -93,24 +97,29 @@ def require_finite(weights, step):
 
 @contextlib.contextmanager
 def caught_signals():
-    """Collects SIGINT and SIGTERM; a second one of them acts at once."""
-    caught = []
+    """Collects SIGINT and SIGTERM; a second one has its usual effect.
+
+    Yields:
+        The list of signal numbers caught so far. It stays empty outside the
+        main thread, where Python allows no handlers.
+    """
+    caught: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield caught
         return
-    previous = {}
+    previous: dict[int, Any] = {}
 
     def catch(number, frame):
         caught.append(number)
         name = signal.Signals(number).name
         text = f"\n{name}: saving after this step; once more ends at once.\n"
-        # Not `print`, which may be at work already when a signal comes.
+        # Not `print`, which is not reentrant: the signal may interrupt it.
         with contextlib.suppress(OSError):
             os.write(2, text.encode())
         signal.signal(number, previous[number])
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        previous[number] = signal.signal(number, catch)
+    for one in (signal.SIGINT, signal.SIGTERM):
+        previous[one] = signal.signal(one, catch)
     try:
         yield caught
     finally:
@@ -119,12 +128,12 @@ def caught_signals():
 
 
 class Progress:
-    """One line on a terminal, now and then a line in a log, and TensorBoard."""
+    """Shows progress: a line on a terminal or in the log, and TensorBoard."""
 
     def __init__(self, first_step, settings, writer):
         self.last_step = settings.num_train_steps
         self.batch_size = settings.batch_size
-        self.schedule = WarmupLinearDecay(
+        self.schedule = create_schedule(
             settings.learning_rate,
             settings.num_train_steps,
             settings.num_warmup_steps,
@@ -137,8 +146,10 @@ class Progress:
         self.unlogged = []
         self.has_compiled = False
         self.is_terminal = sys.stderr.isatty()
-        # The last few calls, for a rate that follows changes of load.
-        self.calls = collections.deque(maxlen=20)
+        # Only the last few calls count, so that the rate follows the load.
+        self.calls: collections.deque[tuple[float, int]] = collections.deque(
+            maxlen=20
+        )
 
     def __enter__(self):
         self.calls.append((time.perf_counter(), self.logged))
@@ -156,7 +167,7 @@ class Progress:
         rate = (step - first) / max(now - then, 1e-9)
         if not self.has_compiled:
             self.has_compiled = True
-            # The first call also compiles; the rate is not to remember it.
+            # The first call includes tracing.
             self.calls.popleft()
         text = self._line(step, float(scalars["loss"][-1]), rate)
         if self.is_terminal:
@@ -178,7 +189,7 @@ class Progress:
         means = {}
         for name in unlogged[0]:
             values = np.concatenate([call[name] for call in unlogged])
-            # A step that was skipped has no norm.
+            # The norm of a skipped step is not finite.
             values = values[np.isfinite(values)]
             means[name] = values.mean() if values.size else np.nan
         return means
@@ -188,7 +199,7 @@ class Progress:
         logging.info("%s", text)
 
     def restart(self, step):
-        """Forgets the time that was spent on something else than steps."""
+        """Leaves the time since the last call out of the rate."""
         self.calls.clear()
         self.calls.append((time.perf_counter(), step))
 
@@ -206,21 +217,21 @@ class Progress:
         return float(self.schedule(step - 1))
 
     def clear(self):
-        """Takes the line off the terminal."""
+        """Removes the line from the terminal."""
         if self.is_terminal:
             show_line("")
 
 
 def write_eval_events(output_dir, step, scalars):
-    """Writes results as TensorBoard scalars of the folder `eval`."""
+    """Writes results as TensorBoard scalars to the folder `eval`."""
     writer = tf.summary.create_file_writer(os.path.join(output_dir, "eval"))
     _write_scalars(writer, step, scalars)
     writer.close()
 
 
 def _write_scalars(writer, step, scalars):
-    # What `tf.summary.scalar` writes, but that one needs TensorBoard installed
-    # where training runs.
+    # The same events as from `tf.summary.scalar`, which needs TensorBoard to be
+    # installed.
     metadata = tf.compat.v1.SummaryMetadata()
     metadata.plugin_data.plugin_name = "scalars"
     with writer.as_default(step):

@@ -1,4 +1,4 @@
-"""Runs a model over datasets."""
+"""Computes a model's outputs for every batch of a dataset."""
 
 import numpy as np
 import tensorflow as tf
@@ -7,20 +7,20 @@ from bert_tf.training import devices
 
 
 class DatasetPredictor:
-    """Runs a model over datasets, and compiles it once.
+    """Runs a model over datasets; compiles it once.
 
     Args:
         model: a `keras.Model` that takes a dictionary of features.
         strategy: the one that the model was built under.
         summarize: function of outputs and features, part of the graph, that
-            returns what is wanted of the outputs where they are large.
+            reduces large outputs to what the caller needs.
     """
 
     def __init__(self, model, strategy=None, summarize=None):
         self.model = model
         self.strategy = strategy or tf.distribute.get_strategy()
         if devices.num_workers(self.strategy) > 1:
-            # Each for itself, on one device: the chief alone is to predict.
+            # Only the chief predicts.
             self.strategy = tf.distribute.get_strategy()
         self.summarize = summarize
         self._compiled = {}
@@ -30,8 +30,7 @@ class DatasetPredictor:
 
         Args:
             dataset: a finite `tf.data.Dataset` of feature dictionaries. Batches
-                of any size; a multiple of the number of replicas where there
-                are several.
+                of any size; with several replicas, a multiple of their number.
 
         Yields:
             Pairs of features and outputs, dictionaries of NumPy arrays, in
@@ -69,7 +68,7 @@ def predict(model, dataset, strategy=None, summarize=None):
 
 
 def count_rows(batch_and_outputs):
-    """How many rows there are in one of the pairs that a `Predictor` yields."""
+    """The number of rows in a pair of features and outputs."""
     features, _ = batch_and_outputs
     return len(next(iter(features.values())))
 

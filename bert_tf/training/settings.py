@@ -1,4 +1,4 @@
-"""Settings of a run: plain values, which commands make of their flags."""
+"""Settings of a run: plain values that commands create from their flags."""
 
 import dataclasses
 
@@ -16,7 +16,7 @@ OFF, MIRRORED, MULTI_WORKER, TPU = DISTRIBUTIONS = (
 
 @dataclasses.dataclass(frozen=True)
 class ModelFiles:
-    """The files that a model is made of.
+    """The files of a model.
 
     Attributes:
         checkpoint: a prefix or a folder; None for random weights.
@@ -33,7 +33,7 @@ class ModelFiles:
 
 @dataclasses.dataclass(frozen=True)
 class DeviceSettings:
-    """What work is spread over.
+    """The devices of a run.
 
     Attributes:
         distribution: one of `DISTRIBUTIONS`.
@@ -82,12 +82,12 @@ class TrainingSettings:
 
     Attributes:
         output_dir: folder of checkpoints and TensorBoard events.
-        num_train_steps: the step to end at, whatever the step to start from.
+        num_train_steps: the step to stop at, also in a resumed run.
         learning_rate, num_warmup_steps: as in `optimization.create_optimizer`.
         batch_size: examples in one step, over all devices.
         save_checkpoints_steps: a checkpoint is written every N steps.
         keep_checkpoints: number of newest checkpoints that are kept.
-        steps_per_call: most steps in one call of the compiled loop.
+        steps_per_call: maximum number of steps in a call of the compiled loop.
         jit_compile: compile the step with XLA; on one device only.
         optimizer: one of `OPTIMIZERS`.
         bias_correction, layerwise_lr_decay: as in
@@ -129,11 +129,11 @@ class EvaluationSettings:
 
 @dataclasses.dataclass(frozen=True)
 class Epochs:
-    """How long to train, where that is counted in epochs.
+    """The length of training, in epochs.
 
     Attributes:
         number: passes over the examples; need not be whole.
-        warmup_proportion: share of the steps in which the rate rises.
+        warmup_proportion: share of the steps in which the rate warms up.
     """
 
     number: float = 3.0
@@ -171,13 +171,13 @@ class RunSettings:
     """One run of a command that trains, evaluates or predicts.
 
     Attributes:
-        output_dir: folder of everything that the run writes.
+        output_dir: folder of all output.
         files: the model to start from.
-        training: `TrainingSettings`; with `epochs` its steps are yet unknown.
+        training: `TrainingSettings`; with `epochs`, its steps are not final.
         do_train: whether to train.
         eval_batch_size, predict_batch_size: records in a batch.
         seed: makes a run repeatable; None draws one.
-        epochs: `Epochs`, or None where `training` says the number of steps.
+        epochs: `Epochs`, or None where `training` has the number of steps.
         build: `BuildSettings`.
         evaluation: `EvaluationSettings`, or None for none during training.
         use_tpu: whether batches must have one shape.

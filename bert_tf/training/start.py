@@ -18,18 +18,18 @@ from bert_tf.training.settings import BuildSettings
 
 DEFAULT_BUILD = BuildSettings()
 
-# Far apart, so that the seeds of replicas are not those of other layers.
+# Far apart: no replica of a layer gets the seed of another layer.
 _SEED_STEP, _LARGEST_SEED = 982_451_653, 2**31 - 1
 
 
 class OpenedModel(NamedTuple):
-    """Config and vocabulary that a run uses.
+    """Config and vocabulary of a run.
 
     Attributes:
         config: the model's `BertConfig`.
-        config_file: where it was read.
-        vocab_file: where the vocabulary is; None where none is needed or known.
-        tokenizer: a `FullTokenizer` of the vocabulary, or None.
+        config_file: the file it was read from.
+        vocab_file: None where the run needs no vocabulary and none was given.
+        tokenizer: None where the run reads no text.
     """
 
     config: BertConfig
@@ -48,13 +48,14 @@ def open_model(
     """Finds, reads and checks the config and the vocabulary of a run.
 
     Args:
-        files: `ModelFiles`. What it leaves open is looked for in `output_dir`,
-            which a resumed run has filled, then beside the checkpoint.
-        output_dir: folder of the run, if there is one.
-        build: `BuildSettings` that the config must allow.
+        files: `ModelFiles`. A file that it does not name is looked for in
+            `output_dir`, if there is a checkpoint to resume, then beside the
+            initial checkpoint.
+        output_dir: folder of the run; None for none.
+        build: `BuildSettings`, checked against the config.
         reads_text: whether the run tokenizes text.
-        needs_vocab: whether it needs a vocabulary all the same. Otherwise one
-            is checked only where it is given.
+        needs_vocab: whether a run that does not needs a vocabulary. If not, a
+            vocabulary is checked only if it was given.
 
     Raises:
         InputError: a file is missing, cannot be read, or does not fit the
@@ -68,24 +69,20 @@ def open_model(
         if (path := getattr(files, flag)) is not None:
             require_file(flag, path)
     needs_vocab = reads_text or needs_vocab
-    found = folders.find_files(
+    vocab_file, config_file = folders.find_files(
         files.checkpoint,
         files.vocab_file,
         files.bert_config_file,
         output_dir,
         needs_vocab=needs_vocab,
     )
-    config_file = found.config_file
     config = BertConfig.from_json_file(config_file)
-    if build.freeze is not None:
-        try:
-            models.parse_parts(build.freeze, config.num_hidden_layers)
-        except InputError as error:
-            raise InputError(f"`--freeze`: {error}") from error
-    vocab_file = found.vocab_file if needs_vocab else files.vocab_file
-    tokenizer = None
+    _check_freeze(build.freeze, config)
+    if not needs_vocab:
+        vocab_file = files.vocab_file
     if vocab_file:
         checkpoints.check_vocab(config.vocab_size, vocab_file, config_file)
+    tokenizer = None
     if reads_text:
         tokenizer = tokenization.FullTokenizer(
             vocab_file, do_lower_case=files.do_lower_case
@@ -94,13 +91,22 @@ def open_model(
     return OpenedModel(config, config_file, vocab_file, tokenizer)
 
 
+def _check_freeze(parts, config):
+    if parts is None:
+        return
+    try:
+        models.parse_parts(parts, config.num_hidden_layers)
+    except InputError as error:
+        raise InputError(f"`--freeze`: {error}") from error
+
+
 def require_positions(config, max_seq_length, advice=""):
-    """Raises `InputError` if a model has fewer positions than tokens.
+    """Raises `InputError` if inputs are longer than the position table.
 
     Args:
         config: the model's `BertConfig`.
         max_seq_length: tokens of an input.
-        advice: what to do besides lowering it, as a sentence.
+        advice: a sentence that names other ways than a lower length.
     """
     if max_seq_length > config.max_position_embeddings:
         raise InputError(
@@ -112,13 +118,13 @@ def require_positions(config, max_seq_length, advice=""):
 
 
 class StartingPoint(NamedTuple):
-    """Where weights come from.
+    """The checkpoint and the step that a run starts from.
 
     Attributes:
         reader: an open `CheckpointReader`, or None for random weights.
-        resumed: whether it is a checkpoint of the run's own folder. Step and
-            optimizer slots of an initial one do not count.
-        step: the step to go on from.
+        resumed: whether it is a checkpoint of the run's own folder. Of an
+            initial checkpoint only the weights are used.
+        step: the step to continue from; 0 unless resumed.
     """
 
     reader: checkpoints.CheckpointReader | None
@@ -134,8 +140,8 @@ class StartingPoint(NamedTuple):
 def find_starting_point(output_dir, init_checkpoint=None):
     """The newest whole checkpoint of `output_dir`, else `init_checkpoint`.
 
-    As in the original's Estimator a folder with a checkpoint is resumed, and
-    the initial checkpoint is then without effect. The log says which it is.
+    As in the original's Estimator, a folder with a checkpoint is resumed and
+    the initial checkpoint then has no effect. Logs which checkpoint is used.
     """
     reader = checkpoints.open_latest(output_dir)
     if reader is not None:
@@ -147,12 +153,12 @@ def find_starting_point(output_dir, init_checkpoint=None):
                 "has a checkpoint of its own.",
                 init_checkpoint,
             )
-        return StartingPoint(reader, True, step)
+        return StartingPoint(reader, resumed=True, step=step)
     if init_checkpoint:
         reader = checkpoints.CheckpointReader(init_checkpoint)
         reader.check_data()
-        return StartingPoint(reader, False, 0)
-    return StartingPoint(None, False, 0)
+        return StartingPoint(reader, resumed=False, step=0)
+    return StartingPoint(None, resumed=False, step=0)
 
 
 def build_model(
@@ -165,18 +171,16 @@ def build_model(
 ):
     """A model with the weights of its starting point.
 
+    Variables missing from the checkpoint keep their random initial values and
+    are logged; in a resumed run they are an error.
+
     Args:
         build: function without arguments that returns a `keras.Model`.
         config: the model's `BertConfig`.
         start: a `StartingPoint`.
         strategy: a `tf.distribute.Strategy`, or None for the default one.
-        config_file: where the config is from, for the error if it does not fit
-            the checkpoint.
+        config_file: the file of the config, for error messages.
         settings: `BuildSettings`.
-
-    Returns:
-        The model. Variables that the checkpoint lacks have their random initial
-        values, and the log names them; in a resumed run they are an error.
     """
     strategy = strategy or tf.distribute.get_strategy()
     with layers.precision(settings.precision):
@@ -214,7 +218,7 @@ def _load(build, config, start, strategy, config_file):
 
 
 def restore_optimizer(optimizer, start):
-    """Gives an optimizer the step and the slots of a checkpoint."""
+    """Assigns a checkpoint's step and slots to an optimizer."""
     optimizer.iterations.assign(start.step)
     slots = optimizer.slots()
     lacking = len(slots) - restore(slots, start)
@@ -228,7 +232,12 @@ def restore_optimizer(optimizer, start):
 
 
 def restore(variables, start):
-    """Reads those of the variables that the checkpoint has; how many."""
+    """Loads the variables that the checkpoint has; returns their number.
+
+    Args:
+        variables: by name.
+        start: a `StartingPoint` with a reader.
+    """
     saved = {name: v for name, v in variables.items() if name in start.reader}
     if saved:
         checkpoints.load(saved, start.reader)
@@ -236,11 +245,13 @@ def restore(variables, start):
 
 
 def set_dropout_step(model, draws, strategy):
-    """Makes dropout go on as after `draws` draws of each layer."""
+    """Sets the state of dropout to that after `draws` draws of each layer.
 
-    # A dropout layer's seed is [seed, number of draws], and it draws once for
-    # each part of a step: so a resumed run drops what an undisturbed one would
-    # have dropped. Each replica has a seed of its own.
+    A resumed run then drops the same units as an uninterrupted one.
+    """
+
+    # The state of a dropout layer is [seed, number of draws]; it draws once for
+    # each micro-batch. Each replica has a seed of its own.
     def assign(variable, seed):
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         own = (seed + _SEED_STEP * tf.cast(replica, tf.int64)) % _LARGEST_SEED
@@ -280,14 +291,14 @@ def require_agreement(model, start, strategy):
 
 
 def set_seed(seed, strategy=None):
-    """Makes everything random repeatable; draws a seed when None is given.
+    """Seeds all random generators; draws and logs a seed if None is given.
 
     Args:
         seed: int, or None.
-        strategy: that of several workers, who need the same seed.
+        strategy: with several workers, which all get the seed of the chief.
 
     Returns:
-        The seed, so that it can be logged and the run be repeated.
+        The seed.
     """
     if seed is None:
         seed = int.from_bytes(os.urandom(3), "big")

@@ -181,11 +181,9 @@ class Step:
 
     def __call__(self, features):
         """Takes the step, in cross-replica context; returns its scalars."""
+        row = self._run(features)
         if self.loss_scale is None:
-            return self._sum(
-                self.strategy.run(self.on_one_replica, args=(features,))
-            )
-        row = self._apply_if_finite(features)
+            return row
         is_good = tf.math.is_finite(row[1])
         if not is_good:
             self.optimizer.iterations.assign_add(1)
@@ -203,18 +201,17 @@ class Step:
             is_finite if self.loss_scale is None else is_finite | (row[-1] > 0)
         )
 
-    def _apply_if_finite(self, features):
-        if self.replicas == 1:
-            return self._sum(
-                self.strategy.run(self.on_one_replica, args=(features,))
-            )
+    def _run(self, features):
+        run = self.strategy.run
+        if self.loss_scale is None or self.replicas == 1:
+            return self._sum(run(self.on_one_replica, args=(features,)))
         # Keras changes variables in cross-replica context, which it cannot
         # enter from a condition inside a replica.
-        row, gradients = self.strategy.run(self.gradients, args=(features,))
+        row, gradients = run(self.gradients, args=(features,))
         row = self._sum(row)
         tf.cond(
             tf.math.is_finite(row[1]),
-            lambda: self.strategy.run(self._apply, args=(gradients,)),
+            lambda: run(self._apply, args=(gradients,)),
             lambda: None,
         )
         return row
@@ -329,8 +326,8 @@ class _Gradients:
         """
         parts = {name: self._cut(x) for name, x in features.items()}
         # Filled when the body is traced.
-        self.is_rows = []
-        has_gradient = []
+        self.is_rows: list[bool] = []
+        has_gradient: list[bool] = []
 
         def add_part(number, rows, squares, sums):
             part = {name: x[number] for name, x in parts.items()}

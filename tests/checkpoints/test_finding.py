@@ -3,6 +3,7 @@ import pathlib
 import shutil
 
 import pytest
+import tensorflow as tf
 from helpers.golden import CHECKPOINTS
 
 from bert_tf import checkpoints
@@ -116,3 +117,22 @@ def test_a_state_file_set_back_by_hand_is_obeyed(run):
     assert latest_step(run) == 2
     (run / "model.ckpt-2.index").unlink()
     assert latest_step(run) == 1  # Not 3, which is newer.
+
+
+def test_a_named_checkpoint_that_is_missing_is_said_to_be_missing(
+    run, variables
+):
+    for file in run.glob("model.ckpt-*"):
+        file.unlink()
+
+    with pytest.raises(InputError, match=r"No checkpoint at .*ckpt-3.*needs"):
+        checkpoints.latest(run)
+
+
+def test_latest_passes_over_an_object_based_checkpoint(run, caplog):
+    newest = run / "model.ckpt-3"
+    written = tf.train.Checkpoint(x=tf.Variable(1.0)).write(str(newest))
+    assert written == str(newest)
+
+    assert latest_step(run) == 2
+    assert "object-based" in caplog.text

@@ -229,6 +229,12 @@ def test_config_and_vocabulary_lie_beside_the_checkpoint(tiny):
     assert given == folders.find_files(None, "v", "c")
 
 
+def test_a_folder_of_the_same_name_does_not_hide_a_prefix(tiny):
+    (tiny / "bert_model.ckpt").mkdir()
+    found = folders.find_files(tiny / "bert_model.ckpt")
+    assert found.vocab_file == str(tiny / "vocab.txt")
+
+
 @pytest.fixture
 def trained(tmp_path, variables):
     """The folder of a run; only its best checkpoint has files beside it."""

@@ -43,22 +43,22 @@ def end_of(raised, capsys, values=None):
     return end.value.code, error.partition(": ")[2]
 
 
-def test_a_mistake_ends_with_1_and_its_message(capsys):
+def test_a_user_error_exits_with_1_and_a_message(capsys):
     error = InputError("`task_name` must be one of cola, mnli.")
     assert end_of(error, capsys) == (1, f"error: {error}\n")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_with_128_and_its_number(number, capsys):
+def test_a_signal_exits_with_128_plus_its_number(number, capsys):
     stop = Interrupted("stopped at step 3", number)
     assert end_of(stop, capsys) == (128 + number, "stopped at step 3\n")
 
 
-def test_control_c_outside_of_training_is_no_traceback(capsys):
+def test_control_c_outside_training_prints_no_traceback(capsys):
     assert end_of(KeyboardInterrupt(), capsys) == (130, "interrupted\n")
 
 
-def test_a_file_that_cannot_be_used_is_named(capsys):
+def test_a_file_that_cannot_be_opened_is_named(capsys):
     error = PermissionError(errno.EACCES, "Permission denied", "/data/x.tsv")
     message = "error: Permission denied: /data/x.tsv\n"
     assert end_of(error, capsys) == (1, message)
@@ -98,7 +98,7 @@ def out_of_memory(kind):
         ("cuda", "TensorFlow could not"),
     ],
 )
-def test_too_little_memory_ends_with_what_to_try(kind, what, capsys):
+def test_out_of_memory_names_the_flags_to_change(kind, what, capsys):
     values = flags.FlagValues()
     run_classifier.define_flags(values)
     given = (
@@ -146,7 +146,9 @@ def test_too_little_memory_ends_with_what_to_try(kind, what, capsys):
         ),
     ],
 )
-def test_what_to_try_is_what_the_command_has(script, given, advice, capsys):
+def test_memory_advice_names_only_flags_of_the_command(
+    script, given, advice, capsys
+):
     values = flags.FlagValues()
     script.define_flags(values)
     command_line.parse(values, ["program", *given.split()])
@@ -154,7 +156,7 @@ def test_what_to_try_is_what_the_command_has(script, given, advice, capsys):
     assert f"any more). {advice}" in message
 
 
-def test_a_full_disk_is_not_too_little_memory():
+def test_a_full_disk_is_not_reported_as_out_of_memory():
     def main(values):
         raise tf.errors.ResourceExhaustedError(
             None, None, "model.ckpt-1; No space left on device"
@@ -165,7 +167,7 @@ def test_a_full_disk_is_not_too_little_memory():
 
 
 @pytest.mark.parametrize("bug", [KeyError("x"), OSError("no file in it")])
-def test_what_is_no_mistake_of_the_user_keeps_its_traceback(bug):
+def test_other_errors_keep_their_traceback(bug):
     def main(values):
         raise bug
 
@@ -174,7 +176,7 @@ def test_what_is_no_mistake_of_the_user_keeps_its_traceback(bug):
     assert error.value is bug
 
 
-def test_an_argument_that_is_no_flag_is_refused(capsys):
+def test_an_argument_that_is_not_a_flag_is_refused(capsys):
     # The original took `--do_eval false` for --do_eval, and went on.
     with pytest.raises(SystemExit) as end:
         command_line.finish(lambda values: None, None, ["false", "x"])
@@ -182,7 +184,7 @@ def test_an_argument_that_is_no_flag_is_refused(capsys):
     assert "Unexpected argument 'false'" in capsys.readouterr().err
 
 
-def test_main_gets_the_flags(values):
+def test_main_receives_the_parsed_flags(values):
     got = []
     command_line.finish(got.append, values)
     assert got == [values]
@@ -199,7 +201,7 @@ def test_main_gets_the_flags(values):
         ("--ep", []),
     ],
 )
-def test_an_unknown_flag_gets_those_that_may_be_meant(values, given, suggested):
+def test_an_unknown_flag_lists_similar_ones(values, given, suggested):
     with pytest.raises(flags.UnrecognizedFlagError) as error:
         command_line.parse(values, ["program", given])
     message = str(error.value)
@@ -209,7 +211,7 @@ def test_an_unknown_flag_gets_those_that_may_be_meant(values, given, suggested):
 
 
 @pytest.mark.parametrize("bad", [0, -1, 2**63])
-def test_a_number_that_must_be_positive(values, bad):
+def test_require_positive_refuses_other_numbers(values, bad):
     values.eval_batch_size = bad
     command_line.require_positive(values, "train_batch_size")
     with pytest.raises(
@@ -231,7 +233,7 @@ def test_a_number_that_must_be_positive(values, bad):
         (float("inf"), False),
     ],
 )
-def test_a_number_in_a_range(values, value, fits):
+def test_require_between_refuses_numbers_out_of_range(values, value, fits):
     values.rate = value
     if fits:
         command_line.require_between(values, "rate", 0, 1)
@@ -240,7 +242,7 @@ def test_a_number_in_a_range(values, value, fits):
             command_line.require_between(values, "rate", 0, 1)
 
 
-def test_a_file_that_is_not_there_or_is_a_folder(tmp_path):
+def test_require_file_refuses_missing_files_and_folders(tmp_path):
     missing = tmp_path / "missing"
     with pytest.raises(
         InputError, match=r"--vocab_file.*missing does not exist"

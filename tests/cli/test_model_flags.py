@@ -55,7 +55,7 @@ def open_model(values):
     return opened
 
 
-def test_what_the_flags_name_is_loaded(parse):
+def test_the_files_named_by_flags_are_loaded(parse):
     tokenizer = open_model(parse(do_lower_case=False)).tokenizer
     assert len(tokenizer.vocab) == 1027
     uncased = open_model(parse()).tokenizer
@@ -92,7 +92,7 @@ def test_a_resumed_run_has_its_config_and_vocabulary_in_its_folder(
 
 
 @pytest.mark.parametrize("name", ["bert_config_file", "vocab_file"])
-def test_a_file_that_is_nowhere_must_be_given(name, parse, tmp_path):
+def test_a_missing_file_must_be_given_by_flag(name, parse, tmp_path):
     with pytest.raises(InputError, match=f"--{name}. must be given"):
         open_model(parse(**{name: None}, output_dir=tmp_path))
 
@@ -117,12 +117,12 @@ def test_a_file_that_is_nowhere_must_be_given(name, parse, tmp_path):
         ),
     ],
 )
-def test_a_bad_value_is_named(name, bad, message, parse):
+def test_an_invalid_value_is_named(name, bad, message, parse):
     with pytest.raises(InputError, match=message):
         open_model(parse(**{name: bad}))
 
 
-def test_a_vocabulary_of_another_model_is_named(parse, tmp_path):
+def test_a_vocabulary_of_another_model_is_refused(parse, tmp_path):
     lines = (FOLDER / "vocab.txt").read_text().splitlines()
     (tmp_path / "short.txt").write_text("\n".join(lines[:-1]))
     with pytest.raises(InputError, match=r"short.txt.*1027.*1026 lines"):

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from absl import flags as absl_flags
 from helpers.golden import CHECKPOINTS, read_variables, write_small_config
-from helpers.paths import GOLDEN
 
 from bert_tf import (
     layers,
@@ -21,7 +20,6 @@ from bert_tf.cli import command_line, training_flags
 from bert_tf.errors import InputError
 from bert_tf.training import settings, start
 
-DATA = GOLDEN
 TINY = CHECKPOINTS / "tiny"
 SCRIPTS = (run_classifier, run_squad, run_pretraining)
 
@@ -90,7 +88,7 @@ def assert_same(got, want):
 # ---------------------------------------------------------------- the flags
 
 
-def test_all_three_scripts_have_the_flags_and_leave_them_off():
+def test_all_training_commands_have_the_flags_with_neutral_defaults():
     alone = absl_flags.FlagValues()
     training_flags.define(command_line.FlagSet(alone))
     for script in SCRIPTS:
@@ -139,7 +137,7 @@ def parsed(*arguments):
         ),
     ],
 )
-def test_a_bad_value_is_told(arguments, message):
+def test_an_invalid_value_is_reported(arguments, message):
     with pytest.raises(InputError, match=message):
         training_flags.check(parsed(*arguments), ["loss", "f1"])
 
@@ -154,7 +152,7 @@ def test_a_bad_value_is_told(arguments, message):
         ("", "from 0 to 1.*''"),
     ],
 )
-def test_parts_that_the_model_lacks_cannot_be_frozen(
+def test_layers_that_the_model_lacks_cannot_be_frozen(
     freeze, message, small_bert, tmp_path
 ):
     files = settings.ModelFiles(bert_config_file=str(small_bert))
@@ -163,11 +161,11 @@ def test_parts_that_the_model_lacks_cannot_be_frozen(
         start.open_model(files, str(tmp_path), build, reads_text=False)
 
 
-def test_flags_left_out_are_right():
+def test_default_values_pass_the_checks():
     training_flags.check(parsed(), [])
 
 
-def test_the_choices_of_flags_are_those_of_the_model_and_its_optimizer():
+def test_choices_of_flags_are_those_of_layers_and_optimizer():
     assert settings.OPTIMIZERS == optimization.OPTIMIZERS
     assert settings.PRECISIONS == layers.PRECISIONS
 
@@ -175,12 +173,14 @@ def test_the_choices_of_flags_are_those_of_the_model_and_its_optimizer():
 # ------------------------------------------------------------------ freezing
 
 
-def test_parts_are_names_layers_and_ranges():
+def test_freeze_takes_names_layers_and_ranges():
     parts = models.parse_parts("embeddings, 0-3,7 ,7-7,11,pooler", 12)
     assert parts == {"embeddings", 0, 1, 2, 3, 7, 11, "pooler"}
 
 
-def test_frozen_parts_stay_and_have_no_slots(pretrain, tmp_path, log):
+def test_frozen_weights_do_not_change_and_have_no_slots(
+    pretrain, tmp_path, log
+):
     after = pretrain("out", freeze="embeddings,0", learning_rate=1e-2)
 
     before = read_variables(tmp_path / "out" / "model.ckpt-0")
@@ -199,7 +199,7 @@ def test_frozen_parts_stay_and_have_no_slots(pretrain, tmp_path, log):
     assert f"Frozen: embeddings,0. {text}" in log.text
 
 
-def test_what_was_frozen_can_be_trained_later_with_new_slots(
+def test_frozen_weights_can_be_trained_later_with_new_slots(
     pretrain, tmp_path, log
 ):
     frozen = pretrain("out", freeze="0", num_train_steps=3)
@@ -230,18 +230,14 @@ def test_what_was_frozen_can_be_trained_later_with_new_slots(
     ],
     ids=str,
 )
-def test_a_run_that_was_killed_goes_on_as_if_undisturbed(
-    flags, pretrain, tmp_path
-):
+def test_a_killed_run_resumes_with_the_same_numbers(flags, pretrain, tmp_path):
     whole = pretrain("whole", **flags)
     cut_off(tmp_path / "whole", tmp_path / "cut")
     cut = pretrain("cut", **flags)
     assert_same(cut, whole)
 
 
-def test_lambs_slots_have_names_of_their_own_and_are_not_taken_for_adams(
-    pretrain, log
-):
+def test_slots_of_lamb_have_other_names_than_those_of_adam(pretrain, log):
     lamb = pretrain("out", optimizer="lamb", num_train_steps=3)
 
     slots = {name for name in lamb if name.endswith(("lamb_m", "lamb_v"))}

@@ -42,7 +42,7 @@ def assert_same_but_positions(got, want):
 # ---------------------------------------------------------------------- folders
 
 
-def test_writes_a_folder_that_differs_in_its_positions_only(tiny, tmp_path):
+def test_writes_a_folder_that_differs_only_in_its_positions(tiny, tmp_path):
     (tiny / "labels.txt").write_text("yes\nno\n")
     out = tmp_path / "deep" / "out"
 
@@ -75,7 +75,7 @@ def test_writes_a_folder_that_differs_in_its_positions_only(tiny, tmp_path):
     ]
 
 
-def test_slots_and_step_are_left_out_and_files_may_lie_elsewhere(
+def test_slots_and_step_are_left_out_and_files_may_be_elsewhere(
     tmp_path, caplog
 ):
     source = CHECKPOINTS / "toy"
@@ -107,7 +107,7 @@ def test_slots_and_step_are_left_out_and_files_may_lie_elsewhere(
     assert f"{rows + 1} positions, {rows} before" in caplog.text
 
 
-def test_the_longer_model_reads_what_the_shorter_one_could_not(tiny, tmp_path):
+def test_the_longer_model_takes_texts_too_long_for_the_original(tiny, tmp_path):
     out = tmp_path / "out"
     run(init_checkpoint=tiny, output_dir=out, max_position_embeddings=200)
     config = BertConfig.from_json_file(out / "bert_config.json")
@@ -148,7 +148,7 @@ def test_the_longer_model_reads_what_the_shorter_one_could_not(tiny, tmp_path):
         ("interpolate", 3, [[0, 6], [1, 3], [2, 0]]),
     ],
 )
-def test_new_rows_are_those_of_their_formula(method, size, rows):
+def test_new_rows_follow_their_formula(method, size, rows):
     table = np.array([[0.0, 6.0], [2.0, 0.0]])
     got = script.METHODS[method](table, size)
     np.testing.assert_allclose(got, rows, atol=1e-12)
@@ -162,12 +162,14 @@ def test_interpolation_agrees_with_numpys(rng):
     np.testing.assert_allclose(got, np.transpose(want), atol=1e-12)
 
 
-def test_one_position_is_stretched_to_many_alike():
+def test_a_single_position_is_stretched_to_equal_ones():
     got = script.interpolate(np.array([[3.0, 4.0]]), 3)
     np.testing.assert_array_equal(got, [[3, 4]] * 3)
 
 
-def test_hierarchical_rows_all_differ_and_the_first_stay(tiny, tmp_path):
+def test_hierarchical_rows_all_differ_and_the_first_are_unchanged(
+    tiny, tmp_path
+):
     run(
         init_checkpoint=tiny,
         output_dir=tmp_path / "out",
@@ -202,7 +204,7 @@ def test_hierarchical_rows_all_differ_and_the_first_stay(tiny, tmp_path):
         ({"vocab_file": "nowhere"}, "cannot be read: nowhere"),
     ],
 )
-def test_mistakes_are_found_before_anything_is_written(
+def test_errors_are_reported_before_anything_is_written(
     given, message, tiny, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)

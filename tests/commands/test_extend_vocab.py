@@ -57,7 +57,7 @@ def vocab_lines(folder):
     return (folder / "vocab.txt").read_bytes().removesuffix(b"\n").split(b"\n")
 
 
-def test_words_take_unused_places_and_start_as_means(tiny, tmp_path):
+def test_words_replace_unused_tokens_and_start_as_means(tiny, tmp_path):
     before, old = stored(tiny), FullTokenizer(tiny / "vocab.txt")
     words = WORDS[:2]
 
@@ -121,7 +121,7 @@ def test_grown_words_get_rows_at_the_end(tiny, tmp_path):
     }
 
 
-def test_rows_stay_if_asked_to(tiny, tmp_path):
+def test_rows_keep_their_values_without_mean_of_pieces(tiny, tmp_path):
     run(
         init_checkpoint=tiny,
         output_dir=tmp_path / "out",
@@ -143,7 +143,7 @@ def load(folder):
     return model
 
 
-def test_a_grown_model_says_of_old_text_what_it_said_before(tiny, tmp_path):
+def test_a_grown_model_gives_the_same_outputs_for_old_text(tiny, tmp_path):
     out = tmp_path / "out"
     run(init_checkpoint=tiny, output_dir=out, words=WORDS[0], grow=True)
     before, after = load(tiny), load(out)
@@ -216,7 +216,7 @@ def test_a_checkpoint_without_masked_lm_head_and_its_labels(tiny, tmp_path):
     assert (tmp_path / "out" / "labels.txt").read_text() == "yes\nno\n"
 
 
-def test_files_that_lie_elsewhere_can_be_named(tiny, tmp_path):
+def test_files_elsewhere_can_be_given_by_flag(tiny, tmp_path):
     for name in ("vocab.txt", "bert_config.json"):
         (tiny / name).rename(tmp_path / name)
     run(
@@ -235,7 +235,7 @@ def test_files_that_lie_elsewhere_can_be_named(tiny, tmp_path):
     ]
 
 
-def test_many_words_are_not_all_logged(tiny, tmp_path, caplog):
+def test_only_the_first_of_many_words_are_logged(tiny, tmp_path, caplog):
     words = ",".join(f"word{n}x" for n in range(25))
     with caplog.at_level("INFO", logger="absl"):
         run(
@@ -273,7 +273,7 @@ def test_many_words_are_not_all_logged(tiny, tmp_path, caplog):
         ({"init_checkpoint": "nowhere"}, "No checkpoint at nowhere"),
     ],
 )
-def test_mistakes_are_found_before_anything_is_written(
+def test_errors_are_reported_before_anything_is_written(
     given, message, tiny, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
@@ -341,7 +341,7 @@ def test_a_known_cased_model_needs_its_casing(tiny, tmp_path):
     assert new.tokenize("Tokamak") == ["Tokamak"]
 
 
-def test_nothing_is_left_when_writing_fails(tiny, tmp_path, monkeypatch):
+def test_a_failed_write_leaves_nothing(tiny, tmp_path, monkeypatch):
     def full(prefix, values):
         pathlib.Path(f"{prefix}.half").write_text("x")
         raise InputError("disk full")

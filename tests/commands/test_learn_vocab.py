@@ -14,10 +14,9 @@ from bert_tf.tokenization import FullTokenizer
 
 text = pytest.importorskip("tensorflow_text")
 
-DATA = GOLDEN
 # English prose, and lines with many scripts in them.
-PROSE = DATA / "learn_vocab" / "persuasion.txt.gz"
-SCRIPTS = DATA / "create_pretraining_data" / "corpus.txt.gz"
+PROSE = GOLDEN / "learn_vocab" / "persuasion.txt.gz"
+SCRIPTS = GOLDEN / "create_pretraining_data" / "corpus.txt.gz"
 CORPUS = f"{PROSE},{SCRIPTS}"
 
 

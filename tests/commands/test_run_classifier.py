@@ -32,16 +32,15 @@ from bert_tf.cli import command_line, training_flags
 from bert_tf.data import grouping, records
 from bert_tf.errors import InputError
 from bert_tf.modeling import BertConfig
-from bert_tf.tasks import run as tasks_run
 from bert_tf.tasks.classification import datasets, targets
 from bert_tf.tasks.classification import task as classification_task
+from bert_tf.tasks.run import Run
 from bert_tf.training import loop, prediction, start
 
-DATA = GOLDEN
-TINY = DATA / "checkpoints" / "tiny"
-GOLDEN = DATA / "classification"
-CLASSIFIERS = DATA / "run_classifier"
-RUNS = json.loads((GOLDEN / "run_classifier.json").read_text())["runs"]
+TINY = GOLDEN / "checkpoints" / "tiny"
+CLASSIFICATION = GOLDEN / "classification"
+CLASSIFIERS = GOLDEN / "run_classifier"
+RUNS = json.loads((CLASSIFICATION / "run_classifier.json").read_text())["runs"]
 
 # The losses' float noise in TensorFlow 2.21, measured on the original itself.
 LOSS_NOISE = 6e-6
@@ -61,7 +60,7 @@ def run(*arguments):
 def common_flags(task, output_dir, **more):
     given = {
         "task_name": task,
-        "data_dir": GOLDEN / task.lower() / "data",
+        "data_dir": CLASSIFICATION / task.lower() / "data",
         "vocab_file": TINY / "vocab.txt",
         "bert_config_file": TINY / "bert_config.json",
         "max_seq_length": 40,
@@ -98,7 +97,7 @@ def log(caplog):
     ],
 )
 def test_evaluates_and_predicts_what_the_original_did(name, tmp_path):
-    settings, golden = RUNS[name], GOLDEN / name
+    settings, golden = RUNS[name], CLASSIFICATION / name
     checkpoint = settings["init_checkpoint"]
     if name == "mrpc/eval_in_model_dir":
         shutil.copytree(CLASSIFIERS / "mrpc_fine_tuned", tmp_path / "out")
@@ -201,7 +200,7 @@ def read_features(path, compression=""):
 def test_evaluation_is_exact_for_any_batch_size(tmp_path):
     """The original's records of a TPU: 45 examples, and 3 to fill up."""
     path = tmp_path / "eval.tf_record"
-    file = GOLDEN / "mrpc" / "eval_with_padding_examples.tf_record.gz"
+    file = CLASSIFICATION / "mrpc" / "eval_with_padding_examples.tf_record.gz"
     path.write_bytes(gzip.decompress(file.read_bytes()))
     config = BertConfig.from_json_file(str(TINY / "bert_config.json"))
     model = start.build_model(
@@ -241,7 +240,9 @@ def test_evaluation_is_exact_for_any_batch_size(tmp_path):
 
     results = evaluate(48, 8)
     golden = json.loads(
-        (GOLDEN / "mrpc" / "eval_with_padding_examples.json").read_text()
+        (
+            CLASSIFICATION / "mrpc" / "eval_with_padding_examples.json"
+        ).read_text()
     )["results"]
     for key in ("eval_accuracy", "eval_loss", "loss"):
         assert abs(results[key] - float(golden[key])) < 2 * LOSS_NOISE, key
@@ -254,7 +255,7 @@ def test_evaluation_is_exact_for_any_batch_size(tmp_path):
         assert np.float32(results["eval_accuracy"]) == np.float32(24 / 45)
 
 
-def test_batches_by_length_give_the_logits_of_padded_ones_in_order(
+def test_batches_grouped_by_length_give_the_same_logits_in_order(
     small_bert, tmp_path, monkeypatch
 ):
     # Windows of 4 batches, and several lengths.
@@ -273,7 +274,7 @@ def test_batches_by_length_give_the_logits_of_padded_ones_in_order(
         40,
     )
     settings = training_flags.run_settings(flags)
-    work = tasks_run.Run(task, model, settings, config.vocab_size, None)
+    work = Run(task, model, settings, config.vocab_size, None)
     dataset = datasets.find_dataset("mrpc")
     examples = []
     # Of all lengths from 3 to 40.
@@ -385,7 +386,7 @@ def flags_of(case, folder):
     places = {
         "GOLDEN/tiny_classifier3": CLASSIFIERS / "tiny_classifier3",
         "GOLDEN/tiny": TINY,
-        "GOLDEN/run_classifier": GOLDEN,
+        "GOLDEN/run_classifier": CLASSIFICATION,
         "TMP": folder,
     }
     arguments = []
@@ -397,7 +398,7 @@ def flags_of(case, folder):
     return arguments
 
 
-def test_every_mistake_of_the_golden_set_is_looked_at():
+def test_every_error_case_of_the_golden_set_is_tested():
     allowed = {
         "do_eval_no_checkpoint_at_all",
         "missing_vocab_flag",  # It is looked for beside the checkpoint.
@@ -406,7 +407,7 @@ def test_every_mistake_of_the_golden_set_is_looked_at():
 
 
 @pytest.mark.parametrize("case", FACTS)
-def test_a_mistake_is_told(case, tmp_path):
+def test_an_error_of_the_original_is_reported(case, tmp_path):
     with pytest.raises((absl_flags.Error, InputError)) as error:
         run(*flags_of(case, tmp_path))
     assert re.search(FACTS[case], str(error.value)), error.value
@@ -431,19 +432,22 @@ def test_a_mistake_is_told(case, tmp_path):
         ({"warmup_proportion": "nan"}, "warmup_proportion.*nan"),
         ({"warmup_proportion": -0.1}, "warmup_proportion.*-0.1"),
         ({"vocab_file": "/nowhere/vocab.txt"}, "vocab_file.*/nowhere/vocab"),
-        ({"vocab_file": GOLDEN}, "vocab_file.*folder"),
+        ({"vocab_file": CLASSIFICATION}, "vocab_file.*folder"),
         ({"bert_config_file": "/nowhere"}, "bert_config_file.*/nowhere"),
         (
             {"bert_config_file": TINY / "vocab.txt"},
             "vocab.txt is not a valid BERT config",
         ),
-        ({"vocab_file": DATA / "checkpoints/toy/vocab.txt"}, "1027.*lines"),
+        ({"vocab_file": GOLDEN / "checkpoints/toy/vocab.txt"}, "1027.*lines"),
         ({"data_dir": "/nowhere"}, "/nowhere"),
-        ({"data_dir": GOLDEN / "xnli" / "data"}, "must hold train.tsv.*xnli"),
+        (
+            {"data_dir": CLASSIFICATION / "xnli" / "data"},
+            "must hold train.tsv.*xnli",
+        ),
         ({"init_checkpoint": "/nowhere/model.ckpt"}, "/nowhere/model.ckpt"),
         ({"init_checkpoint": TINY / "vocab.txt"}, "vocab.txt"),
         (
-            {"init_checkpoint": DATA / "checkpoints/micro/bert_model.ckpt"},
+            {"init_checkpoint": GOLDEN / "checkpoints/micro/bert_model.ckpt"},
             "hidden_size=64.*32",
         ),
         ({"label_col": 0}, "label_col.*'tsv' only"),
@@ -461,7 +465,7 @@ def test_a_mistake_is_told(case, tmp_path):
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
-def test_a_bad_flag_is_told_before_anything_is_written(
+def test_an_invalid_flag_is_reported_before_anything_is_written(
     changes, message, tmp_path
 ):
     with pytest.raises(InputError, match=f"(?s){message}"):
@@ -481,7 +485,9 @@ def small_bert(tmp_path_factory):
     return write_small_config(tmp_path_factory.mktemp("bert"))
 
 
-def test_trains_and_leaves_what_the_original_leaves(small_bert, tmp_path, log):
+def test_trains_and_writes_the_same_files_as_the_original(
+    small_bert, tmp_path, log
+):
     out = tmp_path / "out"
     given = common_flags("mrpc", out, bert_config_file=small_bert)
     run(
@@ -505,7 +511,7 @@ def test_trains_and_leaves_what_the_original_leaves(small_bert, tmp_path, log):
     assert (out / "labels.txt").read_text() == "0\n1\n"
     assert (out / "bert_config.json").read_text() == small_bert.read_text()
     assert "Num examples = 61" in log.text and "Num steps = 7" in log.text
-    golden = GOLDEN / "mrpc" / "train.tf_record.gz"
+    golden = CLASSIFICATION / "mrpc" / "train.tf_record.gz"
     ours = read_features(out / "train.tf_record")
     assert ours == read_features(golden, "GZIP")
     results = (out / "eval_results.txt").read_text()
@@ -522,22 +528,23 @@ def test_trains_and_leaves_what_the_original_leaves(small_bert, tmp_path, log):
 @pytest.mark.parametrize(
     ("action", "size"), [("train", 16), ("eval", 12), ("predict", 8)]
 )
-def test_a_batch_that_no_memory_holds_ends_with_what_to_try(
+def test_a_batch_too_large_for_memory_names_the_flags_to_change(
     action, size, tmp_path, capsys
 ):
     config = json.loads((TINY / "bert_config.json").read_text())
-    # Attention scores alone take half a terabyte or more.
+    # The attention scores of a batch take half a terabyte or more. With many
+    # heads all other tensors, the mask among them, are small.
     config |= {
-        "hidden_size": 64,
-        "num_attention_heads": 64,
+        "hidden_size": 1024,
+        "num_attention_heads": 1024,
         "num_hidden_layers": 1,
         "intermediate_size": 1,
-        "max_position_embeddings": 16384,
+        "max_position_embeddings": 4096,
     }
     config_file = tmp_path / "bert_config.json"
     config_file.write_text(json.dumps(config))
     # As long as a row may be: padding is not computed.
-    rows = [f"{'the ' * 16384}\t{number % 2}\n" for number in range(16)]
+    rows = [f"{'the ' * 4096}\t{number % 2}\n" for number in range(16)]
     for name in ("train", "dev", "test"):
         (tmp_path / f"{name}.tsv").write_text("text\tlabel\n" + "".join(rows))
     (tmp_path / "out").mkdir()
@@ -548,7 +555,7 @@ def test_a_batch_that_no_memory_holds_ends_with_what_to_try(
             tmp_path / "out",
             data_dir=tmp_path,
             bert_config_file=config_file,
-            max_seq_length=16384,
+            max_seq_length=4096,
             train_batch_size=16,
             eval_batch_size=12,
             predict_batch_size=8,
@@ -559,9 +566,9 @@ def test_a_batch_that_no_memory_holds_ends_with_what_to_try(
         command_line.finish(run_classifier.main, values)
     assert end.value.code == 1
     message = capsys.readouterr().err
-    assert f"memory (tensor with shape[{size},64,16384," in message
+    assert f"memory (tensor with shape[{size},1024,4096," in message
     assert (
-        f"In use: --{action}_batch_size={size} --max_seq_length=16384. Try "
+        f"In use: --{action}_batch_size={size} --max_seq_length=4096. Try "
         in message
     )
     assert f"--{action}_batch_size={size // 2} or a lower --max_seq" in message
@@ -569,7 +576,7 @@ def test_a_batch_that_no_memory_holds_ends_with_what_to_try(
     assert (in_parts in message) == (action == "train")
 
 
-def test_several_runs_have_seeds_in_a_row_and_a_common_summary(
+def test_several_runs_have_consecutive_seeds_and_a_summary(
     small_bert, tmp_path, log
 ):
     def given(folder, **more):
@@ -622,7 +629,7 @@ def test_several_runs_have_seeds_in_a_row_and_a_common_summary(
     assert (out / "runs.tsv").read_text() == before
 
 
-def test_learns_labels_of_ones_own_and_predicts_them_by_name(
+def test_learns_labels_of_own_data_and_predicts_them_by_name(
     small_bert, tmp_path
 ):
     words = {"good": "praise", "bad": "blame", "the": "neither"}
@@ -796,7 +803,7 @@ def job(long_flags, monkeypatch):
             values.max_seq_length,
             values.doc_stride,
         )
-        return tasks_run.Run(task, None, settings, config.vocab_size, None)
+        return Run(task, None, settings, config.vocab_size, None)
 
     return make
 
@@ -807,7 +814,7 @@ LONG = [
 ]
 
 
-def test_training_takes_each_window_for_an_example(job, tmp_path):
+def test_each_window_is_an_example_in_training(job, tmp_path):
     flags = ("--do_train", "--train_batch_size=2", "--num_train_epochs=3")
 
     settings = job(*flags, "--doc_stride=3").train(LONG, None, 1)[4]
@@ -831,7 +838,7 @@ def test_training_takes_each_window_for_an_example(job, tmp_path):
         job("--do_train", "--doc_stride=3", *flags).train(LONG, None, 1)
 
 
-def test_what_truncation_loses_is_told_once(job, tmp_path, log):
+def test_truncation_is_logged_once(job, tmp_path, log):
     list(job("--do_predict")._rows("predict", LONG, 8, "Predicting"))
 
     assert len(read_features(tmp_path / "out" / "predict.tf_record")) == 4
@@ -877,7 +884,7 @@ FORKS = textwrap.dedent(
 
 
 @pytest.mark.slow
-def test_mistakes_end_with_exit_code_1_one_message_and_no_traceback(
+def test_errors_exit_with_1_and_one_message_without_traceback(
     tmp_path, small_bert
 ):
     cases = {case: flags_of(case, tmp_path) for case in mistakes()}
@@ -948,7 +955,9 @@ class Process:
 
 
 @pytest.mark.slow
-def test_signals_end_a_process_with_its_work_saved(small_bert, tmp_path):
+def test_signals_stop_a_process_after_it_saved_a_checkpoint(
+    small_bert, tmp_path
+):
     out = tmp_path / "out"
     given = common_flags(
         "mrpc",
@@ -978,7 +987,7 @@ def test_signals_end_a_process_with_its_work_saved(small_bert, tmp_path):
 
 
 @pytest.mark.slow
-def test_killed_processes_end_with_the_numbers_of_an_undisturbed_one(
+def test_killed_processes_resume_with_the_numbers_of_an_uninterrupted_one(
     data, tmp_path
 ):
     command = [sys.executable, kill_and_resume.__file__]
@@ -996,7 +1005,7 @@ def test_killed_processes_end_with_the_numbers_of_an_undisturbed_one(
 
 
 @pytest.mark.shared
-def test_a_training_folder_of_the_original_is_continued(
+def test_a_training_folder_of_the_original_is_resumed(
     shared_folder, tmp_path, log
 ):
     golden = shared_folder / "golden"

@@ -20,9 +20,8 @@ from bert_tf.data import records
 from bert_tf.errors import InputError
 from bert_tf.tasks.pretraining import task
 
-DATA = GOLDEN
-TINY = DATA / "checkpoints" / "tiny"
-GOLDEN = DATA / "run_pretraining"
+TINY = GOLDEN / "checkpoints" / "tiny"
+PRETRAINING = GOLDEN / "run_pretraining"
 
 
 def parse(*arguments):
@@ -54,7 +53,7 @@ def log(caplog):
 @pytest.fixture
 def training_dir(tmp_path):
     """A copy of the folder that the original trained in."""
-    return shutil.copytree(GOLDEN / "train_ckpt", tmp_path / "out")
+    return shutil.copytree(PRETRAINING / "train_ckpt", tmp_path / "out")
 
 
 # --------------------------------------------------- the original's own results
@@ -64,7 +63,7 @@ def training_dir(tmp_path):
     ("name", "checkpoint", "flags"),
     [
         ("eval_from_init_checkpoint", TINY / "bert_model.ckpt", {}),
-        ("eval_from_training_checkpoint", GOLDEN / "train_ckpt", {}),
+        ("eval_from_training_checkpoint", PRETRAINING / "train_ckpt", {}),
         ("eval_in_training_dir", None, {}),
         (
             "eval_repeating",
@@ -73,19 +72,19 @@ def training_dir(tmp_path):
         ),
     ],
 )
-def test_evaluates_as_the_original_did(
+def test_evaluates_like_the_original(
     name, checkpoint, flags, tmp_path, records_file
 ):
     flags = {"eval_batch_size": 4, "max_eval_steps": 7, **flags}
     if checkpoint:
         flags["init_checkpoint"] = checkpoint
     else:
-        shutil.copytree(GOLDEN / "train_ckpt", tmp_path / "out")
+        shutil.copytree(PRETRAINING / "train_ckpt", tmp_path / "out")
 
     run(records_file, tmp_path / "out", do_eval=True, **flags)
 
     got = (tmp_path / "out" / "eval_results.txt").read_text().splitlines()
-    want = (GOLDEN / f"{name}.txt").read_text().splitlines()
+    want = (PRETRAINING / f"{name}.txt").read_text().splitlines()
     assert [line.split(" = ")[0] for line in got] == [
         line.split(" = ")[0] for line in want
     ]
@@ -94,10 +93,10 @@ def test_evaluates_as_the_original_did(
         assert float(got_line.split(" = ")[1]) == number, want_line
 
 
-def test_continues_the_originals_training_with_its_losses(
+def test_resumes_the_originals_training_with_its_losses(
     training_dir, tmp_path, records_file, monkeypatch
 ):
-    with np.load(GOLDEN / "resume.npz") as file:
+    with np.load(PRETRAINING / "resume.npz") as file:
         want = {key: file[key] for key in file.files}
     batches = {
         name: np.stack([want[f"batches/{i:02d}/{name}"] for i in range(6)])
@@ -143,7 +142,7 @@ def test_continues_the_originals_training_with_its_losses(
         )
 
 
-def test_the_originals_folder_is_continued_and_can_be_given_back(
+def test_a_folder_of_the_original_is_resumed_and_readable_by_it_afterwards(
     training_dir, records_file, log
 ):
     run(
@@ -171,7 +170,9 @@ def test_the_originals_folder_is_continued_and_can_be_given_back(
 # ------------------------------------------------------------------- training
 
 
-def test_trains_and_resumes_as_if_undisturbed(tmp_path, records_file):
+def test_a_resumed_run_gives_the_numbers_of_an_uninterrupted_one(
+    tmp_path, records_file
+):
     flags = {
         "do_train": True,
         "init_checkpoint": TINY / "bert_model.ckpt",
@@ -305,13 +306,17 @@ def test_new_masks_are_drawn_in_training(tmp_path, records_file):
 # ------------------------------------------------------- warnings and mistakes
 
 
-def test_a_schedule_that_is_over_is_told(training_dir, records_file, log):
+def test_a_schedule_that_is_over_is_warned_about(
+    training_dir, records_file, log
+):
     run(records_file, training_dir, do_train=True, num_train_steps=240)
 
     assert "--num_train_steps=240 is reached, nothing is trained" in log.text
 
 
-def test_a_warm_up_without_an_end_is_told(tmp_path, records_file, log):
+def test_a_warm_up_longer_than_training_is_warned_about(
+    tmp_path, records_file, log
+):
     run(
         records_file,
         tmp_path / "out",
@@ -323,14 +328,14 @@ def test_a_warm_up_without_an_end_is_told(tmp_path, records_file, log):
     assert "--num_warmup_steps=10000 is not below" in log.text
 
 
-def test_slots_of_an_initial_checkpoint_are_told_to_be_unused(
+def test_the_log_says_that_slots_of_an_initial_checkpoint_are_unused(
     tmp_path, records_file, log
 ):
     run(
         records_file,
         tmp_path / "out",
         do_train=True,
-        init_checkpoint=GOLDEN / "train_ckpt" / "model.ckpt-240",
+        init_checkpoint=PRETRAINING / "train_ckpt" / "model.ckpt-240",
         num_train_steps=1,
         num_warmup_steps=0,
         train_batch_size=2,
@@ -340,7 +345,7 @@ def test_slots_of_an_initial_checkpoint_are_told_to_be_unused(
     assert checkpoints.global_step(str(tmp_path / "out" / "model.ckpt-1")) == 1
 
 
-def test_ids_beyond_the_vocabulary_are_named(tmp_path, records_file):
+def test_ids_outside_the_vocabulary_are_named(tmp_path, records_file):
     config = json.loads((TINY / "bert_config.json").read_text())
     small = tmp_path / "small.json"
     small.write_text(json.dumps({**config, "vocab_size": 300}))
@@ -358,7 +363,7 @@ def test_ids_beyond_the_vocabulary_are_named(tmp_path, records_file):
         )
 
 
-def test_a_direction_in_which_cls_sees_nothing_needs_no_next_sentence(
+def test_a_left_to_right_model_cannot_train_next_sentence(
     tmp_path, records_file
 ):
     config = json.loads((TINY / "bert_config.json").read_text())
@@ -397,7 +402,7 @@ def test_a_direction_in_which_cls_sees_nothing_needs_no_next_sentence(
         ({"do_train": False}, "`do_train` or `do_eval` must be True"),
     ],
 )
-def test_mistakes_are_told_before_any_work(
+def test_errors_are_reported_before_any_work(
     flags, message, tmp_path, records_file
 ):
     with pytest.raises(InputError, match=message):
@@ -406,13 +411,13 @@ def test_mistakes_are_told_before_any_work(
     assert not (tmp_path / "out").exists()
 
 
-def test_files_that_are_not_there_are_named(tmp_path):
+def test_missing_files_are_named(tmp_path):
     with pytest.raises(InputError, match=r"Nothing matches .*none\*"):
         run(tmp_path / "none*", tmp_path / "out", do_train=True)
 
 
 def test_has_the_originals_flags_and_defaults():
-    golden = json.loads((GOLDEN / "flags.json").read_text())
+    golden = json.loads((PRETRAINING / "flags.json").read_text())
     assert len(golden) == 22
     values = parse(
         "--input_file=x", "--output_dir=x", "--bert_config_file=x"

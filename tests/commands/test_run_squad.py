@@ -27,7 +27,7 @@ from bert_tf.cli import command_line, training_flags
 from bert_tf.data import records
 from bert_tf.errors import InputError
 from bert_tf.modeling import BertConfig
-from bert_tf.tasks import run as tasks_run
+from bert_tf.tasks.run import Run
 from bert_tf.tasks.squad import (
     answers as squad_answers,
 )
@@ -40,7 +40,7 @@ from bert_tf.tasks.squad import windows as squad_windows
 from bert_tf.tasks.squad.reader import Reader
 from bert_tf.tasks.squad.threshold import THRESHOLD_FILE, threshold_to_predict
 from bert_tf.training import prediction
-from bert_tf.training import start as training_start
+from bert_tf.training.start import build_model, find_starting_point
 
 RUNS = json.loads((SQUAD / "end_to_end" / "end_to_end.json").read_text())
 CHECKPOINT = SQUAD / "checkpoint" / "model.ckpt"
@@ -143,7 +143,7 @@ def predicted(tmp_path_factory):
         "v2.0",
     ],
 )
-def test_predicts_what_the_original_did(name, predicted):
+def test_predicts_like_the_original(name, predicted):
     folder = predicted(name)
     assert_same_records(folder, "eval", f"{name}_eval")
     texts = archive("end_to_end/predictions.tar.xz")
@@ -201,7 +201,7 @@ def test_predicts_version_2_where_the_original_crashes(predicted):
         assert odds[qas_id] == 1000000.0
 
 
-def test_without_padding_answers_are_those_of_the_windows_tokens(
+def test_without_padding_only_tokens_of_the_window_are_answers(
     predicted, tmp_path
 ):
     """As if the padding's logits of the padded batches were cut off."""
@@ -211,10 +211,10 @@ def test_without_padding_answers_are_those_of_the_windows_tokens(
 
     values = parse(*given)
     config = BertConfig.from_json_file(values.bert_config_file)
-    model = training_start.build_model(
+    model = build_model(
         lambda: models.span(config),
         config,
-        training_start.find_starting_point("", values.init_checkpoint),
+        find_starting_point("", values.init_checkpoint),
     )
     schema = task.squad_evaluation_schema(128)
     file = str(predicted("v1.1") / "eval.tf_record")
@@ -249,7 +249,7 @@ def test_without_padding_answers_are_those_of_the_windows_tokens(
 @pytest.mark.parametrize(
     "version", [pytest.param("1.1", marks=pytest.mark.slow), "2.0"]
 )
-def test_writes_the_records_to_train_on_that_the_original_does(
+def test_writes_the_same_training_records_as_the_original(
     version, small_bert, tmp_path, log
 ):
     settings = RUNS["runs"][f"train-v{version}"]
@@ -327,7 +327,7 @@ def test_evaluates_predictions_of_version_2_and_draws_them(predicted):
     assert "<svg" in (folder / "precision_recall.svg").read_text()
 
 
-def test_auto_takes_the_threshold_of_the_best_f1_and_keeps_it(
+def test_auto_chooses_and_keeps_the_threshold_of_the_best_f1(
     predicted, tmp_path, log
 ):
     folder = predicted(*CRASHES)
@@ -365,7 +365,7 @@ def test_auto_takes_the_threshold_of_the_best_f1_and_keeps_it(
     assert THRESHOLD_FILE in log.text
 
 
-def test_auto_without_any_answers_says_what_to_do_first(tmp_path):
+def test_auto_without_answers_asks_for_an_earlier_prediction(tmp_path):
     flags = parse(
         *common_flags(tmp_path, init_checkpoint=tmp_path / "x" / "model.ckpt")
     )
@@ -397,7 +397,7 @@ def test_auto_without_any_answers_says_what_to_do_first(tmp_path):
         ([("y",), ("x",)], False, None),
     ],
 )
-def test_what_a_file_lacks_to_be_evaluated(answers, version_2, lacking):
+def test_a_file_without_answers_is_not_evaluated(answers, version_2, lacking):
     examples = [data.SquadExample("q", "?", "x", answers=a) for a in answers]
     got = metrics.why_no_metrics(examples, version_2)
     assert re.fullmatch(lacking, got) if lacking else got is None
@@ -417,9 +417,7 @@ def write_squad(path, rows):
     return path
 
 
-def test_learns_to_find_answers_and_goes_on_where_it_stopped(
-    small_bert, tmp_path, log
-):
+def test_learns_to_find_answers_and_resumes(small_bert, tmp_path, log):
     draw = random.Random(1)
     words = ["the", "leader", "was", "in", "new", "york", "city", "but"]
 
@@ -524,13 +522,13 @@ def test_a_context_without_words_is_answered_too(small_bert, tmp_path):
     assert read_json(tmp_path / "out", "null_odds")["a"] == 1000000.0
 
 
-def test_for_a_tpu_records_fill_up_the_last_batch(tmp_path):
+def test_for_a_tpu_the_last_batch_is_padded(tmp_path):
     flags = parse(*common_flags(tmp_path, use_tpu=True))
     config = BertConfig.from_json_file(flags.bert_config_file)
     tokenizer = tokenization.FullTokenizer(flags.vocab_file)
     task = run_squad.make_task(flags, tokenizer, 0.0)
     settings = training_flags.run_settings(flags)
-    work = tasks_run.Run(task, None, settings, config.vocab_size, None)
+    work = Run(task, None, settings, config.vocab_size, None)
     examples = [data.SquadExample("q", "who?", "new york")] * 3
     path, counts = work._write("eval", examples, batch_size=8)
     rows = read_features(path)
@@ -593,12 +591,12 @@ def flags_of(case, folder):
     return arguments
 
 
-def test_every_mistake_of_the_golden_set_is_looked_at():
+def test_every_error_case_of_the_golden_set_is_tested():
     assert FACTS.keys() == CASES.keys()
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_mistake_is_told_before_anything_is_written(case, tmp_path):
+def test_an_error_is_reported_before_anything_is_written(case, tmp_path):
     with pytest.raises(InputError, match=FACTS[case]):
         run(*flags_of(case, tmp_path))
     assert not list(tmp_path.iterdir())
@@ -636,7 +634,7 @@ def test_a_mistake_is_told_before_anything_is_written(case, tmp_path):
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
-def test_a_bad_flag_or_file_is_told_before_work_starts(
+def test_an_invalid_flag_or_file_is_reported_before_work_starts(
     changes, message, tmp_path
 ):
     given = predict_flags(tmp_path, "1.1", do_train=True)
@@ -648,7 +646,7 @@ def test_a_bad_flag_or_file_is_told_before_work_starts(
 
 
 @pytest.mark.slow
-def test_a_process_ends_with_1_and_one_message(tmp_path):
+def test_a_process_exits_with_1_and_one_message(tmp_path):
     def end(*arguments):
         return subprocess.run(
             [sys.executable, "-m", "bert_tf.run_squad", *arguments],

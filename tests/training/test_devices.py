@@ -37,13 +37,13 @@ def free_port():
     bool(tf.config.list_physical_devices("TPU")), reason="there is a TPU"
 )
 @pytest.mark.parametrize("given", [[], ["--tpu_name=local"]])
-def test_a_machine_without_a_tpu_says_so(given):
+def test_a_machine_without_a_tpu_is_reported(given):
     with pytest.raises(InputError, match=r"no TPU.*--tpu_name.*--use_tpu"):
         find_strategy("--use_tpu", *given)
 
 
 @pytest.mark.parametrize("flag", ["tpu_name", "master"])
-def test_an_address_where_nobody_answers_is_told_at_once(flag, free_port):
+def test_an_address_without_a_listener_is_reported_at_once(flag, free_port):
     address = f"grpc://127.0.0.1:{free_port}"
     began = time.monotonic()
     with pytest.raises(InputError, match=f"'{address}'.*refused.*--tpu_name"):
@@ -52,7 +52,7 @@ def test_an_address_where_nobody_answers_is_told_at_once(flag, free_port):
     assert time.monotonic() - began < 2 * devices.SECONDS_TO_ANSWER
 
 
-def test_all_of_several_addresses_must_answer(free_port):
+def test_all_addresses_must_accept_connections(free_port):
     with socket.create_server(("127.0.0.1", 0)) as server:
         first = f"grpc://127.0.0.1:{server.getsockname()[1]}"
         second = f"grpc://127.0.0.1:{free_port}"
@@ -68,7 +68,7 @@ def test_an_address_needs_a_port(address):
         find_strategy("--use_tpu", f"--tpu_name={address}")
 
 
-def test_a_name_that_cannot_be_looked_up_is_told(monkeypatch):
+def test_a_tpu_name_that_cannot_be_resolved_is_reported(monkeypatch):
     def getaddrinfo(*arguments, **more):
         raise socket.gaierror(-2, "Name or service not known")
 
@@ -87,20 +87,20 @@ def test_a_name_that_cannot_be_looked_up_is_told(monkeypatch):
         (["--num_tpu_cores=16"], "--num_tpu_cores is without"),
     ],
 )
-def test_flags_of_a_tpu_without_use_tpu_are_warned_about(given, named, caplog):
+def test_tpu_flags_without_use_tpu_are_warned_about(given, named, caplog):
     assert find_strategy(*given) is tf.distribute.get_strategy()
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert named in record.getMessage()
 
 
-def test_no_flags_of_a_tpu_no_warning(caplog):
+def test_without_tpu_flags_there_is_no_warning(caplog):
     assert find_strategy() is tf.distribute.get_strategy()
     assert find_strategy("--nouse_tpu") is tf.distribute.get_strategy()
     assert not caplog.records
 
 
-def test_the_log_tells_devices_and_the_version(caplog):
+def test_the_log_names_devices_and_the_tensorflow_version(caplog):
     caplog.set_level(logging.INFO)
     devices.log_devices(tf.distribute.get_strategy())
     count = len(tf.config.list_logical_devices("CPU"))
@@ -113,14 +113,14 @@ def test_the_log_tells_devices_and_the_version(caplog):
 # ------------------------------------------------------------- several of them
 
 
-def test_a_tpu_can_be_asked_for_in_two_ways():
+def test_use_tpu_and_distribution_tpu_are_the_same():
     for arguments in (["--use_tpu"], ["--distribution=tpu"]):
         assert training_flags.devices(parse(*arguments)).use_tpu
     assert not training_flags.devices(parse("--distribution=mirrored")).use_tpu
 
 
 @pytest.mark.parametrize("other", ["mirrored", "multi_worker"])
-def test_a_tpu_and_another_distribution_contradict_each_other(other):
+def test_use_tpu_with_another_distribution_is_refused(other):
     with pytest.raises(InputError, match=rf"--use_tpu --distribution={other}"):
         training_flags.devices(parse("--use_tpu", f"--distribution={other}"))
 
@@ -128,7 +128,7 @@ def test_a_tpu_and_another_distribution_contradict_each_other(other):
 @pytest.mark.skipif(
     len(tf.config.list_logical_devices()) > 1, reason="there are several"
 )
-def test_one_device_is_not_mirrored_and_that_is_told(caplog):
+def test_mirrored_on_one_device_warns_and_does_not_mirror(caplog):
     strategy = find_strategy("--distribution=mirrored")
     assert strategy is tf.distribute.get_strategy()
     assert "one device only" in caplog.text
@@ -152,7 +152,7 @@ def test_one_device_is_not_mirrored_and_that_is_told(caplog):
         '"task": {"type": "worker", "index": "x"}}',
     ],
 )
-def test_several_workers_need_to_know_of_each_other(text, monkeypatch):
+def test_multi_worker_needs_a_valid_tf_config(text, monkeypatch):
     if text is None:
         monkeypatch.delenv("TF_CONFIG", raising=False)
     else:
@@ -161,7 +161,7 @@ def test_several_workers_need_to_know_of_each_other(text, monkeypatch):
         find_strategy("--distribution=multi_worker")
 
 
-def test_one_process_is_its_own_chief(tmp_path):
+def test_a_single_process_is_the_chief(tmp_path):
     strategy = tf.distribute.get_strategy()
     assert devices.is_chief(strategy) and devices.num_workers(strategy) == 1
     assert devices.work_folder(strategy, str(tmp_path)) == str(tmp_path)
@@ -171,7 +171,7 @@ def test_one_process_is_its_own_chief(tmp_path):
         assert is_chief
 
 
-def test_errors_of_one_process_are_not_blamed_on_workers():
+def test_errors_of_a_single_process_are_not_reported_as_lost_workers():
     with (
         pytest.raises(tf.errors.UnavailableError),
         devices.naming_lost_workers(tf.distribute.get_strategy()),

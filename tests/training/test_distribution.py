@@ -19,12 +19,11 @@ from helpers.golden import (
     read_variables,
     write_small_config,
 )
-from helpers.paths import GOLDEN, ROOT
+from helpers.paths import ROOT
 
 from bert_tf import run_pretraining
 from bert_tf.cli import command_line, training_flags
 
-DATA = GOLDEN
 TINY = CHECKPOINTS / "tiny"
 
 # A process of its own: devices are split before any is used.
@@ -125,7 +124,7 @@ def assert_same_training(folder, other):
 
 
 @pytest.mark.slow
-def test_two_devices_train_as_one_does(tmp_path, pretraining_flags):
+def test_two_devices_train_like_one(tmp_path, pretraining_flags):
     given = {"bucket_by_length": True}
     one = start(pretraining_flags(tmp_path / "one", **given))
     both = start(
@@ -148,7 +147,7 @@ def test_two_devices_train_as_one_does(tmp_path, pretraining_flags):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 4])
-def test_workers_train_as_one_does_and_the_chief_writes(
+def test_workers_train_like_one_process_and_the_chief_writes(
     count, tmp_path, pretraining_flags
 ):
     more = {
@@ -198,7 +197,7 @@ def wait_for(path, processes):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
-def test_a_killed_worker_ends_the_job_and_the_same_command_goes_on(
+def test_a_killed_worker_ends_the_job_and_the_same_command_resumes(
     tmp_path, pretraining_flags, victim
 ):
     def given(name):
@@ -251,7 +250,9 @@ def test_a_killed_worker_ends_the_job_and_the_same_command_goes_on(
 
 
 @pytest.mark.slow
-def test_workers_without_a_common_folder_are_told(tmp_path, pretraining_flags):
+def test_workers_without_a_shared_folder_are_refused(
+    tmp_path, pretraining_flags
+):
     trained = pretraining_flags(tmp_path / "1", num_train_steps=3)
     finish(start(trained))
     addresses = []
@@ -299,7 +300,7 @@ def assert_trains(arguments):
     assert values.distribution == "multi_worker" and values.do_train
 
 
-def test_the_kubernetes_job_runs_a_right_command():
+def test_the_kubernetes_job_runs_a_valid_command():
     lines = code("yaml").splitlines()
     arguments = [
         line.strip().removeprefix("- ")
@@ -314,7 +315,7 @@ def test_the_kubernetes_job_runs_a_right_command():
     assert "\t" not in code("yaml")
 
 
-def test_the_slurm_script_tells_each_task_who_it_is(tmp_path):
+def test_the_slurm_script_sets_tf_config_for_each_task(tmp_path):
     stand_ins = {
         "scontrol": "printf 'node1\\nnode2\\nnode3\\n'",
         # As srun: the command once for each task, each with its number.

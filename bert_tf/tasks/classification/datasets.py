@@ -34,10 +34,10 @@ class InputExample:
     """One text, or a pair of them, and its label.
 
     Attributes:
-        guid: where it comes from: part of the data and row.
+        guid: the part of the data set, and the row.
         text_a: the text, or the first of a pair.
-        text_b: the second of a pair; None or empty where there is none.
-        label: one of the task's labels. Unlabelled examples carry the first.
+        text_b: the second of a pair; None or empty for none.
+        label: one of the labels; the first one in unlabelled examples.
     """
 
     guid: str
@@ -47,19 +47,18 @@ class InputExample:
 
 
 class Dataset(abc.ABC):
-    """Where examples come from (the original's `DataProcessor`).
-
-    Attributes:
-        labels: in the order of their ids; None where they are yet to be
-            learned from the training file.
-        metrics: its official metrics besides accuracy, by the name in
-            eval_results.txt: functions of the true label ids, the predicted
-            ones, and the number of labels.
-        learns_labels: whether labels come from the training file, and
-            predictions are also written by name.
+    """A source of examples (the original's `DataProcessor`).
 
     The three `get_..._examples` raise one InputError for all bad rows of the
-    file, so that reading before training is enough to know that it is sound.
+    file.
+
+    Attributes:
+        labels: in the order of their ids; None before `learn_labels`.
+        metrics: official metrics besides accuracy, by their names in
+            eval_results.txt: functions of the true label ids, the predicted
+            ones, and the number of labels.
+        learns_labels: whether labels are learned from the training file, and
+            predictions also written by name.
     """
 
     labels: tuple[str, ...] | None
@@ -92,23 +91,24 @@ class Dataset(abc.ABC):
         return self.labels
 
 
-# ------------------------------------------------------ the original's tasks
+# ------------------------------------------------------- published datasets
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Where a file of the original's tasks keeps what. Columns count from 0.
+    """The columns of a file of a published dataset, counted from 0.
 
     Attributes:
         file: its name in data_dir.
-        prefix: what its guids begin with.
+        prefix: the beginning of its guids.
         text_a: column of the first text.
         text_b: column of the second text, if there is one.
-        label: column of the label, -1 for the last one; None: no labels.
-        guid: column of the guid; None: the row's number from 0, header too.
-        has_header: whether the first row is left out.
-        language: takes only rows with this in column 0.
-        renamed_labels: labels that the file writes differently.
+        label: column of the label, -1 for the last one; None for no labels.
+        guid: column of the guid; None for the number of the row, counted from
+            0 with the header.
+        has_header: whether to skip the first row.
+        language: use only rows with this value in column 0.
+        renamed_labels: labels by their spelling in the file.
     """
 
     file: str
@@ -123,15 +123,15 @@ class Layout:
 
     @property
     def width(self) -> int:
-        """How many columns a row must have at least."""
+        """The minimum number of columns in a row."""
         places = (self.text_a, self.text_b, self.guid, self.label)
         last = max(place for place in places if place is not None)
         return last + 1 + (self.label == -1)
 
 
 @dataclasses.dataclass(frozen=True)
-class OriginalDataset(Dataset):
-    """CoLA, MNLI, MRPC or XNLI, from the files that the original reads."""
+class PublishedDataset(Dataset):
+    """A dataset whose files are laid out as they are published."""
 
     name: str
     labels: tuple[str, ...]
@@ -158,7 +158,7 @@ class OriginalDataset(Dataset):
 def read_layout(
     data_dir: str, layout: Layout, labels: Sequence[str]
 ) -> list[InputExample]:
-    """The examples of one file, exactly those that the original makes.
+    """The examples of one file, the same as the original's.
 
     Raises:
         InputError: no such file, no examples in it, or bad rows.
@@ -238,7 +238,7 @@ def _matthews_correlation(
 
 _NLI_LABELS = ("contradiction", "entailment", "neutral")
 
-COLA = OriginalDataset(
+COLA = PublishedDataset(
     name="cola",
     labels=("0", "1"),
     train=Layout("train.tsv", "train", text_a=3, label=1, has_header=False),
@@ -247,7 +247,7 @@ COLA = OriginalDataset(
     metrics={"eval_matthews_correlation": _matthews_correlation},
 )
 
-MNLI = OriginalDataset(
+MNLI = PublishedDataset(
     name="mnli",
     labels=_NLI_LABELS,
     train=Layout("train.tsv", "train", text_a=8, text_b=9, label=-1, guid=0),
@@ -262,7 +262,7 @@ MNLI = OriginalDataset(
     test=Layout("test_matched.tsv", "test", text_a=8, text_b=9, guid=0),
 )
 
-MRPC = OriginalDataset(
+MRPC = PublishedDataset(
     name="mrpc",
     labels=("0", "1"),
     train=Layout("train.tsv", "train", text_a=3, text_b=4, label=0),
@@ -271,7 +271,7 @@ MRPC = OriginalDataset(
     metrics={"eval_f1": _f1},
 )
 
-XNLI = OriginalDataset(
+XNLI = PublishedDataset(
     name="xnli",
     labels=_NLI_LABELS,
     train=Layout(
@@ -294,24 +294,23 @@ XNLI = OriginalDataset(
 
 @dataclasses.dataclass(frozen=True)
 class OwnDataset(Dataset):
-    """`--task_name=tsv`: texts and labels of the user's own.
+    """`--task_name=tsv`: the user's own texts and labels.
 
-    data_dir holds `train.*`, `dev.*` and `test.*`, each one .tsv (no quoting),
-    .csv (quoted as in RFC 4180) or .jsonl (an object on each line). Columns
-    are given by the name that the header has for them (in .jsonl files: the
-    key), or by place, counted from 0. `test.*` needs no labels.
+    data_dir contains `train.*`, `dev.*` and `test.*`, each one .tsv (no
+    quoting), .csv (quoted as in RFC 4180) or .jsonl (an object on each line). A
+    column is given by its name in the header (in .jsonl files, its key) or by
+    its number, counted from 0. `test.*` needs no labels.
 
-    Labels are what the training file has, numbers in the order of their value,
-    anything else in the order of its code points. White space around a label
-    does not count.
+    Labels are learned from the training file: sorted by value if all of them
+    are numbers, else by code point. White space around a label is stripped.
 
     Attributes:
         text_a_col: column of the text, or of the first of a pair.
         text_b_col: column of the second text, if there is one.
         label_col: column of the label.
-        header: "yes", "no", or "auto": there is one if any column is given
-            by name. Has no meaning for .jsonl files.
-        labels: in the order of their ids, once known.
+        header: "yes", "no", or "auto": yes if any column is given by name.
+            Without effect on .jsonl files.
+        labels: in the order of their ids; None before `learn_labels`.
     """
 
     text_a_col: str | int = "text"
@@ -340,15 +339,15 @@ class OwnDataset(Dataset):
                     )
 
     def with_labels(self, labels: Sequence[str]) -> "OwnDataset":
-        """The same task, with these labels in the order of their ids."""
+        """The same data set, with these labels in the order of their ids."""
         return dataclasses.replace(self, labels=tuple(labels))
 
     def learn_labels(self, data_dir: str) -> "OwnDataset":
-        """The same task, with the labels that the training file has.
+        """The same data set, with the labels of the training file.
 
         Raises:
-            InputError: bad rows, or labels that cannot be told apart from a
-                header.
+            InputError: bad rows, fewer than two labels, or a first row that may
+                be a header.
         """
         path, examples = self._read(data_dir, "train", None)
         found = [example.label or "" for example in examples]
@@ -360,8 +359,8 @@ class OwnDataset(Dataset):
                 f"label_col={self.label_col!r}. It has only "
                 f"{quote(labels[0])}, in {count_of(len(found), 'row')}"
             )
-        # Fewer than two examples of a label on average: most likely a column
-        # of texts or of measurements. Twenty keeps small trials quiet.
+        # Fewer than two examples per label: probably a column of texts or
+        # measurements. Small trials with up to 20 labels get no warning.
         if len(labels) > 20 and len(labels) > len(found) / 2:
             _LOGGER.warning(
                 "%s has %d different labels in %d rows: is label_col=%r the "
@@ -464,7 +463,7 @@ class OwnDataset(Dataset):
             raise InputError(
                 f"`header` must be yes or no here: line 1 of {path} has the "
                 f"label {quote(found[0])}, which no other row has, so it may "
-                "be a header, and columns given by place do not tell. "
+                "be a header, and columns are given by number. "
                 "Received: header='auto'"
             )
 
@@ -513,9 +512,9 @@ def _label_value(value: Any) -> str:
 
 
 def infer_labels(found: Sequence[str]) -> tuple[str, ...]:
-    """The different labels in the order that gives them their ids.
+    """The distinct labels in the order of their ids.
 
-    If all of them are numbers, by value ("2" before "10"); else by code point.
+    Sorted by value if all are numbers ("2" before "10"), else by code point.
     """
     different = collections.Counter(found)
     if all(_NUMBER.fullmatch(label) for label in different):
@@ -523,7 +522,7 @@ def infer_labels(found: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(different))
 
 
-# ------------------------------------------------------------------ all tasks
+# --------------------------------------------------------------- all data sets
 
 DATASETS: dict[str, Dataset] = {
     "cola": COLA,
@@ -534,27 +533,34 @@ DATASETS: dict[str, Dataset] = {
 }
 
 
+def published_names() -> str:
+    """Names of the published datasets, as a help text lists them."""
+    names = [
+        name for name, dataset in DATASETS.items() if not dataset.learns_labels
+    ]
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
 def find_dataset(name: str, **columns: str | int | None) -> Dataset:
-    """The task of this name, in capitals or not.
+    """The data set of this name.
 
     Args:
-        name: one of `DATASETS`.
-        **columns: for the task tsv, how its files are laid out: `text_a_col`,
-            `text_b_col`, `label_col`, `header`, as in `OwnDataset`. None stands
-            for the default.
+        name: one of `DATASETS`, in any case.
+        **columns: for the task tsv: `text_a_col`, `text_b_col`, `label_col`,
+            `header` of `OwnDataset`. None for the default.
 
     Raises:
         InputError: an unknown task, or columns for one whose files are fixed.
     """
-    task = DATASETS.get(name.lower())
-    if task is None:
+    dataset = DATASETS.get(name.lower())
+    if dataset is None:
         raise InputError(
             f"`task_name` must be one of {sorted(DATASETS)}. "
             f"Received: task_name={name!r}"
         )
     given = {role: at for role, at in columns.items() if at is not None}
-    if isinstance(task, OwnDataset):
-        return dataclasses.replace(task, **given)  # type: ignore[arg-type]
+    if isinstance(dataset, OwnDataset):
+        return dataclasses.replace(dataset, **given)  # type: ignore[arg-type]
     if given.get("header") == "auto":
         given.pop("header")
     if given:
@@ -563,10 +569,4 @@ def find_dataset(name: str, **columns: str | int | None) -> Dataset:
             f"the columns of {name} are fixed. Received: task_name={name!r}, "
             + ", ".join(f"{role}={at!r}" for role, at in given.items())
         )
-    return task
-
-
-# ----------------------------------------------------- examples into features
-
-
-# ----------------------------------------------------------- how good it is
+    return dataset

@@ -1,4 +1,4 @@
-"""From examples to features: tokens, windows, and what was truncated."""
+"""Turns examples into features: tokens, windows, truncation."""
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,7 +24,7 @@ def pack_example(
     tokenizer: Tokenizer,
     doc_stride: int | None = None,
 ) -> PackedWindows:
-    """Tokenizes an example and packs as much of it as fits, or windows."""
+    """Tokenizes an example, and truncates it or splits it into windows."""
     tokens_a = tokenizer.tokenize(example.text_a)
     tokens_b = tokenizer.tokenize(example.text_b) if example.text_b else []
     return pack_windows(tokens_a, tokens_b, max_seq_length, doc_stride)
@@ -54,12 +54,12 @@ def convert_to_windows(
     """The features of each window of one example, with the example's label.
 
     Args:
-        example: a text or a pair, or what fills up a batch.
+        example: a text or a pair, or a placeholder that pads a batch.
         labels: in the order of their ids.
         max_seq_length: S of the features.
-        tokenizer: makes word pieces and their ids.
-        doc_stride: how far apart windows start, in word pieces; None for one
-            window with what fits.
+        tokenizer: a `Tokenizer`.
+        doc_stride: distance between windows, in word pieces; None truncates
+            long texts.
 
     Raises:
         InputError: its label is none of `labels`.
@@ -91,13 +91,13 @@ def convert_examples(
     max_seq_length: int,
     tokenizer: Tokenizer,
 ) -> Iterator[InputFeatures]:
-    """The features of each example, made one by one as they are asked for.
+    """Yields the features of each example.
 
     Args:
-        examples: what `get_..._examples` returned, perhaps padded.
+        examples: of a `Dataset`, possibly padded.
         labels: in the order of their ids.
         max_seq_length: S of the features.
-        tokenizer: makes word pieces and their ids.
+        tokenizer: a `Tokenizer`.
 
     Raises:
         InputError: at once, if the vocabulary lacks [CLS], [SEP] or [UNK].
@@ -115,7 +115,7 @@ def convert_examples_to_windows(
     tokenizer: Tokenizer,
     doc_stride: int | None = None,
 ) -> Iterator[list[InputFeatures]]:
-    """The windows of each example: `convert_to_windows`, one by one.
+    """Yields the windows of each example, as `convert_to_windows`.
 
     Raises:
         InputError: at once, if the vocabulary lacks [CLS], [SEP] or [UNK].
@@ -132,7 +132,7 @@ def convert_examples_to_windows(
 def require_token_types(
     type_vocab_size: int, examples: Iterable[InputExample]
 ) -> None:
-    """Raises InputError for a pair whose texts a model cannot tell apart."""
+    """Raises InputError for a pair of texts if there is one token type."""
     if type_vocab_size > 1:
         return
     for example in examples:
@@ -151,7 +151,7 @@ def describe_example(
     tokenizer: Tokenizer,
     doc_stride: int | None = None,
 ) -> str:
-    """One example and what becomes of it, for the log."""
+    """An example and its features, for the log."""
     windows, cut = pack_example(example, max_seq_length, tokenizer, doc_stride)
     first = windows[0]
     features = convert_to_windows(
@@ -178,7 +178,7 @@ def describe_example(
 
 
 class Truncation:
-    """How much of a set of examples was cut off, counted as it is made."""
+    """Counts truncated examples and word pieces."""
 
     def __init__(self) -> None:
         self.num_examples = 0
@@ -186,14 +186,14 @@ class Truncation:
         self.num_cut = 0
 
     def add(self, windows: Sequence[InputFeatures]) -> None:
-        """Counts one example, by its windows."""
+        """Counts one example, given its windows."""
         cut = windows[0].num_cut
         self.num_examples += 1
         self.num_cut_examples += cut > 0
         self.num_cut += cut
 
     def log(self, max_seq_length: int, doc_stride: int | None = None) -> None:
-        """Says it in one line: a notice if nothing was lost, else a warning."""
+        """Logs one line, a warning if anything was truncated."""
         if not self.num_cut:
             _LOGGER.info(
                 "Nothing was cut off: 0 of %d examples, 0 word pieces.",

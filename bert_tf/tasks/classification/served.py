@@ -20,8 +20,7 @@ class Classifier(signature.Served):
         model: a model of `models.classifier`.
         labels: their names, in the order of their ids.
         window_rules: `WindowRules`.
-        window_pooling: how the logits of a text's windows become one, as in
-            `targets.WINDOW_POOLINGS`.
+        window_pooling: one of `targets.WINDOW_POOLINGS`.
     """
 
     head = "classifier"

@@ -1,4 +1,4 @@
-"""What a classifier learns of each text, and how good its outputs are."""
+"""Targets of classification: how logits are evaluated and written."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -8,10 +8,10 @@ import numpy as np
 from bert_tf.tasks import metrics
 from bert_tf.tasks.classification.datasets import Metric
 
-# What the original writes into eval_results.txt, but for the step.
+# The original's results in eval_results.txt, besides the step.
 RESULTS = ("eval_accuracy", "eval_loss", "loss")
 
-# How the logits of a text's windows become one, for each label.
+# Ways to combine the logits of a text's windows, for each label.
 WINDOW_POOLINGS: Mapping[str, Callable[..., np.ndarray]] = {
     "mean": np.mean,
     "max": np.max,
@@ -37,18 +37,17 @@ class OneLabel:
         is_real: np.ndarray,
         batch_size: int,
     ) -> tuple[dict[str, float], dict[str, float]]:
-        """How good logits are.
+        """Evaluates logits.
 
         Args:
             label_ids: int [N], the true ones, in the order of the file.
             logits: float [N, L].
-            is_real: bool [N], false for what fills up the last batch.
-            batch_size: of the original's evaluation.
+            is_real: bool [N], false for padding of the last batch.
+            batch_size: for `loss`.
 
         Returns:
-            The original's results, exact over all real examples, but for
-            `loss`, the plain mean of the batches' losses; and the dataset's
-            metrics.
+            The original's results, means over all real examples (`loss` is the
+            mean of the batches' mean losses); and the data set's metrics.
         """
         losses = -metrics.log_softmax(logits)[np.arange(len(logits)), label_ids]
         truth = label_ids[is_real].tolist()
@@ -68,5 +67,5 @@ class OneLabel:
         return results, more
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """Float32 [N, L], as the original writes them."""
+        """The softmax of logits, float32 [N, L]."""
         return np.exp(metrics.log_softmax(logits)).astype(np.float32)

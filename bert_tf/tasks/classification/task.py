@@ -13,13 +13,18 @@ from bert_tf.checkpoints.names import LABELS_FILE
 from bert_tf.data.packing import InputFeatures, padding_features
 from bert_tf.data.records import Feature
 from bert_tf.support import files
-from bert_tf.tasks.classification import rows as classification_rows
+from bert_tf.tasks.classification.rows import (
+    Truncation,
+    convert_examples_to_windows,
+    describe_example,
+)
 from bert_tf.tasks.classification.targets import RESULTS, WINDOW_POOLINGS
 from bert_tf.tasks.task import Evaluation
+from bert_tf.training.step import count_examples
 
 
 def classifier_schema(max_seq_length: int) -> dict[str, Feature]:
-    """What run_classifier's records hold, under the original's names."""
+    """The features of run_classifier's records, under the original's names."""
     tokens = Feature((max_seq_length,), length_flag="max_seq_length")
     return {
         "input_ids": dataclasses.replace(tokens, holds_token_ids=True),
@@ -45,7 +50,7 @@ class ClassificationTask:
     """A `Task` whose examples are `datasets.InputExample`s.
 
     Args:
-        target: what is learned, a `targets.OneLabel`.
+        target: a `targets.OneLabel`.
         tokenizer: a `FullTokenizer`.
         max_seq_length: word pieces of a record.
         doc_stride: distance between the windows of a long text, in word
@@ -85,10 +90,8 @@ class ClassificationTask:
         return classifier_schema(self.max_seq_length)
 
     def records(self, examples, is_training):
-        truncation = classification_rows.Truncation()
-        for windows in classification_rows.convert_examples_to_windows(
-            examples, *self._conversion
-        ):
+        truncation = Truncation()
+        for windows in convert_examples_to_windows(examples, *self._conversion):
             truncation.add(windows)
             yield list(map(classifier_values, windows))
         truncation.log(self.max_seq_length, self.doc_stride)
@@ -97,7 +100,7 @@ class ClassificationTask:
         return classifier_values(padding_features(self.max_seq_length))
 
     def describe(self, example):
-        return classification_rows.describe_example(example, *self._conversion)
+        return describe_example(example, *self._conversion)
 
     def build(self, config, one_hot):
         return models.classifier(
@@ -112,13 +115,17 @@ class ClassificationTask:
         )
         return loss
 
+    def count(self, batch):
+        return count_examples(batch)
+
     def evaluate(self, examples, rows, batch_size):
         label_ids, is_real, logits = [], [], []
         for windows in rows:
             label_ids.append(windows[0]["label_ids"])
             is_real.append(windows[0]["is_real_example"] == 1)
             logits.append(self._logits(windows))
-        if self.doc_stride is not None:  # Padding is of windows, not of texts.
+        if self.doc_stride is not None:
+            # The mean over batches of texts has no padding of windows.
             count = sum(is_real)
             label_ids, logits = label_ids[:count], logits[:count]
             is_real = is_real[:count]
@@ -147,7 +154,7 @@ class ClassificationTask:
             logging.info("Wrote the predicted labels to %s.", path)
 
     def _logits(self, windows):
-        """The logits [L] of a text, out of those of its windows."""
+        """The logits [L] of a text, combined from those of its windows."""
         if len(windows) == 1:
             return windows[0]["logits"]
         return self._pool(np.stack([row["logits"] for row in windows]), axis=0)

@@ -1,7 +1,7 @@
 """Pretraining: records, losses, training and evaluation.
 
-Unlike other tasks it has its records beforehand: create_pretraining_data makes
-them.
+Unlike in other tasks, the records exist before the run: create_pretraining_data
+writes them.
 """
 
 import dataclasses
@@ -22,12 +22,12 @@ from bert_tf.heads import (
 from bert_tf.support.progress import counted
 from bert_tf.training import evaluation, loop, prediction
 
-# Files read in turns, as in the original.
+# Number of files read in parallel, as in the original.
 FILES_AT_ONCE = 4
 
 
 def count(batch):
-    """The totals of a batch: `examples`, and `predictions` that do not pad.
+    """The totals of a batch: `examples`, and `predictions` without padding.
 
     Args:
         batch: features of the records (`pretraining_schema`).
@@ -38,18 +38,19 @@ def count(batch):
 
 
 def losses(outputs, batch, totals=None, next_sentence=True):
-    """The training loss, and what tells how training goes.
+    """The training loss, and scalars to follow training.
 
     Args:
         outputs: of `models.pretraining`.
         batch: features of the records (`pretraining_schema`).
-        totals: what `count` returns of the whole batch, if this is a part of
-            it. What is returned then adds up over the parts.
-        next_sentence: whether the next-sentence loss is part of the loss.
+        totals: of `count` for the whole batch, if `batch` is a part of it: the
+            scalars then add up over the parts.
+        next_sentence: whether to add the next-sentence loss.
 
     Returns:
         A dictionary of float32 scalars: `loss`, `masked_lm_loss`,
-        `masked_lm_accuracy`, and the same for the next sentence if it counts.
+        `masked_lm_accuracy`; with `next_sentence` also `next_sentence_loss` and
+        `next_sentence_accuracy`.
     """
     ids = batch["masked_lm_ids"]
     weights = ops.cast(batch["masked_lm_weights"], "float32")
@@ -82,7 +83,7 @@ def losses(outputs, batch, totals=None, next_sentence=True):
 
 
 def per_prediction(outputs, batch):
-    """What evaluation keeps of a batch; logits would be V times as much.
+    """The outputs that evaluation needs; logits are V times as large.
 
     Returns:
         `masked_lm_loss`, `masked_lm_right` [B, P], `next_sentence_loss`,
@@ -105,7 +106,7 @@ def _is_best(logits, labels):
 
 
 def result_names(next_sentence=True):
-    """Names of what `evaluate` returns."""
+    """Names of the results of `evaluate`."""
     of_words = ["loss", "masked_lm_accuracy", "masked_lm_loss"]
     of_pairs = ["next_sentence_accuracy", "next_sentence_loss"]
     return of_words + of_pairs if next_sentence else of_words
@@ -114,13 +115,12 @@ def result_names(next_sentence=True):
 def evaluate(batches, next_sentence=True):
     """The original's results: means over predictions, and over batches.
 
-    `loss` is the mean of the batches' losses; the four others are means over
-    all predictions of all batches, those that only pad left out.
+    `loss` is the mean of the batches' losses; the others are means over all
+    predictions of all batches, without padding.
 
     Args:
-        batches: pairs of features and `per_prediction` of them, NumPy arrays.
-        next_sentence: whether the next sentence counts. If not, its results
-            are left out.
+        batches: pairs of features and their `per_prediction`, NumPy arrays.
+        next_sentence: whether to include the next sentence.
 
     Returns:
         A dictionary of floats: `loss`, `masked_lm_accuracy`, `masked_lm_loss`,
@@ -155,7 +155,7 @@ def evaluate(batches, next_sentence=True):
 def pretraining_schema(
     max_seq_length: int, max_predictions_per_seq: int
 ) -> dict[str, Feature]:
-    """What create_pretraining_data's records hold, under the original's names.
+    """The features of pretraining records, under the original's names.
 
     `next_sentence_labels` is 1 where the second text is a random one.
     """
@@ -182,10 +182,10 @@ class Pretraining:
         schema: of `pretraining_schema`.
         model: what `models.pretraining` returned, with its weights.
         settings: `RunSettings`, whose `training` has the number of steps.
-        vocab_size: int, which token ids are checked against.
+        vocab_size: int, to check token ids.
         strategy: the one that the model was built under.
-        max_eval_steps: batches of an evaluation.
-        next_sentence: whether the next sentence counts.
+        max_eval_steps: number of batches in an evaluation.
+        next_sentence: whether the next-sentence loss is trained and evaluated.
     """
 
     def __init__(
@@ -254,10 +254,10 @@ class Pretraining:
         )
 
     def results(self):
-        """How good the model is.
+        """Evaluates the model; returns results by name.
 
-        As in the original, exactly `max_eval_steps` batches count; files with
-        fewer are read again.
+        As in the original, over exactly `max_eval_steps` batches; files with
+        fewer are repeated.
         """
         size = self.settings.eval_batch_size
         logging.info("***** Running evaluation *****")

@@ -1,14 +1,7 @@
 """Finds the answers to a question in several contexts, and ranks both.
 
-A span is any run of at most `max_answer_length` pieces of a context. Windows
-overlap; a span counts only in the window with most context around its first
-piece. Its score is its probability among all spans in all contexts:
-
-    score(span) = exp(start logit + end logit) / Z
-    Z = sum of exp(start logit + end logit) over all spans; if questions may
-        have no answer, plus exp(null score)
-
-The null score is the lowest sum of the logits of [CLS] among all windows. (The
+The score of a span is its probability among all spans in all contexts, where a
+span of overlapping windows counts once: docs/squad.md has the formula. (The
 original considers only the 20 best starts and ends of each window, and compares
 the answers of one context.)
 """

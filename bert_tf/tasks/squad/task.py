@@ -15,15 +15,16 @@ from bert_tf.tasks.squad import metrics
 from bert_tf.tasks.squad.threshold import THRESHOLD_FILE
 from bert_tf.tasks.squad.windows import WindowMaker, describe_window
 from bert_tf.tasks.task import Evaluation
+from bert_tf.training.step import count_examples
 
 # The original shuffles the questions with this seed before it makes windows.
 SHUFFLE_SEED = 12345
 
 
 def squad_training_schema(max_seq_length: int) -> dict[str, Feature]:
-    """What run_squad's records to train on hold, under the original's names.
+    """The features of training records, under the original's names.
 
-    Positions are 0 where the answer is not, or not all, in the window.
+    Positions are 0 where the window does not contain the whole answer.
     """
     return {
         **squad_evaluation_schema(max_seq_length),
@@ -34,7 +35,7 @@ def squad_training_schema(max_seq_length: int) -> dict[str, Feature]:
 
 
 def squad_evaluation_schema(max_seq_length: int) -> dict[str, Feature]:
-    """What run_squad's records to predict hold, under the original's names."""
+    """The features of records to predict, under the original's names."""
     tokens = Feature((max_seq_length,), length_flag="max_seq_length")
     return {
         "unique_ids": Feature(()),
@@ -67,16 +68,15 @@ class SquadTask:
         tokenizer: a `FullTokenizer`.
         windows: `WindowSettings`.
         answers: `answers.AnswerSettings`.
-        threshold: of null odds; None to choose the one with the best F1 by the
-            right answers.
-        skip_padding: whether windows are predicted without their padding. In
-            the original, padding takes places among the n best.
-        source: where examples to predict are from, for the log.
+        threshold: of null odds; None to choose the one with the best F1.
+        skip_padding: whether to predict windows without their padding. In the
+            original, padding takes places among the n best.
+        source: name of the file to predict, for the log.
     """
 
     outputs = ("unique_ids", "input_mask", "start_logits", "end_logits")
     log_names = ("orig examples", "split examples")
-    # As in the original: windows of long contexts do not make an epoch longer.
+    # As in the original, more windows do not make an epoch longer.
     epochs_count_records = False
 
     def __init__(
@@ -97,7 +97,7 @@ class SquadTask:
         return squad_evaluation_schema(self.windows.max_seq_length)
 
     def records(self, examples, is_training):
-        # Shuffled questions come back to any context.
+        # Shuffled questions may return to any context.
         maker = self._window_maker(documents_kept=None if is_training else 1)
         if is_training:
             examples = list(examples)
@@ -128,6 +128,9 @@ class SquadTask:
             batch["end_positions"],
             (totals or {}).get("examples"),
         )
+
+    def count(self, batch):
+        return count_examples(batch)
 
     def evaluate(self, examples, rows, batch_size):
         found = _Found(examples)
@@ -171,10 +174,10 @@ class SquadTask:
         return Evaluation(results, {"null_score_diff_threshold": threshold})
 
     def write_model_files(self, folder):
-        """Writes nothing: questions need no more than config and vocabulary."""
+        """Writes nothing: config and vocabulary are enough."""
 
     def _choose_and_keep(self, found, path):
-        """Chooses the threshold by the right answers, and writes it."""
+        """Chooses the threshold with the best F1, and writes it."""
         chosen = found.choose_threshold()
         files.write_text(path, f"{chosen.threshold}\n")
         logging.info(
@@ -196,9 +199,9 @@ class SquadTask:
         }
 
     def _predictions(self, examples, rows):
-        """The `answers.Prediction` of each question, one by one."""
+        """Yields the `answers.Prediction` of each question."""
         maker = self._window_maker(documents_kept=1)
-        # Windows are made once more, which is cheap, instead of kept.
+        # To make windows again is cheaper than to keep them.
         for example, windows in maker.windows_by_example(examples):
             logits = dict(map(self._logits, next(rows)))
             yield squad_answers.predict(
@@ -226,7 +229,7 @@ class SquadTask:
 
 
 class _Found:
-    """Predictions of many questions, of which only what is small is kept."""
+    """Predictions of many questions, without their n-best lists."""
 
     def __init__(self, examples):
         self.right = {example.qas_id: example.answers for example in examples}
@@ -253,7 +256,7 @@ class _Found:
 
 
 def result_names(version_2_with_negative):
-    """Results that every file has, by which the best can be kept."""
+    """Names of the results by which the best checkpoint can be kept."""
     if version_2_with_negative:
         return ("exact", "f1", "best_exact", "best_f1")
     return ("exact_match", "f1")

@@ -30,7 +30,7 @@ class Extractor:
 
     Args:
         config: the model's `BertConfig`.
-        checkpoint: a prefix or a folder.
+        checkpoint: a prefix, a folder, or a `CheckpointReader`.
         tokenizer: the model's tokenizer.
         layers: numbers of the L layers, from 0, or from -1 downwards.
         pooling: a `lines.Pooling`.

@@ -56,7 +56,7 @@ def test_a_vocabulary_without_a_special_token_is_refused(tmp_path, token):
         convert_examples([], ["x"], 8, FullTokenizer(str(vocab_file)))
 
 
-def test_the_log_shows_what_becomes_of_an_example(tokenizer):
+def test_the_log_shows_the_features_of_an_example(tokenizer):
     example = InputExample("dev-1", "Good films", "bad bad bad", "yes")
     text = describe_example(example, ["no", "yes"], 7, tokenizer)
     assert text.splitlines() == [
@@ -115,7 +115,7 @@ def test_the_log_shows_the_first_of_several_windows(tokenizer):
         ("good film bad good bad", 2, "INFO", "Nothing was cut off"),
     ],
 )
-def test_what_is_cut_off_is_counted(
+def test_truncated_examples_and_pieces_are_counted(
     tokenizer, caplog, text, doc_stride, level, message
 ):
     examples = [
