@@ -189,7 +189,7 @@ class Batcher:
             if self._jobs and is_full:
                 raise RequestError(
                     f"The queue is full: {self._rows} of {self.max_waiting} "
-                    "rows wait. Try again.",
+                    "windows wait. Try again.",
                     503,
                     Retry_After=self.seconds_to_wait(),
                 )

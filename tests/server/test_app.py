@@ -532,7 +532,7 @@ def test_a_full_queue_is_503_and_says_when_to_try_again(odd, gate):
         wait_until(lambda: odd.metric("bert_tf_waiting_rows") == 2)
         status, headers, content = odd.ask("POST", ODD, join("c"))
         assert status == 503
-        assert "Too many requests wait" in content["error"]
+        assert "The queue is full" in content["error"]
         assert int(headers["retry-after"]) >= 1
         gate.open.set()
         assert busy.result()[2] == joined("wait")

@@ -137,7 +137,7 @@ def test_an_output_without_rows_is_not_split(start, gate):
 def test_a_full_queue_refuses_and_says_when_to_try_again(start, gate):
     batcher = start(max_waiting=3)
     kept = submit(batcher, gate, 1, 2)
-    with pytest.raises(RequestError, match="2 rows, and there is room for 3"):
+    with pytest.raises(RequestError, match="2 of 3 windows"):
         submit(batcher, gate, 3, 4)
     try:
         submit(batcher, gate, 3, 4)
@@ -261,7 +261,7 @@ def test_work_is_counted_by_its_cost(start, gate):
     inputs = {"x": np.array([1, 2, 3])}
     long = batcher.submit(gate, "same", inputs, [3, 2, 9])
     assert batcher.waiting == 14
-    with pytest.raises(RequestError, match="14 rows"):
+    with pytest.raises(RequestError, match="14 of 10 windows"):
         submit(batcher, gate, 4)
     gate.open.set()
     assert squares(long) == [1, 4, 9]

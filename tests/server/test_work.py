@@ -227,7 +227,7 @@ def test_tokenizing_waits_in_the_queue_and_no_longer_than_the_time(
         wait_until(lambda: server.metric("bert_tf_waiting_rows") == 2)
         status, headers, content = server.ask("POST", TOKENIZE, two)
         assert status == 503 and headers["retry-after"]
-        assert "Too many requests wait" in content["error"]
+        assert "The queue is full" in content["error"]
         # Predicting has the same queue.
         assert server.ask("POST", PREDICT, body("good"))[0] == 503
         for future in (busy, waiting):
