@@ -217,7 +217,7 @@ def gate(monkeypatch):
 def test_tokenizing_waits_in_the_queue_and_no_longer_than_the_time(
     start, reviews, gate
 ):
-    server = start(reviews, max_waiting=2, timeout=2)
+    server = start(reviews, max_waiting=2, timeout=8)
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         wait = {"instances": ["wait"]}
         busy = pool.submit(server.ask, "POST", TOKENIZE, wait)
@@ -232,7 +232,7 @@ def test_tokenizing_waits_in_the_queue_and_no_longer_than_the_time(
         assert server.ask("POST", PREDICT, body("good"))[0] == 503
         for future in (busy, waiting):
             status, headers, content = future.result()
-            assert status == 503 and "within 2 seconds" in content["error"]
+            assert status == 503 and "within 8 seconds" in content["error"]
         gate.open.set()
     wait_until(lambda: server.metric("bert_tf_waiting_rows") == 0)
     assert gate.texts == ["wait"]
