@@ -21,6 +21,7 @@ from absl import logging
 from bert_tf.cli import command_line
 from bert_tf.cli.command_line import FlagSet
 from bert_tf.errors import InputError, Interrupted
+from bert_tf.server.admission import make_hosts
 from bert_tf.server.protocol import Limits
 
 MEGABYTE = 1024 * 1024
@@ -38,6 +39,12 @@ def define_flags(values):
         "Address to listen on; 0.0.0.0 for all addresses of the machine. There "
         "is no password: keep the default, or put a proxy in front.",
     )
+    flags.strings(
+        "allowed_hosts",
+        "Names that requests may have in Host, besides those of this machine, "
+        "separated by commas: those of a proxy in front, say. * is any. "
+        "[with the default of --host, none; with others, any]",
+    )
     flags.integer("port", 8501, "Port to listen on; 0 for any free one.")
     flags.string(
         "model_name", None, "Model name in paths. [name of the folder]"
@@ -45,10 +52,18 @@ def define_flags(values):
     flags.number(
         "poll_seconds", 2.0, "Seconds between checks for a new version."
     )
-    flags.integer("max_batch", 32, "Instances per batch.")
+    flags.integer("max_batch", 32, "Windows of texts per batch.")
     flags.boolean("no_batching", False, "Compute each request on its own.")
     flags.integer("workers", 1, "Batches computed in parallel.")
-    flags.integer("max_waiting", 512, "Instances in the queue (above it 503).")
+    flags.integer(
+        "max_waiting", 512, "Windows of texts in the queue (above it 503)."
+    )
+    flags.integer(
+        "max_windows",
+        2048,
+        "Windows of the texts of a request: rows that the model reads (above "
+        "it 413).",
+    )
     flags.number("timeout", 30.0, "Seconds to the response (else 503).")
     flags.number("max_body_mb", 2.0, "Megabytes of a request (above it 413).")
     flags.integer(
@@ -87,6 +102,7 @@ def check_flags(flags):
         "workers",
         "max_waiting",
         "max_instances",
+        "max_windows",
         "max_text_chars",
         "max_answer_values",
         "max_connections",
@@ -102,6 +118,7 @@ def check_flags(flags):
         command_line.require_between(flags, name, 0.001, math.inf)
     command_line.require_between(flags, "drain_seconds", 0, math.inf)
     command_line.require_between(flags, "port", 0, 65535)
+    make_hosts(flags["allowed_hosts"].value, flags["host"].value)
 
 
 def main(flags, folder):
@@ -179,6 +196,8 @@ def make_server(flags, name, folder):
         InputError: no version can be served, or the address is not available.
     """
     listening = listen(flags.host, flags.port, flags.max_connections)
+    address = listening.getsockname()[0]
+    hosts = make_hosts(flags.allowed_hosts, address)
 
     # Importing TensorFlow takes seconds: errors in flags come first.
     from bert_tf.server.app import Application, Settings
@@ -204,8 +223,11 @@ def make_server(flags, name, folder):
         instances=flags.max_instances,
         text_chars=flags.max_text_chars,
         answer_values=flags.max_answer_values,
+        windows=flags.max_windows,
     )
-    settings = Settings(name, limits, flags.timeout, not flags.no_batching)
+    settings = Settings(
+        name, limits, flags.timeout, not flags.no_batching, hosts
+    )
     patience = Patience(
         connections=flags.max_connections,
         request_seconds=flags.request_seconds,

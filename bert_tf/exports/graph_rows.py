@@ -161,7 +161,35 @@ def parse_examples(serialized, names):
         for name in names
     }
     parsed = tf.io.parse_example(serialized, schema)
-    return {name: tf.cast(parsed[name], tf.int32) for name in names}
+    last = tf.int32.max
+    # A cast would make other numbers of larger ones.
+    checks = [
+        check_between(name, parsed[name].values, -last - 1, last)
+        for name in names
+    ]
+    with tf.control_dependencies(checks):
+        return {name: tf.cast(parsed[name], tf.int32) for name in names}
+
+
+def check_between(name, values, first, last, wanted=None):
+    """Asserts, at run time, that integers are in a range.
+
+    Args:
+        name: of the input, for the message.
+        values: integers of any shape.
+        first, last: the range; numbers or scalar tensors.
+        wanted: words for the range.
+    """
+    is_bad = (values < first) | (values > last)
+    # The first of them only: flat, so that a batch is not mistaken for places
+    # in the graph where messages are shortened.
+    found = tf.boolean_mask(values, is_bad)[:1]
+    place = tf.reshape(tf.where(is_bad)[:1], [-1])
+    wanted = wanted or f"from {first} to {last}"
+    return tf.debugging.Assert(
+        tf.logical_not(tf.reduce_any(is_bad)),
+        [f"{name} must be {wanted}. Received:", found, "at", place],
+    )
 
 
 def encoder_rows(features):
@@ -207,17 +235,22 @@ def checked(inputs, config):
 
     Raises:
         InvalidArgumentError: at run time, for an id that is not in the
-            vocabulary, tensors of different shapes, or more tokens than
-            positions.
+            vocabulary, a mask that is neither 0 nor 1, a segment that the model
+            does not have, tensors of different shapes, rows without tokens, or
+            more tokens than positions.
     """
     # On a GPU, an id that is out of range is clamped without an error.
-    ids = inputs["input_ids"]
-    last, longest = config.vocab_size - 1, config.max_position_embeddings
+    lasts = (config.vocab_size - 1, 1, config.type_vocab_size - 1)
+    ids, longest = inputs["input_ids"], config.max_position_embeddings
     checks = [
-        tf.debugging.Assert(
-            tf.reduce_all((ids >= 0) & (ids <= last)),
-            [f"input_ids must be from 0 to {last}. Received:", ids],
-            summarize=64,
+        check_between(name, inputs[name], 0, last)
+        for name, last in zip(ENCODER_INPUTS, lasts, strict=True)
+    ]
+    checks += [
+        tf.debugging.assert_positive(
+            tf.shape(ids)[1],
+            "input_ids must have at least one token in each row. Tokens in a "
+            "row:",
         ),
         tf.debugging.assert_less_equal(
             tf.shape(ids)[1],

@@ -8,11 +8,15 @@ and /healthz, /readyz and /metrics.
 # only on anyio.
 
 import asyncio
+import concurrent.futures
 import importlib.resources
 import json
+import threading
 import time
+import traceback
 from typing import NamedTuple
 
+import numpy as np
 from absl import logging
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -21,9 +25,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from bert_tf import __version__
-from bert_tf.errors import InputError
+from bert_tf.errors import InputError, quote
+from bert_tf.server import admission, costs, protocol, values
 from bert_tf.server import metrics as server_metrics
-from bert_tf.server import protocol, values
+from bert_tf.server.admission import Hosts
 from bert_tf.server.protocol import Limits, RequestError
 
 JSON = "application/json"
@@ -32,6 +37,16 @@ JSON = "application/json"
 # block the event loop.
 QUICK_BYTES = 32 * 1024
 QUICK_VALUES = 4096
+
+# Threads for that, and how many answers of the greatest length may wait.
+CONVERTERS = 2
+WRITTEN_ANSWERS = 4
+
+# Above it, long requests are refused until clients have read their answers.
+UNREAD_BYTES = 256 * 1024 * 1024
+
+# Characters of a path, and of each line of a traceback, in the log.
+SHOWN_PATH = 200
 
 PAGE_TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -64,12 +79,14 @@ class Settings(NamedTuple):
         limits: of one request.
         timeout: seconds from a complete request to its response.
         batching: whether requests are computed in common batches.
+        hosts: that requests may name.
     """
 
     name: str
     limits: Limits = Limits()
     timeout: float = 30.0
     batching: bool = True
+    hosts: Hosts = Hosts()
 
 
 class Application:
@@ -93,9 +110,17 @@ class Application:
         self.settings = settings
         self.draining = False
         self.under_way = 0
+        # Bytes of answers that clients have not read.
+        self.unread = lambda: 0
         self._files = _read_page()
+        self._lock = threading.Lock()
+        # Values of the answers that are being written.
+        self._written = 0
+        self._converters = concurrent.futures.ThreadPoolExecutor(
+            CONVERTERS, "convert"
+        )
         metrics.watch(
-            "waiting_rows", "Rows in the queue.", lambda: batcher.waiting
+            "waiting_rows", "Windows in the queue.", lambda: batcher.waiting
         )
         metrics.watch(
             "version", "The current version.", lambda: versions.version
@@ -139,7 +164,14 @@ class Application:
             await send(message)
 
         try:
-            await self._routes(scope, receive, send_on)
+            try:
+                scope = admission.with_path(scope)
+                admission.check(scope, self.settings.hosts)
+            except RequestError as error:
+                response = _error(str(error), error.status, error.headers)
+                await response(scope, receive, send_on)
+            else:
+                await self._routes(scope, receive, send_on)
         except ClientDisconnect:
             self.metrics.abandoned()
         except asyncio.CancelledError:  # The time for shutdown is over.
@@ -147,7 +179,14 @@ class Application:
                 response = _error("The server stopped before the answer.", 503)
                 await response(scope, receive, send_on)
         except Exception:
-            logging.exception("%s %s", scope["method"], scope["path"])
+            # A request may have any characters, its paths as well as the
+            # messages of exceptions: none reaches the log as it is.
+            logging.error(
+                "%s %s\n%s",
+                quote(scope["method"]),
+                quote(scope["path"], SHOWN_PATH),
+                _show_exception(),
+            )
         finally:
             if sent["status"]:
                 seconds = time.monotonic() - began
@@ -171,11 +210,11 @@ class Application:
             RequestError: the request is refused.
             ClientDisconnect: the client has gone away.
         """
-        target = protocol.parse_path(request.method, request.url.path)
+        target = protocol.parse_path(request.method, request.scope["path"])
         request.scope["verb"] = target.verb
         if target.name != self.settings.name:
             raise RequestError(
-                f"There is no model {target.name!r}; this server has "
+                f"There is no model {quote(target.name)}; this server has "
                 f"{self.settings.name!r}.",
                 404,
             )
@@ -193,78 +232,159 @@ class Application:
         self.under_way += 1
         try:
             body = await self._read(request)
-            if target.verb == "predict":
-                return await self._predict(target, body, request)
-            return await self._tokenize(target, body)
+            until = time.monotonic() + self.settings.timeout
+            if encoding := request.headers.get("content-encoding"):
+                body = await self._unpack(body, encoding, until)
+            compute = {"predict": self._predict, "tokenize": self._tokenize}
+            return await compute[target.verb](target, body, request, until)
         finally:
             self.under_way -= 1
 
     async def _read(self, request):
-        """The body of a request.
+        """The body of a request, as it was sent.
 
         Raises:
-            RequestError: 413, it is too long; 415, it is compressed.
+            RequestError: 413, it is too long; 415, it is compressed by other
+                means than gzip.
         """
         limit = self.settings.limits.body_bytes
-        encoding = request.headers.get("content-encoding", "identity")
-        if encoding.lower() != "identity":
+        encodings = request.headers.getlist("content-encoding")
+        encoding = ", ".join(encodings).lower() or "identity"
+        if encoding not in ("identity", "gzip", "x-gzip"):
             raise RequestError(
-                f"The body must not be compressed. Received: {encoding}", 415
+                "The body may be compressed with gzip, and not otherwise. "
+                f"Received: Content-Encoding {quote(encoding)}",
+                415,
             )
         # h11 has checked that it is a number.
         if int(request.headers.get("content-length", 0)) > limit:
-            raise _too_long(limit)
+            raise protocol.too_long(limit)
         body = bytearray()
         async for chunk in request.stream():
             body += chunk
             if len(body) > limit:
-                raise _too_long(limit)
+                raise protocol.too_long(limit)
         return bytes(body)
 
-    async def _predict(self, target, body, request):
+    async def _unpack(self, body, encoding, until):
+        if encoding.lower() == "identity":
+            return body
+        limit = self.settings.limits.body_bytes
+        return await self._do(
+            lambda: protocol.unpack(body, limit), until, False
+        )
+
+    async def _predict(self, target, body, request, until):
         lent = self.versions.take(target.version)
         try:
             model, limits = lent.model, self.settings.limits
 
             def prepare():
                 asked = protocol.parse_predict(body)
-                signature = protocol.find_signature(
-                    model.signatures, asked.signature_name
-                )
+                name = asked.signature_name
+                signature = protocol.find_signature(model.signatures, name)
                 inputs = values.read_inputs(asked, signature, limits)
-                return asked, inputs
+                spent = model.costs(name, inputs, limits.windows)
+                # What was read is much larger than the arrays made of it.
+                return name, asked.is_row, inputs, spent
 
-            asked, inputs = await _do(prepare, len(body) <= QUICK_BYTES)
-            name = asked.signature_name
+            name, is_row, inputs, spent = await self._do(
+                prepare, until, len(body) <= QUICK_BYTES
+            )
+            kind = model.kind(name, inputs)
+            if kind is not None and not self.settings.batching:
+                kind = object()  # Equal to no other.
             future = self.batcher.submit(
-                model.compute(name),
-                model.kind(name, inputs) if self.settings.batching else None,
-                inputs,
-                max((len(a) for a in inputs.values() if a.ndim), default=1),
+                model.compute(name), kind, inputs, spent
             )
         except BaseException:
             self.versions.give_back(lent)
             raise
         future.add_done_callback(lambda _: self.versions.give_back(lent))
-        outputs = model.cut(await self._wait(future, request))
+        outputs = model.cut(await self._wait(future, request, until))
         size = sum(array.size for array in outputs.values())
-        answer = await _do(
-            lambda: values.write_outputs(outputs, asked.is_row, limits),
+        if size > limits.answer_values:
+            raise protocol.too_many_values(size, limits)
+        answer = await self._do(
+            lambda: values.write_outputs(outputs, is_row, limits),
+            until,
             size <= QUICK_VALUES,
+            size,
         )
         return Response(answer, media_type=JSON)
 
-    async def _tokenize(self, target, body):
-        asked = protocol.parse_tokenize(body)
-        texts = values.read_texts(asked, self.settings.limits)
+    async def _tokenize(self, target, body, request, until):
+        limits = self.settings.limits
+
+        def prepare():
+            texts = values.read_texts(protocol.parse_tokenize(body), limits)
+            column = np.empty(len(texts), object)
+            column[:] = texts
+            return column, [costs.of_text(text) for text in texts]
+
         lent = self.versions.take(target.version)
         try:
-            found = await _do(lambda: lent.model.tokenize(texts), False)
-        finally:
+            column, spent = await self._do(
+                prepare, until, len(body) <= QUICK_BYTES
+            )
+            # Part by part, so that others get their turn, and as JSON, which
+            # is smaller than the pieces.
+            future = self.batcher.submit(
+                _Tokenizing(lent.model, limits).compute,
+                object(),
+                {"texts": column},
+                spent,
+            )
+        except BaseException:
             self.versions.give_back(lent)
-        return _json({"predictions": found})
+            raise
+        future.add_done_callback(lambda _: self.versions.give_back(lent))
+        found = await self._wait(future, request, until)
+        answer = await self._do(
+            lambda: b'{"predictions": [' + b", ".join(found["json"]) + b"]}",
+            until,
+            False,
+        )
+        return Response(answer, media_type=JSON)
 
-    async def _wait(self, future, request):
+    async def _do(self, work, until, is_quick, size=0):
+        """The result of `work`, computed in a thread unless it is quick.
+
+        Args:
+            work: function of nothing.
+            until: time at which the answer must be ready.
+            is_quick: whether it does not hold up other requests.
+            size: number of values of the answer that it writes.
+
+        Raises:
+            RequestError: 503, it is too late, or too much is being written or
+                has not been read yet.
+        """
+        if is_quick:
+            return work()
+        most = WRITTEN_ANSWERS * self.settings.limits.answer_values
+        if self._written + size > most or self.unread() > UNREAD_BYTES:
+            raise RequestError(
+                "Too many long answers are being written and read. Try again.",
+                503,
+                Retry_After=1,
+            )
+        with self._lock:
+            self._written += size
+        future = self._converters.submit(work)
+        future.add_done_callback(lambda _: self._written_by(size))
+        result = asyncio.wrap_future(future)
+        try:
+            left = max(0.0, until - time.monotonic())
+            return await asyncio.wait_for(result, left)
+        except TimeoutError as error:
+            raise self._too_late() from error
+
+    def _written_by(self, size):
+        with self._lock:
+            self._written -= size
+
+    async def _wait(self, future, request, until):
         """The future's result, unless it is too late or the client is gone."""
         result = asyncio.wrap_future(future)
         # After the whole body, the next message is that the client has gone.
@@ -272,22 +392,25 @@ class Application:
         try:
             await asyncio.wait(
                 {result, gone},
-                timeout=self.settings.timeout,
+                timeout=max(0.0, until - time.monotonic()),
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if result.done():
                 return result.result()
             if gone.done():
                 raise ClientDisconnect
-            raise RequestError(
-                f"The answer was not ready within {self.settings.timeout:g} "
-                "seconds: too many requests wait, or this one is too long.",
-                503,
-                Retry_After=self.batcher.seconds_to_wait(),
-            )
+            raise self._too_late()
         finally:
             result.cancel()
             gone.cancel()
+
+    def _too_late(self):
+        return RequestError(
+            f"The answer was not ready within {self.settings.timeout:g} "
+            "seconds: too many requests wait, or this one is too long.",
+            503,
+            Retry_After=self.batcher.seconds_to_wait(),
+        )
 
     # -------------------------------------------------- about the server itself
 
@@ -362,16 +485,28 @@ class _Protocol:
         await response(scope, receive, send)
 
 
-async def _do(work, is_quick):
-    """The result of `work`, computed in a thread unless it is quick."""
-    return work() if is_quick else await asyncio.to_thread(work)
+class _Tokenizing:
+    """Tokenizes the texts of one request, and counts the values on the way.
 
+    Args:
+        model: a `ServedModel`.
+        limits: of the answer.
+    """
 
-def _too_long(limit):
-    return RequestError(
-        f"The body must be at most {limit} bytes long; send fewer instances.",
-        413,
-    )
+    def __init__(self, model, limits):
+        self.model, self.limits = model, limits
+        self.values = 0
+
+    def compute(self, inputs):
+        """The pieces of some texts, each list as JSON."""
+        found = np.empty(len(inputs["texts"]), object)
+        for index, text in enumerate(inputs["texts"]):
+            (pieces,) = self.model.tokenize([text])
+            self.values += sum(map(len, pieces))
+            if self.values > self.limits.answer_values:
+                raise protocol.too_many_values(self.values, self.limits)
+            found[index] = json.dumps(pieces, ensure_ascii=False).encode()
+        return {"json": found}
 
 
 def _json(value):
@@ -390,7 +525,7 @@ async def _show_http_error(request, error):
     messages = {
         404: "There is nothing at this path; see the documentation of the "
         "server, or / for a page.",
-        405: f"{request.method} is not possible here.",
+        405: f"{quote(request.method)} is not possible here.",
     }
     message = messages.get(error.status_code, str(error.detail))
     return _error(message, error.status_code, error.headers)
@@ -399,6 +534,12 @@ async def _show_http_error(request, error):
 async def _show_internal_error(request, error):
     """A bug: details are for the log only."""
     return _error("Internal server error; see the server log.", 500)
+
+
+def _show_exception():
+    """The traceback of the current exception, quoted line by line."""
+    lines = traceback.format_exc().splitlines()
+    return "\n".join("  " + quote(line, SHOWN_PATH)[1:-1] for line in lines)
 
 
 def _describe(tensors):

@@ -2,11 +2,13 @@
 
 A free worker takes the request that has waited longest, with all others of the
 same kind up to a number of rows. No request waits for others to arrive, and
-batches grow only with the load.
+batches grow only with the load. A long request is computed in parts, between
+which others get their turn.
 """
 
 import collections
 import concurrent.futures
+import contextlib
 import math
 import threading
 import time
@@ -39,33 +41,85 @@ class Watcher(Protocol):
         """
 
 
-class Job(NamedTuple):
+class Part(NamedTuple):
+    """Rows of a request that are computed at once: a slice, and their cost."""
+
+    rows: slice
+    cost: int
+
+
+class Job:
     """A request in the queue.
 
-    Attributes:
+    Args:
         compute: function of the inputs.
         kind: requests of one kind may share a batch; None shares with no other.
         inputs: arrays by name; their first axis is the rows, unless `kind` is
             None.
-        rows: number of rows.
+        parts: the slices of rows to compute, in order.
+
+    Attributes:
         future: of its outputs.
         since: time of arrival.
+        found: outputs of each part, None where they are not known yet.
     """
 
-    compute: Compute
-    kind: Hashable
-    inputs: Arrays
-    rows: int
-    future: concurrent.futures.Future
-    since: float
+    def __init__(
+        self,
+        compute: Compute,
+        kind: Hashable,
+        inputs: Arrays,
+        parts: Sequence[Part],
+    ):
+        self.compute, self.kind, self.inputs = compute, kind, inputs
+        self.parts = parts
+        self.future: concurrent.futures.Future = concurrent.futures.Future()
+        self.since = time.monotonic()
+        self.found: list[Arrays | None] = [None] * len(parts)
+        self._next = 0
+
+    @property
+    def next_cost(self) -> int:
+        """The cost of the part that `take` takes."""
+        return self.parts[self._next].cost
+
+    @property
+    def cost(self) -> int:
+        """The cost of all parts that are not taken."""
+        return sum(part.cost for part in self.parts[self._next :])
+
+    def take(self) -> "Taken":
+        """Takes the next part."""
+        self._next += 1
+        return Taken(self, self._next - 1)
+
+
+class Taken(NamedTuple):
+    """A part of a job that is being computed."""
+
+    job: Job
+    number: int
+
+    @property
+    def cost(self) -> int:
+        """Its cost."""
+        return self.job.parts[self.number].cost
+
+    @property
+    def inputs(self) -> Arrays:
+        """The inputs of its rows."""
+        if len(self.job.parts) == 1:
+            return self.job.inputs
+        rows = self.job.parts[self.number].rows
+        return {name: array[rows] for name, array in self.job.inputs.items()}
 
 
 class Batcher:
     """A bounded queue, and threads that work on it.
 
     Args:
-        max_batch: rows of a batch. A request with more rows is computed alone.
-        max_waiting: rows in the queue; above it, requests are refused.
+        max_batch: cost of a batch. A row that costs more is computed alone.
+        max_waiting: cost of the queue; above it, requests are refused.
         num_workers: threads; each computes a batch at a time.
         watcher: is notified of each batch.
     """
@@ -94,11 +148,15 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """Rows in the queue."""
+        """Cost of the queue."""
         return self._rows
 
     def submit(
-        self, compute: Compute, kind: Hashable, inputs: Arrays, rows: int
+        self,
+        compute: Compute,
+        kind: Hashable,
+        inputs: Arrays,
+        costs: Sequence[int],
     ) -> concurrent.futures.Future:
         """Puts a request into the queue.
 
@@ -106,36 +164,39 @@ class Batcher:
             compute: function of the inputs, the same for all requests of a
                 kind. Its exception becomes that of the future.
             kind: requests of one kind may share a batch; except for the rows,
-                their arrays must have equal shapes. None shares with no other.
+                their arrays must have equal shapes. None shares with no other,
+                and is computed whole.
             inputs: arrays by name.
-            rows: their common length.
+            costs: of each row, at least 1.
 
         Returns:
             A future of the arrays that `compute` returns. Cancelling it removes
-            the request, unless it is being computed already.
+            the request, or what is left of it.
 
         Raises:
             RequestError: 503, the queue is full or closed. Has the seconds to
                 wait before another try.
         """
-        future: concurrent.futures.Future = concurrent.futures.Future()
-        job = Job(compute, kind, inputs, rows, future, time.monotonic())
+        most = math.inf if kind is None else self.max_batch
+        job = Job(compute, kind, inputs, split(costs, most))
         with self._changed:
             if self._closed:
                 raise RequestError("The server is stopping.", 503)
-            if self._jobs and self._rows + rows > self.max_waiting:
+            is_full = self._rows + job.cost > self.max_waiting
+            if self._jobs and is_full:
                 self._drop_cancelled()
-            if self._jobs and self._rows + rows > self.max_waiting:
+                is_full = self._rows + job.cost > self.max_waiting
+            if self._jobs and is_full:
                 raise RequestError(
                     f"The queue is full: {self._rows} of {self.max_waiting} "
-                    "rows wait. Try again.",
+                    "windows wait. Try again.",
                     503,
                     Retry_After=self.seconds_to_wait(),
                 )
             self._jobs.append(job)
-            self._rows += rows
+            self._rows += job.cost
             self._changed.notify()
-        return future
+        return job.future
 
     def seconds_to_wait(self) -> int:
         """Estimated seconds until the queue is done; at least 1."""
@@ -158,86 +219,148 @@ class Batcher:
     def _drop_cancelled(self) -> None:
         kept = [job for job in self._jobs if not job.future.cancelled()]
         self._jobs = collections.deque(kept)
-        self._rows = sum(job.rows for job in kept)
+        self._rows = sum(job.cost for job in kept)
 
     def _work(self) -> None:
-        while jobs := self._take():
+        while taken := self._take():
             # Requests of clients that have gone away are not computed.
-            jobs = [
-                job for job in jobs if job.future.set_running_or_notify_cancel()
-            ]
-            if jobs:
-                self._run(jobs)
+            taken = [each for each in taken if self._is_wanted(each)]
+            if taken:
+                self._run(taken)
 
-    def _take(self) -> list[Job]:
-        """The jobs of the next batch; none once the queue is closed."""
+    def _is_wanted(self, taken: Taken) -> bool:
+        future = taken.job.future
+        if taken.number + 1 == len(taken.job.parts):
+            return not future.done() and future.set_running_or_notify_cancel()
+        return not future.done()
+
+    def _take(self) -> list[Taken]:
+        """The next batch; none once the queue is closed."""
         with self._changed:
             while not self._jobs:
                 if self._closed:
                     return []
                 self._changed.wait()
             first = self._jobs.popleft()
-            taken, rows = [first], first.rows
+            jobs, cost = [first], first.next_cost
             if first.kind is not None:
                 left: collections.deque[Job] = collections.deque()
                 for job in self._jobs:
-                    fits = rows + job.rows <= self.max_batch
+                    fits = cost + job.next_cost <= self.max_batch
                     if fits and job.kind == first.kind:
-                        taken.append(job)
-                        rows += job.rows
+                        jobs.append(job)
+                        cost += job.next_cost
                     else:
                         left.append(job)
                 self._jobs = left
-            self._rows -= rows
+            taken = [job.take() for job in jobs]
+            self._rows -= cost
+            for job in jobs:
+                # Others get their turn before its next part.
+                if job.cost and not job.future.done():
+                    self._jobs.append(job)
+                    self._changed.notify()
+                else:
+                    self._rows -= job.cost
             return taken
 
-    def _run(self, jobs: Sequence[Job]) -> None:
+    def _run(self, taken: Sequence[Taken]) -> None:
         began = time.monotonic()
-        waited = [began - job.since for job in jobs]
+        waited = [began - each.job.since for each in taken if each.number == 0]
         try:
-            outputs = run_together(jobs)
+            outputs = run_together(taken)
         except BaseException as error:
-            if len(jobs) > 1:
+            if len(taken) > 1:
                 # Retry one by one: only the failing request should fail.
-                for job in jobs:
-                    self._run([job])
+                for each in taken:
+                    self._run([each])
                 return
-            jobs[0].future.set_exception(error)
+            # It may have been cancelled in between.
+            with contextlib.suppress(concurrent.futures.InvalidStateError):
+                taken[0].job.future.set_exception(error)
             outputs = []
         seconds = time.monotonic() - began
-        rows = sum(job.rows for job in jobs)
-        mean = self._seconds_of_row or seconds / rows
-        self._seconds_of_row = mean + NEWEST * (seconds / rows - mean)
+        cost = sum(each.cost for each in taken)
+        mean = self._seconds_of_row or seconds / cost
+        self._seconds_of_row = mean + NEWEST * (seconds / cost - mean)
         if self.watcher:
-            self.watcher.ran(rows, waited, seconds)
-        for job, found in zip(jobs, outputs):
-            job.future.set_result(found)
+            self.watcher.ran(cost, waited, seconds)
+        for each, found in zip(taken, outputs):
+            self._finish(each, found)
+
+    def _finish(self, taken: Taken, found: Arrays) -> None:
+        job = taken.job
+        with self._changed:
+            job.found[taken.number] = found
+            parts = [part for part in job.found if part is not None]
+        if len(parts) == len(job.parts):
+            with contextlib.suppress(concurrent.futures.InvalidStateError):
+                job.future.set_result(join(parts))
 
 
-def run_together(jobs: Sequence[Job]) -> list[Arrays]:
-    """Computes jobs of one kind as one batch; returns the outputs of each.
+def split(costs: Sequence[int], most: float) -> list[Part]:
+    """Rows in parts that cost at most `most`, or have one row only."""
+    parts: list[Part] = []
+    start, cost = 0, 0
+    for row, more in enumerate(costs):
+        if row > start and cost + more > most:
+            parts.append(Part(slice(start, row), cost))
+            start, cost = row, 0
+        cost += more
+    return [*parts, Part(slice(start, len(costs)), max(cost, 1))]
+
+
+def join(parts: Sequence[Arrays]) -> Arrays:
+    """Outputs of the parts of a request, one after the other.
+
+    Where their shapes differ, by the number of [MASK]s, they are padded.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    joined = {}
+    for name in parts[0]:
+        arrays = [part[name] for part in parts]
+        shape = np.max([array.shape[1:] for array in arrays], axis=0)
+        padding = b"" if arrays[0].dtype == object else 0
+        padded = [
+            np.pad(
+                array,
+                [(0, 0), *((0, int(n)) for n in shape - array.shape[1:])],
+                constant_values=padding,
+            )
+            if array.ndim > 1
+            else array
+            for array in arrays
+        ]
+        joined[name] = np.concatenate(padded)
+    return joined
+
+
+def run_together(taken: Sequence[Taken]) -> list[Arrays]:
+    """Computes parts of jobs of one kind as one batch; the outputs of each.
 
     Raises:
-        RuntimeError: an output does not have a row for each row of the jobs.
+        RuntimeError: an output does not have a row for each row of the parts.
     """
-    compute = jobs[0].compute
-    if len(jobs) == 1:
-        return [dict(compute(jobs[0].inputs))]
+    compute = taken[0].job.compute
+    if len(taken) == 1 and len(taken[0].job.parts) == 1:
+        return [dict(compute(taken[0].inputs))]
+    given = [each.inputs for each in taken]
     inputs = {
-        name: np.concatenate([job.inputs[name] for job in jobs])
-        for name in jobs[0].inputs
+        name: np.concatenate([one[name] for one in given]) for name in given[0]
     }
     outputs = compute(inputs)
-    rows = sum(job.rows for job in jobs)
+    slices = [each.job.parts[each.number].rows for each in taken]
+    sizes = [rows.stop - rows.start for rows in slices]
     for name, array in outputs.items():
-        if array.ndim == 0 or len(array) != rows:
+        if array.ndim == 0 or len(array) != sum(sizes):
             raise RuntimeError(
-                f"The output {name} must have {rows} rows. It has the shape "
-                f"{array.shape}"
+                f"The output {name} must have {sum(sizes)} rows. It has the "
+                f"shape {array.shape}"
             )
     found, start = [], 0
-    for job in jobs:
-        stop = start + job.rows
+    for size in sizes:
+        stop = start + size
         found.append({n: array[start:stop] for n, array in outputs.items()})
         start = stop
     return found

@@ -23,11 +23,10 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from bert_tf.server.admission import HEAD_BYTES
+
 # Time between checks of all connections: the precision of deadlines.
 LOOK_SECONDS = 0.5
-
-# Of the request line and the headers together.
-HEADER_BYTES = 16 * 1024
 
 # The least progress of a reader within its time.
 LEAST_READ_BYTES = 64 * 1024
@@ -110,7 +109,7 @@ class Connection(H11Protocol):
             self.receiving_since = time.monotonic()
 
     def send_400_response(self, msg: str) -> None:
-        limit = HEADER_BYTES // 1024
+        limit = HEAD_BYTES // 1024
         self._refuse(
             400,
             "This is not an HTTP/1.1 request, or its headers are longer than "
@@ -170,8 +169,9 @@ class HttpServer(uvicorn.Server):
     Args:
         application: an ASGI application with an attribute `draining`, set in a
             shutdown, an attribute `under_way`, the number of its requests in
-            progress, and a method `refuse`, an ASGI application for connections
-            above the limit.
+            progress, an attribute `unread`, set to a function that returns the
+            bytes of answers that clients have not read, and a method `refuse`,
+            an ASGI application for connections above the limit.
         patience: a `Patience`.
         tell: called with the reason when a connection is cut.
 
@@ -182,6 +182,7 @@ class HttpServer(uvicorn.Server):
 
     def __init__(self, application, patience=Patience(), tell=None):  # noqa: B008
         self.application = application
+        application.unread = lambda: self.unread
         self.patience = patience
         self.signal: int | None = None
         self.unanswered = 0
@@ -200,7 +201,7 @@ class HttpServer(uvicorn.Server):
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
-                h11_max_incomplete_event_size=HEADER_BYTES,
+                h11_max_incomplete_event_size=HEAD_BYTES,
                 timeout_keep_alive=patience.idle_seconds,
             )
         )
@@ -209,6 +210,14 @@ class HttpServer(uvicorn.Server):
     def connections(self) -> int:
         """Number of open connections."""
         return len(self.server_state.connections)
+
+    @property
+    def unread(self) -> int:
+        """Bytes that clients have not taken off the server's hands."""
+        return sum(
+            connection.transport.get_write_buffer_size()  # type: ignore
+            for connection in self.server_state.connections
+        )
 
     async def main_loop(self) -> None:
         """Runs until the signal, and checks connections meanwhile."""

@@ -22,6 +22,7 @@ from bert_tf.checkpoints.names import VOCAB
 from bert_tf.errors import InputError
 from bert_tf.exports import folder, loading, warmup
 from bert_tf.exports.results import HEADS
+from bert_tf.server import costs
 from bert_tf.server.protocol import (
     DEFAULT_SIGNATURE,
     RequestError,
@@ -74,8 +75,8 @@ class ServedModel:
         self.path, self.version = path, version
         meta_graph = _read_meta_graph(path)
         self.about = _read_about(path)
-        head = HEADS.get(self.about.get("head", ""))
-        self._per_mask = head.per_mask if head else frozenset()
+        self._head = HEADS.get(self.about.get("head", ""))
+        self._per_mask = self._head.per_mask if self._head else frozenset()
         self._loaded = loading.load(path)
         self.signatures, self.signature_def = {}, {}
         for name, definition in meta_graph.signature_def.items():
@@ -163,6 +164,38 @@ class ServedModel:
         )
         size = (max(longest, SHORT_TEXT) - 1).bit_length()
         return (self.version, id(self), signature_name, shapes, size)
+
+    def costs(self, signature_name, inputs, most):
+        """The windows that each row of a request is read in.
+
+        Args:
+            signature_name: one of `signatures`.
+            inputs: arrays by name.
+            most: windows of all rows together.
+
+        Raises:
+            RequestError: 413, there are more.
+        """
+        rows = max((len(a) for a in inputs.values() if a.ndim), default=1)
+        names = self._head.inputs if self._head else ()
+        texts = [inputs[name] for name in names if name in inputs]
+        if not signature_name.startswith("serve_text") or not texts:
+            return [1] * rows
+        if len({len(column) for column in texts}) != 1:
+            return [1] * rows  # The graph refuses it.
+        first, second = texts[0], texts[1] if len(texts) > 1 else [b""] * rows
+        pairs = [
+            (a.decode("utf-8", "replace"), b.decode("utf-8", "replace"))
+            for a, b in zip(first, second)
+        ]
+        return costs.windows_of_texts(
+            self.about, pairs, self._count_pieces, most
+        )
+
+    def _count_pieces(self, text):
+        with self._tokenizing:
+            tokenizer = self._tokenizer
+        return len(tokenizer.tokenize(text))
 
     def cut(self, outputs):
         """Removes padding to other requests of the same batch.

@@ -5,8 +5,11 @@ where this server is stricter or says more. Plain Python: neither sockets nor
 TensorFlow, so that every rule can be tested with strings.
 """
 
+import gzip
+import io
 import json
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -16,9 +19,13 @@ from bert_tf.errors import InputError, quote
 
 DEFAULT_SIGNATURE = "serving_default"
 
+# Versions are int64 in TensorFlow Serving. Longer numbers are not converted:
+# the time for that grows with the square of their length.
+VERSION_DIGITS = 19
+
 _PATH = re.compile(
     r"/v1/models(?:/(?P<name>[^/:]+)"
-    r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
+    r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
     r"(?::(?P<verb>\w+)|(?P<metadata>/metadata))?)?/?",
     re.IGNORECASE,
 )
@@ -50,6 +57,17 @@ class Limits(NamedTuple):
     instances: int = 128
     text_chars: int = 20_000
     answer_values: int = 4_000_000
+    windows: int = 2048
+
+
+def too_many_values(values: int, limits: Limits) -> RequestError:
+    """The refusal of an answer of more values than it may have."""
+    return RequestError(
+        f"The answer would have {values} values, and may have "
+        f"{limits.answer_values}: send fewer or shorter rows, or use a "
+        "signature that gives less.",
+        413,
+    )
 
 
 # ------------------------------------------------------------- what is served
@@ -158,9 +176,16 @@ def parse_path(method: str, path: str) -> Target:
             )
         if verb not in ("predict", "tokenize"):
             raise RequestError(
-                f":{verb} is unknown; there are :predict and :tokenize.", 404
+                f":{verb[:60]} is unknown; there are :predict and :tokenize.",
+                404,
             )
         _require_method(method, "POST", path)
+    if version and len(version.lstrip("0")) > VERSION_DIGITS:
+        raise RequestError(
+            f"There is no version {quote(version)}: versions are numbers of "
+            f"at most {VERSION_DIGITS} digits.",
+            404,
+        )
     return Target(verb, name, int(version) if version else None)
 
 
@@ -168,7 +193,7 @@ def _require_method(method: str, wanted: str, path: str) -> None:
     if method != wanted:
         raise RequestError(
             f"{quote(path)} must be asked for with {wanted}. Received: "
-            f"{method}",
+            f"{quote(method)}",
             405,
             Allow=wanted,
         )
@@ -189,6 +214,34 @@ class PredictRequest(NamedTuple):
     signature_name: str
     is_row: bool
     values: Any
+
+
+def unpack(body: bytes, limit: int) -> bytes:
+    """The content of a gzip body, unpacked no further than `limit` bytes.
+
+    Raises:
+        RequestError: 413, there is more in it; 400, it is damaged.
+    """
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(body)) as packed:
+            content = packed.read(limit + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise RequestError(
+            "The body must be gzip, as Content-Encoding says. It is not gzip, "
+            f"or damaged: {error}"
+        ) from error
+    if len(content) > limit:
+        raise too_long(limit)
+    return content
+
+
+def too_long(limit: int) -> RequestError:
+    """The refusal of a body of more than `limit` bytes."""
+    return RequestError(
+        f"The body must be at most {limit} bytes long, unpacked if it is "
+        "compressed; send fewer instances.",
+        413,
+    )
 
 
 def parse_json(body: bytes) -> dict[str, Any]:

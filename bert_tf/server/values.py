@@ -24,11 +24,14 @@ from bert_tf.server.protocol import (
     Tensor,
     kind_of,
     show_shape,
+    too_many_values,
 )
 
 # By the protocol, text outputs with such a name are written as base64.
 BYTES_SUFFIX = "_bytes"
 BASE64_KEY = "b64"
+
+_NO_SPACES = dict.fromkeys(map(ord, " \t\n\v\f\r"))
 
 # The most dimensions of an array in every version of NumPy.
 DEEPEST = 32
@@ -312,7 +315,7 @@ def _to_bytes(
             ) from error
     elif _is_base64(leaf):
         try:
-            raw = base64.b64decode(leaf[BASE64_KEY], validate=True)
+            raw = _decode_base64(leaf[BASE64_KEY])
         except (binascii.Error, ValueError) as error:
             raise fail(
                 number, f'must have base64 under "b64": {error}.'
@@ -332,6 +335,18 @@ def _to_bytes(
             413,
         )
     return raw
+
+
+def _decode_base64(text: str) -> bytes:
+    """Decodes what `absl::Base64Unescape` of TensorFlow Serving decodes.
+
+    Lines may be wrapped, as `base64` and `encodebytes` do, and the padding may
+    be left out.
+    """
+    text = text.translate(_NO_SPACES)
+    if "=" not in text:
+        text += "=" * (-len(text) % 4)
+    return base64.b64decode(text, validate=True)
 
 
 def _to_numbers(
@@ -400,12 +415,7 @@ def write_outputs(outputs: Arrays, is_row: bool, limits: Limits) -> bytes:
     """
     values = sum(array.size for array in outputs.values())
     if values > limits.answer_values:
-        raise RequestError(
-            f"The answer would have {values} values, and may have "
-            f"{limits.answer_values}: send fewer or shorter rows, or use a "
-            "signature that gives less.",
-            413,
-        )
+        raise too_many_values(values, limits)
     names = sorted(outputs)
     columns = {name: _rows_as_json(name, outputs[name]) for name in names}
     if not is_row:

@@ -31,8 +31,16 @@ def test_numbers_and_examples_give_what_the_python_model_gives(name, rng):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"input_ids": [[5, 1027]]}, "input_ids must be from 0 to 1026"),
-        ({"input_ids": [[-1, 5]]}, "input_ids must be from 0 to 1026"),
+        ({"input_ids": [[5, 1027]]}, "input_ids must be from 0 to 1026.*1027"),
+        ({"input_ids": [[-1, 5]]}, "input_ids must be from 0 to 1026.*-1"),
+        ({"input_mask": [[1, 7]]}, r"input_mask must be from 0 to 1.*7.*0 1"),
+        ({"input_mask": [[-1, 1]]}, "input_mask must be from 0 to 1.*-1"),
+        ({"segment_ids": [[0, 5]]}, "segment_ids must be from 0 to 1.*5"),
+        ({"segment_ids": [[-2, 0]]}, "segment_ids must be from 0 to 1.*-2"),
+        (
+            {key: [[]] for key in models.ENCODER_INPUTS},
+            "input_ids must have at least one token",
+        ),
         ({"input_mask": [[1]]}, "input_mask must have the shape of input_ids"),
         (
             {key: [[0] * 129] for key in models.ENCODER_INPUTS},
@@ -42,14 +50,45 @@ def test_numbers_and_examples_give_what_the_python_model_gives(name, rng):
 )
 def test_rows_that_do_not_fit_are_refused(changed, message):
     rows = {key: [[0, 1]] for key in models.ENCODER_INPUTS}
+    rows = {
+        key: tf.constant(value, tf.int32, [1, len(value[0])])
+        for key, value in {**rows, **changed}.items()
+    }
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
-        call("classifier", "serving_default", **{**rows, **changed})
+        call("classifier", "serving_default", **rows)
+
+
+@pytest.mark.parametrize(
+    ("feature", "value"),
+    [
+        ("input_ids", 2000),
+        ("input_ids", 2**32 + 5),
+        ("input_ids", -(2**63)),
+        ("input_mask", 2),
+        ("input_mask", 2**32 + 1),
+        ("segment_ids", 2**40),
+    ],
+)
+def test_examples_that_do_not_fit_are_refused(feature, value):
+    example = tf.train.Example()
+    for key in models.ENCODER_INPUTS:
+        values = [0, value if key == feature else 1]
+        example.features.feature[key].int64_list.value.extend(values)
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match=rf"{feature} must be.*\D{value}\D"
+    ):
+        call(
+            "classifier",
+            "serve_examples",
+            examples=[example.SerializeToString()],
+        )
 
 
 @pytest.mark.parametrize(
     ("positions", "message"),
     [
-        ([[2]], "masked_lm_positions must be below the length"),
+        ([[2]], "masked_lm_positions must be below the length.*2"),
+        ([[-1]], "masked_lm_positions must be below the length.*-1"),
         ([[0], [1]], "masked_lm_positions for each row"),
     ],
 )

@@ -6,6 +6,7 @@ import threading
 import numpy as np
 import pytest
 
+from bert_tf.server import batching
 from bert_tf.server.batching import Batcher
 from bert_tf.server.protocol import RequestError
 
@@ -50,7 +51,7 @@ def start(gate):
     def make(**options):
         batcher = Batcher(**options)
         made.append(batcher)
-        batcher.submit(gate, "first", {"x": np.array([0])}, 1)
+        batcher.submit(gate, "first", {"x": np.array([0])}, [1])
         assert gate.entered.acquire(timeout=WAIT)
         return batcher
 
@@ -61,7 +62,8 @@ def start(gate):
 
 
 def submit(batcher, gate, *values, kind="same"):
-    return batcher.submit(gate, kind, {"x": np.array(values)}, len(values))
+    inputs = {"x": np.array(values)}
+    return batcher.submit(gate, kind, inputs, [1] * len(values))
 
 
 def squares(future):
@@ -80,7 +82,7 @@ def test_waiting_requests_are_one_batch_and_each_gets_its_rows(start, gate):
     assert counts.seen == [(1, 1), (4, 3)]
 
 
-def test_a_batch_has_at_most_max_batch_rows_unless_it_is_one_request(
+def test_a_batch_has_at_most_max_batch_rows_and_long_requests_have_parts(
     start, gate
 ):
     batcher = start(max_batch=3)
@@ -89,7 +91,7 @@ def test_a_batch_has_at_most_max_batch_rows_unless_it_is_one_request(
     gate.open.set()
     for future, each in zip(futures, values):
         assert squares(future) == [x * x for x in each]
-    assert gate.batches == [[0], [1, 2, 5], [3, 4], [6, 7, 8, 9]]
+    assert gate.batches == [[0], [1, 2, 5], [3, 4], [6, 7, 8], [9]]
 
 
 def test_requests_of_different_kinds_or_none_share_no_batch(start, gate):
@@ -124,8 +126,8 @@ def test_an_output_without_rows_is_not_split(start, gate):
         return {"total": np.array([inputs["x"].sum()])}
 
     futures = [
-        batcher.submit(total, "sum", {"x": np.array([1, 2])}, 2),
-        batcher.submit(total, "sum", {"x": np.array([10, 20])}, 2),
+        batcher.submit(total, "sum", {"x": np.array([1, 2])}, [1] * 2),
+        batcher.submit(total, "sum", {"x": np.array([10, 20])}, [1] * 2),
     ]
     gate.open.set()
     found = [future.result(WAIT)["total"].tolist() for future in futures]
@@ -135,7 +137,7 @@ def test_an_output_without_rows_is_not_split(start, gate):
 def test_a_full_queue_refuses_and_says_when_to_try_again(start, gate):
     batcher = start(max_waiting=3)
     kept = submit(batcher, gate, 1, 2)
-    with pytest.raises(RequestError, match="2 rows, and there is room for 3"):
+    with pytest.raises(RequestError, match="2 of 3 windows"):
         submit(batcher, gate, 3, 4)
     try:
         submit(batcher, gate, 3, 4)
@@ -188,10 +190,97 @@ def test_many_threads_get_their_own_results():
 
     def ask(value):
         inputs = {"x": np.array([value, -value])}
-        future = batcher.submit(lambda x: {"y": x["x"] * 2}, "k", inputs, 2)
+        future = batcher.submit(
+            lambda x: {"y": x["x"] * 2}, "k", inputs, [1, 1]
+        )
         return future.result(WAIT)["y"].tolist()
 
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         got = list(pool.map(ask, range(500)))
     batcher.close(WAIT)
     assert got == [[2 * value, -2 * value] for value in range(500)]
+
+
+def test_others_get_their_turn_between_the_parts_of_a_request(start, gate):
+    batcher = start(max_batch=2)
+    long = submit(batcher, gate, *range(1, 8))
+    other = submit(batcher, gate, 100, 101, kind="other")
+    gate.open.set()
+    assert squares(other) == [10000, 10201]
+    assert squares(long) == [n * n for n in range(1, 8)]
+    assert gate.batches[:3] == [[0], [1, 2], [100, 101]]
+    assert gate.batches[3:] == [[3, 4], [5, 6], [7]]
+
+
+def test_parts_share_batches_with_other_requests(start, gate):
+    batcher = start(max_batch=3)
+    long = submit(batcher, gate, 1, 2, 3, 4)
+    short = submit(batcher, gate, 5, 6)
+    gate.open.set()
+    assert squares(long) == [1, 4, 9, 16]
+    assert squares(short) == [25, 36]
+    assert gate.batches == [[0], [1, 2, 3], [5, 6, 4]]
+
+
+def test_a_request_that_is_cancelled_between_its_parts_is_not_finished(
+    start, gate
+):
+    batcher = start(max_batch=1)
+    long = submit(batcher, gate, *range(1, 6))
+    after = submit(batcher, gate, 7, kind="other")
+    gate.open.set()
+    assert squares(after) == [49]
+    batches = Gate()
+    batcher.close(WAIT)
+    assert long.done()
+
+    batcher = Batcher(max_batch=1)
+    long = submit(batcher, batches, *range(1, 6))
+    assert batches.entered.acquire(timeout=WAIT)
+    assert long.cancel()
+    batches.open.set()
+    assert squares(submit(batcher, batches, 9)) == [81]
+    batcher.close(WAIT)
+    assert batches.batches == [[1], [9]]
+    assert batcher.waiting == 0
+
+
+def test_a_part_that_fails_ends_its_request(start, gate):
+    batcher = start(max_batch=1)
+    long = submit(batcher, gate, 1, 13, 3, 4)
+    gate.open.set()
+    with pytest.raises(ValueError, match="13 is refused"):
+        long.result(WAIT)
+    batcher.close(WAIT)
+    assert gate.batches == [[0], [1], [13]]
+    assert batcher.waiting == 0
+
+
+def test_work_is_counted_by_its_cost(start, gate):
+    batcher = start(max_batch=4, max_waiting=10)
+    inputs = {"x": np.array([1, 2, 3])}
+    long = batcher.submit(gate, "same", inputs, [3, 2, 9])
+    assert batcher.waiting == 14
+    with pytest.raises(RequestError, match="14 of 10 windows"):
+        submit(batcher, gate, 4)
+    gate.open.set()
+    assert squares(long) == [1, 4, 9]
+    assert gate.batches == [[0], [1], [2], [3]]
+
+
+def test_parts_of_different_widths_are_padded():
+    parts = [
+        {"tokens": np.array([[[b"a"]]], object), "n": np.float32([[1]])},
+        {
+            "tokens": np.array([[[b"b"], [b"c"]]] * 2, object),
+            "n": np.float32([[2], [3]]),
+        },
+    ]
+    joined = batching.join(parts)
+    assert joined["tokens"].tolist() == [
+        [[b"a"], [b""]],
+        [[b"b"], [b"c"]],
+        [[b"b"], [b"c"]],
+    ]
+    assert joined["n"].tolist() == [[1], [2], [3]]
+    assert joined["n"].dtype == np.float32

@@ -128,6 +128,20 @@ def test_bytes_come_as_base64(values, wanted):
     assert read({"instances": values}, TEXTS)["text"].tolist() == wanted
 
 
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        base64.encodebytes(b"\xfb" * 100).decode(),
+        base64.b64encode(b"\xfb" * 100).decode().rstrip("="),
+        base64.b64encode(b"\xfb" * 100).decode() + "\r\n",
+        " +/v7" + "\t+/v7" * 32 + "\n+w==",
+    ],
+)
+def test_base64_may_be_wrapped_and_lack_its_padding(spelling):
+    got = read({"instances": [{"b64": spelling}]}, TEXTS)["text"]
+    assert got.tolist() == [b"\xfb" * 100]
+
+
 def test_base64_of_one_scalar():
     got = read({"inputs": {"b64": "aGVsbG8="}}, TEXTS)["text"]
     assert got.shape == () and got[()] == b"hello"
@@ -231,6 +245,9 @@ IDS_ROW = {"input_ids": [1], "input_mask": [1], "segment_ids": [0]}
         ({"instances": [10**400]}, NUMBERS, "too long to show"),
         ({"instances": [None]}, TEXTS, "must be a text, or"),
         ({"instances": [{"b64": "a"}]}, TEXTS, "base64 under"),
+        ({"instances": [{"b64": "aGVsbG8=="}]}, TEXTS, "base64 under"),
+        ({"instances": [{"b64": "aGVsb===="}]}, TEXTS, "base64 under"),
+        ({"instances": [{"b64": "-_v7"}]}, TEXTS, "base64 under"),
         ({"instances": [{"b64": "ä=="}]}, TEXTS, "base64 under"),
         ({"instances": ["\ud800"]}, TEXTS, "half of a surrogate"),
         ({"instances": [[[[1] * 2]] * 2, 3]}, NUMBERS, "instances[1] must be"),

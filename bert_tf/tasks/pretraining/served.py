@@ -53,15 +53,12 @@ class Pretraining(signature.Served):
         positions = rows["masked_lm_positions"]
         shape = tf.shape(rows["input_ids"])
         checks = [
-            tf.debugging.Assert(
-                tf.reduce_all((positions >= 0) & (positions < shape[1])),
-                [
-                    "masked_lm_positions must be below the length of the rows,",
-                    shape[1],
-                    ". Received:",
-                    positions,
-                ],
-                summarize=64,
+            graph_rows.check_between(
+                "masked_lm_positions",
+                positions,
+                0,
+                shape[1] - 1,
+                "below the length of the rows, and not negative",
             ),
             tf.debugging.assert_equal(
                 tf.shape(positions)[0],
