@@ -9,11 +9,9 @@ and /healthz, /readyz and /metrics.
 
 import asyncio
 import concurrent.futures
-import importlib.resources
 import json
 import threading
 import time
-import traceback
 from typing import NamedTuple
 
 import numpy as np
@@ -26,12 +24,22 @@ from starlette.routing import Route
 
 from bert_tf import __version__
 from bert_tf.errors import InputError, quote
-from bert_tf.server import admission, costs, protocol, values
+from bert_tf.server import admission, costs, output, protocol, values
 from bert_tf.server import metrics as server_metrics
 from bert_tf.server.admission import Hosts
 from bert_tf.server.protocol import Limits, RequestError
-
-JSON = "application/json"
+from bert_tf.server.responses import (
+    JSON,
+    RAW_SECURITY_HEADERS,
+    SHOWN_PATH,
+    describe,
+    error_response,
+    json_response,
+    read_page,
+    show_exception,
+    show_http_error,
+    show_internal_error,
+)
 
 # Larger bodies and responses are converted in a thread, so that they do not
 # block the event loop.
@@ -44,31 +52,6 @@ WRITTEN_ANSWERS = 4
 
 # Above it, long requests are refused until clients have read their answers.
 UNREAD_BYTES = 256 * 1024 * 1024
-
-# Characters of a path, and of each line of a traceback, in the log.
-SHOWN_PATH = 200
-
-PAGE_TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
-}
-
-# No external resources, no inline scripts or styles, no framing.
-SECURITY_HEADERS = {
-    "content-security-policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; "
-        "img-src 'self'; connect-src 'self'; base-uri 'none'; "
-        "form-action 'none'; frame-ancestors 'none'"
-    ),
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    "cache-control": "no-cache",
-}
 
 
 class Settings(NamedTuple):
@@ -112,7 +95,7 @@ class Application:
         self.under_way = 0
         # Bytes of answers that clients have not read.
         self.unread = lambda: 0
-        self._files = _read_page()
+        self._files = read_page()
         self._lock = threading.Lock()
         # Values of the answers that are being written.
         self._written = 0
@@ -141,8 +124,8 @@ class Application:
                 Route("/page/{file}", self._page),
             ],
             exception_handlers={
-                HTTPException: _show_http_error,
-                Exception: _show_internal_error,
+                HTTPException: show_http_error,
+                Exception: show_internal_error,
             },
         )
 
@@ -158,7 +141,7 @@ class Application:
             if message["type"] == "http.response.start":
                 sent["status"] = message["status"]
                 headers = message.setdefault("headers", [])
-                headers += _SECURITY_HEADERS
+                headers += RAW_SECURITY_HEADERS
                 if self.draining:
                     headers.append((b"connection", b"close"))
             await send(message)
@@ -168,7 +151,9 @@ class Application:
                 scope = admission.with_path(scope)
                 admission.check(scope, self.settings.hosts)
             except RequestError as error:
-                response = _error(str(error), error.status, error.headers)
+                response = error_response(
+                    str(error), error.status, error.headers
+                )
                 await response(scope, receive, send_on)
             else:
                 await self._routes(scope, receive, send_on)
@@ -176,7 +161,9 @@ class Application:
             self.metrics.abandoned()
         except asyncio.CancelledError:  # The time for shutdown is over.
             if not sent["status"]:
-                response = _error("The server stopped before the answer.", 503)
+                response = error_response(
+                    "The server stopped before the answer.", 503
+                )
                 await response(scope, receive, send_on)
         except Exception:
             # A request may have any characters, its paths as well as the
@@ -185,7 +172,7 @@ class Application:
                 "%s %s\n%s",
                 quote(scope["method"]),
                 quote(scope["path"], SHOWN_PATH),
-                _show_exception(),
+                show_exception(),
             )
         finally:
             if sent["status"]:
@@ -196,7 +183,7 @@ class Application:
     async def refuse(self, scope, receive, send):
         """Answers on a connection above the limit."""
         limit = "as many connections as it may have"
-        response = _error(f"The server has {limit}. Try again.", 503)
+        response = error_response(f"The server has {limit}. Try again.", 503)
         response.headers["retry-after"] = "1"
         response.headers["connection"] = "close"
         await response(scope, receive, send)
@@ -306,7 +293,7 @@ class Application:
         if size > limits.answer_values:
             raise protocol.too_many_values(size, limits)
         answer = await self._do(
-            lambda: values.write_outputs(outputs, is_row, limits),
+            lambda: output.write_outputs(outputs, is_row, limits),
             until,
             size <= QUICK_VALUES,
             size,
@@ -417,14 +404,16 @@ class Application:
     async def _health(self, request):
         """Liveness: always 200."""
         request.scope["verb"] = "health"
-        return _json({"status": "ok"})
+        return json_response({"status": "ok"})
 
     async def _readiness(self, request):
         """Readiness: 200 while requests are accepted."""
         request.scope["verb"] = "health"
         if self.draining:
-            return _error("The server is stopping.", 503)
-        return _json({"status": "ready", "version": self.versions.version})
+            return error_response("The server is stopping.", 503)
+        return json_response(
+            {"status": "ready", "version": self.versions.version}
+        )
 
     async def _metrics(self, request):
         request.scope["verb"] = "metrics"
@@ -437,7 +426,7 @@ class Application:
         """The model's settings and signatures, for the page."""
         request.scope["verb"] = "page"
         with self.versions.borrow() as model:
-            return _json(
+            return json_response(
                 {
                     "name": self.settings.name,
                     "version": model.version,
@@ -445,8 +434,8 @@ class Application:
                     "about": model.about,
                     "signatures": {
                         name: {
-                            "inputs": _describe(signature.inputs),
-                            "outputs": _describe(signature.outputs),
+                            "inputs": describe(signature.inputs),
+                            "outputs": describe(signature.outputs),
                         }
                         for name, signature in model.signatures.items()
                     },
@@ -463,11 +452,6 @@ class Application:
         return Response(content, headers={"content-type": kind})
 
 
-_SECURITY_HEADERS = [
-    (name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()
-]
-
-
 class _Protocol:
     """`Application.answer` as an ASGI application, for every method."""
 
@@ -479,9 +463,9 @@ class _Protocol:
         try:
             response = await self.application.answer(request)
         except RequestError as error:
-            response = _error(str(error), error.status, error.headers)
+            response = error_response(str(error), error.status, error.headers)
         except InputError as error:
-            response = _error(str(error), 400)
+            response = error_response(str(error), 400)
         await response(scope, receive, send)
 
 
@@ -507,59 +491,3 @@ class _Tokenizing:
                 raise protocol.too_many_values(self.values, self.limits)
             found[index] = json.dumps(pieces, ensure_ascii=False).encode()
         return {"json": found}
-
-
-def _json(value):
-    content = json.dumps(value, ensure_ascii=False).encode("utf-8")
-    return Response(content, media_type=JSON)
-
-
-def _error(message, status, headers=None):
-    return Response(
-        protocol.error_body(message), status, headers, media_type=JSON
-    )
-
-
-async def _show_http_error(request, error):
-    """Starlette's own errors, as those of the protocol."""
-    messages = {
-        404: "There is nothing at this path; see the documentation of the "
-        "server, or / for a page.",
-        405: f"{quote(request.method)} is not possible here.",
-    }
-    message = messages.get(error.status_code, str(error.detail))
-    return _error(message, error.status_code, error.headers)
-
-
-async def _show_internal_error(request, error):
-    """A bug: details are for the log only."""
-    return _error("Internal server error; see the server log.", 500)
-
-
-def _show_exception():
-    """The traceback of the current exception, quoted line by line."""
-    lines = traceback.format_exc().splitlines()
-    return "\n".join("  " + quote(line, SHOWN_PATH)[1:-1] for line in lines)
-
-
-def _describe(tensors):
-    return {
-        name: {
-            "dtype": tensor.dtype,
-            "shape": tensor.shape,
-            "optional": tensor.default is not None,
-        }
-        for name, tensor in tensors.items()
-    }
-
-
-def _read_page():
-    """The files of the page and their types, by name."""
-    files = {}
-    for file in (
-        importlib.resources.files("bert_tf.server").joinpath("page").iterdir()
-    ):
-        kind = PAGE_TYPES.get("." + file.name.rpartition(".")[2])
-        if kind:
-            files[file.name] = (file.read_bytes(), kind)
-    return files

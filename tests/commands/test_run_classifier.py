@@ -32,6 +32,7 @@ from bert_tf.cli import command_line, training_flags
 from bert_tf.data import grouping, records
 from bert_tf.errors import InputError
 from bert_tf.modeling import BertConfig
+from bert_tf.tasks.classification import data as classification_data
 from bert_tf.tasks.classification import datasets, targets
 from bert_tf.tasks.classification import task as classification_task
 from bert_tf.tasks.run import Run
@@ -809,7 +810,7 @@ def job(long_flags, monkeypatch):
 
 
 LONG = [
-    datasets.InputExample(f"train-{i}", *example)
+    classification_data.InputExample(f"train-{i}", *example)
     for i, example in enumerate(LONG_EXAMPLES)
 ]
 

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 from bert_tf.server import protocol
+from bert_tf.server.output import write_outputs
 from bert_tf.server.protocol import (
     Limits,
     RequestError,
     Signature,
     Tensor,
 )
-from bert_tf.server.values import read_inputs, write_outputs
+from bert_tf.server.values import read_inputs
 
 LIMITS = Limits()
 NUMBERS = {"x": Tensor("int32", None)}

@@ -12,7 +12,7 @@ from bert_tf.data.packing import (
     padding_features,
 )
 from bert_tf.errors import InputError, count_of, some_of
-from bert_tf.tasks.classification.datasets import InputExample
+from bert_tf.tasks.classification.data import InputExample
 from bert_tf.tokenization import Tokenizer, require_special_tokens
 
 _LOGGER = logging.getLogger(__name__)

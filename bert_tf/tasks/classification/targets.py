@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from bert_tf.tasks import metrics
-from bert_tf.tasks.classification.datasets import Metric
+from bert_tf.tasks.classification.data import Metric
 
 # The original's results in eval_results.txt, besides the step.
 RESULTS = ("eval_accuracy", "eval_loss", "loss")

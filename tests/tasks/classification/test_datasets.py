@@ -11,12 +11,12 @@ import pytest
 from helpers.paths import ROOT
 
 from bert_tf.errors import InputError
-from bert_tf.tasks.classification.datasets import (
+from bert_tf.tasks.classification.data import (
     InputExample,
     OwnDataset,
-    find_dataset,
     infer_labels,
 )
+from bert_tf.tasks.classification.datasets import find_dataset
 
 
 @pytest.fixture

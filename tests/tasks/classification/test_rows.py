@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from bert_tf.errors import InputError
-from bert_tf.tasks.classification.datasets import InputExample
+from bert_tf.tasks.classification.data import InputExample
 from bert_tf.tasks.classification.rows import (
     Truncation,
     convert_examples,
