@@ -4,6 +4,7 @@ import abc
 import collections
 import dataclasses
 import json
+import logging
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
@@ -12,14 +13,11 @@ from typing import Any
 from bert_tf.data.tables import FORMATS, Problems, find_file, read_columns
 from bert_tf.errors import InputError, count_of, quote, some_of
 from bert_tf.tasks import metrics
-from bert_tf.tasks.classification.datasets import _LOGGER
 
 Ids = Sequence[int]
-
-
 Metric = Callable[[Ids, Ids, int], float]
 
-
+_LOGGER = logging.getLogger(__name__)
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
 
