@@ -173,7 +173,7 @@ def test_defaults_are_those_of_the_functions(asked, tmp_path):
             {"task_name": "mrpc", "labels_file": "x"},
             "not both",
         ),
-        ("classifier", {"task_name": "tsv"}, "labels of its own"),
+        ("classifier", {"task_name": "tsv"}, "fixed labels"),
         ("classifier", {"task_name": "sst"}, "must be one of"),
         ("classifier", {"labels_file": "no.txt"}, r"Cannot read no\.txt"),
     ],
