@@ -223,6 +223,7 @@ def test_names_and_results_survive_a_keras_file(rng, tmp_path, make):
         np.testing.assert_array_equal(loaded(x)[name], logits)
 
 
+@pytest.mark.slow
 def test_fit_trains_the_classifier_and_its_file_keeps_the_optimizer(
     config, rng, tmp_path
 ):

@@ -90,6 +90,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_message_names_what_is_wrong(case):
     assert faults(case, run_case(case)) == []

@@ -199,6 +199,7 @@ def test_frozen_weights_do_not_change_and_have_no_slots(
     assert f"Frozen: embeddings,0. {text}" in log.text
 
 
+@pytest.mark.slow
 def test_frozen_weights_can_be_trained_later_with_new_slots(
     pretrain, tmp_path, log
 ):
@@ -216,6 +217,7 @@ def test_frozen_weights_can_be_trained_later_with_new_slots(
 # ------------------------------------------------------- killed and continued
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "flags",
     [
@@ -237,6 +239,7 @@ def test_a_killed_run_resumes_with_the_same_numbers(flags, pretrain, tmp_path):
     assert_same(cut, whole)
 
 
+@pytest.mark.slow
 def test_slots_of_lamb_have_other_names_than_those_of_adam(pretrain, log):
     lamb = pretrain("out", optimizer="lamb", num_train_steps=3)
 

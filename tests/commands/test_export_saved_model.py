@@ -81,6 +81,7 @@ def asked(monkeypatch):
 # ------------------------------------------------------------------ the command
 
 
+@pytest.mark.slow
 def test_the_command_exports_what_python_exports(tmp_path, capsys):
     (tmp_path / "labels.txt").write_text("\n".join(exported.LABELS))
     export(
@@ -199,6 +200,7 @@ def mrpc_flags(output_dir, **more):
     return common_flags(output_dir, task_name="MRPC", data_dir=data, **more)
 
 
+@pytest.mark.slow
 def test_run_classifier_exports_what_it_has_trained(tmp_path):
     run(
         run_classifier,
@@ -408,6 +410,7 @@ def test_there_must_be_something_to_export(tmp_path):
         run(run_classifier, **mrpc_flags(tmp_path, do_export=True))
 
 
+@pytest.mark.slow
 def test_a_second_export_is_a_second_version(tmp_path):
     shutil.copytree(exported.folder("features") / "1", tmp_path / "1")
     path = export_features(

@@ -526,6 +526,7 @@ def test_trains_and_writes_the_same_files_as_the_original(
     assert "is without effect" in log.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("action", "size"), [("train", 16), ("eval", 12), ("predict", 8)]
 )
@@ -577,6 +578,7 @@ def test_a_batch_too_large_for_memory_names_the_flags_to_change(
     assert (in_parts in message) == (action == "train")
 
 
+@pytest.mark.slow
 def test_several_runs_have_consecutive_seeds_and_a_summary(
     small_bert, tmp_path, log
 ):

@@ -93,6 +93,7 @@ def test_evaluates_like_the_original(
         assert float(got_line.split(" = ")[1]) == number, want_line
 
 
+@pytest.mark.slow
 def test_resumes_the_originals_training_with_its_losses(
     training_dir, tmp_path, records_file, monkeypatch
 ):
@@ -142,6 +143,7 @@ def test_resumes_the_originals_training_with_its_losses(
         )
 
 
+@pytest.mark.slow
 def test_a_folder_of_the_original_is_resumed_and_readable_by_it_afterwards(
     training_dir, records_file, log
 ):
@@ -170,6 +172,7 @@ def test_a_folder_of_the_original_is_resumed_and_readable_by_it_afterwards(
 # ------------------------------------------------------------------- training
 
 
+@pytest.mark.slow
 def test_a_resumed_run_gives_the_numbers_of_an_uninterrupted_one(
     tmp_path, records_file
 ):
@@ -201,6 +204,7 @@ def test_a_resumed_run_gives_the_numbers_of_an_uninterrupted_one(
         )
 
 
+@pytest.mark.slow
 def test_training_on_few_records_learns_them(tmp_path, records_file):
     run(
         records_file,
@@ -277,6 +281,7 @@ def test_without_next_sentence_its_weights_stay_and_have_no_slots(
     assert "next_sentence" not in results
 
 
+@pytest.mark.slow
 def test_new_masks_are_drawn_in_training(tmp_path, records_file):
     flags = {
         "do_train": True,

@@ -107,6 +107,7 @@ def test_the_positions_command_writes_a_model_of_1024(long_bert):
     assert (long_bert / "vocab.txt").exists()
 
 
+@pytest.mark.slow
 def test_the_squad_command_trains_and_predicts_and_then_answers(
     long_bert, tmp_path, monkeypatch, capsys
 ):

@@ -41,6 +41,7 @@ def test_tensorflow_alone_labels_a_pair(capsys):
     assert capsys.readouterr().out == f"{label.decode()}\n"
 
 
+@pytest.mark.slow
 def test_signatures_are_as_listed():
     for name, head in (
         ("classifier", "classifier"),

@@ -142,6 +142,7 @@ def test_an_export_that_fails_leaves_nothing(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", exported.CHECKPOINTS)
 def test_every_signature_has_a_valid_warm_up_request(name):
     path = folder(name) / "1" / "assets.extra" / "tf_serving_warmup_requests"
@@ -280,6 +281,7 @@ def difference(got, want):
     return float(np.abs(got - want).max(initial=0.0))
 
 
+@pytest.mark.slow
 def test_a_process_that_has_only_tensorflow_gives_what_python_gives(rng):
     asked, want = [], []
     for name in HEADS:

@@ -248,6 +248,7 @@ def in_context(context, codes, size=64):
         yield " ".join(context.format(chr(code)) for code in block)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case, context",
     [
@@ -442,6 +443,7 @@ class Served(tf.Module):
         return {**flat, "splits": found["ids"].row_splits}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("uncased_vocab", ["lower"], indirect=True)
 def test_saved_model_needs_nothing_but_tensorflow(uncased_vocab, tmp_path):
     served = Served(uncased_vocab.graph)

@@ -121,6 +121,7 @@ def test_tokens_get_a_vector_each():
 # ------------------------------------------------------------------- many texts
 
 
+@pytest.mark.slow
 def test_many_texts_keep_their_order_and_results():
     rng = np.random.default_rng(1)
     texts = [f"{number} " + "a " * rng.integers(0, 60) for number in range(83)]
@@ -134,6 +135,7 @@ def test_many_texts_keep_their_order_and_results():
         )
 
 
+@pytest.mark.slow
 def test_masks_of_texts_in_one_batch_stay_apart():
     texts = ["[MASK] " * count for count in (1, 0, 3, 2)]
     got = list(predict("pretraining")([*texts, ("[MASK]", "b")]))

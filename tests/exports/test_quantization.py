@@ -194,6 +194,7 @@ def test_kernels_of_16_bits_take_the_place_of_others():
 # ---------------------------------------------------------------- whole exports
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HEADS)
 def test_outputs_are_near_those_of_float32(quantized, mode, name):
     # A product of 8 bits is off by about 1 %, and the two layers of the model
@@ -258,6 +259,7 @@ IN_A_NEW_PROCESS = """
 """
 
 
+@pytest.mark.slow
 def test_a_process_with_only_tensorflow_can_load_them(quantized):
     texts = ["the quiet museum", "John Smith was born."]
     done = subprocess.run(
@@ -304,6 +306,7 @@ def test_python_takes_modes_only(tmp_path):
         served.export_features(source, str(tmp_path))
 
 
+@pytest.mark.slow
 def test_the_flag_reaches_the_export(tmp_path, capsys):
     values = absl_flags.FlagValues()
     export_saved_model.define_flags(values)

@@ -539,6 +539,7 @@ def test_a_full_queue_is_503_and_says_when_to_try_again(odd, gate):
         assert waiting.result() == joined("a", "b")
 
 
+@pytest.mark.slow
 def test_an_answer_that_takes_too_long_is_503_and_leaves_the_queue(start, gate):
     server = start("odd", timeout=0.3)
     with kept_busy(server, gate) as (_, busy):

@@ -214,6 +214,7 @@ def gate(monkeypatch):
     gate.open.set()
 
 
+@pytest.mark.slow
 def test_tokenizing_waits_in_the_queue_and_no_longer_than_the_time(
     start, reviews, gate
 ):

@@ -134,6 +134,7 @@ def test_steps_per_call_do_not_change_the_numbers(
     )
 
 
+@pytest.mark.slow
 def test_xla_gives_the_same_numbers_and_resumes(tmp_path):
     plain = train(tmp_path / "plain", 6, dropout=0.0)
     compiled = train(tmp_path / "compiled", 6, dropout=0.0, jit_compile=True)

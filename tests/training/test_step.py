@@ -108,6 +108,7 @@ def take_steps(task, parts, num_steps=3, jit_compile=False):
     return dict(zip(step.scalar_names, rows.numpy().T)), variables | slots
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "parts"), [("classifier", 4), ("squad", 2), ("pretrain", 2)]
 )

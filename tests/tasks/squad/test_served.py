@@ -29,6 +29,7 @@ def contexts():
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["span", "span_v2"])
 def test_answers_are_those_of_the_reader(name):
     questions = ["Who was born?", "Où est Kraków ? " * 9, "the museum measured"]
