@@ -10,6 +10,8 @@ from bert_tf.errors import InputError
 from bert_tf.server import admission
 from bert_tf.server.model import ServedModel
 
+pytestmark = pytest.mark.slow
+
 ABOUT = "/page/about.json"
 
 

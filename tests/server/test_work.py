@@ -12,6 +12,8 @@ from helpers.running_server import WAIT, Running, wait_until
 
 from bert_tf.server.model import ServedModel
 
+pytestmark = pytest.mark.slow
+
 PREDICT = "/v1/models/model:predict"
 TOKENIZE = "/v1/models/model:tokenize"
 LONG = "the quiet museum measured John Smith . " * 60
