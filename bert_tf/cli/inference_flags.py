@@ -65,7 +65,6 @@ def open_output(flags):
         return
     folder = os.path.dirname(flags.output_file) or "."
     files.make_folder("output_file", folder)
-    files.remove_left_overs(flags.output_file)
     with files.whole_or_nothing(flags.output_file) as file:
 
         def write(_, values):

@@ -154,15 +154,6 @@ def rows_in_order(
     return in_order(placed())
 
 
-def batched_rows(
-    rows: Iterable[Arrays], batch_size: int
-) -> Iterator[dict[str, np.ndarray]]:
-    """Rows of arrays [...] as arrays [B, ...]; the last B may be smaller."""
-    for batch in batched(rows, batch_size):
-        names = batch[0]
-        yield {name: np.stack([row[name] for row in batch]) for name in names}
-
-
 def batched(things: Iterable[T], size: int) -> Iterator[list[T]]:
     """Lists of `size` things; the last one may be shorter."""
     things = iter(things)

@@ -199,7 +199,7 @@ def export_span(
     errors.require_positive("rows_at_once", rows_at_once)
     check_threshold(version_2_with_negative, null_score_diff_threshold)
     opened, rules = export.open_source(source, default_length=384)
-    _require_two_types(opened.config)
+    windows.require_token_types(opened.config.type_vocab_size)
     length = rules.max_seq_length
     doc_stride = length // 3 if doc_stride is None else doc_stride
     windows.require_room(length, doc_stride, max_query_length)
@@ -227,11 +227,3 @@ def export_span(
     )
     served = Span(rules, model, span_rules)
     return export.save(served, source, opened, output_dir)
-
-
-def _require_two_types(config):
-    if config.type_vocab_size < 2:
-        raise InputError(
-            "The model must have two token types, for question and text. "
-            f"`type_vocab_size` of its config is {config.type_vocab_size}."
-        )

@@ -62,7 +62,6 @@ def write_vectors(path, file_format, layout, vectors, source):
         InputError: the file cannot be written, a number does not fit, or the
             number of lines or tokens is not that of `layout`.
     """
-    files.remove_left_overs(path)
     num_lines = num_tokens = 0
     with FORMATS[file_format](path, layout) as write:
         for one in counted(vectors, layout.num_lines, "Extracting features"):
