@@ -1,0 +1,51 @@
+"""Labels that are learned from a training file."""
+
+import collections
+import re
+import unicodedata
+from collections.abc import Sequence
+
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
+
+
+def infer_labels(found: Sequence[str]) -> tuple[str, ...]:
+    """The distinct labels in the order of their ids.
+
+    Sorted by value if all are numbers ("2" before "10"), else by code point.
+    """
+    different = collections.Counter(found)
+    if all(_NUMBER.fullmatch(label) for label in different):
+        return tuple(sorted(different, key=lambda text: (float(text), text)))
+    return tuple(sorted(different))
+
+
+def look_of(label: str) -> str:
+    """The same text for labels that people take for the same.
+
+    They differ in how accents are composed, in characters that cannot be seen,
+    in white space, in capitals, or in how the same number is written.
+    """
+    if _NUMBER.fullmatch(label):
+        return repr(float(label) + 0.0)  # -0.0 is 0.0.
+    seen = (c for c in label if unicodedata.category(c) not in ("Cf", "Cc"))
+    text = unicodedata.normalize("NFC", "".join(seen).casefold())
+    return " ".join(text.split())
+
+
+def are_scores(labels: Sequence[str]) -> bool:
+    """Whether all labels are numbers, and not all of them whole ones."""
+    return all(map(_NUMBER.fullmatch, labels)) and not all(
+        float(label).is_integer() for label in labels
+    )
+
+
+def lookalike_hint(label: str, labels: Sequence[str]) -> str:
+    """Names the labels that look like an unknown one, for its message."""
+    look = look_of(label)
+    alike = [ascii(one) for one in labels if look_of(one) == look]
+    if not alike:
+        return ""
+    return (
+        f" (as characters, {label!a}; {alike[0]} differs only in how it "
+        "is written)"
+    )
