@@ -7,6 +7,7 @@ from typing import Any
 CONFIG = "bert_config.json"
 VOCAB = "vocab.txt"
 LABELS_FILE = "labels.txt"
+EVAL_RESULTS = "eval_results.txt"
 PREFIX = "bert_model.ckpt"
 """Prefix of a released checkpoint's files."""
 

@@ -11,6 +11,7 @@ import numpy as np
 from absl import logging
 
 from bert_tf.checkpoints import folders
+from bert_tf.checkpoints.names import EVAL_RESULTS
 from bert_tf.data import grouping, records
 from bert_tf.exports.export import checkpoint_of_run
 from bert_tf.support import files
@@ -146,7 +147,10 @@ def finetune(task, sets, opened, settings, strategy, export=None):
             for name, examples in sets.evaluation.items():
                 last = run.evaluate(name, examples, step)
             for name, examples in sets.prediction.items():
-                last = run.predict(name, examples, step) or last
+                found = run.predict(name, examples, step)
+                # Runs are compared by their dev set.
+                if found and found.results_file == EVAL_RESULTS:
+                    last = found
             if export is not None:
                 export(checkpoint_to_export(settings, begun.start))
     return last and last.all()
@@ -292,7 +296,7 @@ class Run:
         return results
 
     def predict(self, name, examples, step):
-        """Writes predictions, and eval_results.txt if the task evaluates them.
+        """Writes predictions, and their results if the task evaluates them.
 
         Returns:
             An `Evaluation`, or None.
@@ -307,10 +311,15 @@ class Run:
         return results
 
     def _write_results(self, evaluation, step):
+        folder = self.settings.output_dir
+        for name, text in evaluation.files.items():
+            files.write_text(os.path.join(folder, name), text)
+            logging.info("Wrote %s.", os.path.join(folder, name))
         write_eval_results(
-            self.settings.output_dir,
+            folder,
             {**evaluation.results, "global_step": step},
             evaluation.more,
+            evaluation.results_file,
         )
 
     def _rows(self, name, examples, batch_size, label):

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
+from bert_tf.checkpoints.names import EVAL_RESULTS
 from bert_tf.data.records import Schema, Values
 from bert_tf.modeling import BertConfig
 
@@ -28,10 +29,15 @@ class Evaluation:
     Attributes:
         results: those of the original, under its names.
         more: those that the original does not have.
+        files: texts of further files, by their names in the folder of the run.
+        results_file: the file of the results; another one than the default for
+            a test set that has labels.
     """
 
     results: Mapping[str, float]
     more: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    files: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    results_file: str = EVAL_RESULTS
 
     def all(self) -> dict[str, float]:
         """All results by name."""
@@ -113,8 +119,8 @@ class Task(Protocol):
             split: the name of the set.
 
         Returns:
-            Their evaluation, if the examples have labels and the original
-            evaluates predictions in this task; else None.
+            Their evaluation, if the examples have labels and the task
+            evaluates predictions; else None.
         """
 
     def write_model_files(self, folder: str) -> None:

@@ -13,7 +13,13 @@ import numpy as np
 from absl import logging
 
 from bert_tf import checkpoints
-from bert_tf.checkpoints.names import BEST_FOLDER, CONFIG, LABELS_FILE, VOCAB
+from bert_tf.checkpoints.names import (
+    BEST_FOLDER,
+    CONFIG,
+    EVAL_RESULTS,
+    LABELS_FILE,
+    VOCAB,
+)
 from bert_tf.errors import InputError
 from bert_tf.support import files
 from bert_tf.training import devices
@@ -253,7 +259,7 @@ def load_best(model, output_dir):
     return step
 
 
-def write_eval_results(output_dir, results, more=()):
+def write_eval_results(output_dir, results, more=(), file_name=EVAL_RESULTS):
     """Writes `eval_results.txt` and the same as TensorBoard scalars.
 
     Args:
@@ -261,9 +267,11 @@ def write_eval_results(output_dir, results, more=()):
         results: those of the original, numbers by name, with `global_step`.
             Floats are written in their shortest float32 form.
         more: those that the original does not have; written after its lines.
+        file_name: another name for the results of a test set, which are not
+            written as scalars.
     """
     more = dict(more)
-    path = os.path.join(output_dir, "eval_results.txt")
+    path = os.path.join(output_dir, file_name)
     lines = []
     logging.info("***** Eval results *****")
     for key, value in [*sorted(results.items()), *sorted(more.items())]:
@@ -271,4 +279,6 @@ def write_eval_results(output_dir, results, more=()):
         logging.info("  %s = %s", key, text)
         lines.append(f"{key} = {text}\n")
     files.write_text(path, "".join(lines))
-    write_eval_events(output_dir, results["global_step"], {**results, **more})
+    if file_name == EVAL_RESULTS:
+        step = results["global_step"]
+        write_eval_events(output_dir, step, {**results, **more})
