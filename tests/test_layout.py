@@ -36,6 +36,7 @@ PLAIN_TASK_FILES = {
     "inference.py",
     "metrics.py",
     "rows.py",
+    "schemes.py",
     "targets.py",
     "windows.py",
 }

@@ -1,0 +1,1 @@
+"""Labelling the words of a text: entities and other token labels."""
