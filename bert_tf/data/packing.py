@@ -5,12 +5,15 @@ Truncates a text or a pair to a length, or splits it into windows; adds [CLS],
 """
 
 import dataclasses
+import logging
 import random
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from bert_tf.errors import InputError
+from bert_tf.errors import InputError, count_of
+
+_LOGGER = logging.getLogger(__name__)
 
 # The original pads with this id whatever the vocabulary calls it.
 PADDING_ID = 0
@@ -308,3 +311,36 @@ def padding_features(max_seq_length: int) -> InputFeatures:
     """The features of a `PaddingInputExample`: all zeros, and not real."""
     zeros = [0] * max_seq_length
     return InputFeatures(zeros, zeros, zeros, label_id=0, is_real_example=False)
+
+
+class Truncation:
+    """Counts truncated examples and word pieces, for the log."""
+
+    def __init__(self) -> None:
+        self.num_examples = 0
+        self.num_cut_examples = 0
+        self.num_cut = 0
+
+    def add(self, num_cut: int) -> None:
+        """Counts one example, given its number of truncated word pieces."""
+        self.num_examples += 1
+        self.num_cut_examples += num_cut > 0
+        self.num_cut += num_cut
+
+    def log(self, max_seq_length: int, advice: str) -> None:
+        """Logs one line, a warning with advice if anything was truncated."""
+        if not self.num_cut:
+            _LOGGER.info(
+                "Nothing was cut off: 0 of %d examples, 0 word pieces.",
+                self.num_examples,
+            )
+            return
+        _LOGGER.warning(
+            "%d of %d examples are longer than max_seq_length=%d: %s cut off. "
+            "%s",
+            self.num_cut_examples,
+            self.num_examples,
+            max_seq_length,
+            count_of(self.num_cut, "word piece"),
+            advice,
+        )

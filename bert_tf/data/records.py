@@ -40,7 +40,8 @@ class Feature:
     Attributes:
         shape: without the batch; () for one number.
         dtype: "int64" or "float32", as stored. Integers are read as int32.
-        length_flag: the flag that sets its length, for error messages.
+        length_flag: the flag that sets the length of its last axis. Features
+            with that of `input_mask` are trimmed with it.
         holds_token_ids: whether its values index the vocabulary.
     """
 
@@ -291,9 +292,11 @@ def _find_fault(
             )
             if not flag:
                 return f"{name} must have length {feature.length}. {has}"
+            rows = feature.length // feature.shape[-1]
             return (
                 f"{name} must have length {feature.length}, as "
-                f"{flag}={feature.shape[0]} requires. {has}: give the {flag} "
+                f"{f'{rows} rows of ' if rows > 1 else ''}"
+                f"{flag}={feature.shape[-1]} requires. {has}: give the {flag} "
                 "that the file was made with, or make the file again"
             )
     return _find_bad_id(values, schema, vocab_size)
@@ -421,7 +424,7 @@ def _grouped(
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         features = parse_batch(serialized, schema, vocab_size)
         features = _by_length({**features, grouping.PLACE: places})
-        lengths = tf.reduce_sum(features["input_mask"], axis=1)
+        lengths = _lengths(features)
         (sizes,) = tf.numpy_function(
             lambda lengths: [np.array(grouping.cut(lengths, batch_size))],
             [lengths],
@@ -476,9 +479,14 @@ def _bucketed(
 
 def _by_length(features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """The rows of a window of records, the longest first."""
-    lengths = tf.reduce_sum(features["input_mask"], axis=1)
-    order = tf.argsort(-lengths, stable=True)
+    order = tf.argsort(-_lengths(features), stable=True)
     return {name: tf.gather(x, order) for name, x in features.items()}
+
+
+def _lengths(features: dict[str, tf.Tensor]) -> tf.Tensor:
+    """Tokens of each record, int32 [B]; of several rows, of the longest."""
+    lengths = tf.reduce_sum(features["input_mask"], axis=-1)
+    return tf.reduce_max(lengths, axis=list(range(1, lengths.shape.rank)))
 
 
 def _trimmed(
@@ -486,13 +494,13 @@ def _trimmed(
 ) -> dict[str, tf.Tensor]:
     """A batch without the columns that are padding in all rows."""
     of_tokens = schema["input_mask"]
-    longest = tf.reduce_max(tf.reduce_sum(features["input_mask"], axis=1))
+    longest = tf.reduce_max(_lengths(features))
     step = grouping.LENGTH_STEP
     # At least one, also of rows that only fill up a batch.
     steps = tf.maximum((longest + step - 1) // step, 1)
-    length = tf.minimum(steps * step, of_tokens.length)
+    length = tf.minimum(steps * step, of_tokens.shape[-1])
     return {
-        name: x[:, :length]
+        name: x[..., :length]
         if name in schema and schema[name].length_flag == of_tokens.length_flag
         else x
         for name, x in features.items()

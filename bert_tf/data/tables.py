@@ -8,6 +8,7 @@ import csv
 import difflib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
@@ -55,6 +56,51 @@ class Problems:
         raise InputError(
             f"{self.path} has {rows}{first}\n" + "\n".join(self._lines)
         )
+
+
+class BadValue(Exception):
+    """A value that is not what its column must hold, for a `Problems`."""
+
+    def __init__(self, found: str, expected: str):
+        super().__init__(found, expected)
+        self.found = found
+        self.expected = expected
+
+
+def text_value(role: str, value: Any) -> str:
+    """A cell as text.
+
+    Raises:
+        BadValue: it is another JSON value, or not Unicode.
+    """
+    if not isinstance(value, str):
+        raise BadValue(f"{role}: {quote(json.dumps(value))}", "a string")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise BadValue(
+            f"{role}: {quote(value)}, half of a surrogate pair", "text"
+        ) from error
+    return value
+
+
+def parse_column(column: str | int) -> str | int:
+    """A column as a user gives it: its name, or its index in digits."""
+    if isinstance(column, str) and re.fullmatch("[0-9]+", column):
+        return int(column)
+    return column
+
+
+def require_different(columns: Mapping[str, str | int]) -> None:
+    """Raises `InputError` for two roles, {role: column}, of one column."""
+    roles: dict[str | int, str] = {}
+    for role, column in columns.items():
+        other = roles.setdefault(column, role)
+        if other != role:
+            raise InputError(
+                f"`{other}` and `{role}` must be different columns. "
+                f"Received: {other}={column!r}, {role}={column!r}"
+            )
 
 
 def find_file(folder: str, names: Sequence[str]) -> str:
@@ -268,6 +314,7 @@ def read_columns(
     columns: Mapping[str, str | int],
     has_header: bool,
     problems: Problems,
+    optional: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """The wanted values of each row of a .tsv, .csv or .jsonl file.
 
@@ -279,6 +326,8 @@ def read_columns(
         has_header: whether the first row names the columns. All rows must have
             as many columns as the first one.
         problems: collects the bad rows.
+        optional: columns to read if the file has them, in a .jsonl file if the
+            row has them.
 
     Yields:
         The line number, and {role: value}. Values are text, or any JSON value
@@ -288,7 +337,7 @@ def read_columns(
         InputError: the file lacks a column.
     """
     if path.endswith(".jsonl"):
-        yield from _read_keys(path, columns, problems)
+        yield from _read_keys(path, columns, problems, optional or {})
         return
     rows = (
         read_csv(path, problems)
@@ -298,6 +347,10 @@ def read_columns(
     first = next(rows, None)
     if first is None:
         return
+    if has_header and optional:
+        names = {name.strip() for name in first.cells}
+        there = {role: x for role, x in optional.items() if x in names}
+        columns = {**columns, **there}
     places = find_columns(path, columns, first, has_header)
     if not has_header:
         yield first.line, {role: first.cells[at] for role, at in places.items()}
@@ -380,7 +433,10 @@ def _separator_hint(path: str, names: Sequence[str]) -> str:
 
 
 def _read_keys(
-    path: str, columns: Mapping[str, str | int], problems: Problems
+    path: str,
+    columns: Mapping[str, str | int],
+    problems: Problems,
+    optional: Mapping[str, str],
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     keys = {role: str(column) for role, column in columns.items()}
     for line, values in read_jsonl(path, problems):
@@ -395,4 +451,6 @@ def _read_keys(
                 line, f"the keys {has}", f"the key {' and '.join(missing)}"
             )
         else:
-            yield line, {role: values[key] for role, key in keys.items()}
+            there = {role: x for role, x in optional.items() if x in values}
+            wanted = {**keys, **there}
+            yield line, {role: values[key] for role, key in wanted.items()}

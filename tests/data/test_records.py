@@ -736,3 +736,61 @@ def test_buckets_work_with_other_features_of_the_same_length_flag(tmp_path):
     (batch,) = batches.take(1).as_numpy_iterator()
     assert batch["segment_ids"].shape == (2, 8)
     assert batch["masked_lm_positions"].shape == (2, 3)
+
+
+# ------------------------------------------- several rows of tokens in a record
+
+
+@pytest.fixture
+def choices(tmp_path, lengths):
+    """A schema, and a file of records of three rows of tokens each."""
+    schema = {
+        name: Feature((3, 40), length_flag="max_seq_length")
+        for name in ("input_ids", "input_mask", "segment_ids")
+    }
+    schema["label_ids"] = Feature(())
+    path = str(tmp_path / "choices.tf_record")
+    rows = np.reshape(lengths, (50, 3))
+    mask = (np.arange(40) < rows[..., None]).astype(int)
+    write_records(
+        path,
+        (
+            {
+                "input_ids": (mask[number] * (number + 1)).ravel().tolist(),
+                "input_mask": mask[number].ravel().tolist(),
+                "segment_ids": [0] * 120,
+                "label_ids": [number],
+            }
+            for number in range(50)
+        ),
+        schema,
+    )
+    return schema, path, rows
+
+
+def test_rows_of_a_record_stay_together_and_are_trimmed_together(choices):
+    schema, path, lengths = choices
+    grouped = evaluation_batches([path], schema, 4, group_by_length=True)
+    bucketed = training_batches([path], schema, 4, 3, bucket_by_length=True)
+
+    batches = [*grouped.as_numpy_iterator()]
+    seen = np.concatenate([batch["label_ids"] for batch in batches])
+    assert sorted(seen) == list(range(50))
+    assert len({batch["input_ids"].shape for batch in batches}) > 3
+    for batch in [*batches, *bucketed.take(70).as_numpy_iterator()]:
+        labels = batch["label_ids"]
+        padded = grouping.padded_length(lengths[labels].max(), 40)
+        for name in ("input_ids", "input_mask", "segment_ids"):
+            assert batch[name].shape == (len(labels), 3, padded)
+        np.testing.assert_array_equal(
+            batch["input_mask"].sum(axis=-1), lengths[labels]
+        )
+        of_its_own = batch["input_mask"] * (labels + 1)[:, None, None]
+        np.testing.assert_array_equal(batch["input_ids"], of_its_own)
+
+
+def test_message_about_a_length_counts_the_rows_of_a_record(choices):
+    _, path, _ = choices
+    tokens = Feature((4, 40), length_flag="max_seq_length")
+    with pytest.raises(InputError, match=r"160.*4 rows of max_seq_length=40"):
+        check_records([path], {"input_ids": tokens})

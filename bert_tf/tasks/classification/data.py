@@ -9,7 +9,16 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bert_tf.data.tables import FORMATS, Problems, find_file, read_columns
+from bert_tf.data.tables import (
+    FORMATS,
+    BadValue,
+    Problems,
+    find_file,
+    parse_column,
+    read_columns,
+    require_different,
+    text_value,
+)
 from bert_tf.errors import InputError, count_of, quote, some_of
 from bert_tf.tasks import metrics
 from bert_tf.tasks.labels import (
@@ -124,14 +133,7 @@ class OwnDataset(Dataset):
                 "`header` must be auto, no or yes. "
                 f"Received: header={self.header!r}"
             )
-        columns = list(self._columns(with_label=True).items())
-        for number, (role, column) in enumerate(columns):
-            for other, other_column in columns[:number]:
-                if column == other_column:
-                    raise InputError(
-                        f"`{other}` and `{role}` must be different columns. "
-                        f"Received: {other}={column!r}, {role}={column!r}"
-                    )
+        require_different(self._columns(with_label=True))
 
     def with_labels(self, labels: Sequence[str]) -> "OwnDataset":
         """The same data set, with these labels in the order of their ids."""
@@ -197,9 +199,7 @@ class OwnDataset(Dataset):
         if with_label:
             columns["label_col"] = self.label_col
         return {
-            role: int(column)
-            if isinstance(column, str) and re.fullmatch("[0-9]+", column)
-            else column
+            role: parse_column(column)
             for role, column in columns.items()
             if column is not None
         }
@@ -226,7 +226,7 @@ class OwnDataset(Dataset):
         for line, values in read_columns(path, columns, has_header, problems):
             try:
                 example = _own_example(f"{part}-{line}", values)
-            except _BadValue as bad:
+            except BadValue as bad:
                 problems.add(line, bad.found, bad.expected)
                 continue
             if labels is not None and example.label not in labels:
@@ -275,46 +275,27 @@ class OwnDataset(Dataset):
             )
 
 
-class _BadValue(Exception):
-    def __init__(self, found: str, expected: str):
-        super().__init__(found, expected)
-        self.found = found
-        self.expected = expected
-
-
 def _own_example(guid: str, values: Mapping[str, Any]) -> InputExample:
     """Checks the values of one row; those of a .jsonl file can be anything."""
     text_b = values.get("text_b_col")
     return InputExample(
         guid=guid,
-        text_a=_text_value("text_a_col", values["text_a_col"]),
-        text_b=None if text_b is None else _text_value("text_b_col", text_b),
+        text_a=text_value("text_a_col", values["text_a_col"]),
+        text_b=None if text_b is None else text_value("text_b_col", text_b),
         label=_label_value(values["label_col"])
         if "label_col" in values
         else None,
     )
 
 
-def _text_value(role: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise _BadValue(f"{role}: {quote(json.dumps(value))}", "a string")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise _BadValue(
-            f"{role}: {quote(value)}, half of a surrogate pair", "text"
-        ) from error
-    return value
-
-
 def _label_value(value: Any) -> str:
     if isinstance(value, bool | int | float):
         value = json.dumps(value)
-    label = _text_value("label_col", value).strip()
+    label = text_value("label_col", value).strip()
     if not label:
-        raise _BadValue("an empty label", "a label")
+        raise BadValue("an empty label", "a label")
     if len(label.splitlines()) > 1:
-        raise _BadValue(f"the label {quote(label)}", "a label of one line")
+        raise BadValue(f"the label {quote(label)}", "a label of one line")
     return label
 
 

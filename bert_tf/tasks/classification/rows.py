@@ -1,6 +1,5 @@
 """Turns examples into features: tokens, windows, truncation."""
 
-import logging
 from collections.abc import Iterable, Iterator, Sequence
 
 from bert_tf.data.packing import (
@@ -14,8 +13,6 @@ from bert_tf.data.packing import (
 from bert_tf.errors import InputError, count_of, some_of
 from bert_tf.tasks.classification.data import InputExample
 from bert_tf.tokenization import Tokenizer, require_special_tokens
-
-_LOGGER = logging.getLogger(__name__)
 
 
 def pack_example(
@@ -177,40 +174,8 @@ def describe_example(
     return "\n".join(line for line in lines if line)
 
 
-class Truncation:
-    """Counts truncated examples and word pieces."""
-
-    def __init__(self) -> None:
-        self.num_examples = 0
-        self.num_cut_examples = 0
-        self.num_cut = 0
-
-    def add(self, windows: Sequence[InputFeatures]) -> None:
-        """Counts one example, given its windows."""
-        cut = windows[0].num_cut
-        self.num_examples += 1
-        self.num_cut_examples += cut > 0
-        self.num_cut += cut
-
-    def log(self, max_seq_length: int, doc_stride: int | None = None) -> None:
-        """Logs one line, a warning if anything was truncated."""
-        if not self.num_cut:
-            _LOGGER.info(
-                "Nothing was cut off: 0 of %d examples, 0 word pieces.",
-                self.num_examples,
-            )
-            return
-        advice = (
-            "A higher max_seq_length loses less, --doc_stride nothing."
-            if doc_stride is None
-            else "The shorter text of a pair has half of a window at most."
-        )
-        _LOGGER.warning(
-            "%d of %d examples are longer than max_seq_length=%d: %s cut off. "
-            "%s",
-            self.num_cut_examples,
-            self.num_examples,
-            max_seq_length,
-            count_of(self.num_cut, "word piece"),
-            advice,
-        )
+def truncation_advice(doc_stride: int | None) -> str:
+    """What helps against truncated texts."""
+    if doc_stride is None:
+        return "A higher max_seq_length loses less, --doc_stride nothing."
+    return "The shorter text of a pair has half of a window at most."

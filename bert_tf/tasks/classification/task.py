@@ -10,13 +10,17 @@ from absl import logging
 from bert_tf import heads, models
 from bert_tf.checkpoints import folders
 from bert_tf.checkpoints.names import LABELS_FILE
-from bert_tf.data.packing import InputFeatures, padding_features
+from bert_tf.data.packing import (
+    InputFeatures,
+    Truncation,
+    padding_features,
+)
 from bert_tf.data.records import Feature
 from bert_tf.support import files
 from bert_tf.tasks.classification.rows import (
-    Truncation,
     convert_examples_to_windows,
     describe_example,
+    truncation_advice,
 )
 from bert_tf.tasks.classification.targets import RESULTS, WINDOW_POOLINGS
 from bert_tf.tasks.task import Evaluation
@@ -92,9 +96,9 @@ class ClassificationTask:
     def records(self, examples, is_training):
         truncation = Truncation()
         for windows in convert_examples_to_windows(examples, *self._conversion):
-            truncation.add(windows)
+            truncation.add(windows[0].num_cut)
             yield list(map(classifier_values, windows))
-        truncation.log(self.max_seq_length, self.doc_stride)
+        truncation.log(self.max_seq_length, truncation_advice(self.doc_stride))
 
     def padding(self, is_training):
         return classifier_values(padding_features(self.max_seq_length))

@@ -4,14 +4,15 @@ import logging
 
 import pytest
 
+from bert_tf.data.packing import Truncation
 from bert_tf.errors import InputError
 from bert_tf.tasks.classification.data import InputExample
 from bert_tf.tasks.classification.rows import (
-    Truncation,
     convert_examples,
     convert_examples_to_windows,
     convert_single_example,
     describe_example,
+    truncation_advice,
 )
 from bert_tf.tokenization import FullTokenizer
 
@@ -126,10 +127,10 @@ def test_truncated_examples_and_pieces_are_counted(
     for windows in convert_examples_to_windows(
         examples, ["x"], 5, tokenizer, doc_stride
     ):
-        truncation.add(windows)
+        truncation.add(windows[0].num_cut)
 
     with caplog.at_level(logging.INFO):
-        truncation.log(5, doc_stride)
+        truncation.log(5, truncation_advice(doc_stride))
 
     (record,) = caplog.records
     assert record.levelname == level
