@@ -367,3 +367,40 @@ class _DrawnSeed(keras.random.SeedGenerator):
 
     def next(self, ordered=True):
         return self.drawn
+
+
+@keras.saving.register_keras_serializable("bert_tf")
+class MergeFirstAxes(keras.layers.Layer):
+    """Makes one axis of the first two, both of any length.
+
+    Call arguments:
+        x: tensor [B, N, S].
+
+    Returns:
+        The same values, [B N, S].
+    """
+
+    def call(self, x):
+        return ops.reshape(x, (-1, ops.shape(x)[-1]))
+
+    def compute_output_shape(self, x_shape):
+        return (None, x_shape[-1])
+
+
+@keras.saving.register_keras_serializable("bert_tf")
+class SplitFirstAxis(keras.layers.Layer):
+    """Undoes `MergeFirstAxes` for one value of each row.
+
+    Call arguments:
+        values: tensor [B N, 1].
+        x: the tensor [B, N, S] that was merged.
+
+    Returns:
+        The same values, [B, N].
+    """
+
+    def call(self, values, x):
+        return ops.reshape(values, ops.shape(x)[:2])
+
+    def compute_output_shape(self, values_shape, x_shape):
+        return tuple(x_shape[:2])

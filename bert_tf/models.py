@@ -10,6 +10,7 @@ from keras import ops
 
 from bert_tf.errors import InputError
 from bert_tf.heads import ClassifierHead, PretrainingHeads, SpanHead
+from bert_tf.layers import MergeFirstAxes, SplitFirstAxis
 from bert_tf.modeling import BertModel
 
 ENCODER_INPUTS = ("input_ids", "input_mask", "segment_ids")
@@ -65,15 +66,53 @@ def classifier(
         InputError: the model attends from left to right, so that the first
             token, which is pooled, sees no other.
     """
+    _require_pooling(config)
+    inputs = integer_inputs(ENCODER_INPUTS, seq_length)
+    bert = BertModel(config, use_one_hot_embeddings)(*inputs.values())
+    logits = ClassifierHead(config, num_labels)(bert["pooled_output"])
+    return keras.Model(inputs, {"logits": logits})
+
+
+def multiple_choice(
+    config, num_choices=None, seq_length=None, use_one_hot_embeddings=False
+):
+    """BERT with one output over the pooled output of each choice.
+
+    Its weights are those of `classifier` with one label. Each choice is a row
+    of the encoder; nothing is shared between the choices of an example before
+    the softmax over them.
+
+    Args:
+        config: a `BertConfig`.
+        num_choices: N; None for any number.
+        seq_length: S; None for any length.
+        use_one_hot_embeddings: see `BertModel`.
+
+    Returns:
+        A model from `input_ids`, `input_mask`, `segment_ids` [B, N, S] to
+        `logits` [B, N].
+
+    Raises:
+        InputError: as `classifier`.
+    """
+    _require_pooling(config)
+    inputs = {
+        name: keras.Input((num_choices, seq_length), dtype="int32", name=name)
+        for name in ENCODER_INPUTS
+    }
+    rows = [MergeFirstAxes()(x) for x in inputs.values()]  # [B N, S]
+    bert = BertModel(config, use_one_hot_embeddings)(*rows)
+    scores = ClassifierHead(config, 1)(bert["pooled_output"])  # [B N, 1]
+    logits = SplitFirstAxis()(scores, inputs["input_ids"])
+    return keras.Model(inputs, {"logits": logits})
+
+
+def _require_pooling(config):
     if config.attention_direction() == "left_to_right":
         raise InputError(
             "A model with directionality=left_to_right cannot classify texts: "
             "[CLS], which is pooled, sees nothing but itself."
         )
-    inputs = integer_inputs(ENCODER_INPUTS, seq_length)
-    bert = BertModel(config, use_one_hot_embeddings)(*inputs.values())
-    logits = ClassifierHead(config, num_labels)(bert["pooled_output"])
-    return keras.Model(inputs, {"logits": logits})
 
 
 def token_classifier(

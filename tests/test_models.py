@@ -116,6 +116,28 @@ def test_token_classifier_adds_what_the_classifier_adds():
     assert sentences.output["logits"].shape == (None, 3)
 
 
+def test_multiple_choice_has_the_variables_of_a_classifier_of_one_label():
+    config = read_config(MICRO.parent)
+    choices = models.multiple_choice(config, 4)
+    assert shapes(choices.weights) == shapes(
+        models.classifier(config, 1).weights
+    )
+    assert choices.output["logits"].shape == (None, 4)
+    assert choices.input["input_ids"].shape == (None, 4, None)
+
+
+def test_choices_of_any_number_are_scored_one_by_one(rng):
+    config = read_config(MICRO.parent)
+    choices, rows = models.multiple_choice(config), models.classifier(config, 1)
+    rows.set_weights(choices.get_weights())
+    x = encoder_inputs(rng, 6, 5)
+
+    want = rows(x)["logits"].numpy().reshape(2, 3)
+    got = choices({name: v.reshape(2, 3, 5) for name, v in x.items()})
+
+    np.testing.assert_allclose(got["logits"], want, atol=1e-6)
+
+
 @pytest.mark.parametrize("make", ["span", "token_classifier"])
 def test_pooler_is_kept_but_not_trained_where_nothing_uses_it(make):
     model = micro_model(make)

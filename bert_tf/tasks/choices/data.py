@@ -1,0 +1,387 @@
+"""Multiple choice: SWAG's files, and users' own, to examples.
+
+A folder has the parts `train`, `dev` (SWAG calls it `val`) and `test`. A .csv
+file is one of SWAG, unless the columns of the choices are given.
+"""
+
+import dataclasses
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from bert_tf.data.tables import (
+    FORMATS,
+    BadValue,
+    Problems,
+    find_file,
+    parse_column,
+    read_columns,
+    read_csv,
+    require_different,
+    text_value,
+)
+from bert_tf.errors import InputError, count_of, list_folder, quote
+
+_LOGGER = logging.getLogger(__name__)
+
+PARTS = {"train": ("train",), "dev": ("dev", "val"), "test": ("test",)}
+"""Names of the files of each part, without their endings."""
+
+SENTENCES, START = SWAG_INPUTS = ("sentences", "startphrase")
+"""What is the context in SWAG: its first sentence, and the beginning of the
+second one is the question; or both as one context, without a question."""
+
+_ENDINGS = ("ending0", "ending1", "ending2", "ending3")
+_SWAG_COLUMNS = {
+    SENTENCES: {"context_col": "sent1", "question_col": "sent2"},
+    START: {"context_col": "startphrase"},
+}
+# Columns of train_full.csv and val_full.csv only.
+_FULL_COLUMNS = {"gold-ending", "distractor-0"}
+
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+class ChoiceExample(NamedTuple):
+    """A context, and texts of which one goes with it.
+
+    Attributes:
+        guid: the part of the data, and the line.
+        context: the first text.
+        question: comes before each choice; "" for none.
+        choices: two or more.
+        label: the index of the right choice; 0 in unlabelled examples.
+    """
+
+    guid: str
+    context: str
+    question: str
+    choices: tuple[str, ...]
+    label: int = 0
+
+    def second_texts(self) -> list[str]:
+        """The second text of each choice."""
+        if not self.question:
+            return list(self.choices)
+        return [f"{self.question} {choice}" for choice in self.choices]
+
+
+class ChoiceSet(NamedTuple):
+    """The examples of a file.
+
+    Attributes:
+        path: of the file.
+        examples: in its order, all with the same number of choices.
+        labels: the names of the choices as the file counts them, such as 0, 1
+            or A, B; None without labels.
+    """
+
+    path: str
+    examples: list[ChoiceExample]
+    labels: tuple[str, ...] | None
+
+    @property
+    def num_choices(self) -> int:
+        """The choices of each example."""
+        return len(self.examples[0].choices)
+
+
+@dataclasses.dataclass(frozen=True)
+class ChoiceColumns:
+    """How files are read.
+
+    A column is a name in the header (in .jsonl files, a key), or an index from
+    0. None is the default of the format.
+
+    Attributes:
+        context_col: column of the context. [context]
+        question_col: column of the question. [question, if it is there]
+        choice_cols: columns of the choices. [.jsonl: the list `choices`]
+        label_col: column of the label. [label]
+        first_label: the number of the first choice.
+        swag_inputs: one of `SWAG_INPUTS`. [sentences]
+    """
+
+    context_col: str | None = None
+    question_col: str | None = None
+    choice_cols: str | None = None
+    label_col: str | None = None
+    first_label: int = 0
+    swag_inputs: str | None = None
+
+    def is_swag(self, path: str) -> bool:
+        """Whether a file is read as one of SWAG."""
+        return path.endswith(".csv") and self.choice_cols is None
+
+
+def label_names(
+    num_choices: int, first_label: int = 0, letters: bool = False
+) -> tuple[str, ...]:
+    """The names of the choices: numbers, or letters."""
+    if letters:
+        return tuple(_LETTERS[:num_choices])
+    return tuple(str(first_label + n) for n in range(num_choices))
+
+
+def require_one_kind(
+    sets: Sequence[ChoiceSet],
+) -> tuple[int, tuple[str, ...] | None]:
+    """The number of choices in all sets, and the names of the choices.
+
+    Raises:
+        InputError: sets differ in one of both; names their files.
+    """
+    first = sets[0]
+    names: tuple[str, ...] | None = None
+    for one in sets:
+        if one.num_choices != first.num_choices:
+            raise InputError(
+                "All files of a run must have as many choices. "
+                f"{first.path} has {first.num_choices}, {one.path} has "
+                f"{one.num_choices}"
+            )
+        names = names or one.labels
+        if one.labels not in (None, names):
+            raise InputError(
+                "All files of a run must name the choices alike. "
+                f"{first.path} has {', '.join(first.labels or ())}; {one.path} "
+                f"has {', '.join(one.labels or ())}"
+            )
+    return first.num_choices, names
+
+
+def read_part(
+    data_dir: str, part: str, columns: ChoiceColumns, is_labelled: bool = True
+) -> ChoiceSet:
+    """Reads the file of a part.
+
+    Args:
+        data_dir: its folder.
+        part: one of `PARTS`.
+        columns: `ChoiceColumns`.
+        is_labelled: whether to read labels, which all rows must have then.
+
+    Raises:
+        InputError: no such file, no examples in it, columns that it lacks, or
+            bad rows; names all of these.
+    """
+    path = _find(data_dir, part)
+    problems = Problems(path)
+    if columns.is_swag(path):
+        rows = _swag_rows(path, columns, problems, is_labelled)
+    else:
+        rows = _own_rows(path, columns, problems, is_labelled)
+    reader = _Reader(problems, columns.first_label)
+    for line, values in rows:
+        reader.add(f"{part}-{line}", line, values)
+    problems.raise_if_any()
+    if not reader.examples:
+        raise InputError(f"{path} must hold examples. It has none")
+    if reader.empty:
+        _LOGGER.warning(
+            "%s has %s without a context, or with an empty choice, the first "
+            "in line %d",
+            path,
+            count_of(len(reader.empty), "row"),
+            reader.empty[0],
+        )
+    return ChoiceSet(path, reader.examples, reader.labels())
+
+
+def _find(data_dir: str, part: str) -> str:
+    names = [name + ending for name in PARTS[part] for ending in FORMATS]
+    full = f"{PARTS[part][-1]}_full.csv"
+    if os.path.isfile(os.path.join(data_dir, full)) and not any(
+        os.path.isfile(os.path.join(data_dir, name)) for name in names
+    ):
+        raise InputError(
+            f"`data_dir` must hold {PARTS[part][-1]}.csv of SWAG. {full} has "
+            "another layout, with annotations of all candidates: take the "
+            f"other file of the download. data_dir={data_dir!r} has: "
+            f"{list_folder(data_dir)}"
+        )
+    return find_file(data_dir, names)
+
+
+Rows = Iterator[tuple[int, Mapping[str, Any]]]
+
+
+def _swag_rows(
+    path: str, columns: ChoiceColumns, problems: Problems, is_labelled: bool
+) -> Rows:
+    first = next(read_csv(path, Problems(path)), None)
+    names = set(first.cells if first else ())
+    if names & _FULL_COLUMNS:
+        raise InputError(
+            f"{path} must have the columns of SWAG's train.csv, sent1, sent2, "
+            "ending0 to ending3, label. It has those of train_full.csv or "
+            "val_full.csv, such as "
+            f"{', '.join(sorted(names & _FULL_COLUMNS))}: take the other file "
+            "of the download"
+        )
+    if not names & {"sent1", "startphrase", *_ENDINGS}:
+        has = ", ".join(map(quote, first.cells[:20] if first else [])) or "none"
+        raise InputError(
+            f"{path} must have the columns of SWAG (sent1, sent2, ending0 to "
+            "ending3, label), or `--choice_cols` must name the columns of the "
+            f"choices. It has the columns {has}"
+        )
+    for name in ("context_col", "question_col", "label_col"):
+        if getattr(columns, name) is not None:
+            raise InputError(
+                f"`--{name}` needs --choice_cols: the columns of SWAG's files "
+                f"are fixed, and {path} is read as one. Received: "
+                f"--{name}={getattr(columns, name)}"
+            )
+    if columns.first_label:
+        raise InputError(
+            "`--first_label` must be 0 for SWAG, which counts from there. "
+            f"Received: --first_label={columns.first_label} for {path}"
+        )
+    wanted = {
+        **_SWAG_COLUMNS[columns.swag_inputs or SENTENCES],
+        **{_role(n): name for n, name in enumerate(_ENDINGS)},
+    }
+    if is_labelled:
+        wanted["label_col"] = "label"
+    return read_columns(path, wanted, True, problems)
+
+
+def _role(number: int) -> str:
+    return f"choice_cols[{number}]"
+
+
+def _own_rows(
+    path: str, columns: ChoiceColumns, problems: Problems, is_labelled: bool
+) -> Rows:
+    if columns.swag_inputs is not None:
+        raise InputError(
+            "`--swag_inputs` is for SWAG's files, and "
+            + (
+                "--choice_cols says that these are your own. "
+                if columns.choice_cols
+                else f"{path} is none. "
+            )
+            + f"Received: --swag_inputs={columns.swag_inputs}"
+        )
+    is_jsonl = path.endswith(".jsonl")
+    if columns.choice_cols is None and not is_jsonl:
+        raise InputError(
+            "`--choice_cols` must name the columns of the choices, such as "
+            f"a,b,c. {path} needs it"
+        )
+    wanted: dict[str, str | int] = {
+        "context_col": columns.context_col or "context",
+        **_choice_columns(path, columns.choice_cols or "choices"),
+    }
+    optional = {}
+    if columns.question_col is None:
+        optional["question_col"] = "question"
+    else:
+        wanted["question_col"] = columns.question_col
+    if is_labelled:
+        wanted["label_col"] = columns.label_col or "label"
+    wanted = {role: parse_column(column) for role, column in wanted.items()}
+    require_different({**optional, **wanted})
+    has_header = any(isinstance(column, str) for column in wanted.values())
+    return read_columns(path, wanted, has_header, problems, optional)
+
+
+def _choice_columns(path: str, choice_cols: str) -> dict[str, str]:
+    """Columns by role: one with a list, or one for each choice."""
+    names = [name.strip() for name in choice_cols.split(",")]
+    if len(names) == 1 and path.endswith(".jsonl"):
+        return {"choice_cols": names[0]}
+    if len(names) < 2 or not all(names):
+        raise InputError(
+            "`--choice_cols` must name at least two columns, separated by "
+            f"commas, for {path}. Received: --choice_cols={choice_cols}"
+        )
+    return {_role(number): name for number, name in enumerate(names)}
+
+
+class _Reader:
+    """Checks rows and makes examples of them.
+
+    Attributes:
+        examples: so far.
+        empty: lines with an empty context or choice.
+    """
+
+    def __init__(self, problems: Problems, first_label: int):
+        self.problems = problems
+        self.first_label = first_label
+        self.examples: list[ChoiceExample] = []
+        self.empty: list[int] = []
+        self._letters: bool | None = None
+        # Of the first row with choices, and of the first one with a label.
+        self._num_choices = self._counted = self._labelled = 0
+
+    def add(self, guid: str, line: int, values: Mapping[str, Any]) -> None:
+        """Makes an example of a row, or adds it to the problems."""
+        try:
+            context = text_value("context_col", values["context_col"])
+            question = text_value(
+                "question_col", values.get("question_col") or ""
+            )
+            choices = self._choices(line, values)
+            label = 0
+            if "label_col" in values:
+                label = self._label(line, values["label_col"])
+        except BadValue as bad:
+            self.problems.add(line, bad.found, bad.expected)
+            return
+        if not context.strip() or not all(map(str.strip, choices)):
+            self.empty.append(line)
+        self.examples.append(
+            ChoiceExample(guid, context, question, choices, label)
+        )
+
+    def labels(self) -> tuple[str, ...] | None:
+        """The names of the choices; None without labels."""
+        if self._letters is None:
+            return None
+        return label_names(self._num_choices, self.first_label, self._letters)
+
+    def _choices(self, line: int, values: Mapping[str, Any]) -> tuple[str, ...]:
+        if "choice_cols" in values:
+            given = values["choice_cols"]
+            if not isinstance(given, list):
+                raise BadValue(
+                    f"choice_cols: {quote(json.dumps(given))}",
+                    "a list of texts",
+                )
+            texts = {_role(number): text for number, text in enumerate(given)}
+        else:
+            texts = {role: x for role, x in values.items() if "[" in role}
+        choices = tuple(text_value(role, text) for role, text in texts.items())
+        if len(choices) < 2:
+            raise BadValue(count_of(len(choices), "choice"), "two or more")
+        if not self._num_choices:
+            self._num_choices, self._counted = len(choices), line
+        if len(choices) != self._num_choices:
+            raise BadValue(
+                count_of(len(choices), "choice"),
+                f"{self._num_choices} as in line {self._counted}",
+            )
+        return choices
+
+    def _label(self, line: int, value: Any) -> int:
+        text = value if isinstance(value, str) else json.dumps(value)
+        text = text.strip()
+        letters = self._letters
+        if letters is None:
+            letters = not self.first_label and not text[:1].isdigit()
+        names = label_names(self._num_choices, self.first_label, letters)
+        if text not in names:
+            expected = f"one of {', '.join(names)}"
+            if self._letters is not None:
+                expected += f", as in line {self._labelled}"
+            if text == str(len(names)) and names[0] == "0":
+                expected += " (--first_label=1 for labels that count from 1)"
+            raise BadValue(f"the label {quote(text)}", expected)
+        if self._letters is None:
+            self._letters, self._labelled = letters, line
+        return names.index(text)

@@ -1,0 +1,126 @@
+"""Multiple choice, as a task."""
+
+import dataclasses
+import itertools
+import os
+
+import numpy as np
+from absl import logging
+
+from bert_tf import heads, models
+from bert_tf.data.packing import Truncation
+from bert_tf.data.records import Feature
+from bert_tf.support import files
+from bert_tf.tasks import metrics
+from bert_tf.tasks.choices import rows as choice_rows
+from bert_tf.tasks.task import Evaluation
+from bert_tf.training.step import count_examples
+
+RESULTS = ("eval_accuracy", "eval_loss")
+
+
+def choice_schema(num_choices: int, max_seq_length: int) -> dict[str, Feature]:
+    """The features of a record: a row of tokens for each choice."""
+    tokens = Feature(
+        (num_choices, max_seq_length), length_flag="max_seq_length"
+    )
+    return {
+        "input_ids": dataclasses.replace(tokens, holds_token_ids=True),
+        "input_mask": tokens,
+        "segment_ids": tokens,
+        "label_ids": Feature(()),
+    }
+
+
+class ChoiceTask:
+    """A `Task` whose examples are `data.ChoiceExample`s.
+
+    Args:
+        labels: the names of the choices, in order.
+        tokenizer: a `FullTokenizer`.
+        max_seq_length: word pieces of the row of a choice.
+    """
+
+    outputs = ("label_ids", "logits")
+    metrics = RESULTS
+    groups_by_length = True
+    log_names = "examples", None
+    epochs_count_records = True
+
+    def __init__(self, labels, tokenizer, max_seq_length):
+        self.labels = labels
+        self.tokenizer = tokenizer
+        self.max_seq_length = max_seq_length
+
+    def schema(self, is_training):
+        return choice_schema(len(self.labels), self.max_seq_length)
+
+    def records(self, examples, is_training):
+        truncation = Truncation()
+        for example in examples:
+            packed, num_cut = choice_rows.pack_choices(
+                example, self.max_seq_length, self.tokenizer
+            )
+            truncation.add(num_cut)
+            yield [
+                choice_rows.choice_values(
+                    packed, example.label, self.max_seq_length, self.tokenizer
+                )
+            ]
+        truncation.log(
+            self.max_seq_length, "A higher max_seq_length loses less."
+        )
+
+    def padding(self, is_training):
+        schema = self.schema(is_training)
+        return {name: [0] * schema[name].length for name in schema}
+
+    def describe(self, example):
+        return choice_rows.describe_example(
+            example, self.max_seq_length, self.tokenizer
+        )
+
+    def build(self, config, one_hot):
+        return models.multiple_choice(
+            config, len(self.labels), use_one_hot_embeddings=one_hot
+        )
+
+    def loss(self, outputs, batch, totals):
+        loss, _ = heads.classification_loss(
+            outputs["logits"],
+            batch["label_ids"],
+            (totals or {}).get("examples"),
+        )
+        return loss
+
+    def count(self, batch):
+        return count_examples(batch)
+
+    def evaluate(self, examples, rows, batch_size):
+        truth, logits = zip(
+            *(
+                (row["label_ids"], row["logits"])
+                for (row,) in itertools.islice(rows, len(examples))
+            )
+        )
+        scores = metrics.log_softmax(np.stack(logits))
+        losses = -scores[np.arange(len(scores)), truth]
+        found = metrics.accuracy(truth, scores.argmax(axis=-1))
+        return Evaluation(
+            {"eval_accuracy": found, "eval_loss": float(losses.mean())}
+        )
+
+    def write(self, examples, rows, folder, split):
+        real = itertools.islice(rows, len(examples))
+        logits = np.stack([row["logits"] for (row,) in real])
+        probabilities = np.exp(metrics.log_softmax(logits)).astype(np.float32)
+        lines = ("\t".join(map(str, row)) + "\n" for row in probabilities)
+        path = os.path.join(folder, "test_results.tsv")
+        files.write_text(path, "".join(lines))
+        names = (f"{self.labels[row.argmax()]}\n" for row in probabilities)
+        path = os.path.join(folder, "test_predictions.txt")
+        files.write_text(path, "".join(names))
+        logging.info("Wrote %d predictions to %s.", len(logits), path)
+
+    def write_model_files(self, folder):
+        """Writes nothing: config and vocabulary are enough."""

@@ -1,0 +1,309 @@
+"""Files of multiple choice become examples; bad rows are named."""
+
+import json
+import logging
+
+import pytest
+
+from bert_tf.errors import InputError
+from bert_tf.tasks.choices.data import (
+    ChoiceColumns,
+    ChoiceExample,
+    label_names,
+    read_part,
+    require_one_kind,
+)
+
+HEADER = (
+    ",video-id,fold-ind,startphrase,sent1,sent2,gold-source,"
+    "ending0,ending1,ending2,ending3,label\n"
+)
+ROW = (
+    "0,v-0,1,A dog barks. It,A dog barks.,It,gold,runs.,sits.,eats.,flies.,2\n"
+)
+OWN = ChoiceColumns(choice_cols="a,b")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    def write(name, content):
+        if isinstance(content, list):
+            content = "".join(json.dumps(row) + "\n" for row in content)
+        (tmp_path / name).write_bytes(content.encode())
+        return str(tmp_path)
+
+    return write
+
+
+def message_of(data_dir, columns=None):
+    with pytest.raises(InputError) as error:
+        read_part(data_dir, "train", columns or ChoiceColumns())
+    return str(error.value)
+
+
+# ---------------------------------------------------------------------- SWAG
+
+
+def test_a_row_of_swag_is_read_by_the_names_of_its_columns(folder):
+    read = read_part(
+        folder("train.csv", HEADER + ROW), "train", ChoiceColumns()
+    )
+
+    endings = ("runs.", "sits.", "eats.", "flies.")
+    want = ChoiceExample("train-2", "A dog barks.", "It", endings, 2)
+    assert read.examples == [want]
+    assert read.labels == ("0", "1", "2", "3") and read.num_choices == 4
+    assert want.second_texts()[3] == "It flies."
+
+
+def test_the_beginning_of_the_sentence_may_be_part_of_the_context(folder):
+    data_dir = folder("val.csv", HEADER + ROW)
+    columns = ChoiceColumns(swag_inputs="startphrase")
+
+    (example,) = read_part(data_dir, "dev", columns).examples
+
+    assert (example.context, example.question) == ("A dog barks. It", "")
+    assert example.second_texts()[0] == "runs."
+
+
+def test_a_test_file_has_no_label(folder):
+    bare = (HEADER + ROW).replace(",label", "").replace(",2\n", "\n")
+    data_dir = folder("test.csv", bare)
+
+    read = read_part(data_dir, "test", ChoiceColumns(), is_labelled=False)
+
+    assert [example.label for example in read.examples] == [0]
+    assert read.labels is None
+    assert "label" in message_of(folder("train.csv", bare))
+
+
+def test_rows_of_swag_that_are_bad_are_named_together(folder):
+    rows = (
+        ROW + ROW.replace(",2\n", ",4\n") + ROW.replace(",2\n", "\n") + ROW[2:]
+    )
+    message = message_of(folder("train.csv", HEADER + rows))
+
+    for fact in (
+        "line 3",
+        "'4'",
+        "0, 1, 2, 3",
+        "line 4",
+        "11 columns",
+        "12 as in line 1",
+    ):
+        assert fact in message, message
+
+
+def test_the_annotated_files_of_swag_are_named(folder):
+    content = "video-id,startphrase,gold-ending,distractor-0,distractor-1\n"
+    named = message_of(folder("train_full.csv", content))
+    assert "train.csv" in named and "train_full.csv has another" in named
+
+    renamed = message_of(folder("train.csv", content))
+    assert "train.csv" in renamed and "gold-ending" in renamed
+    assert "val_full.csv" in renamed
+
+
+@pytest.mark.parametrize(
+    ("columns", "names"),
+    [
+        (ChoiceColumns(label_col="label"), ("--label_col", "--choice_cols")),
+        (ChoiceColumns(first_label=1), ("--first_label=1", "SWAG")),
+    ],
+)
+def test_flags_for_own_files_are_refused_for_swag(folder, columns, names):
+    message = message_of(folder("train.csv", HEADER + ROW), columns)
+    assert all(name in message for name in names), message
+
+
+# ----------------------------------------------------------------- own files
+
+
+def test_json_lines_have_a_list_of_choices(folder):
+    rows = [
+        {
+            "context": "A.",
+            "question": "Why?",
+            "choices": ["x", "y"],
+            "label": 1,
+        },
+        {"context": "B.", "choices": ["x", "z"], "label": "0", "more": None},
+    ]
+    read = read_part(folder("dev.jsonl", rows), "dev", ChoiceColumns())
+
+    assert read.examples == [
+        ChoiceExample("dev-1", "A.", "Why?", ("x", "y"), 1),
+        ChoiceExample("dev-2", "B.", "", ("x", "z"), 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "separator"), [("train.csv", ","), ("train.tsv", "\t")]
+)
+@pytest.mark.parametrize(
+    ("columns", "question"),
+    [
+        (ChoiceColumns("c", "q", "x,y,z", "l", 1), "Who?"),
+        (ChoiceColumns("c", None, "x,y,z", "l", 1), ""),
+        (ChoiceColumns("0", "1", "2,3,4", "l", 1), "Who?"),
+    ],
+)
+def test_columns_are_given_by_name_or_place(
+    folder, name, separator, columns, question
+):
+    lines = [("c", "q", "x", "y", "z", "l"), ("A", "Who?", "a", "b", "c", "3")]
+    content = "".join(separator.join(line) + "\n" for line in lines)
+
+    read = read_part(folder(name, content), "train", columns)
+
+    assert read.examples == [
+        ChoiceExample("train-2", "A", question, ("a", "b", "c"), 2)
+    ]
+    assert read.labels == ("1", "2", "3")
+
+
+def test_files_without_a_header_have_columns_by_place(folder):
+    columns = ChoiceColumns("0", None, "1,2", "3")
+    read = read_part(folder("train.tsv", "A\tx\ty\t1\n"), "train", columns)
+    assert read.examples == [ChoiceExample("train-1", "A", "", ("x", "y"), 1)]
+
+
+def test_labels_may_be_letters(folder):
+    rows = "context,a,b,label\nA,x,y,B\nA,x,y, A\n"
+    read = read_part(folder("train.csv", rows), "train", OWN)
+    assert [example.label for example in read.examples] == [1, 0]
+    assert read.labels == ("A", "B")
+
+
+def test_names_of_choices():
+    assert label_names(3) == ("0", "1", "2")
+    assert label_names(2, 1) == ("1", "2")
+    assert label_names(2, 0, letters=True) == ("A", "B")
+
+
+def test_rows_without_a_text_are_counted(folder, caplog):
+    rows = "context,a,b,label\nA,x,y,0\n,x,y,0\nA,x,,1\n"
+    with caplog.at_level(logging.WARNING):
+        read_part(folder("train.csv", rows), "train", OWN)
+    assert "2 rows" in caplog.text and "line 3" in caplog.text
+
+
+def row(**changed):
+    return {"context": "A", "choices": ["x", "y"], "label": 0, **changed}
+
+
+@pytest.mark.parametrize(
+    ("bad", "found", "expected"),
+    [
+        (row(label=2), "'2'", "0, 1"),
+        (row(label=-1), "'-1'", "0, 1, as in line 1"),
+        (row(label="B"), "'B'", "0, 1, as in line 1"),
+        (row(label=None), "'null'", "0, 1"),
+        (row(label=True), "'true'", "0, 1"),
+        (row(label=1.0), "'1.0'", "0, 1"),
+        (row(label=""), "''", "0, 1"),
+        (row(choices=["x"]), "1 choice", "two or more"),
+        (row(choices=["x", "y", "z"]), "3 choices", "2 as in line 1"),
+        (row(choices="x,y"), "x,y", "a list of texts"),
+        (row(choices=["x", 7]), "choice_cols[1]", "a string"),
+        (row(choices=["x", None]), "choice_cols[1]", "a string"),
+        (row(context=["A"]), "context_col", "a string"),
+        (row(question={"a": 1}), "question_col", "a string"),
+        (row(context="\ud800"), "context_col", "text"),
+        ({"context": "A", "choices": ["x", "y"]}, "label_col", "label"),
+        ({"choices": ["x", "y"], "label": 0}, "context_col", "context"),
+        ({"context": "A", "label": 0}, "choice_cols", "choices"),
+        ([1, 2], "[1, 2]", "a JSON object"),
+    ],
+)
+def test_bad_rows_are_named(folder, bad, found, expected):
+    message = message_of(folder("train.jsonl", [row(), bad]))
+    line = message.splitlines()[-1]
+    assert "train.jsonl, line 2" in line
+    assert found in line.partition("; expected ")[0] or found in line
+    assert expected in line.partition("; expected ")[2]
+
+
+def test_labels_that_count_from_one_are_explained(folder):
+    assert "--first_label=1" in message_of(
+        folder("train.jsonl", [row(), row(label=2)])
+    )
+
+
+def test_letters_are_no_labels_where_a_first_number_is_given(folder):
+    message = message_of(
+        folder("train.jsonl", [row(label="A")]), ChoiceColumns(first_label=1)
+    )
+    assert "'A'" in message and "one of 1, 2" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "columns", "names"),
+    [
+        ("train.tsv", "a\n", ChoiceColumns(), ("--choice_cols", "train.tsv")),
+        (
+            "train.csv",
+            "context,a,b,label\n",
+            ChoiceColumns(),
+            ("SWAG", "--choice_cols", "'context'"),
+        ),
+        ("train.csv", "context,a,b,label\n", OWN, ("train.csv", "none")),
+        (
+            "train.csv",
+            "context,a,label\nA,x,0\n",
+            OWN,
+            ("choice_cols[1]", "'b'", "line 1"),
+        ),
+        (
+            "train.csv",
+            "context,a,b,label\nA,x,y,0\n",
+            ChoiceColumns(choice_cols="a,a"),
+            ("choice_cols[0]", "choice_cols[1]", "different"),
+        ),
+        (
+            "train.csv",
+            "context,a,b,label\nA,x,y,0\n",
+            ChoiceColumns(choice_cols="a"),
+            ("--choice_cols=a", "two"),
+        ),
+        (
+            "train.csv",
+            "context,a,b,label\nA,x,y,0\n",
+            ChoiceColumns(choice_cols="a,b", question_col="q"),
+            ("question_col", "'q'"),
+        ),
+        (
+            "train.csv",
+            "context,a,b,label\nA,x,y,0\n",
+            ChoiceColumns(choice_cols="a,b", swag_inputs="startphrase"),
+            ("--swag_inputs=startphrase", "--choice_cols"),
+        ),
+        (
+            "train.jsonl",
+            [row()],
+            ChoiceColumns(swag_inputs="startphrase"),
+            ("--swag_inputs=startphrase", "train.jsonl"),
+        ),
+    ],
+)
+def test_files_and_columns_that_do_not_fit_are_named(
+    folder, name, content, columns, names
+):
+    message = message_of(folder(name, content), columns)
+    assert all(one in message for one in names), message
+
+
+def test_all_files_of_a_run_have_as_many_choices_named_alike(folder):
+    folder("train.jsonl", [row()])
+    folder("dev.jsonl", [row(choices=["x", "y", "z"])])
+    data_dir = folder("test.jsonl", [row(label="A")])
+    train, dev, test = (
+        read_part(data_dir, part, ChoiceColumns())
+        for part in ("train", "dev", "test")
+    )
+
+    assert require_one_kind([train, train]) == (2, ("0", "1"))
+    with pytest.raises(InputError, match=r"train\.jsonl has 2.*dev\.jsonl.*3"):
+        require_one_kind([train, dev])
+    with pytest.raises(InputError, match=r"train.*0, 1.*test\.jsonl.*A, B"):
+        require_one_kind([train, test])
