@@ -5,7 +5,6 @@ import collections
 import dataclasses
 import json
 import logging
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
