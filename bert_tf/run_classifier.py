@@ -25,7 +25,7 @@ from bert_tf.errors import InputError
 from bert_tf.support import files
 from bert_tf.tasks.classification import datasets, rows, served, targets
 from bert_tf.tasks.classification.task import ClassificationTask
-from bert_tf.tasks.run import RUNS_FILE, Sets, finetune, run_several
+from bert_tf.tasks.run import Sets, finetune, run_several
 from bert_tf.training import devices, start
 
 COLUMNS = ("text_a_col", "text_b_col", "label_col", "header")
@@ -45,12 +45,7 @@ def define_flags(values):
     flags.integer(
         "max_seq_length", 128, "Word pieces of an input; the rest is truncated."
     )
-    flags.boolean("do_train", False, "Train.")
-    flags.boolean("do_eval", False, "Evaluate on the dev set.")
-    flags.boolean("do_predict", False, "Predict the test set.")
-    flags.integer("train_batch_size", 32, "Examples in a training step.")
-    flags.integer("eval_batch_size", 8, "Examples in a batch of evaluation.")
-    flags.integer("predict_batch_size", 8, "Examples in a batch of prediction.")
+    training_flags.define_actions(flags)
     model_flags.define(flags)
     model_flags.define_lower_case(flags)
     training_flags.define_original(flags)
@@ -85,13 +80,7 @@ def define_flags(values):
         "mean or the maximum for each label.",
     )
     training_flags.define(flags)
-    flags.integer(
-        "num_runs",
-        1,
-        "Train N times, with consecutive seeds, in the folders run_1, run_2, "
-        "... of OUTPUT_DIR; mean and deviation of the results are logged and "
-        f"written to {RUNS_FILE}. Needs --do_eval.",
-    )
+    training_flags.define_runs(flags)
     export_flags.define(flags)
 
 
@@ -124,13 +113,7 @@ def main(flags):
 
 def check_flags(flags):
     """Raises `InputError` for flags that do not fit each other."""
-    if not (
-        flags.do_train or flags.do_eval or flags.do_predict or flags.do_export
-    ):
-        raise InputError(
-            "At least one of `do_train`, `do_eval` or `do_predict` must be "
-            "True."
-        )
+    training_flags.check_actions(flags)
     if flags.max_seq_length < 3:
         raise InputError(
             "`--max_seq_length` must be at least 3: [CLS], one token of the "
@@ -145,20 +128,9 @@ def check_flags(flags):
             "`--window_pooling` needs --doc_stride, without which there are no "
             f"windows. Received: --window_pooling={flags.window_pooling}"
         )
-    command_line.require_positive(
-        flags, "eval_batch_size", "predict_batch_size", "num_runs"
-    )
     training_flags.check_epochs(flags)
-    if flags.num_runs > 1 and not flags.do_eval:
-        raise InputError(
-            "`--num_runs` needs --do_eval, whose results it compares. "
-            f"Received: --num_runs={flags.num_runs}"
-        )
     dataset = find_dataset(flags)
     training_flags.check(flags, [*targets.RESULTS, *dataset.metrics])
-    if flags.seed is not None:
-        highest = 2**32 - flags.num_runs
-        command_line.require_between(flags, "seed", 0, highest)
 
 
 def find_dataset(flags):

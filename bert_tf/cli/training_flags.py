@@ -30,6 +30,27 @@ def define_original(flags):
     flags.integer("seed", None, "Makes a run repeatable. [drawn, and logged]")
 
 
+def define_actions(flags):
+    """Defines what a command does with its train, dev and test files."""
+    flags.boolean("do_train", False, "Train.")
+    flags.boolean("do_eval", False, "Evaluate on the dev set.")
+    flags.boolean("do_predict", False, "Predict the test set.")
+    flags.integer("train_batch_size", 32, "Examples in a training step.")
+    flags.integer("eval_batch_size", 8, "Examples in a batch of evaluation.")
+    flags.integer("predict_batch_size", 8, "Examples in a batch of prediction.")
+
+
+def define_runs(flags):
+    """Defines --num_runs."""
+    flags.integer(
+        "num_runs",
+        1,
+        "Train N times, with consecutive seeds, in the folders run_1, run_2, "
+        "... of OUTPUT_DIR; mean and deviation of the results are logged and "
+        f"written to {settings.RUNS_FILE}. Needs --do_eval.",
+    )
+
+
 def define_epochs(flags, what):
     """Defines the flags of commands that count epochs.
 
@@ -200,6 +221,31 @@ def check(values, results):
             "corrects. Received: --optimizer=lamb "
             f"--bias_correction={str(correction.value).lower()}"
         )
+
+
+def check_actions(values):
+    """Raises `InputError` for flags of `define_actions` or `define_runs`."""
+    if not (
+        values.do_train
+        or values.do_eval
+        or values.do_predict
+        or values.do_export
+    ):
+        raise InputError(
+            "At least one of `do_train`, `do_eval` or `do_predict` must be "
+            "True."
+        )
+    command_line.require_positive(
+        values, "eval_batch_size", "predict_batch_size", "num_runs"
+    )
+    if values.num_runs > 1 and not values.do_eval:
+        raise InputError(
+            "`--num_runs` needs --do_eval, whose results it compares. "
+            f"Received: --num_runs={values.num_runs}"
+        )
+    if values.seed is not None:
+        highest = 2**32 - values.num_runs
+        command_line.require_between(values, "seed", 0, highest)
 
 
 def check_epochs(values):

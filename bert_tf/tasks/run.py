@@ -19,11 +19,10 @@ from bert_tf.support.progress import counted
 from bert_tf.tasks import metrics
 from bert_tf.training import devices, loop, prediction, start
 from bert_tf.training.evaluation import load_best, write_eval_results
+from bert_tf.training.settings import RUNS_FILE
 from bert_tf.training.start import StartingPoint
 
 EXAMPLES_LOGGED = 5
-
-RUNS_FILE = "runs.tsv"
 
 
 @dataclasses.dataclass(frozen=True)

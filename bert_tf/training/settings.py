@@ -4,6 +4,9 @@ import dataclasses
 
 from bert_tf.errors import InputError
 
+RUNS_FILE = "runs.tsv"
+"""Mean and deviation of the results of several runs."""
+
 OPTIMIZERS = ("adamw", "lamb")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 OFF, MIRRORED, MULTI_WORKER, TPU = DISTRIBUTIONS = (
