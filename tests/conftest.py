@@ -1,5 +1,6 @@
 """Fixtures that most tests need."""
 
+import gc
 import gzip
 import logging
 import lzma
@@ -8,11 +9,30 @@ import pathlib
 
 import numpy as np
 import pytest
-from helpers.paths import GOLDEN
+from helpers.paths import EXPORTS_VARIABLE, GOLDEN
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 DATA = GOLDEN
+
+
+def pytest_collection_finish():
+    """Leaves what was imported out of later collections of garbage.
+
+    Keras collects when it quantizes a layer or frees a model, which takes half
+    a second each time with TensorFlow's objects among those traversed.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def exports_of_this_run(tmp_path_factory):
+    """`helpers.exported` writes each SavedModel once for all workers."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    os.environ[EXPORTS_VARIABLE] = str(folder / "exports")
 
 
 @pytest.fixture(autouse=True)

@@ -1,8 +1,9 @@
 """SavedModels of the small checkpoints, each written once for all tests."""
 
+import fcntl
 import functools
+import os
 import pathlib
-import tempfile
 
 import tensorflow as tf
 
@@ -12,6 +13,7 @@ from bert_tf.tasks.pretraining.served import export_pretraining
 from bert_tf.tasks.squad.served import export_span
 from bert_tf.tasks.vectors.served import export_features
 from helpers.golden import DATA, TINY
+from helpers.paths import EXPORTS_VARIABLE
 
 BESIDE = {
     "vocab_file": str(TINY.parent / "vocab.txt"),
@@ -78,8 +80,6 @@ EXPORT = {
         {"pooling": "none", "layers": TOKEN_LAYERS, "doc_stride": STRIDE},
     ),
 }
-# For as long as the process runs.
-_FOLDER = tempfile.TemporaryDirectory(prefix="bert_tf_exported_")
 
 
 def source(name, **more):
@@ -88,11 +88,19 @@ def source(name, **more):
 
 
 @functools.cache
-def folder(name):
-    """MODEL, which has one version."""
-    path = pathlib.Path(_FOLDER.name) / name
-    export, options = EXPORT[name]
-    assert export(source(name), str(path), **options) == str(path / "1")
+def folder(name, quantize=None):
+    """MODEL, which has one version. Not to be written to."""
+    root = pathlib.Path(os.environ[EXPORTS_VARIABLE]) / (quantize or "float32")
+    root.mkdir(parents=True, exist_ok=True)
+    path = root / name
+    with open(root / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (path / "1").exists():
+            export, options = EXPORT[name]
+            written = export(
+                source(name, quantize=quantize), str(path), **options
+            )
+            assert written == str(path / "1")
     return path
 
 
