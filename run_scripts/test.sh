@@ -3,4 +3,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source run_scripts/setup.sh
-exec "$PYTHON" -m pytest --numprocesses 2 "$@"
+# Workers start with half of the tests each, in order, so that few fixtures are
+# set up by both.
+exec "$PYTHON" -m pytest --numprocesses 2 --dist worksteal "$@"

@@ -171,6 +171,7 @@ def traced_graph(training):
     return weakref.ref(step.get_concrete_function(inputs).graph)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", [False, True])
 def test_graph_of_a_deleted_model_is_freed(training):
     graph = traced_graph(training)

@@ -296,6 +296,7 @@ def test_keras_file_of_an_earlier_version_loads(tmp_path):
 # Memory.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
 def test_recomputed_layers_have_the_same_gradients_and_dropout(
     precision, config, rng

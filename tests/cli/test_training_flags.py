@@ -178,6 +178,7 @@ def test_freeze_takes_names_layers_and_ranges():
     assert parts == {"embeddings", 0, 1, 2, 3, 7, 11, "pooler"}
 
 
+@pytest.mark.slow
 def test_frozen_weights_do_not_change_and_have_no_slots(
     pretrain, tmp_path, log
 ):

@@ -101,6 +101,7 @@ def test_the_command_exports_what_python_exports(tmp_path, capsys):
     assert (got["labels"].numpy() == want["labels"]).all()
 
 
+@pytest.mark.slow
 def test_exporting_leaves_the_log_as_it_was(tmp_path):
     # While it saves, TensorFlow gives absl's logger a level of its own.
     logger = logging.getLogger("absl")

@@ -132,6 +132,7 @@ def text_table(tokens):
     return tf.lookup.StaticHashTable(initializer, -1)
 
 
+@pytest.mark.slow
 def test_pieces_are_those_of_tensorflow_text_s_own_pipeline(lines, tmp_path):
     import tensorflow as tf
     from tensorflow_text.tools.wordpiece_vocab import bert_vocab_from_dataset

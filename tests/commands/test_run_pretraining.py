@@ -244,6 +244,7 @@ def test_files_are_listed_in_sorted_order(tmp_path, records_file, log):
     assert names == ["b.tfrecord", "a.tfrecord", "b.tfrecord"]
 
 
+@pytest.mark.slow
 def test_without_next_sentence_its_weights_stay_and_have_no_slots(
     tmp_path, records_file
 ):
@@ -319,6 +320,7 @@ def test_a_schedule_that_is_over_is_warned_about(
     assert "--num_train_steps=240 is reached, nothing is trained" in log.text
 
 
+@pytest.mark.slow
 def test_a_warm_up_longer_than_training_is_warned_about(
     tmp_path, records_file, log
 ):
@@ -333,6 +335,7 @@ def test_a_warm_up_longer_than_training_is_warned_about(
     assert "--num_warmup_steps=10000 is not below" in log.text
 
 
+@pytest.mark.slow
 def test_the_log_says_that_slots_of_an_initial_checkpoint_are_unused(
     tmp_path, records_file, log
 ):

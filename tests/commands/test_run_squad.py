@@ -201,6 +201,7 @@ def test_predicts_version_2_where_the_original_crashes(predicted):
         assert odds[qas_id] == 1000000.0
 
 
+@pytest.mark.slow
 def test_without_padding_only_tokens_of_the_window_are_answers(
     predicted, tmp_path
 ):

@@ -265,6 +265,7 @@ def test_every_assigned_character_in_contexts(case, context, make_letters):
         make_letters(case).check_ids(block)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_offsets_of_characters_that_change_their_number(case, make_letters):
     both = make_letters(case)

@@ -241,6 +241,7 @@ WITHOUT_KERAS = """
 """
 
 
+@pytest.mark.slow
 def test_a_predictor_loads_no_keras_and_leaves_it_available():
     done = subprocess.run(
         [

@@ -59,10 +59,12 @@ def output_of(*arguments, **environment):
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_collector_is_disabled_while_tensorflow_is_imported():
     assert output_of("-c", IN_A_NEW_PROCESS) == "2"
 
 
+@pytest.mark.slow
 def test_collector_that_was_off_stays_off():
     assert output_of("-c", COLLECTOR_OFF) == "2"
 

@@ -223,6 +223,7 @@ def test_training_stops_without_improvement_and_stays_stopped(tmp_path, log):
     assert not again.seen_weights and saved_steps(tmp_path)[-1] == 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed_at", [4, 6])
 def test_a_run_killed_during_an_evaluation_repeats_it_when_resumed(
     tmp_path, uninterrupted, killed_at

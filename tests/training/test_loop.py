@@ -100,6 +100,7 @@ def test_a_run_stopped_by_a_signal_resumes_with_the_same_numbers(
     assert_same(final, uninterrupted)
 
 
+@pytest.mark.slow
 def test_resumes_from_an_older_checkpoint_if_the_newest_is_truncated(
     tmp_path, uninterrupted, log
 ):
@@ -221,6 +222,7 @@ def assert_on_the_original_trajectory(data, folder, first_step):
         )
 
 
+@pytest.mark.slow
 def test_a_folder_of_the_original_is_resumed_with_its_step_and_slots(
     tmp_path, data
 ):
@@ -260,6 +262,7 @@ def far_away(step):
     return batches_from(step, move)
 
 
+@pytest.mark.slow
 def test_steps_that_overflow_float16_are_skipped_logged_and_counted(
     tmp_path, log
 ):
@@ -297,6 +300,7 @@ def test_steps_that_overflow_float16_are_skipped_logged_and_counted(
     assert all((after[n] != before[n]).any() for n in names if "adam" in n)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_resumes_and_its_checkpoints_fit_float32(
     tmp_path, precision

@@ -45,6 +45,7 @@ def test_an_initial_checkpoint_starts_at_step_0(tmp_path, data):
     assert (start.prefix, start.resumed, start.step) == (prefix, False, 0)
 
 
+@pytest.mark.slow
 def test_slots_missing_from_a_checkpoint_start_at_0_with_a_warning(
     tmp_path, log
 ):

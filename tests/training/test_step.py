@@ -138,6 +138,7 @@ def test_micro_batches_of_the_pretraining_data_have_different_weights():
     np.testing.assert_array_equal(halves, [[3, 2], [4, 2], [5, 2]])
 
 
+@pytest.mark.slow
 def test_the_norm_of_micro_batches_counts_rows_before_they_are_summed():
     golden = np.load(DATA / "optim" / "micro_classifier3.npz")
     want = golden["per_step/grad_global_norm"][0]
@@ -200,6 +201,7 @@ def test_a_batch_that_cannot_be_split_evenly_is_refused():
         take_steps("classifier", 3)
 
 
+@pytest.mark.slow
 def test_the_loss_scale_changes_as_that_of_keras():
     ours = LossScale()
     theirs = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.0))
