@@ -3,8 +3,47 @@
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
-README = Path(__file__).parent / "README.md"
+ROOT = Path(__file__).parent
+README = ROOT / "README.md"
+
+
+class BuildWithCheckpoints(build_py):
+    """Copies `checkpoints/` into a wheel, as `bert_tf/_checkpoints`.
+
+    A package mapped to that folder would do the same, but an editable install
+    then imports `bert_tf` through a finder, which comes after a folder of that
+    name in the working directory, such as the clone itself.
+    """
+
+    def _checkpoints(self):
+        folder = ROOT / "checkpoints"
+        for path in (*folder.glob("*.json"), *folder.glob("builtin/*")):
+            target = Path(self.build_lib, "bert_tf", "_checkpoints")
+            yield path, target / path.relative_to(folder)
+
+    def run(self):
+        super().run()
+        if not self.editable_mode:
+            for path, target in self._checkpoints():
+                self.mkpath(str(target.parent))
+                self.copy_file(str(path), str(target))
+
+    def get_outputs(self, include_bytecode=True):
+        copies = [] if self.editable_mode else self._checkpoints()
+        return [
+            *super().get_outputs(include_bytecode),
+            *(str(target) for _, target in copies),
+        ]
+
+    def get_source_files(self):
+        sources = [path for path, _ in self._checkpoints()]
+        return [
+            *super().get_source_files(),
+            *(str(path.relative_to(ROOT)) for path in sources),
+        ]
+
 
 setup(
     name="bert-tf",
@@ -15,14 +54,12 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    # `checkpoints/` travels inside the wheel as `bert_tf/_checkpoints`;
-    # `bert_tf.released_models` looks in both places.
-    packages=[*find_packages(include=["bert_tf*"]), "bert_tf._checkpoints"],
-    package_dir={"bert_tf": "bert_tf", "bert_tf._checkpoints": "checkpoints"},
-    package_data={
-        "bert_tf.server": ["page/*"],
-        "bert_tf._checkpoints": ["*.json", "builtin/*"],
-    },
+    packages=find_packages(include=["bert_tf*"]),
+    # Said so, an editable install adds the clone to the path, and no finder.
+    package_dir={"": "."},
+    package_data={"bert_tf.server": ["page/*"]},
+    # `bert_tf.released_models` looks in `bert_tf/_checkpoints` and in the clone.
+    cmdclass={"build_py": BuildWithCheckpoints},
     install_requires=[
         "tensorflow>=2.21,<2.23",
         "keras>=3.12,<4",

@@ -6,10 +6,6 @@
 #   uv pip compile --universal --python-version 3.11 --generate-hashes \
 #     --no-header --extra dev --extra serving setup.py -o requirements.lock
 
-#
-# editable_mode=compat: otherwise Python takes a clone called bert_tf for the
-# package wherever the working directory is the folder above it.
-
 repository="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 venv="${BERT_TF_VENV:-$repository/.venv}"
 PYTHON="$venv/bin/python"
@@ -41,8 +37,7 @@ if ! cmp -s "$lock" "$venv/installed.lock"; then
             "$PYTHON" -m pip install --quiet --disable-pip-version-check \
                 --require-hashes --requirement "$lock" &&
             "$PYTHON" -m pip install --quiet --disable-pip-version-check \
-                --no-deps --no-build-isolation \
-                --config-settings editable_mode=compat --editable "$repository"
+                --no-deps --no-build-isolation --editable "$repository"
     } || {
         echo "Installing into $venv failed, for the reason above. It takes up" \
             "to 2.5 GB there ($free_before were free before) and, while it" \

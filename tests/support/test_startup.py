@@ -1,8 +1,10 @@
 """What commands do to start sooner, and a library must not."""
 
 import os
+import shutil
 import subprocess
 import sys
+import zipfile
 
 import pytest
 from helpers.paths import ROOT
@@ -112,18 +114,53 @@ def test_importing_the_library_changes_nothing(changes, arguments):
     assert changes(*arguments) == "True False False"
 
 
-def test_a_clone_called_like_the_package_does_not_hide_it(tmp_path):
-    """With the repository on the path, as setup.sh puts it there."""
-    assert "editable_mode=compat" in (
-        ROOT / "run_scripts" / "setup.sh"
-    ).read_text("utf-8")
-    (tmp_path / "bert_tf" / "checkpoints").mkdir(parents=True)
+@pytest.fixture
+def clone(tmp_path):
+    """A folder called bert_tf with what setup.py needs of the repository."""
+    folder = tmp_path / "bert_tf"
+    folder.mkdir()
+    for name in ("setup.py", "pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, folder)
+    for name in ("bert_tf", "checkpoints"):
+        (folder / name).symlink_to(ROOT / name)
+    return folder
+
+
+def names_in_wheel(clone, *command):
+    subprocess.run(
+        [sys.executable, "setup.py", "-q", *command, "-d", "../dist"],
+        cwd=clone,
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = (clone.parent / "dist").glob("*.whl")
+    return zipfile.ZipFile(wheel).namelist()
+
+
+def test_a_clone_called_like_the_package_does_not_hide_it(clone):
+    """An editable install adds a path: a finder would come too late."""
+    names = names_in_wheel(clone, "editable_wheel")
+    outside = [name for name in names if ".dist-info/" not in name]
+
+    assert [os.path.splitext(name)[1] for name in outside] == [".pth"]
     ended = subprocess.run(
         [sys.executable, "-S", "-c", "import bert_tf; print(bert_tf.__file__)"],
-        cwd=tmp_path,
+        cwd=clone.parent,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=True,
     )
     assert ended.stdout.strip() == str(ROOT / "bert_tf" / "__init__.py")
+
+
+def test_a_wheel_has_the_builtin_checkpoint_and_the_page(clone):
+    names = names_in_wheel(clone, "bdist_wheel")
+
+    for folder, inside in (
+        (ROOT / "checkpoints" / "builtin", "bert_tf/_checkpoints/builtin"),
+        (ROOT / "bert_tf" / "server" / "page", "bert_tf/server/page"),
+    ):
+        for path in folder.iterdir():
+            assert f"{inside}/{path.name}" in names
+    assert "bert_tf/_checkpoints/released_models.json" in names
