@@ -58,7 +58,7 @@ setup(
     # Said so, an editable install adds the clone to the path, and no finder.
     package_dir={"": "."},
     package_data={"bert_tf.server": ["page/*"]},
-    # `bert_tf.released_models` looks in `bert_tf/_checkpoints` and in the clone.
+    # `released_models` looks in `bert_tf/_checkpoints` and in the clone.
     cmdclass={"build_py": BuildWithCheckpoints},
     install_requires=[
         "tensorflow>=2.21,<2.23",

@@ -110,6 +110,7 @@ def main(flags):
             done = counted(done, total, "Answering")
         for (query, more), reading in done:
             write(show(query, more, reading), as_dict(query, more, reading))
+    reader.unknown.warn()
 
 
 def check_input(flags):

@@ -50,7 +50,7 @@ def fill_masks(model, texts, top_k=5):
         rows_of_texts = []
         for text in batch:
             number += 1
-            pieces = cloze.tokenize(text, model.tokenizer)
+            pieces = model.tokenize(text)
             rows = cloze.rows_of_masks(pieces, model.max_seq_length)
             if not rows:
                 raise InputError(
@@ -94,6 +94,7 @@ def main(flags):
     with inference_flags.open_output(flags) as write:
         for text, masks in fill_masks(model, texts, flags.top_k):
             write(show(text, masks), as_dict(text, masks))
+    model.unknown.warn()
 
 
 def show(text, masks):

@@ -110,7 +110,7 @@ def score_texts(model, texts):
         InputError: no masked-LM head.
     """
     model.require_masked_lm()
-    pieces = [cloze.tokenize(text, model.tokenizer) for text in texts]
+    pieces = list(map(model.tokenize, texts))
     log_probs = model.masked_lm_log_probs(
         row
         for of_text in pieces
@@ -146,6 +146,8 @@ def score_pairs(model, pairs):
                 "Both texts of a pair must hold a word piece. Received: "
                 f"{reprlib.repr(text_a)} and {reprlib.repr(text_b)}"
             )
+        ids = model.tokenizer.convert_tokens_to_ids(tokens_a + tokens_b)
+        model.unknown.add(ids)
         whole = packing.pack_tokens(tokens_a, tokens_b)
         packed.append(
             packing.truncate_and_pack(tokens_a, tokens_b, model.max_seq_length)
@@ -188,6 +190,7 @@ def main(flags):
             perplexity(log_likelihood, num_pieces),
             num_pieces,
         )
+    model.unknown.warn()
     if num_cut_pairs:
         logging.warning(
             "%d pairs were cut to %d word pieces.",

@@ -347,11 +347,52 @@ def place_words(content: bytes, new_words: Iterable[NewWord]) -> bytes:
     return b"\n".join(lines) + b"\n"
 
 
-def warn_of_unknown(unknown: int, total: int) -> None:
-    """Warns if more than half of the tokens of a text are [UNK]."""
-    if unknown * 2 > total:
-        _LOGGER.warning(
-            "%.0f %% of the text are [UNK]: does the vocabulary fit its "
-            "language, and --do_lower_case the vocabulary?",
-            100 * unknown / total,
-        )
+# ------------------------------------------------------------------- checking
+
+
+class UnknownTokens:
+    """Counts [UNK] among the tokens of texts, to warn where most are.
+
+    Args:
+        vocab: the result of `load_vocab`.
+
+    Attributes:
+        unknown: number of tokens that are [UNK].
+        total: number of tokens, special ones such as [CLS] not counted.
+    """
+
+    def __init__(self, vocab: Mapping[str, int]):
+        self.unknown = self.total = 0
+        self._unknown = vocab.get(UNKNOWN)
+        others = (PADDING, *SPECIAL_TOKENS)
+        self._others = [
+            vocab[token]
+            for token in others
+            if token in vocab and token != UNKNOWN
+        ]
+
+    def add(self, ids: list[int]) -> None:
+        """Counts the ids of some tokens, without padding."""
+        self.unknown += ids.count(self._unknown)  # type: ignore[arg-type]
+        self.total += len(ids) - sum(map(ids.count, self._others))
+
+    def warn(self, source: str = "the text") -> bool:
+        """`warn_of_unknown`; returns whether it did."""
+        return warn_of_unknown(self.unknown, self.total, source)
+
+
+def warn_of_unknown(unknown: int, total: int, source: str = "the text") -> bool:
+    """Warns if more than half of the tokens of a text are [UNK].
+
+    Returns:
+        Whether they are.
+    """
+    if unknown * 2 <= total:
+        return False
+    _LOGGER.warning(
+        "%.0f %% of the word pieces of %s are [UNK]: does the vocabulary fit "
+        "its language, and --do_lower_case the vocabulary?",
+        100 * unknown / total,
+        source,
+    )
+    return True

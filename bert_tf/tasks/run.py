@@ -12,7 +12,7 @@ from absl import logging
 
 from bert_tf.checkpoints import folders
 from bert_tf.checkpoints.names import EVAL_RESULTS
-from bert_tf.data import grouping, records
+from bert_tf.data import grouping, records, vocabulary
 from bert_tf.exports.export import checkpoint_of_run
 from bert_tf.support import files
 from bert_tf.support.progress import counted
@@ -135,7 +135,14 @@ def finetune(task, sets, opened, settings, strategy, export=None):
         export is not None,
         task.write_model_files,
     )
-    run = Run(task, begun.model, settings, opened.config.vocab_size, strategy)
+    run = Run(
+        task,
+        begun.model,
+        settings,
+        opened.config.vocab_size,
+        strategy,
+        opened.tokenizer.vocab,
+    )
     step = begun.start.step
     if settings.do_train:
         step = run.train(sets.train, begun.start, begun.seed, sets.watched)
@@ -233,14 +240,17 @@ class Run:
         settings: `RunSettings`.
         vocab_size: int, to check token ids.
         strategy: the one that the model was built under.
+        vocab: {token: id}, to warn of texts that are mostly [UNK]; None for no
+            such warning.
     """
 
-    def __init__(self, task, model, settings, vocab_size, strategy):
+    def __init__(self, task, model, settings, vocab_size, strategy, vocab=None):
         self.task = task
         self.model = model
         self.settings = settings
         self.vocab_size = vocab_size
         self.strategy = strategy
+        self._vocab = vocab
         self._predictor = prediction.DatasetPredictor(model, strategy)
         self._folder = devices.work_folder(strategy, settings.output_dir)
         self._written: dict[str, tuple[str, list[int]]] = {}
@@ -361,6 +371,7 @@ class Run:
             return self._written[name]
         path = os.path.join(self._folder, f"{name}.tf_record")
         counts: list[int] = []
+        unknown = vocabulary.UnknownTokens(self._vocab or {})
         for example in examples[:EXAMPLES_LOGGED]:
             logging.info("*** Example ***\n%s", self.task.describe(example))
 
@@ -368,7 +379,9 @@ class Run:
             by_example = self.task.records(examples, is_training)
             for some in counted(by_example, len(examples), f"Writing {path}"):
                 counts.append(len(some))
-                yield from some
+                for record in some:
+                    unknown.add(_real_ids(record))
+                    yield record
             # A TPU needs batches of one size. In training records repeat.
             if self.settings.use_tpu and not is_training:
                 for _ in range(-sum(counts) % batch_size):
@@ -376,6 +389,8 @@ class Run:
 
         schema = self.task.schema(is_training)
         records.write_records(path, all_records(), schema, self.vocab_size)
+        if self._vocab and unknown.warn(f"{name}.tf_record"):
+            self._vocab = None  # Once is enough.
         self._written[name] = path, counts
         return path, counts
 
@@ -386,6 +401,11 @@ class Run:
         if made is not None:
             logging.info("  Num %s = %d", made, sum(counts))
         logging.info("  Batch size = %d", batch_size)
+
+
+def _real_ids(record):
+    """The ids of a record without its padding."""
+    return list(itertools.compress(record["input_ids"], record["input_mask"]))
 
 
 def _rows_of_batches(batches, names):

@@ -15,6 +15,7 @@ from helpers.squad_golden import (
 
 from bert_tf import answer
 from bert_tf.cli import command_line
+from bert_tf.data.vocabulary import UnknownTokens
 from bert_tf.errors import InputError
 
 
@@ -185,3 +186,15 @@ def test_the_input_is_not_overwritten(tmp_path):
     path.write_text('{"question": "?", "context": "x"}\n')
     with pytest.raises(InputError, match="another file"):
         run(f"--input_file={path}", f"--output_file={path}")
+
+
+def test_a_text_that_is_mostly_unknown_is_told_once(
+    loaded_once, monkeypatch, tmp_path, caplog
+):
+    fresh = UnknownTokens(reader().tokenizer.vocab)
+    monkeypatch.setattr(reader(), "unknown", fresh)
+    (tmp_path / "a.txt").write_text("ᚠ ᚢ ᚦ", encoding="utf-8")
+
+    run("--question=Who?", "--question=ᚦ", f"--context_file={tmp_path}/a.txt")
+
+    assert len([m for m in caplog.messages if "[UNK]" in m]) == 1

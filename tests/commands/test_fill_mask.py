@@ -8,6 +8,7 @@ import pytest
 from helpers.language_models import ids, model, numpy_bert, parse
 
 from bert_tf import fill_mask
+from bert_tf.data.vocabulary import UnknownTokens
 from bert_tf.errors import InputError
 
 
@@ -131,3 +132,17 @@ def test_no_output_is_left_after_an_error(loaded_once, tmp_path):
             )
         )
     assert os.listdir(tmp_path) == ["in"]
+
+
+def test_a_text_that_is_mostly_unknown_is_told_once(
+    loaded_once, monkeypatch, caplog
+):
+    fresh = UnknownTokens(model().tokenizer.vocab)
+    monkeypatch.setattr(model(), "unknown", fresh)
+
+    fill_mask.main(
+        parse(fill_mask, "--text=ᚠ ᚢ ᚦ [MASK]", "--text=the [MASK]")
+    )
+
+    assert len(warnings := [m for m in caplog.messages if "[UNK]" in m]) == 1
+    assert "75 %" in warnings[0]

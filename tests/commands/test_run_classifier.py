@@ -852,6 +852,23 @@ def test_truncation_is_logged_once(job, tmp_path, log):
     assert "10 word pieces cut off. A higher max_seq_length" in told[0]
 
 
+def test_texts_that_are_mostly_unknown_are_told_once(job, log):
+    work = job("--do_train", "--do_predict")
+    work._vocab = tokenization.load_vocab(str(TINY / "vocab.txt"))
+    foreign = [
+        dataclasses.replace(example, text_a="ᚠ ᚢ ᚦ ᚨ a", text_b=None)
+        for example in LONG
+    ]
+
+    work._write("train", foreign, 8, is_training=True)
+    work._write("predict", foreign, 8)
+
+    told = [line for line in log.text.splitlines() if "[UNK]" in line]
+    told = [line for line in told if "WARNING" in line]
+    assert len(told) == 1
+    assert "80 %" in told[0] and "train.tf_record" in told[0]
+
+
 # ------------------------------------------------------ processes of their own
 
 # Imports once, then does each command line in a process of its own: forked

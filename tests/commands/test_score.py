@@ -15,6 +15,7 @@ from helpers.language_models import (
 )
 
 from bert_tf import score
+from bert_tf.data.vocabulary import UnknownTokens
 from bert_tf.errors import InputError
 
 
@@ -177,3 +178,15 @@ def test_scores_are_printed_as_text(loaded_once, capsys):
 def test_an_error_names_the_flag(given, message):
     with pytest.raises(InputError, match=message):
         score.main(parse(score, *given))
+
+
+def test_a_text_that_is_mostly_unknown_is_told_once(
+    loaded_once, monkeypatch, caplog
+):
+    fresh = UnknownTokens(model().tokenizer.vocab)
+    monkeypatch.setattr(model(), "unknown", fresh)
+
+    score.main(parse(score, "--text=ᚠ ᚢ ᚦ", "--text=the"))
+
+    assert len(warnings := [m for m in caplog.messages if "[UNK]" in m]) == 1
+    assert "75 %" in warnings[0]

@@ -188,3 +188,20 @@ def test_lines_that_are_not_replaced_stay_byte_for_byte():
     ]
     got = vocabulary.place_words(content, words)
     assert got == b"[PAD]\r\n\xc3\xa9\n\xe2\x80\xa8\nx\ny\nz\n"
+
+
+# ------------------------------------------------------------------- checking
+
+
+def test_unknown_tokens_are_counted_among_the_words(caplog):
+    vocab = {"[UNK]": 0, "a": 1, "[CLS]": 2, "[SEP]": 3, "[MASK]": 4}
+    unknown = vocabulary.UnknownTokens(vocab)
+
+    unknown.add([2, 0, 1, 3])
+    assert not unknown.warn()
+    unknown.add([2, 0, 0, 4, 3])
+    assert unknown.warn("dev.tsv")
+
+    assert (unknown.unknown, unknown.total) == (3, 4)
+    (warning,) = caplog.messages
+    assert "75 %" in warning and "dev.tsv" in warning

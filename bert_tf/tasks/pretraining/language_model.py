@@ -5,6 +5,7 @@ from bert_tf.checkpoints import folders, inference
 from bert_tf.checkpoints.names import MASKED_LM, NEXT_SENTENCE, POOLER
 from bert_tf.data import grouping
 from bert_tf.data.packing import PackedTokens
+from bert_tf.data.vocabulary import UnknownTokens
 from bert_tf.errors import InputError
 from bert_tf.tasks import metrics
 from bert_tf.tasks.pretraining import cloze
@@ -21,6 +22,9 @@ class LanguageModel:
         max_seq_length: maximum number of tokens in a row; None for the number
             of positions of the model.
         batch_size: number of rows in a batch.
+
+    Attributes:
+        unknown: `UnknownTokens` of all texts that were tokenized.
 
     Raises:
         InputError: a file is missing or does not fit, or the encoder lacks a
@@ -45,6 +49,7 @@ class LanguageModel:
                 f"{opened.vocab_file} has not: is it the vocab.txt of the "
                 "checkpoint?"
             )
+        self.unknown = UnknownTokens(self.tokenizer.vocab)
         self.max_seq_length = inference.find_length(self.config, max_seq_length)
         self.batch_size = batch_size
         model, self.missing = inference.load_model(
@@ -54,6 +59,12 @@ class LanguageModel:
             (MASKED_LM, NEXT_SENTENCE, POOLER),
         )
         self._forward = inference.compile_forward(model)
+
+    def tokenize(self, text):
+        """`cloze.tokenize` of a text, counted in `unknown`."""
+        pieces = cloze.tokenize(text, self.tokenizer)
+        self.unknown.add(self.tokenizer.convert_tokens_to_ids(pieces))
+        return pieces
 
     def require_masked_lm(self):
         """Raises `InputError` unless the checkpoint has the masked-LM head."""

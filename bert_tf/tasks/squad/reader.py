@@ -9,6 +9,7 @@ from bert_tf import errors, models
 from bert_tf.checkpoints import folders, inference
 from bert_tf.checkpoints.names import POOLER, SQUAD
 from bert_tf.data.grouping import group_by_length, in_order, padded_length
+from bert_tf.data.vocabulary import UnknownTokens
 from bert_tf.errors import InputError
 from bert_tf.tasks.squad import passages, windows
 from bert_tf.tasks.squad.answers import Logits
@@ -42,6 +43,9 @@ class Reader:
             the threshold that run_squad kept beside the checkpoint.
         batch_size: number of windows in a batch.
 
+    Attributes:
+        unknown: `UnknownTokens` of all windows.
+
     Raises:
         InputError: a file is missing or does not fit, the checkpoint has no
             question answering head, or a number is out of range.
@@ -67,6 +71,7 @@ class Reader:
         opened = folders.find(checkpoint, vocab_file, bert_config_file)
         self.path, self.config = opened.path, opened.config
         self.tokenizer = opened.load_tokenizer(do_lower_case)
+        self.unknown = UnknownTokens(self.tokenizer.vocab)
         windows.require_token_types(self.config.type_vocab_size)
         length = inference.find_length(self.config, max_seq_length, default=384)
         self._maker = windows.WindowMaker(
@@ -187,6 +192,8 @@ class Reader:
                     f"question {errors.quote(question)}"
                 )
             made += of_context
+        for window in made:
+            self.unknown.add(window.input_ids)
         return made
 
     def _logits(self, all_windows):
