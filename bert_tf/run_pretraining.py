@@ -79,6 +79,13 @@ def define_flags(values):
         "With --mask_on_the_fly: mask all pieces of a word together. Words are "
         "recognized by `##`; records do not have those of a --word_segmenter.",
     )
+    flags.boolean(
+        "check_records",
+        True,
+        "Refuse records with a mask, a segment, a masked position or a "
+        "next-sentence label out of range; if false, compute with them as the "
+        "original does. Token ids are always checked.",
+    )
     training_flags.define(flags)
     export_flags.define(flags)
     flags.boolean(
@@ -108,7 +115,9 @@ def main(flags):
     paths = text_files.find_files(flags.input_file)
     logging.info("*** Input Files ***\n%s", "\n".join(paths))
     schema = task.pretraining_schema(
-        flags.max_seq_length, flags.max_predictions_per_seq
+        flags.max_seq_length,
+        flags.max_predictions_per_seq,
+        config.type_vocab_size if flags.check_records else None,
     )
     records.check_records(paths, schema, config.vocab_size)
     masker = make_masker(flags, opened) if flags.mask_on_the_fly else None

@@ -6,6 +6,7 @@ sizes are compared here; whether the bytes are right is TensorFlow's checksums'.
 
 import dataclasses
 import io
+import math
 from typing import BinaryIO
 
 from google.protobuf.message import DecodeError
@@ -73,23 +74,39 @@ def check_index(content: bytes) -> Bundle:
     if not 0 < shards < 100_000:
         raise DamagedTable(f"it says that there are {shards} .data files")
     needed: dict[int, int] = {}
-    in_parts, wholes = 0, {}
+    parts, wholes = {}, {}
     for key, value in found:
         name = _name(key)
         entry = _parsed(tensor_bundle_pb2.BundleEntryProto, value, name)
-        size = _check_entry(name, entry, shards)
+        _check_entry(name, entry, shards)
         if entry.slices:
-            wholes[name] = size
+            wholes[key.decode("utf-8", "replace")] = entry
             continue
-        in_parts += entry.size if key.startswith(PART) else 0
+        if key.startswith(PART):
+            parts[key] = entry
         end = entry.offset + entry.size
         needed[entry.shard_id] = max(needed.get(entry.shard_id, 0), end)
-    for name, size in wholes.items():
-        if size > in_parts:
-            raise DamagedTable(
-                f"{name} has {size:,} bytes, its parts {in_parts:,}"
-            )
+    for name, entry in wholes.items():
+        for part in entry.slices:
+            _check_part(name, entry, part, parts.get(_part_key(name, part)))
     return Bundle(shards, needed)
+
+
+_VALUES = {
+    "float_val": "FLOAT",
+    "double_val": "DOUBLE",
+    "int_val": "INT8 INT16 INT32 UINT8 UINT16 QINT8 QINT16 QINT32 QUINT8",
+    "int64_val": "INT64",
+    "bool_val": "BOOL",
+    "half_val": "HALF BFLOAT16",
+    "string_val": "STRING",
+}
+_FIELDS = {
+    types_pb2.DataType.Value(f"DT_{name}"): field
+    for field, names in _VALUES.items()
+    for name in names.split()
+}
+"""Where a tensor of a V1 checkpoint has its values, by dtype."""
 
 
 def check_v1(file: BinaryIO, length: int) -> None:
@@ -102,11 +119,7 @@ def check_v1(file: BinaryIO, length: int) -> None:
     Raises:
         DamagedTable: it cannot be right.
     """
-    key, value = next(entries(file, length), (None, b""))
-    if key != b"":
-        raise DamagedTable("it does not start with a header")
-    kind = saved_tensor_slice_pb2.SavedTensorSlices
-    for tensor in _parsed(kind, value, "the header").meta.tensor:
+    for tensor in _v1_header(entries(file, length)):
         name = quote(tensor.name, NAME)
         values = _check_shape(name, tensor.shape)
         if tensor.type not in _ITEMSIZES and tensor.type not in _COUNTED:
@@ -118,6 +131,73 @@ def check_v1(file: BinaryIO, length: int) -> None:
             )
         for part in tensor.slice:
             _check_slice(name, part, tensor.shape)
+
+
+def check_v1_data(file: BinaryIO, length: int) -> None:
+    """Checks that the tensors of such a checkpoint have all of their values.
+
+    TensorFlow copies as many as the header says, whatever there is.
+
+    Args:
+        file: of which `check_v1` has passed the header; all of it is read.
+        length: of the file, in bytes.
+
+    Raises:
+        DamagedTable: there are more or fewer.
+    """
+    found = entries(file, length)
+    wanted = {
+        _part_key(tensor.name, part): (tensor, part)
+        for tensor in _v1_header(found)
+        for part in tensor.slice
+    }
+    for key, value in found:
+        if key not in wanted:
+            continue  # Not looked up.
+        tensor, part = wanted[key]
+        name = quote(tensor.name, NAME)
+        saved = _parsed(saved_tensor_slice_pb2.SavedTensorSlices, value, name)
+        field = _FIELDS.get(tensor.type)
+        if field is None:
+            raise DamagedTable(f"{name} has the dtype {tensor.type}")
+        has = len(getattr(saved.data.data, field))
+        needs = math.prod(_lengths(part, tensor.shape))
+        if has != needs:
+            raise DamagedTable(
+                f"{name} has {has:,} values instead of {needs:,}"
+            )
+
+
+def _v1_header(found):
+    key, value = next(found, (None, b""))
+    if key != b"":
+        raise DamagedTable("it does not start with a header")
+    kind = saved_tensor_slice_pb2.SavedTensorSlices
+    return _parsed(kind, value, "the header").meta.tensor
+
+
+def _part_key(name, part):
+    """The key of a part, in TensorFlow's code that sorts as its numbers do."""
+    text = name.encode().replace(b"\0", b"\0\xff")
+    numbers = [
+        number
+        for extent in part.extent
+        for number in (
+            extent.start,
+            extent.length if extent.HasField("length") else -1,
+        )
+    ]
+    count = len(part.extent)
+    head = bytes([1, count]) if count else b"\0"
+    return b"\0" + text + b"\0\x01" + head + b"".join(map(_signed, numbers))
+
+
+def _signed(number):
+    """A whole number with its length in its first bits."""
+    size = (~number if number < 0 else number).bit_length() // 7 + 1
+    bits = 8 * size
+    header = ((1 << size) - 1) << (bits - size)
+    return ((number ^ header) & ((1 << bits) - 1)).to_bytes(size, "big")
 
 
 def _check_entry(name, entry, shards):
@@ -144,7 +224,27 @@ def _check_entry(name, entry, shards):
         raise DamagedTable(
             f"{name} has {values:,} values, which are not {entry.size:,} bytes"
         )
-    return size
+
+
+def _check_part(name, whole, part, entry):
+    """TensorFlow copies as many values as the whole says its part has."""
+    lengths = _lengths(part, whole.shape)
+    if entry is None:
+        raise DamagedTable(f"{quote(name, NAME)} lacks a part {lengths}")
+    has = [dim.size for dim in entry.shape.dim]
+    if has != lengths or entry.dtype != whole.dtype:
+        raise DamagedTable(
+            f"a part of {quote(name, NAME)} has the shape {has} instead of "
+            f"{lengths}, or another dtype"
+        )
+
+
+def _lengths(part, shape):
+    """The shape of a part; an extent without a length is all of its side."""
+    return [
+        extent.length if extent.HasField("length") else dim.size
+        for extent, dim in zip(part.extent, shape.dim)
+    ]
 
 
 def _check_shape(name, shape):
@@ -166,9 +266,8 @@ def _check_slice(name, part, shape):
         raise DamagedTable(
             f"a part of {name} has {len(part.extent)} dimensions"
         )
-    for extent, dim in zip(part.extent, shape.dim):
-        # Without a length it is all of the dimension.
-        length = extent.length if extent.HasField("length") else dim.size
+    lengths = _lengths(part, shape)
+    for extent, dim, length in zip(part.extent, shape.dim, lengths):
         if extent.start < 0 or not 0 <= length <= dim.size - extent.start:
             raise DamagedTable(f"a part of {name} lies outside of it")
 

@@ -4,6 +4,7 @@ A training folder has several checkpoints, and a text file `checkpoint` that
 names them.
 """
 
+import functools
 import logging
 import os
 import re
@@ -31,6 +32,27 @@ _FOREIGN = {
 _log = logging.getLogger(__name__)
 
 
+def _reaching(function):
+    """Lets a function of a path raise `InputError` where it is out of reach.
+
+    A bucket may not be there or not allowed, or TensorFlow may not know its
+    kind of file system.
+    """
+
+    @functools.wraps(function)
+    def call(path):
+        try:
+            return function(path)
+        except tf.errors.OpError as error:
+            raise InputError(
+                f"{os.fspath(path)} cannot be reached. TensorFlow says: "
+                f"{storage.reason(error)}"
+            ) from error
+
+    return call
+
+
+@_reaching
 def find(path):
     """The prefix of the checkpoint that a path means.
 
@@ -60,6 +82,7 @@ def find(path):
     raise InputError(_nothing_at(path, prefix))
 
 
+@_reaching
 def open_index(path):
     """The `Index` of the checkpoint that a path means: whatever `find` takes.
 
@@ -89,6 +112,7 @@ def latest(folder):
     return index and index.prefix
 
 
+@_reaching
 def latest_index(folder):
     """The open `Index` of what `latest` returns, or None."""
     folder = os.fspath(folder)
@@ -129,6 +153,7 @@ def latest_index(folder):
     )
 
 
+@_reaching
 def has_checkpoints(folder):
     """Whether something was trained in a folder; reads no checkpoint."""
     folder = os.fspath(folder)

@@ -128,6 +128,8 @@ def check_index(prefix):
 def check_data(prefix, needs):
     """Checks that the .data files exist and are as long as they must be.
 
+    Of a V1 file, which has no others, all tensors are checked.
+
     Args:
         prefix: of the files that count.
         needs: what `check_index` returned.
@@ -136,7 +138,7 @@ def check_data(prefix, needs):
         InputError: one is missing or too short.
     """
     if needs is None:
-        return
+        return _check_v1_data(prefix)
     files = data_files(prefix)
     if not files:
         raise InputError(
@@ -161,6 +163,16 @@ def check_data(prefix, needs):
                 f"Received: {found:,} bytes. Copy or download it again."
                 f"{_pointer_hint(path, found)}"
             )
+
+
+def _check_v1_data(path):
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            bundle.check_v1_data(file, tf.io.gfile.stat(path).length)
+    except table.DamagedTable as error:
+        raise _damaged(path, f"In it, {error}.") from error
+    except tf.errors.OpError as error:
+        raise InputError(f"Cannot read {path}: {reason(error)}") from error
 
 
 def _damaged(prefix, why):

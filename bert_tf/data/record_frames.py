@@ -8,6 +8,8 @@ here; records and their checksums are TensorFlow's.
 import mmap
 import os
 import struct
+from collections.abc import Callable
+from typing import BinaryIO
 
 from bert_tf.data.tfrecord_bytes import AFTER, BEFORE, MASK_DELTA, POLYNOMIAL
 
@@ -16,8 +18,8 @@ def find_fault(path: str, most: int | None = None) -> str:
     """What is wrong with a file's records, or "".
 
     Args:
-        path: a file that is read as it is; another one, such as
-            one in a bucket or a pipe, is not looked at.
+        path: a file that is read as it is; another one, such as a pipe, is not
+            looked at.
         most: the number of records to look at; None for all.
     """
     if not os.path.isfile(path) or not os.path.getsize(path):
@@ -26,21 +28,50 @@ def find_fault(path: str, most: int | None = None) -> str:
         open(path, "rb") as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
     ):
-        length = len(content)
-        place, number, header = 0, 0, struct.Struct("<Q").unpack_from
-        while place + BEFORE <= length and number != most:
-            place += header(content, place)[0] + BEFORE + AFTER
-            number += 1
-        if place == length or (number == most and place < length):
-            return ""
-        return _describe(content, length)
+        size_at = struct.Struct("<Q").unpack_from
+        return _find(
+            lambda place: size_at(content, place)[0],
+            lambda place: content[place : place + BEFORE],
+            len(content),
+            most,
+        )
 
 
-def _describe(content: mmap.mmap, length: int) -> str:
+def find_fault_in(file: BinaryIO, length: int, most: int | None = None) -> str:
+    """The same for an open file of so many bytes, such as one in a bucket."""
+
+    def head_at(place: int) -> bytes:
+        file.seek(place)
+        return file.read(BEFORE)
+
+    return _find(
+        lambda place: struct.unpack_from("<Q", head_at(place))[0],
+        head_at,
+        length,
+        most,
+    )
+
+
+def _find(
+    size_at: Callable[[int], int],
+    head_at: Callable[[int], bytes],
+    length: int,
+    most: int | None,
+) -> str:
+    place = number = 0
+    while place + BEFORE <= length and number != most:
+        place += size_at(place) + BEFORE + AFTER
+        number += 1
+    if place == length or (number == most and place < length):
+        return ""
+    return _describe(head_at, length)
+
+
+def _describe(head_at: Callable[[int], bytes], length: int) -> str:
     """The fault of a file that has one."""
     place = number = 0
     while place + BEFORE <= length:
-        head = content[place : place + BEFORE]
+        head = head_at(place)
         (size,) = struct.unpack_from("<Q", head)
         if head[8:] != _checksum(head[:8]):
             return _after(

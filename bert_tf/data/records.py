@@ -5,6 +5,7 @@ A kind of record is described by a `Schema`: names, shapes and dtypes.
 
 import contextlib
 import dataclasses
+import functools
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -43,17 +44,25 @@ class Feature:
         length_flag: the flag that sets the length of its last axis. Features
             with that of `input_mask` are trimmed with it.
         holds_token_ids: whether its values index the vocabulary.
+        below: its values must be from 0 to `below - 1`; None for any.
+        below_reason: why, for error messages, and what to do.
     """
 
     shape: tuple[int, ...]
     dtype: str = "int64"
     length_flag: str | None = None
     holds_token_ids: bool = False
+    below: int | None = None
+    below_reason: str = ""
 
     @property
     def length(self) -> int:
         """Number of its values in a record."""
         return math.prod(self.shape)
+
+    def limit(self, vocab_size: int | None) -> int | None:
+        """What its values must be below; None for any."""
+        return vocab_size if self.holds_token_ids else self.below
 
 
 Schema = Mapping[str, Feature]
@@ -106,8 +115,8 @@ def write_records(
         The number of records.
 
     Raises:
-        InputError: the model has no embedding for a token id, or the file
-            cannot be written.
+        InputError: the model has no embedding for a token id, another value is
+            out of range, or the file cannot be written.
     """
     written = 0
     with (
@@ -115,7 +124,7 @@ def write_records(
         tf.io.TFRecordWriter(incomplete) as writer,
     ):
         for values in records:
-            bad = _find_bad_id(values, schema, vocab_size)
+            bad = _find_bad_value(values, schema, vocab_size)
             if bad:
                 raise InputError(f"{path}, record {written + 1}: {bad}")
             writer.write(encode(values, schema))
@@ -144,20 +153,27 @@ def _whole_or_nothing(path: str) -> Iterator[str]:
             tf.io.gfile.remove(name)
 
 
-def _find_bad_id(values: Values, schema: Schema, vocab_size: int | None) -> str:
-    if vocab_size is None:
-        return ""
+def _find_bad_value(
+    values: Values, schema: Schema, vocab_size: int | None
+) -> str:
     for name, feature in schema.items():
-        if not feature.holds_token_ids or not values[name]:
+        limit = feature.limit(vocab_size)
+        if limit is None or not values[name]:
             continue
         lowest, highest = min(values[name]), max(values[name])
-        if lowest < 0 or highest >= vocab_size:
+        if lowest >= 0 and highest < limit:
+            continue
+        found = lowest if lowest < 0 else highest
+        if feature.holds_token_ids:
             return (
-                f"{name} must hold token ids from 0 to {vocab_size - 1}, as "
-                f"vocab_size={vocab_size} of the model's config says. It "
-                f"holds {lowest if lowest < 0 else highest}: the vocabulary "
-                "is not that of the model"
+                f"{name} must hold token ids from 0 to {limit - 1}, as "
+                f"vocab_size={limit} of the model's config says. It holds "
+                f"{found}: the vocabulary is not that of the model"
             )
+        return (
+            f"{name} must hold numbers from 0 to {limit - 1}. It holds {found}"
+            + (f": {feature.below_reason}" if feature.below_reason else "")
+        )
     return ""
 
 
@@ -222,7 +238,13 @@ def naming_bad_records(
 
 
 def _size(path: str) -> int:
+    if _is_remote(path) and tf.io.gfile.exists(path):
+        return tf.io.gfile.stat(path).length
     return os.path.getsize(path) if os.path.isfile(path) else 0
+
+
+def _is_remote(path: str) -> bool:
+    return "://" in path
 
 
 def _serialized(path: str, most: int | None = None) -> Iterator[bytes]:
@@ -260,9 +282,19 @@ def require_frames(path: str, most: int | None = None) -> None:
     Args:
         most: the number of records to look at; None for all.
     """
-    fault = record_frames.find_fault(path, most)
+    if _is_remote(path):
+        found = tf.io.gfile.stat(path)
+        fault = _remote_fault(path, found.length, found.mtime_nsec, most)
+    else:
+        fault = record_frames.find_fault(path, most)
     if fault:
         raise InputError(f"{path} {fault}")
+
+
+@functools.cache  # Not again in each epoch: it reads a good part of the file.
+def _remote_fault(path: str, length: int, changed: int, most: int | None):
+    with tf.io.gfile.GFile(path, "rb") as file:
+        return record_frames.find_fault_in(file, length, most)
 
 
 def _find_fault(
@@ -299,7 +331,7 @@ def _find_fault(
                 f"{flag}={feature.shape[-1]} requires. {has}: give the {flag} "
                 "that the file was made with, or make the file again"
             )
-    return _find_bad_id(values, schema, vocab_size)
+    return _find_bad_value(values, schema, vocab_size)
 
 
 # -------------------------------------------------------------------- reading
@@ -539,9 +571,10 @@ def parse_batch(
     parsed = tf.io.parse_example(serialized, wanted)
     for name, feature in schema.items():
         # On accelerators an id out of range is clamped without an error.
-        if feature.holds_token_ids and vocab_size is not None:
-            fits = (parsed[name] >= 0) & (parsed[name] < vocab_size)
-            message = f"{name} holds an id that is not below {vocab_size}"
+        limit = feature.limit(vocab_size)
+        if limit is not None:
+            fits = (parsed[name] >= 0) & (parsed[name] < limit)
+            message = f"{name} holds a number that is not below {limit}"
             tf.debugging.Assert(tf.reduce_all(fits), [message])
         # Integers are stored as int64, but a TPU computes with int32.
         if feature.dtype == "int64":

@@ -12,6 +12,7 @@ from helpers.index_table import (
     table,
     write_checkpoint,
 )
+from tensorflow.core.protobuf.tensor_bundle_pb2 import BundleEntryProto
 
 from bert_tf import checkpoints
 from bert_tf.checkpoints import bundle
@@ -58,7 +59,7 @@ def test_what_the_helper_writes_is_read(tmp_path):
         (entry((4,), slices=[[(3, 2)]]), "outside"),
         (entry((4,), slices=[[(-1, 2)]]), "outside"),
         (entry((4,), slices=[[(0, 2), (0, 1)]]), "2 dimensions"),
-        (entry((2**40,), slices=[[(0, 2**40)]]), "its parts 0"),
+        (entry((2**40,), slices=[[(0, 2**40)]]), "lacks a part"),
         (b"", "dtype 0"),
         (b"\xff\xff junk", "cannot be parsed"),
     ],
@@ -155,6 +156,90 @@ def test_old_files_that_lie_about_shapes_are_refused(tmp_path):
     (tmp_path / "old.ckpt").write_bytes(content)
     with pytest.raises(InputError, match=r"old.ckpt is damaged .*\[-1\]"):
         checkpoints.CheckpointReader(tmp_path / "old.ckpt")
+
+
+@pytest.fixture(scope="module")
+def old_file(tmp_path_factory):
+    """A checkpoint of before 2017, as TensorFlow still writes it."""
+    path = tmp_path_factory.mktemp("v1") / "old.ckpt"
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        v1 = tf.compat.v1
+        wide = np.arange(9000.0, dtype=np.float32).reshape(3, 3000)
+        made = [
+            v1.get_variable("wide", initializer=wide),
+            v1.get_variable("step", initializer=np.int64(7)),
+            v1.get_variable(
+                "halves",
+                initializer=tf.reshape(tf.range(12.0), (4, 3)),
+                partitioner=v1.fixed_size_partitioner(2),
+            ),
+        ]
+        session.run(v1.global_variables_initializer())
+        made = [*made[:2], *made[2]]
+        v1.train.Saver(made, write_version=1).save(
+            session, str(path), write_meta_graph=False, write_state=False
+        )
+    return path
+
+
+def test_a_file_of_before_2017_is_read_and_all_its_tensors_are_seen(old_file):
+    reader = checkpoints.CheckpointReader(old_file)
+
+    np.testing.assert_array_equal(
+        reader.tensor("wide"), np.arange(9000.0).reshape(3, 3000)
+    )
+    assert reader.tensor("step") == 7
+    # The keys are TensorFlow's own.
+    content = old_file.read_bytes()
+    pairs = dict(tables.entries(io.BytesIO(content), len(content)))
+    header = bundle._v1_header(iter([(b"", pairs.pop(b""))]))
+    ours = [bundle._part_key(t.name, part) for t in header for part in t.slice]
+    assert sorted(ours) == sorted(pairs)
+
+
+@pytest.mark.parametrize("step", range(4))
+def test_a_file_of_before_2017_without_all_values_is_refused(
+    old_file, tmp_path, step
+):
+    """TensorFlow would read what lies behind them in memory."""
+    from tensorflow.core.util import saved_tensor_slice_pb2
+
+    content = old_file.read_bytes()
+    pairs = dict(tables.entries(io.BytesIO(content), len(content)))
+    key = sorted(pairs)[1 + step]
+    saved = saved_tensor_slice_pb2.SavedTensorSlices.FromString(pairs[key])
+    tensor = saved.data.data
+    values = tensor.int64_val or tensor.float_val
+    del values[len(values) // 2 :]
+    pairs[key] = saved.SerializeToString()
+    (tmp_path / "old.ckpt").write_bytes(table(sorted(pairs.items())))
+
+    reader = checkpoints.CheckpointReader(tmp_path / "old.ckpt")
+    with pytest.raises(InputError, match=r"old\.ckpt is damaged .* values"):
+        reader.tensor("step")
+
+
+@pytest.mark.parametrize(
+    ("lengths", "dtype"), [([1, 3], 1), ([2, 3], 2), (None, 1)]
+)
+def test_parts_that_are_not_as_the_whole_says_are_refused(
+    tmp_path, lengths, dtype
+):
+    whole = entry((2, 3), slices=[[(0, 2), (0, 3)]], size=0)
+    entries = {NAME: whole}
+    if lengths:
+        part = BundleEntryProto.FromString(whole).slices[0]
+        size = 4 * dtype * lengths[0] * lengths[1]  # 2 is float64.
+        made = entry(lengths, dtype, size)
+        entries[bundle._part_key(NAME.decode(), part)] = made
+    with pytest.raises(InputError, match=r"c\.index is damaged .* part"):
+        open_made_up(tmp_path, entries)
+
+
+@pytest.mark.parametrize("number", [0, 63, 64, -64, -65, 8191, 8192, 2**62, -1])
+def test_signed_numbers_sort_as_they_are(number):
+    assert bundle._signed(number - 1) < bundle._signed(number)
+    assert bundle._signed(number) < bundle._signed(number + 1)
 
 
 def test_a_large_index_is_checked_quickly():

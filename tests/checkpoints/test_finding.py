@@ -136,3 +136,9 @@ def test_latest_passes_over_an_object_based_checkpoint(run, caplog):
 
     assert latest_step(run) == 2
     assert "object-based" in caplog.text
+
+
+@pytest.mark.parametrize("look", ["find", "latest", "CheckpointReader"])
+def test_a_file_system_out_of_reach_is_named(look):
+    with pytest.raises(InputError, match=r"nosuch://x/y cannot be reached"):
+        getattr(checkpoints, look)("nosuch://x/y")

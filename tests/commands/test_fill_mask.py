@@ -140,9 +140,7 @@ def test_a_text_that_is_mostly_unknown_is_told_once(
     fresh = UnknownTokens(model().tokenizer.vocab)
     monkeypatch.setattr(model(), "unknown", fresh)
 
-    fill_mask.main(
-        parse(fill_mask, "--text=ᚠ ᚢ ᚦ [MASK]", "--text=the [MASK]")
-    )
+    fill_mask.main(parse(fill_mask, "--text=ᚠ ᚢ ᚦ [MASK]", "--text=the [MASK]"))
 
     assert len(warnings := [m for m in caplog.messages if "[UNK]" in m]) == 1
     assert "75 %" in warnings[0]

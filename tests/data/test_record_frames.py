@@ -1,7 +1,9 @@
+import io
+
 import pytest
 from helpers.index_table import record
 
-from bert_tf.data.record_frames import find_fault
+from bert_tf.data.record_frames import find_fault, find_fault_in
 
 TWO = record(b"first") + record(b"")
 
@@ -10,7 +12,10 @@ TWO = record(b"first") + record(b"")
 def fault(tmp_path):
     def find(content, most=None):
         (tmp_path / "x").write_bytes(content)
-        return find_fault(str(tmp_path / "x"), most)
+        found = find_fault(str(tmp_path / "x"), most)
+        opened = io.BytesIO(content)  # As one in a bucket.
+        assert find_fault_in(opened, len(content), most) == found
+        return found
 
     return find
 

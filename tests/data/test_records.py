@@ -360,6 +360,50 @@ def test_records_with_ids_of_another_vocabulary_are_named(eight):
         check_records([eight], classifier_schema(8), vocab_size=1)
 
 
+RANGED = pretraining_schema(4, 2, type_vocab_size=2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "facts"),
+    [
+        ({"input_ids": [1, 2, 50, 0]}, ["input_ids", "49", "50"]),
+        ({"input_mask": [1, 1, 2, 0]}, ["input_mask", "0 to 1", "2"]),
+        ({"segment_ids": [0, 0, -7, 0]}, ["segment_ids", "-7", "type_vocab"]),
+        ({"masked_lm_positions": [1, 4]}, ["masked_lm_positions", "0 to 3"]),
+        ({"masked_lm_ids": [-1, 4]}, ["masked_lm_ids", "0 to 49", "-1"]),
+        ({"next_sentence_labels": [3]}, ["next_sentence_labels", "0 to 1"]),
+    ],
+)
+def test_a_number_out_of_range_is_named_wherever_the_record_is(
+    tmp_path, changes, facts
+):
+    good = {
+        "input_ids": [1, 2, 3, 0],
+        "input_mask": [1, 1, 1, 0],
+        "segment_ids": [0, 0, 1, 0],
+        "masked_lm_positions": [1, 3],
+        "masked_lm_ids": [5, 6],
+        "masked_lm_weights": [1.0, 0.0],
+        "next_sentence_labels": [1],
+    }
+    path = str(tmp_path / "x.tfrecord")
+    unchecked = pretraining_schema(4, 2)
+    write_records(path, [good, good, good | changes], unchecked)
+
+    check_records([path], RANGED, 50)
+    with (
+        pytest.raises(InputError) as raised,
+        naming_bad_records([path], RANGED, 50),
+    ):
+        list(evaluation_batches([path], RANGED, 2, 50))
+
+    for fact in (path, "record 3", *facts):
+        assert fact in str(raised.value)
+    if not any("ids" in name for name in changes if "segment" not in name):
+        assert "--check_records=false" in str(raised.value)
+        list(evaluation_batches([path], unchecked, 2, 50))
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -421,6 +465,21 @@ def test_a_file_too_large_to_check_ahead_is_checked_when_opened(
         naming_bad_records([eight], schema),
     ):
         list(batches.take(3))
+
+
+def test_files_in_a_bucket_are_read_and_checked_as_others_are():
+    path = "ram://bucket/x.tf_record"
+    write_records(path, [{"number": [i]} for i in range(4)], ONE_NUMBER)
+    check_records([path], ONE_NUMBER, whole=True)
+    (batch,) = evaluation_batches([path], ONE_NUMBER, 9)
+    assert batch["number"].numpy().tolist() == [0, 1, 2, 3]
+    with tf.io.gfile.GFile(path, "rb") as file:
+        content = file.read()
+    cut = "ram://bucket/cut.tf_record"
+    with tf.io.gfile.GFile(cut, "wb") as file:
+        file.write(content[: len(content) // 2 + 5])  # Inside of a header.
+    with pytest.raises(InputError, match="after record 2: it is truncated"):
+        check_records([cut], ONE_NUMBER)
 
 
 def test_something_else_in_a_record_is_named(tmp_path):

@@ -153,24 +153,40 @@ def evaluate(batches, next_sentence=True):
 
 
 def pretraining_schema(
-    max_seq_length: int, max_predictions_per_seq: int
+    max_seq_length: int,
+    max_predictions_per_seq: int,
+    type_vocab_size: int | None = None,
 ) -> dict[str, Feature]:
     """The features of pretraining records, under the original's names.
 
     `next_sentence_labels` is 1 where the second text is a random one.
+
+    Args:
+        max_seq_length: S of the records.
+        max_predictions_per_seq: P of the records.
+        type_vocab_size: number of segments of the model. If given, all integers
+            must be in range; else, as in the original, only token ids.
     """
     tokens = Feature((max_seq_length,), length_flag="max_seq_length")
     masked = Feature(
         (max_predictions_per_seq,), length_flag="max_predictions_per_seq"
     )
+
+    def ranged(feature, below, reason=""):
+        if type_vocab_size is None:
+            return feature
+        reason += "--check_records=false computes with it as the original does"
+        return dataclasses.replace(feature, below=below, below_reason=reason)
+
+    segments = f"the model has type_vocab_size={type_vocab_size}; "
     return {
         "input_ids": dataclasses.replace(tokens, holds_token_ids=True),
-        "input_mask": tokens,
-        "segment_ids": tokens,
-        "masked_lm_positions": masked,
+        "input_mask": ranged(tokens, 2),
+        "segment_ids": ranged(tokens, type_vocab_size, segments),
+        "masked_lm_positions": ranged(masked, max_seq_length),
         "masked_lm_ids": dataclasses.replace(masked, holds_token_ids=True),
         "masked_lm_weights": dataclasses.replace(masked, dtype="float32"),
-        "next_sentence_labels": Feature((1,)),
+        "next_sentence_labels": ranged(Feature((1,)), 2),
     }
 
 
