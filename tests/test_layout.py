@@ -1,6 +1,7 @@
 """Imports point one way, and plain rooms stay free of TensorFlow."""
 
 import ast
+import functools
 import pathlib
 import subprocess
 import sys
@@ -58,9 +59,18 @@ def modules():
 MODULES = modules()
 
 
+@functools.cache
+def parse(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
 def imports_of(path):
     """Dotted names below the package that a file imports, also in functions."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return list(_imports_of(parse(path)))
+
+
+def _imports_of(tree):
     skipped = {
         inner
         for node in ast.walk(tree)
@@ -189,9 +199,8 @@ def test_no_task_imports_another():
 def test_only_commands_and_cli_know_flags():
     wrong = []
     for module, path in MODULES.items():
-        tree = ast.parse(path.read_text(encoding="utf-8"))
         names = set()
-        for node in ast.walk(tree):
+        for node in ast.walk(parse(path)):
             if isinstance(node, ast.Import):
                 names |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
@@ -264,7 +273,7 @@ def test_packages_say_nothing_of_their_own(room):
     for path in sorted(PACKAGE.joinpath(room).rglob("__init__.py")):
         if path.parent == PACKAGE / "checkpoints":
             continue
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = parse(path)
         statements = [
             node for node in tree.body if not isinstance(node, ast.Expr)
         ]
