@@ -25,7 +25,12 @@ from bert_tf.data import records, text_files
 from bert_tf.errors import InputError
 from bert_tf.support import files
 from bert_tf.tasks.pretraining import dynamic_masking, served, task
-from bert_tf.tasks.run import begin, checkpoint_to_export, use_best
+from bert_tf.tasks.run import (
+    alone,
+    begin,
+    checkpoint_to_export,
+    use_best,
+)
 from bert_tf.training import devices, start
 
 
@@ -122,11 +127,25 @@ def main(flags):
     records.check_records(paths, schema, config.vocab_size)
     masker = make_masker(flags, opened) if flags.mask_on_the_fly else None
     files.make_folder("output_dir", flags.output_dir)
-    export_dir = export_flags.find_export_dir(flags, flags.output_dir)
+    with alone(settings, strategy):
+        run(flags, settings, opened, strategy, (paths, schema), masker)
 
+
+def run(flags, settings, opened, strategy, data, masker):
+    """Trains, evaluates and exports.
+
+    Args:
+        flags: parsed and checked `FlagValues`.
+        settings: `RunSettings`.
+        opened: `training.start.OpenedModel`.
+        strategy: a `tf.distribute.Strategy`.
+        data: the paths of the records, and their schema.
+        masker: draws new masks; None for those in the records.
+    """
+    export_dir = export_flags.find_export_dir(flags, flags.output_dir)
     begun = begin(
         lambda: models.pretraining(
-            config,
+            opened.config,
             use_one_hot_embeddings=settings.build.one_hot_embeddings,
             next_sentence=flags.next_sentence,
         ),
@@ -137,11 +156,10 @@ def main(flags):
     )
     log_start(settings, begun.start)
     work = task.Pretraining(
-        paths,
-        schema,
+        *data,
         begun.model,
         settings,
-        config.vocab_size,
+        opened.config.vocab_size,
         strategy,
         flags.max_eval_steps,
         flags.next_sentence,

@@ -1,5 +1,6 @@
 """A run of any task: start, train, evaluate, predict, export."""
 
+import contextlib
 import dataclasses
 import itertools
 import os
@@ -14,7 +15,7 @@ from bert_tf.checkpoints import folders
 from bert_tf.checkpoints.names import EVAL_RESULTS
 from bert_tf.data import grouping, records, vocabulary
 from bert_tf.exports.export import checkpoint_of_run
-from bert_tf.support import files
+from bert_tf.support import files, locks
 from bert_tf.support.progress import counted
 from bert_tf.tasks import metrics
 from bert_tf.training import devices, loop, prediction, start
@@ -65,6 +66,23 @@ class Begun(NamedTuple):
     model: keras.Model
     start: StartingPoint
     seed: int
+
+
+@contextlib.contextmanager
+def alone(settings, strategy):
+    """Keeps other trainings out of a run's folder, if the run trains.
+
+    Of several workers only the chief does so, since only it writes there.
+
+    Raises:
+        InputError: another training is at work there.
+    """
+    if not settings.do_train or not devices.is_chief(strategy):
+        yield
+        return
+    files.make_folder("output_dir", settings.output_dir)
+    with locks.alone(settings.output_dir):
+        yield
 
 
 def begin(build, opened, settings, strategy, exports, write_model_files=None):
@@ -126,7 +144,16 @@ def finetune(task, sets, opened, settings, strategy, export=None):
 
     Returns:
         The results of the last evaluation by name; None without one.
+
+    Raises:
+        InputError: another training is at work in the folder, or as from
+            `begin`.
     """
+    with alone(settings, strategy):
+        return _finetune(task, sets, opened, settings, strategy, export)
+
+
+def _finetune(task, sets, opened, settings, strategy, export):
     begun = begin(
         lambda: task.build(opened.config, settings.build.one_hot_embeddings),
         opened,
@@ -171,16 +198,20 @@ def run_several(run_once, settings, num_runs, strategy):
             and the next seed.
         num_runs: int.
         strategy: a `tf.distribute.Strategy`.
+
+    Raises:
+        InputError: another training is at work in the folder.
     """
     files.make_folder("output_dir", settings.output_dir)
     results = []
-    for number in range(1, num_runs + 1):
-        logging.info("***** Run %d of %d *****", number, num_runs)
-        folder = os.path.join(settings.output_dir, f"run_{number}")
-        seed = None if settings.seed is None else settings.seed + number - 1
-        results.append(run_once(settings.in_folder(folder, seed)))
-    if devices.is_chief(strategy):
-        write_runs(os.path.join(settings.output_dir, RUNS_FILE), results)
+    with alone(settings, strategy):
+        for number in range(1, num_runs + 1):
+            logging.info("***** Run %d of %d *****", number, num_runs)
+            folder = os.path.join(settings.output_dir, f"run_{number}")
+            seed = None if settings.seed is None else settings.seed + number - 1
+            results.append(run_once(settings.in_folder(folder, seed)))
+        if devices.is_chief(strategy):
+            write_runs(os.path.join(settings.output_dir, RUNS_FILE), results)
 
 
 def write_runs(path, results):

@@ -12,6 +12,7 @@ from absl import logging
 from bert_tf import checkpoints, models
 from bert_tf.errors import Interrupted
 from bert_tf.optimization import OptimizerSettings, create_optimizer
+from bert_tf.support import locks
 from bert_tf.training import devices, monitor
 from bert_tf.training.evaluation import Milestones
 from bert_tf.training.start import (
@@ -75,7 +76,8 @@ def train(
         The step reached.
 
     Raises:
-        InputError: a loss, a gradient or a weight is not finite.
+        InputError: a loss, a gradient or a weight is not finite, or another
+            training has taken over the folder.
         Interrupted: after a signal; a checkpoint has been written.
     """
     strategy = strategy or tf.distribute.get_strategy()
@@ -213,6 +215,7 @@ class _Training:
             values |= self.loss_scale.variables()
         if not devices.is_chief(self.strategy):
             return "by the chief"
+        locks.require_held(self.settings.output_dir)
         return checkpoints.save(
             self.settings.output_dir,
             self.step,
