@@ -142,6 +142,7 @@ def run(flags, settings, opened, strategy, data, masker):
         data: the paths of the records, and their schema.
         masker: draws new masks; None for those in the records.
     """
+    paths, schema = data
     export_dir = export_flags.find_export_dir(flags, flags.output_dir)
     begun = begin(
         lambda: models.pretraining(
@@ -156,7 +157,8 @@ def run(flags, settings, opened, strategy, data, masker):
     )
     log_start(settings, begun.start)
     work = task.Pretraining(
-        *data,
+        paths,
+        schema,
         begun.model,
         settings,
         opened.config.vocab_size,

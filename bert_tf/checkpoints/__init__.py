@@ -20,6 +20,7 @@ _MODULES = {
     "open_latest": "reader",
     "optimizer_slots": "names",
     "save": "writing",
+    "tidy": "writing",
     "write": "writing",
 }
 

@@ -161,12 +161,12 @@ def has_checkpoints(folder):
     return bool(_named_in_state(folder) or _saved_in(folder))
 
 
-def read_state(folder):
+def read_state(folder, file_name=STATE_FILE):
     """The checkpoints that the state file names, and the newest of them.
 
     Those that lie in the folder come as paths below it: old state files hold
-    absolute paths, wrong once a folder has been moved or copied, or climb out
-    of a relative folder, as in `../../run/model.ckpt-7`.
+    absolute paths, wrong once a folder has been moved or copied, also from
+    Windows, or climb out of a relative folder, as in `../../run/model.ckpt-7`.
 
     Returns:
         The newest one's prefix, and the list of all, the oldest first; or None
@@ -175,11 +175,12 @@ def read_state(folder):
     Raises:
         InputError: the file names no checkpoint, or cannot be read.
     """
-    path = os.path.join(folder, STATE_FILE)
+    path = os.path.join(folder, file_name)
     if not tf.io.gfile.exists(path):
         return None
     try:
-        state = tf.train.get_checkpoint_state(folder)  # None if not parsed.
+        # None if it cannot be parsed.
+        state = tf.train.get_checkpoint_state(folder, file_name)
     except (ValueError, tf.errors.OpError):  # Empty, or not UTF-8.
         state = None
     if state is None or not state.model_checkpoint_path:
@@ -194,7 +195,8 @@ def read_state(folder):
 
 
 def _in_folder(folder, named):
-    here = os.path.join(folder, os.path.basename(named))
+    # Windows writes backslashes.
+    here = os.path.join(folder, re.split(r"[/\\]", named)[-1])
     return here if storage.exists(here) else named
 
 

@@ -64,6 +64,7 @@ def save(folder, step, values, keep=5):
 
     First the checkpoint is written, then the `checkpoint` file that names it,
     then older ones are deleted. Left-overs of killed writes are removed.
+    Nothing outside of the folder is changed, whatever the file names.
 
     Args:
         folder: created if it does not exist.
@@ -81,19 +82,59 @@ def save(folder, step, values, keep=5):
     folder = os.fspath(folder)
     prefix = os.path.join(folder, f"model.ckpt-{step}")
     with _reporting(prefix):
+        tf.io.gfile.makedirs(folder)
         _settle_all(folder)
-    write(prefix, {**values, GLOBAL_STEP: np.int64(step)})
-
     _, older = finding.read_state(folder) or (None, [])
-    paths = [path for path in older if path != prefix] + [prefix]
-    kept = paths[-keep:] if keep else paths
-    start = os.path.join(folder, "")
+    paths = [*(path for path in older if path != prefix), prefix]
     with _reporting(os.path.join(folder, STATE_FILE)):
-        _write_state(folder, [path.removeprefix(start) for path in kept])
-    for path in paths[: len(paths) - len(kept)]:
-        if os.path.dirname(path) == os.path.dirname(prefix):
-            _delete(path)
+        _prepare_state(folder, paths)
+    try:
+        write(prefix, {**values, GLOBAL_STEP: np.int64(step)})
+    except Exception:
+        _remove_if_there(os.path.join(folder, STATE_FILE + UNFINISHED))
+        raise
+    with _reporting(os.path.join(folder, STATE_FILE)):
+        _put_state(folder)
+        _keep_newest(folder, paths, keep)
     return prefix
+
+
+def tidy(folder, keep=5):
+    """Finishes what a killed `save` has begun in a training folder.
+
+    Args:
+        folder: need not exist.
+        keep: as in `save`.
+
+    Raises:
+        InputError: a file cannot be written, or the state file be read.
+    """
+    folder = os.fspath(folder)
+    with _reporting(os.path.join(folder, STATE_FILE)):
+        _settle_all(folder)
+        _, named = finding.read_state(folder) or (None, [])
+        # With more than one too many, the folder was made with another `keep`.
+        if len(named) == keep + 1:
+            _keep_newest(folder, named, keep)
+
+
+def _keep_newest(folder, paths, keep):
+    """Deletes checkpoints but the newest, and names those in the state file.
+
+    They are deleted while the state file names them: after a kill meanwhile it
+    is still known which are to go.
+    """
+    kept = paths[-keep:] if keep else paths
+    for path in paths[: len(paths) - len(kept)]:
+        if _is_in(folder, path):
+            _delete(path)
+    if len(kept) < len(paths):
+        _prepare_state(folder, kept)
+        _put_state(folder)
+
+
+def _is_in(folder, path):
+    return path == os.path.join(folder, os.path.basename(path))
 
 
 @contextlib.contextmanager
@@ -138,34 +179,67 @@ def _settle(prefix):
 
 
 def _settle_all(folder):
+    """Finishes or clears whatever killed writes left in a folder."""
     if not tf.io.gfile.isdir(folder):
         return
     marked = re.compile(rf"(.+)({UNFINISHED}|{REPLACEMENT})\.(index|data-)")
     matches = map(marked.match, tf.io.gfile.listdir(folder))
     for name in {match[1] for match in matches if match}:
         _settle(os.path.join(folder, name))
+    if _is_prepared(folder):
+        _put_state(folder)
+    _remove_if_there(os.path.join(folder, STATE_FILE + UNFINISHED))
 
 
-def _write_state(folder, names):
+def _prepare_state(folder, paths):
+    """Writes the next state file, under another name.
+
+    That is done before the checkpoint is there, so that after a kill the
+    checkpoint is not left without a name.
+    """
+    start = os.path.join(folder, "")
+    names = [path.removeprefix(start) for path in paths]
     # TensorFlow would take names for paths below the working directory, unless
     # the folder is absolute: `a/run` would give `../../model.ckpt-7`.
     state = tf.compat.v1.train.generate_checkpoint_state_proto(
         "/", names[-1], names
     )
-    path = os.path.join(folder, STATE_FILE)
-    with tf.io.gfile.GFile(path + UNFINISHED, "w") as file:
+    path = os.path.join(folder, STATE_FILE + UNFINISHED)
+    _remove_if_there(path)  # Perhaps a link to another file.
+    with tf.io.gfile.GFile(path, "w") as file:
         file.write(str(state))
-    _flush(path + UNFINISHED)
+    _flush(path)
+
+
+def _is_prepared(folder):
+    """Whether the next state file is whole, and its checkpoint is there."""
+    path = os.path.join(folder, STATE_FILE + UNFINISHED)
+    if _is_local(path) and os.path.islink(path):
+        return False
+    try:
+        state = finding.read_state(folder, os.path.basename(path))
+    except InputError:
+        return False
+    newest, named = state or (None, [])
+    return bool(named) and named[-1] == newest and storage.exists(newest)
+
+
+def _put_state(folder):
+    path = os.path.join(folder, STATE_FILE)
     _rename(path + UNFINISHED, path)
 
 
 def _delete(prefix):
     # The index first: without it the rest is no checkpoint.
-    if tf.io.gfile.exists(prefix + INDEX):
-        tf.io.gfile.remove(prefix + INDEX)
+    _remove_if_there(prefix + INDEX)
     for file in [*storage.data_files(prefix), prefix + ".meta"]:
-        if tf.io.gfile.exists(file):
-            tf.io.gfile.remove(file)
+        _remove_if_there(file)
+
+
+def _remove_if_there(path):
+    # TensorFlow says of a link to nothing that it does not exist.
+    if tf.io.gfile.exists(path) or (_is_local(path) and os.path.islink(path)):
+        tf.io.gfile.remove(path)
 
 
 def _remove_files(prefix):

@@ -11,8 +11,9 @@ import keras
 import numpy as np
 from absl import logging
 
+from bert_tf import checkpoints
 from bert_tf.checkpoints import folders
-from bert_tf.checkpoints.names import EVAL_RESULTS
+from bert_tf.checkpoints.names import BEST_FOLDER, EVAL_RESULTS
 from bert_tf.data import grouping, records, vocabulary
 from bert_tf.exports.export import checkpoint_of_run
 from bert_tf.support import files, locks
@@ -82,6 +83,11 @@ def alone(settings, strategy):
         return
     files.make_folder("output_dir", settings.output_dir)
     with locks.alone(settings.output_dir):
+        # What a killed run left, also if this one has nothing to save.
+        folder, keep = settings.output_dir, settings.training.keep_checkpoints
+        checkpoints.tidy(folder, keep)
+        if settings.best_metric is not None:
+            checkpoints.tidy(os.path.join(folder, BEST_FOLDER), keep=1)
         yield
 
 

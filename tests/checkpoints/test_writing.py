@@ -222,6 +222,10 @@ def test_killed_twice_overwriting_leaves_a_whole_one(tmp_path, monkeypatch):
     assert deaths > 60
 
 
+def files_of(folder):
+    return {path.name for path in folder.iterdir()}
+
+
 def test_killed_saving_leaves_a_folder_that_goes_on(tmp_path, monkeypatch):
     seen = []
     for operation in itertools.count():
@@ -236,12 +240,17 @@ def test_killed_saving_leaves_a_folder_that_goes_on(tmp_path, monkeypatch):
                 pass
         seen.append(read_all(folder))
         assert latest_step(folder) == seen[-1]
+        checkpoints.tidy(folder, keep=1)
+        step = latest_step(folder)
+        assert seen[-1] <= step == read_all(folder)
+        assert files_of(folder) == {
+            "checkpoint",
+            f"model.ckpt-{step}{DATA}",
+            f"model.ckpt-{step}.index",
+        }
         checkpoints.save(folder, 3, all_equal_to(3), keep=1)
-        left = {path.name for path in folder.iterdir()}
-        assert not [name for name in left if "unfinished" in name]
-        assert not [name for name in left if "replacement" in name]
-        assert {"checkpoint", "model.ckpt-3.index"} < left
         assert latest_step(folder) == 3
+        assert len(files_of(folder)) == 3
     assert set(seen) == {1, 2}
     assert len(seen) > 15
 
@@ -341,3 +350,117 @@ def test_a_relative_name_of_another_folder_is_kept_and_not_deleted(
 
 def read_one(prefix):
     return checkpoints.CheckpointReader(prefix).tensor("a").tolist()
+
+
+# ------------------------------------------------- nothing outside is changed
+
+
+@pytest.fixture
+def victim(tmp_path, variables):
+    """Another folder, and a function that says what it holds."""
+    for step in (1, 2):
+        checkpoints.save(tmp_path / "victim", step, variables)
+    pathlib.Path(tmp_path / "mine").mkdir()
+
+    def content():
+        return {
+            path.name: path.read_bytes()
+            for path in (tmp_path / "victim").iterdir()
+        }
+
+    return content
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "../victim/",
+        "./../victim/",
+        "{mine}/../victim/",
+        "{mine}/link/",
+        "link/",
+        "{victim}/",
+        "model.ckpt-2/../../victim/",
+        "..\\\\victim\\\\",
+    ],
+)
+def test_names_outside_of_the_folder_are_never_deleted(
+    tmp_path, variables, victim, start
+):
+    before, mine = victim(), tmp_path / "mine"
+    (mine / "link").symlink_to("../victim")
+    start = start.format(mine=mine, victim=tmp_path / "victim")
+    (mine / "checkpoint").write_text(
+        f'model_checkpoint_path: "{start}model.ckpt-2"\n'
+        f'all_model_checkpoint_paths: "{start}model.ckpt-1"\n'
+        f'all_model_checkpoint_paths: "{start}model.ckpt-2"\n'
+    )
+    checkpoints.tidy(mine, keep=1)
+    for step in (10, 20, 30):
+        checkpoints.save(mine, step, variables, keep=1)
+    assert victim() == before
+    assert files_of(mine) - {"link"} == {
+        "checkpoint",
+        f"model.ckpt-30{DATA}",
+        "model.ckpt-30.index",
+    }
+
+
+def test_links_in_the_folder_are_not_followed(tmp_path, variables, victim):
+    before, mine = victim(), tmp_path / "mine"
+    for name in before:
+        (mine / name).symlink_to(f"../victim/{name}")
+    index = "../victim/model.ckpt-1.index"
+    for name in (
+        "checkpoint.unfinished",
+        "model.ckpt-3.unfinished.index",
+        f"model.ckpt-3.replacement{DATA}",
+        "model.ckpt-3.index",
+    ):
+        (mine / name).symlink_to(index)
+    for step in (3, 4):
+        checkpoints.save(mine, step, variables, keep=1)
+    assert victim() == before
+    assert len(files_of(mine)) == 3
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "C:\\\\runs\\\\mrpc\\\\",
+        "C:\\runs\\mrpc\\",  # By hand: TensorFlow doubles backslashes.
+        "runs\\\\mrpc\\\\",
+        "..\\\\",
+        "\\\\\\\\server\\\\share\\\\",
+        "C:/runs/mrpc/",
+        "/home/somebody/mrpc/",
+        "gs://bucket/mrpc/",
+    ],
+)
+def test_a_state_file_of_another_machine_is_understood(
+    tmp_path, variables, start
+):
+    for step in (1, 2, 3):
+        checkpoints.save(tmp_path, step, variables)
+    names = [f'"{start}model.ckpt-{step}"' for step in (1, 2, 3)]
+    (tmp_path / "checkpoint").write_bytes(
+        f"model_checkpoint_path: {names[1]}\r\n".encode()
+        + "".join(
+            f"all_model_checkpoint_paths: {name}\r\n" for name in names
+        ).encode()
+    )
+    assert latest_step(tmp_path) == 2
+    checkpoints.save(tmp_path, 4, variables, keep=2)
+    assert latest_step(tmp_path) == 4
+    assert files_of(tmp_path) == {"checkpoint"} | {
+        f"model.ckpt-{step}{end}" for step in (3, 4) for end in (".index", DATA)
+    }
+    assert "mrpc" not in (tmp_path / "checkpoint").read_text()
+
+
+def test_tidy_deletes_nothing_of_who_keeps_more(tmp_path, variables):
+    for step in range(4):
+        checkpoints.save(tmp_path, step, variables, keep=None)
+    before = files_of(tmp_path)
+    checkpoints.tidy(tmp_path, keep=2)
+    assert files_of(tmp_path) == before
