@@ -12,7 +12,7 @@ import itertools
 import os
 from collections.abc import Iterable
 
-from bert_tf.cli import command_line, inference_flags
+from bert_tf.cli import command_line, inference_flags, model_flags
 from bert_tf.cli.command_line import FlagSet
 from bert_tf.data import tables, text_files
 from bert_tf.errors import InputError, quote
@@ -47,18 +47,20 @@ def define_flags(values):
         "max_seq_length",
         None,
         "Maximum number of word pieces in an input; longer texts are split "
-        "into windows. [384, or the model's number of positions if smaller]",
+        "into windows. [as in training; else 384, or the model's number of "
+        "positions if smaller]",
     )
     flags.integer(
         "doc_stride",
         None,
-        "Distance between the starts of windows, in word pieces. [a third of "
-        "--max_seq_length]",
+        "Distance between the starts of windows, in word pieces. [as in "
+        "training; else a third of --max_seq_length]",
     )
     flags.integer(
         "max_query_length",
-        64,
-        "Maximum number of word pieces of a question; the rest is truncated.",
+        None,
+        "Maximum number of word pieces of a question; the rest is truncated. "
+        "[as in training; else 64]",
     )
     flags.integer(
         "max_answer_length", 30, "Maximum number of word pieces in an answer."
@@ -89,11 +91,12 @@ def main(flags):
     # The input is read twice: first completely, so that errors in it show
     # before any work; then again, as a long file need not fit in memory.
     total = sum(1 for _ in find_tasks())
+    lowers, strips, ignore = model_flags.casing(flags)
     reader = Reader(
         flags.checkpoint,
         flags.vocab_file,
         flags.bert_config_file,
-        flags.do_lower_case,
+        lowers,
         flags.max_seq_length,
         flags.doc_stride,
         flags.max_query_length,
@@ -101,6 +104,8 @@ def main(flags):
         flags.version_2_with_negative,
         flags.null_score_diff_threshold,
         flags.batch_size,
+        strips,
+        ignore,
     )
     tasks, asked = itertools.tee(find_tasks())
     readings = reader.read_all((query for query, _ in asked), flags.num_answers)

@@ -9,12 +9,16 @@ or features for any. docs/serving.md has the inputs and outputs of each;
 `bert_tf.Predictor("/tmp/mrpc_model")` loads it in Python.
 """
 
-import dataclasses
 import importlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from bert_tf.cli import command_line, export_flags, inference_flags
+from bert_tf.cli import (
+    command_line,
+    export_flags,
+    inference_flags,
+    model_flags,
+)
 from bert_tf.cli.command_line import FlagSet
 from bert_tf.errors import InputError
 from bert_tf.exports import folder
@@ -74,6 +78,15 @@ HEADS = {
 }
 
 
+FOLDER_FLAGS = (
+    "max_seq_length",
+    "doc_stride",
+    "window_pooling",
+    "max_query_length",
+)
+"""What the folder of a checkpoint may note."""
+
+
 def define_flags(values):
     """Defines the flags of this command."""
     flags = FlagSet(values)
@@ -110,8 +123,7 @@ def define_flags(values):
 def main(flags):
     """Does what the parsed flags ask for."""
     check_flags(flags)
-    source = export_flags.source_of(flags, flags.checkpoint)
-    source = dataclasses.replace(source, quantize=flags.quantize)
+    source = export_flags.source_of(flags)
     head = HEADS[flags.head]
     arguments = head.arguments(flags)
     module = importlib.import_module(head.module)
@@ -123,15 +135,22 @@ def check_flags(flags):
     """Raises `InputError` for bad values, and flags without effect."""
     inference_flags.check_model(flags)
     command_line.require_positive(flags, "batch_size")
-    of_heads = (name for head in HEADS.values() for name in head.flags)
-    for name in dict.fromkeys(of_heads):
+    of_heads = {name for head in HEADS.values() for name in head.flags}
+    unused = of_heads.difference(HEADS[flags.head].flags)
+    for name in sorted(unused):
         heads = [head for head in HEADS if name in HEADS[head].flags]
-        if flags.head not in heads and not flags[name].using_default_value:
+        if not flags[name].using_default_value:
             raise InputError(
                 f"`--{name}` is for --head={' or '.join(heads)}, and without "
                 f"effect on others. Received: --head={flags.head} "
                 f"--{name}={flags[name].value}"
             )
+    model_flags.take_folder_settings(
+        flags,
+        flags.head,
+        [name for name in FOLDER_FLAGS if name not in unused],
+        "checkpoint",
+    )
     export_flags.check_heads(flags)
     folder.check_output(flags.output_dir)
 

@@ -29,7 +29,7 @@ def define_flags(values):
     flags.string(
         "words_file", None, "A text file of new words, one on each line."
     )
-    model_flags.define_lower_case(flags)
+    model_flags.define_casing(flags)
     flags.boolean(
         "grow",
         False,

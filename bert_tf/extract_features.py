@@ -47,7 +47,7 @@ def define_flags(values):
         "Maximum number of word pieces in an input; the rest is truncated.",
     )
     model_flags.define(flags, required=True)
-    model_flags.define_lower_case(flags)
+    model_flags.define_casing(flags)
     flags.integer(
         "doc_stride",
         None,
@@ -87,6 +87,7 @@ def define_flags(values):
 
 def main(flags):
     """Runs the command with parsed flags."""
+    model_flags.take_folder_settings(flags, None, ("max_seq_length",))
     check_flags(flags)
     opened = start.open_model(model_flags.model_files(flags))
     config, tokenizer = opened.config, opened.tokenizer
@@ -130,12 +131,7 @@ def main(flags):
     )
     if flags.do_export:
         served.export_features(
-            export_flags.source_of(
-                flags,
-                flags.init_checkpoint,
-                opened.vocab_file,
-                opened.config_file,
-            ),
+            export_flags.source_of_run(flags, flags.init_checkpoint, opened),
             export_dir,
             flags.pooling,
             None if pooling.layers else layers,

@@ -11,7 +11,8 @@ Your own data: --task_name=tsv, see docs/classification.md.
 
 import os
 
-from bert_tf.checkpoints import folders
+from bert_tf.checkpoints import finding, folders
+from bert_tf.checkpoints.folder_settings import FolderSettings
 from bert_tf.checkpoints.names import LABELS_FILE
 from bert_tf.cli import (
     command_line,
@@ -25,10 +26,14 @@ from bert_tf.errors import InputError
 from bert_tf.support import files
 from bert_tf.tasks.classification import datasets, rows, served, targets
 from bert_tf.tasks.classification.task import ClassificationTask
-from bert_tf.tasks.run import Sets, finetune, run_several
+from bert_tf.tasks.run import Sets, finetune, folder_of_run, run_several
 from bert_tf.training import devices, start
 
 COLUMNS = ("text_a_col", "text_b_col", "label_col", "header")
+
+HEAD = "classifier"
+FOLDER_FLAGS = ("max_seq_length", "doc_stride", "window_pooling")
+"""What the folder of a training notes, and later runs take from it."""
 
 
 def define_flags(values):
@@ -47,7 +52,7 @@ def define_flags(values):
     )
     training_flags.define_actions(flags)
     model_flags.define(flags)
-    model_flags.define_lower_case(flags)
+    model_flags.define_casing(flags)
     training_flags.define_original(flags)
     training_flags.define_epochs(flags, "the training set")
     flags.string(
@@ -86,9 +91,22 @@ def define_flags(values):
 
 def main(flags):
     """Does what the parsed flags ask for."""
+    model_flags.take_folder_settings(
+        flags,
+        HEAD,
+        FOLDER_FLAGS,
+        output_dir=folder_to_resume(flags),
+        trains=flags.do_train,
+    )
     check_flags(flags)
     settings = training_flags.run_settings(
-        flags, epochs=training_flags.epochs(flags)
+        flags,
+        epochs=training_flags.epochs(flags),
+        folder=FolderSettings(
+            HEAD,
+            label_type="class",
+            **{name: flags[name].value for name in FOLDER_FLAGS},
+        ),
     )
     opened = start.open_model(
         settings.files, settings.output_dir, settings.build
@@ -109,6 +127,13 @@ def main(flags):
             flags.num_runs,
             strategy,
         )
+
+
+def folder_to_resume(flags):
+    """The folder whose checkpoint a run goes on with, if there is one."""
+    if flags.num_runs == 1:
+        return flags.output_dir
+    return folder_of_run(flags.output_dir, 1)
 
 
 def check_flags(flags):
@@ -164,9 +189,7 @@ def run(flags, settings, opened, strategy):
 
     def export(checkpoint):
         served.export_classifier(
-            export_flags.source_of(
-                flags, checkpoint, opened.vocab_file, opened.config_file
-            ),
+            export_flags.source_of_run(flags, checkpoint, opened),
             export_dir,
             labels,
             flags.doc_stride,
@@ -213,7 +236,7 @@ def find_labels(dataset, data_dir, settings):
     path = os.path.join(settings.output_dir, LABELS_FILE)
     checkpoint = settings.files.checkpoint
     if not os.path.exists(path) and checkpoint:
-        beside = os.path.join(folders.folder_of(checkpoint), LABELS_FILE)
+        beside = os.path.join(finding.folder_of(checkpoint), LABELS_FILE)
         path = beside if os.path.exists(beside) else path
     return dataset.with_labels(folders.read_labels(path))
 

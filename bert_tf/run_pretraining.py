@@ -14,6 +14,7 @@ import math
 from absl import logging
 
 from bert_tf import checkpoints, models, tokenization
+from bert_tf.checkpoints.folder_settings import FolderSettings
 from bert_tf.cli import (
     command_line,
     export_flags,
@@ -32,6 +33,10 @@ from bert_tf.tasks.run import (
     use_best,
 )
 from bert_tf.training import devices, start
+
+HEAD = "pretraining"
+FOLDER_FLAGS = ("max_seq_length",)
+"""What the folder of a training notes, and later runs take from it."""
 
 
 def define_flags(values):
@@ -93,19 +98,27 @@ def define_flags(values):
     )
     training_flags.define(flags)
     export_flags.define(flags)
-    flags.boolean(
-        "do_lower_case",
-        True,
-        "With --do_export: lower-case the text, as in create_pretraining_data.",
-    )
+    model_flags.define_casing(flags)
     flags.require("input_file")
 
 
 def main(flags):
     """Does what the parsed flags ask for."""
+    model_flags.take_folder_settings(
+        flags,
+        HEAD,
+        FOLDER_FLAGS,
+        output_dir=flags.output_dir,
+        trains=flags.do_train,
+    )
     check_flags(flags)
     settings = training_flags.run_settings(
-        flags, flags.num_train_steps, flags.num_warmup_steps
+        flags,
+        flags.num_train_steps,
+        flags.num_warmup_steps,
+        folder=FolderSettings(
+            HEAD, **{name: flags[name].value for name in FOLDER_FLAGS}
+        ),
     )
     opened = start.open_model(
         settings.files,
@@ -177,9 +190,7 @@ def run(flags, settings, opened, strategy, data, masker):
             if flags.do_export:
                 checkpoint = checkpoint_to_export(settings, begun.start)
                 served.export_pretraining(
-                    export_flags.source_of(
-                        flags, checkpoint, opened.vocab_file, opened.config_file
-                    ),
+                    export_flags.source_of_run(flags, checkpoint, opened),
                     export_dir,
                     # An untrained head is not exported.
                     next_sentence=None if flags.next_sentence else False,
@@ -217,11 +228,14 @@ def check_flags(flags):
             "--do_export: masks are otherwise those that "
             "create_pretraining_data made."
         )
-    if flags["do_lower_case"].present and not flags.do_export:
-        raise InputError(
-            "`--do_lower_case` has a meaning only with --do_export: the text "
-            "in the records is what create_pretraining_data made of it."
-        )
+    for name in ("do_lower_case", "strip_accents"):
+        if flags[name].present and not (flags.do_train or flags.do_export):
+            raise InputError(
+                f"`--{name}` has a meaning only with --do_export and "
+                "--do_train, which notes it for later uses of the model: the "
+                "text in the records is what create_pretraining_data made of "
+                "it."
+            )
 
 
 def check_config(flags, config, config_file):

@@ -12,7 +12,8 @@ may have no answer: --version_2_with_negative=true.
 import dataclasses
 import math
 
-from bert_tf.checkpoints import folders
+from bert_tf.checkpoints import finding
+from bert_tf.checkpoints.folder_settings import FolderSettings
 from bert_tf.cli import (
     command_line,
     export_flags,
@@ -28,6 +29,10 @@ from bert_tf.tasks.squad.answers import AnswerSettings
 from bert_tf.tasks.squad.task import SquadTask, WindowSettings, result_names
 from bert_tf.tasks.squad.threshold import AUTO, THRESHOLD_FILE
 from bert_tf.training import devices, start
+
+HEAD = "span"
+FOLDER_FLAGS = ("max_seq_length", "doc_stride", "max_query_length")
+"""What the folder of a training notes, and later runs take from it."""
 
 
 def define_flags(values):
@@ -53,7 +58,7 @@ def define_flags(values):
     flags.integer("train_batch_size", 32, "Windows in a training step.")
     flags.integer("predict_batch_size", 8, "Windows in a batch of prediction.")
     model_flags.define(flags)
-    model_flags.define_lower_case(flags)
+    model_flags.define_casing(flags)
     training_flags.define_original(flags)
     training_flags.define_epochs(flags, "the questions")
     flags.integer("n_best_size", 20, "Answers in nbest_predictions.json.")
@@ -109,9 +114,22 @@ def define_flags(values):
 
 def main(flags):
     """Does what the parsed flags ask for."""
+    model_flags.take_folder_settings(
+        flags,
+        HEAD,
+        FOLDER_FLAGS,
+        output_dir=flags.output_dir,
+        trains=flags.do_train,
+    )
     check_flags(flags)
     settings = dataclasses.replace(
-        training_flags.run_settings(flags, epochs=training_flags.epochs(flags)),
+        training_flags.run_settings(
+            flags,
+            epochs=training_flags.epochs(flags),
+            folder=FolderSettings(
+                HEAD, **{name: flags[name].value for name in FOLDER_FLAGS}
+            ),
+        ),
         eval_batch_size=flags.predict_batch_size,
     )
     opened = start.open_model(
@@ -132,9 +150,7 @@ def main(flags):
                 flags.null_score_diff_threshold, threshold_folders(flags)
             )
         served.export_span(
-            export_flags.source_of(
-                flags, checkpoint, opened.vocab_file, opened.config_file
-            ),
+            export_flags.source_of_run(flags, checkpoint, opened),
             export_dir,
             flags.doc_stride,
             flags.max_query_length,
@@ -231,7 +247,7 @@ def threshold_folders(flags):
     """Folders where an earlier prediction may have kept a threshold."""
     if not flags.init_checkpoint:
         return [flags.output_dir]
-    return [flags.output_dir, folders.folder_of(flags.init_checkpoint)]
+    return [flags.output_dir, finding.folder_of(flags.init_checkpoint)]
 
 
 def check_flags(flags):

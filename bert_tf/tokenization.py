@@ -94,16 +94,25 @@ def validate_case_matches_checkpoint(
     Raises:
         InputError: the model's name contradicts `do_lower_case`.
     """
-    path = os.fspath(init_checkpoint or "")
-    found = re.search(r"([A-Za-z0-9_-]+)/bert_model\.ckpt", path)
-    model = found.group(1) if found else ""
-    if LOWER_CASES.get(model, bool(do_lower_case)) != bool(do_lower_case):
+    model = released_model(init_checkpoint)
+    if model and LOWER_CASES[model] != bool(do_lower_case):
         raise InputError(
             f"The model {model} needs --do_lower_case={not do_lower_case}, as "
             "it was trained. Received: "
-            f"--do_lower_case={bool(do_lower_case)}, --init_checkpoint={path}. "
-            "If the folder only happens to have this name, rename it."
+            f"--do_lower_case={bool(do_lower_case)}, "
+            f"--init_checkpoint={os.fspath(init_checkpoint or '')}. If the "
+            "folder only happens to have this name, rename it, or give "
+            "--ignore_folder_settings as well."
         )
+
+
+def released_model(
+    init_checkpoint: str | os.PathLike[str] | None,
+) -> str | None:
+    """The key of `LOWER_CASES` by which a checkpoint's path ends, or None."""
+    path = os.fspath(init_checkpoint or "")
+    found = re.search(r"([A-Za-z0-9_-]+)/bert_model\.ckpt", path)
+    return found.group(1) if found and found.group(1) in LOWER_CASES else None
 
 
 def require_special_tokens(

@@ -41,7 +41,13 @@ PLAIN_TASK_FILES = {
     "targets.py",
     "windows.py",
 }
-PLAIN_CHECKPOINTS = {"downloads.py", "names.py", "released.py"}
+PLAIN_CHECKPOINTS = {
+    "casing.py",
+    "downloads.py",
+    "folder_settings.py",
+    "names.py",
+    "released.py",
+}
 PLAIN_EXPORTS = {"folder.py", "predictor.py", "results.py", "settings.py"}
 PLAIN_TRAINING = {"settings.py"}
 

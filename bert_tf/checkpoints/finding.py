@@ -11,7 +11,8 @@ import re
 
 import tensorflow as tf
 
-from bert_tf.checkpoints import storage
+from bert_tf.checkpoints import folder_settings, storage
+from bert_tf.checkpoints.folder_settings import TEXT
 from bert_tf.checkpoints.names import DATA, INDEX, STATE_FILE
 from bert_tf.errors import InputError
 
@@ -159,6 +160,38 @@ def has_checkpoints(folder):
     folder = os.fspath(folder)
     storage.check_path(folder)
     return bool(_named_in_state(folder) or _saved_in(folder))
+
+
+def folder_of(checkpoint):
+    """The folder of a checkpoint: that of a prefix, or the folder given."""
+    checkpoint = os.fspath(checkpoint)
+    # A prefix may also be the name of a folder.
+    if os.path.isdir(checkpoint) and not storage.exists(checkpoint):
+        return checkpoint
+    return os.path.dirname(checkpoint)
+
+
+def find_noted(checkpoint=None, output_dir=None, trains=False):
+    """The settings that bind a run, or a use of a checkpoint.
+
+    Args:
+        checkpoint: whatever `checkpoints.find` takes, or None.
+        output_dir: the folder of a run. If it has a checkpoint, the run goes on
+            there, and all of its settings bind.
+        trains: whether the run is a training, which may only start from the
+            checkpoint: then nothing but its casing binds.
+
+    Returns:
+        A `Noted`.
+    """
+    if output_dir and has_checkpoints(output_dir):
+        return folder_settings.noted_in(output_dir)
+    if checkpoint is None:
+        return folder_settings.NOTHING
+    noted = folder_settings.noted_in(folder_of(checkpoint))
+    if not trains:
+        return noted
+    return noted._replace(settings=noted.settings.only((TEXT,)))
 
 
 def read_state(folder, file_name=STATE_FILE):

@@ -16,7 +16,14 @@ from typing import NamedTuple
 from absl import logging
 
 from bert_tf import tokenization
-from bert_tf.checkpoints import finding, names, storage, writing
+from bert_tf.checkpoints import (
+    casing,
+    finding,
+    folder_settings,
+    names,
+    writing,
+)
+from bert_tf.checkpoints.folder_settings import Noted
 from bert_tf.checkpoints.names import CONFIG, LABELS_FILE, PREFIX, VOCAB
 from bert_tf.checkpoints.reader import CheckpointReader, open_reader
 from bert_tf.errors import InputError, count_of, quote, some_of
@@ -36,6 +43,7 @@ class ModelFolder:
         config_file: where that was read.
         vocab_file: its vocabulary, with as many lines as the config says.
         labels_file: a classifier's labels; None if there are none.
+        noted: what its bert_tf.json has.
     """
 
     reader: CheckpointReader
@@ -43,23 +51,22 @@ class ModelFolder:
     config_file: str
     vocab_file: str
     labels_file: str | None
+    noted: Noted = folder_settings.NOTHING
 
     @property
     def path(self) -> str:
         """The checkpoint's prefix."""
         return self.reader.path
 
-    def load_tokenizer(self, do_lower_case=True):
+    def load_tokenizer(self, *asked):
         """The `FullTokenizer` of the vocabulary.
 
-        Raises:
-            InputError: `do_lower_case` contradicts the model, or the vocabulary
-                lacks a special token.
+        Args:
+            *asked: the last arguments of `casing.load_tokenizer`.
         """
-        tokenization.validate_case_matches_checkpoint(do_lower_case, self.path)
-        tokenizer = tokenization.FullTokenizer(self.vocab_file, do_lower_case)
-        tokenization.require_special_tokens(tokenizer, self.vocab_file)
-        return tokenizer
+        return casing.load_tokenizer(
+            self.vocab_file, self.path, self.noted, *asked
+        )
 
 
 def find(checkpoint, vocab_file=None, bert_config_file=None):
@@ -87,6 +94,7 @@ def find(checkpoint, vocab_file=None, bert_config_file=None):
         config_file,
         vocab_file,
         labels_file if os.path.exists(labels_file) else None,
+        folder_settings.noted_in(os.path.dirname(reader.path)),
     )
 
 
@@ -98,15 +106,6 @@ class FoundFiles(NamedTuple):
 
     vocab_file: str | None
     config_file: str
-
-
-def folder_of(checkpoint):
-    """The folder of a checkpoint: that of a prefix, or the folder given."""
-    checkpoint = os.fspath(checkpoint)
-    # A prefix may also be the name of a folder.
-    if os.path.isdir(checkpoint) and not storage.exists(checkpoint):
-        return checkpoint
-    return os.path.dirname(checkpoint)
 
 
 def find_files(
@@ -140,7 +139,7 @@ def find_files(
     if output_dir and finding.has_checkpoints(output_dir):
         places.append(output_dir)
     if checkpoint is not None:
-        places.append(folder_of(checkpoint))
+        places.append(finding.folder_of(checkpoint))
 
     def look(name, flag, is_needed=True):
         for place in places:

@@ -7,6 +7,9 @@ from typing import Any
 CONFIG = "bert_config.json"
 VOCAB = "vocab.txt"
 LABELS_FILE = "labels.txt"
+SETTINGS_FILE = "bert_tf.json"
+"""Beside a checkpoint: how the model was trained; see `folder_settings`."""
+
 EVAL_RESULTS = "eval_results.txt"
 PREFIX = "bert_model.ckpt"
 """Prefix of a released checkpoint's files."""

@@ -2,6 +2,7 @@
 
 import os
 
+from bert_tf.cli import model_flags
 from bert_tf.errors import InputError
 from bert_tf.exports import folder
 from bert_tf.exports.settings import ROWS_AT_ONCE, Source
@@ -52,21 +53,39 @@ def find_export_dir(flags, beside):
     return path
 
 
-def source_of(flags, checkpoint, vocab_file=None, bert_config_file=None):
-    """The `Source` of a checkpoint, by the flags that all commands have.
+def source_of(flags):
+    """The `Source` that the flags name."""
+    lowers, strips, ignore = model_flags.casing(flags)
+    return Source(
+        flags.checkpoint,
+        flags.vocab_file,
+        flags.bert_config_file,
+        lowers,
+        flags.max_seq_length,
+        flags.quantize,
+        strips,
+        ignore,
+    )
+
+
+def source_of_run(flags, checkpoint, opened):
+    """The `Source` of a checkpoint that a run has used.
 
     Args:
         flags: parsed flags.
         checkpoint: a prefix or a folder.
-        vocab_file, bert_config_file: those that a run has found; None for the
-            flags.
+        opened: `training.start.OpenedModel` of the run, whose tokenizer the
+            export gets.
     """
+    basic = opened.tokenizer.basic_tokenizer
     return Source(
         checkpoint,
-        vocab_file or flags.vocab_file,
-        bert_config_file or flags.bert_config_file,
-        flags.do_lower_case,
+        opened.vocab_file,
+        opened.config_file,
+        basic.do_lower_case,
         flags.max_seq_length,
+        strip_accents=basic.strip_accents,
+        ignore_folder_settings=True,
     )
 
 

@@ -15,7 +15,7 @@ from bert_tf.support import files
 def define_model(flags):
     """Defines the flags that name a model."""
     model_flags.define(flags, "checkpoint", required=True)
-    model_flags.define_lower_case(flags)
+    model_flags.define_casing(flags)
 
 
 def check_model(flags):
@@ -96,13 +96,16 @@ def load_language_model(flags):
     from bert_tf.tasks.pretraining.language_model import LanguageModel
 
     check(flags)
+    lowers, strips, ignore = model_flags.casing(flags)
     return LanguageModel(
         flags.checkpoint,
         flags.vocab_file,
         flags.bert_config_file,
-        flags.do_lower_case,
+        lowers,
         flags.max_seq_length,
         flags.batch_size,
+        strips,
+        ignore,
     )
 
 

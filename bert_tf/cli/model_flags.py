@@ -35,13 +35,82 @@ def define(flags, checkpoint="init_checkpoint", purpose=None, required=False):
         flags.require(checkpoint)
 
 
-def define_lower_case(flags):
-    """Defines --do_lower_case."""
+def define_casing(flags):
+    """Defines --do_lower_case, --strip_accents and --ignore_folder_settings."""
     flags.boolean(
         "do_lower_case",
         True,
-        "Lower-case the text: true for uncased models, false for cased ones.",
+        "Lower-case the text: true for uncased models, false for cased ones. "
+        "[as the model was trained: what bert_tf.json beside the checkpoint "
+        "has, else whether the vocabulary has capital letters]",
     )
+    define_strip_accents(flags)
+    flags.boolean(
+        "ignore_folder_settings",
+        False,
+        "A flag that contradicts how the model was trained, as bert_tf.json "
+        "beside the checkpoint notes it, is an error; so is a --do_lower_case "
+        "that contradicts the vocabulary. With this, flags that are given win: "
+        "to evaluate at another length, for example.",
+    )
+
+
+def define_strip_accents(flags):
+    """Defines --strip_accents."""
+    flags.boolean(
+        "strip_accents",
+        None,
+        "Remove accents from letters. [as the model was trained, which for "
+        "models of the original is as --do_lower_case]",
+    )
+
+
+def casing(values):
+    """--do_lower_case, --strip_accents and --ignore_folder_settings.
+
+    Those that are not given are None, and false.
+    """
+    lowers = values["do_lower_case"]
+    return (
+        lowers.value if lowers.present else None,
+        values.strip_accents,
+        values.ignore_folder_settings,
+    )
+
+
+def take_folder_settings(
+    values,
+    head,
+    names,
+    checkpoint="init_checkpoint",
+    output_dir=None,
+    trains=False,
+):
+    """Sets flags that are not given to what the model's folder notes.
+
+    Casing is not among them: it is decided where the vocabulary is read.
+
+    Args:
+        values: parsed `FlagValues`.
+        head: what the command does, as in `FolderSettings`; None for what any
+            model does.
+        names: of the flags; the folder calls its settings so as well.
+        checkpoint: name of the flag for the checkpoint.
+        output_dir: the folder of a run, which may be resumed there.
+        trains: whether the command trains.
+
+    Raises:
+        InputError: a given flag contradicts the folder, and not
+            --ignore_folder_settings.
+    """
+    # Imported here, since it loads TensorFlow.
+    from bert_tf.checkpoints import finding
+
+    noted = finding.find_noted(values[checkpoint].value, output_dir, trains)
+    given = {name: values[name].value for name in names if values[name].present}
+    found = noted.resolve(head, names, given, values.ignore_folder_settings)
+    for name, value in found.items():
+        values[name].value = value
 
 
 def model_files(values, checkpoint="init_checkpoint"):
@@ -55,7 +124,7 @@ def model_files(values, checkpoint="init_checkpoint"):
         values[checkpoint].value,
         values.vocab_file,
         values.bert_config_file,
-        values.do_lower_case if "do_lower_case" in values else True,
+        *casing(values),
     )
 
 

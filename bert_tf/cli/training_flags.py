@@ -2,6 +2,7 @@
 
 import math
 
+from bert_tf.checkpoints.folder_settings import NOTHING_SAID
 from bert_tf.cli import command_line, model_flags
 from bert_tf.errors import InputError
 from bert_tf.training import settings
@@ -299,13 +300,20 @@ def devices(values):
     )
 
 
-def run_settings(values, num_train_steps=0, num_warmup_steps=0, epochs=None):
+def run_settings(
+    values,
+    num_train_steps=0,
+    num_warmup_steps=0,
+    epochs=None,
+    folder=NOTHING_SAID,
+):
     """The `RunSettings` of the flags.
 
     Args:
         values: parsed and checked `FlagValues`.
         num_train_steps, num_warmup_steps: ints, where there are no epochs.
         epochs: `Epochs`, where the number of steps depends on the data.
+        folder: what training notes in the folder, but casing.
     """
     use_tpu = devices(values).use_tpu
     evaluation = None
@@ -346,6 +354,7 @@ def run_settings(values, num_train_steps=0, num_warmup_steps=0, epochs=None):
         evaluation=evaluation,
         use_tpu=use_tpu,
         bucket_by_length=values.bucket_by_length,
+        folder=folder,
         **batch_sizes,
     )
 

@@ -74,9 +74,14 @@ class CharacterRules(NamedTuple):
 
 
 @functools.cache
-def character_rules(do_lower_case: bool) -> CharacterRules:
-    """Applies a `BasicTokenizer` to every code point; takes half a second."""
-    normalize = BasicTokenizer(do_lower_case).normalize
+def character_rules(do_lower_case: bool, strips: bool) -> CharacterRules:
+    """Applies a `BasicTokenizer` to every code point; takes half a second.
+
+    Args:
+        do_lower_case: whether it lower-cases.
+        strips: whether it strips accents.
+    """
+    normalize = BasicTokenizer(do_lower_case, strips).normalize
     rules = np.zeros(sys.maxunicode + 1, np.int32)
     many: list[int] = []
     marks: dict[str, int] = {}
@@ -90,8 +95,9 @@ def character_rules(do_lower_case: bool) -> CharacterRules:
         elif became:
             number = len(many) << LENGTH_BITS | len(became)
             many += [ord(c) + SINGLE_CODE * is_punctuation(c) for c in became]
-        rules[code] = number << FLAG_BITS | _flags(char, became, do_lower_case)
-        if do_lower_case:
+        flags = _flags(char, became, do_lower_case, strips)
+        rules[code] = number << FLAG_BITS | flags
+        if strips:
             marks.update((c, unicodedata.combining(c)) for c in became)
     for first, last in CJK_RANGES:
         rules[first : last + 1] |= SINGLE | ENDS_WORD
@@ -106,7 +112,7 @@ def character_rules(do_lower_case: bool) -> CharacterRules:
     )
 
 
-def _flags(char, became, do_lower_case):
+def _flags(char, became, do_lower_case, strips):
     """The flags of a character's rule, except those of CJK characters."""
     if became == " ":
         return SINGLE | ENDS_WORD
@@ -117,15 +123,16 @@ def _flags(char, became, do_lower_case):
         flags |= MANY
     elif is_punctuation(became):
         flags |= SINGLE
-    if not do_lower_case:
+    if do_lower_case:
+        # The form of a lower-cased sigma tells the kind of its neighbour.
+        if is_dropped(char):
+            flags |= SKIPPED
+        elif (char + "Σ").lower().endswith("ς"):
+            flags |= CASED
+        elif ("A" + char + "Σ").lower().endswith("ς"):
+            flags |= SKIPPED
+    if not strips:
         return flags
-    # The form of a lower-cased sigma tells the kind of its neighbour.
-    if is_dropped(char):
-        flags |= SKIPPED
-    elif (char + "Σ").lower().endswith("ς"):
-        flags |= CASED
-    elif ("A" + char + "Σ").lower().endswith("ς"):
-        flags |= SKIPPED
     decomposed = unicodedata.normalize("NFD", char)
     if any(map(unicodedata.combining, became)):
         flags |= MOVES

@@ -39,7 +39,11 @@ def open_source(source, default_length=None):
     opened = folders.find(
         source.checkpoint, source.vocab_file, source.bert_config_file
     )
-    tokenizer = opened.load_tokenizer(source.do_lower_case)
+    tokenizer = opened.load_tokenizer(
+        source.do_lower_case,
+        source.strip_accents,
+        source.ignore_folder_settings,
+    )
     length = inference.find_length(
         opened.config, source.max_seq_length, default_length
     )
@@ -127,7 +131,7 @@ def _write_assets(served, source, opened, beside):
         "bert_tf_version": bert_tf.__version__,
         "head": served.head,
         "labels": None,
-        "do_lower_case": rules.do_lower_case,
+        **rules.casing._asdict(),
         "max_seq_length": rules.max_seq_length,
         "quantize": source.quantize,
         "unicode_version": served.tokenizer.unicode_version,

@@ -124,7 +124,8 @@ class GraphTokenizer(tf.Module):
 
     Args:
         vocab: the tokens in the order of their ids, or ids by token.
-        do_lower_case: lower-case the text and strip accents.
+        do_lower_case: lower-case the text.
+        strip_accents: strip accents; None as `do_lower_case`.
 
     Attributes:
         unicode_version: of the Python that made the tables.
@@ -134,7 +135,10 @@ class GraphTokenizer(tf.Module):
     """
 
     def __init__(
-        self, vocab: Sequence[str] | Mapping[str, int], do_lower_case: bool
+        self,
+        vocab: Sequence[str] | Mapping[str, int],
+        do_lower_case: bool,
+        strip_accents: bool | None = None,
     ):
         super().__init__()
         if not isinstance(vocab, Mapping):
@@ -148,6 +152,7 @@ class GraphTokenizer(tf.Module):
             )
         self._wordpiece = wordpiece
         self.do_lower_case = do_lower_case
+        self._strips = do_lower_case if strip_accents is None else strip_accents
         self.unicode_version = unicodedata.unidata_version
         self._unknown = np.int64(vocab[wordpiece.unk_token])
         self._space = np.int64(max(vocab.values()) + 1)  # No token's id.
@@ -160,7 +165,9 @@ class GraphTokenizer(tf.Module):
         return self._wordpiece.vocab
 
     def _make_tables(self):
-        rules = character_tables.character_rules(self.do_lower_case)
+        rules = character_tables.character_rules(
+            self.do_lower_case, self._strips
+        )
         self._rules = type(rules)(*map(tf.constant, rules))
         chunks, found = self._known_chunks()
         self._chunks = _hash_table(tf.constant(chunks, tf.string), found, -1)
@@ -180,7 +187,7 @@ class GraphTokenizer(tf.Module):
             The chunks; and for each of them 2 * the place of its first piece,
             + 1 if there is a second.
         """
-        basic = BasicTokenizer(self.do_lower_case)
+        basic = BasicTokenizer(self.do_lower_case, self._strips)
         chunks = {"no chunk": 0}  # Not a chunk, but a table cannot be empty.
         for token, index in self._vocab.items():
             if len(token) > self._wordpiece.max_input_chars_per_word:
@@ -389,7 +396,7 @@ class GraphTokenizer(tf.Module):
             lambda: (became, sources),
         )
         ends = sources + 1
-        if self.do_lower_case:
+        if self._strips:
             became = tf.cond(
                 tf.reduce_any((rules & MOVES) != 0),
                 lambda: self._order_marks(became, sources, rules),

@@ -17,16 +17,21 @@ class Source:
         checkpoint: a checkpoint's prefix, or the folder that it is in.
         vocab_file: None for the vocab.txt beside the checkpoint.
         bert_config_file: None for the bert_config.json beside it.
-        do_lower_case: true for uncased models, false for cased ones.
+        do_lower_case, strip_accents: what is done to text; None for what the
+            folder tells.
         max_seq_length: the most word pieces of a row that is made of text; None
             for the default of the task's own command, or as many as the model
             has positions for.
         quantize: one of `QUANTIZATIONS`, or None to keep float32.
+        ignore_folder_settings: whether casing wins where it contradicts the
+            folder.
     """
 
     checkpoint: str
     vocab_file: str | None = None
     bert_config_file: str | None = None
-    do_lower_case: bool = True
+    do_lower_case: bool | None = None
     max_seq_length: int | None = None
     quantize: str | None = None
+    strip_accents: bool | None = None
+    ignore_folder_settings: bool = False

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from bert_tf import errors, models
 from bert_tf.checkpoints import inference
+from bert_tf.checkpoints.casing import casing_of
 from bert_tf.data import packing
 from bert_tf.errors import InputError
 from bert_tf.exports import graph_rows
@@ -43,9 +44,9 @@ class TextRules:
     max_seq_length: int
 
     @property
-    def do_lower_case(self):
-        """Whether texts are lower-cased."""
-        return self.tokenizer.basic_tokenizer.do_lower_case
+    def casing(self):
+        """What is done to texts, a `casing.Casing`."""
+        return casing_of(self.tokenizer)
 
     def id_of(self, token):
         """The id of a token of the vocabulary."""
@@ -136,9 +137,7 @@ class Served(tf.Module):
             for weight in model.weights
             if id(weight.value) in used
         }
-        self.tokenizer = GraphTokenizer(
-            rules.tokenizer.vocab, rules.do_lower_case
-        )
+        self.tokenizer = GraphTokenizer(rules.tokenizer.vocab, *rules.casing)
 
     # ------------------------------------------------- what a head declares
 

@@ -245,7 +245,9 @@ class ServedModel:
                 "assets/vocab.txt or assets/bert_tf.json."
             )
         return tokenization.FullTokenizer(
-            vocab_file, self.about.get("do_lower_case", True)
+            vocab_file,
+            self.about.get("do_lower_case", True),
+            self.about.get("strip_accents"),
         )
 
     def _is_shared(self, name, signature):

@@ -12,7 +12,7 @@ import numpy as np
 from absl import logging
 
 from bert_tf import checkpoints
-from bert_tf.checkpoints import folders
+from bert_tf.checkpoints import folder_settings, folders
 from bert_tf.checkpoints.names import BEST_FOLDER, EVAL_RESULTS
 from bert_tf.data import grouping, records, vocabulary
 from bert_tf.exports.export import checkpoint_of_run
@@ -127,13 +127,40 @@ def begin(build, opened, settings, strategy, exports, write_model_files=None):
         settings.build,
     )
     if settings.do_train or point.resumed:
+        noted = note_of(opened, settings, point.resumed)
         # First, since it raises if other labels are there.
         if write_model_files is not None:
             write_model_files(settings.output_dir)
         folders.complete(
             settings.output_dir, opened.config_file, opened.vocab_file
         )
+        if settings.do_train:
+            folder_settings.write(settings.output_dir, noted)
     return Begun(model, point, seed)
+
+
+def note_of(opened, settings, resumed):
+    """The `FolderSettings` that a training notes beside its checkpoints.
+
+    Args:
+        opened: `training.start.OpenedModel`.
+        settings: `RunSettings`.
+        resumed: whether the training goes on in a folder, and must then be what
+            its file notes.
+
+    Raises:
+        InputError: it is not, and the settings do not ignore that.
+    """
+    said = {**settings.folder.said(), **opened.casing.said()}
+    goes_on = settings.do_train and resumed
+    if goes_on and not settings.files.ignore_folder_settings:
+        noted = folder_settings.noted_in(settings.output_dir)
+        wrong = noted.differences(said)
+        if wrong:
+            raise folder_settings.contradiction(
+                noted.path, wrong, noted.settings.said()
+            )
+    return folder_settings.FolderSettings(**said)
 
 
 def finetune(task, sets, opened, settings, strategy, export=None):
@@ -213,11 +240,16 @@ def run_several(run_once, settings, num_runs, strategy):
     with alone(settings, strategy):
         for number in range(1, num_runs + 1):
             logging.info("***** Run %d of %d *****", number, num_runs)
-            folder = os.path.join(settings.output_dir, f"run_{number}")
+            folder = folder_of_run(settings.output_dir, number)
             seed = None if settings.seed is None else settings.seed + number - 1
             results.append(run_once(settings.in_folder(folder, seed)))
         if devices.is_chief(strategy):
             write_runs(os.path.join(settings.output_dir, RUNS_FILE), results)
+
+
+def folder_of_run(output_dir, number):
+    """The folder of one of several runs, which are counted from 1."""
+    return os.path.join(output_dir, f"run_{number}")
 
 
 def write_runs(path, results):

@@ -18,6 +18,7 @@ from bert_tf.checkpoints.names import (
     CONFIG,
     EVAL_RESULTS,
     LABELS_FILE,
+    SETTINGS_FILE,
     VOCAB,
 )
 from bert_tf.errors import InputError
@@ -236,7 +237,7 @@ def _save_best(folder, step, weights):
     """Writes a model folder: weights, config, vocabulary, labels."""
     best = os.path.join(folder, BEST_FOLDER)
     checkpoints.save(best, step, weights, keep=1)
-    for name in (CONFIG, VOCAB, LABELS_FILE):
+    for name in (CONFIG, VOCAB, LABELS_FILE, SETTINGS_FILE):
         source = os.path.join(folder, name)
         if os.path.exists(source):
             with open(source, encoding="utf-8") as file:

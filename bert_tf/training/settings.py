@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from bert_tf.checkpoints.folder_settings import NOTHING_SAID, FolderSettings
 from bert_tf.errors import InputError
 
 RUNS_FILE = "runs.tsv"
@@ -25,13 +26,18 @@ class ModelFiles:
         checkpoint: a prefix or a folder; None for random weights.
         vocab_file: None for the vocab.txt beside the checkpoint.
         bert_config_file: None for the bert_config.json beside it.
-        do_lower_case: true for uncased models, false for cased ones.
+        do_lower_case, strip_accents: what is asked for; None for what the
+            model's folder tells.
+        ignore_folder_settings: whether what is asked for wins where it
+            contradicts the folder.
     """
 
     checkpoint: str | None = None
     vocab_file: str | None = None
     bert_config_file: str | None = None
-    do_lower_case: bool = True
+    do_lower_case: bool | None = None
+    strip_accents: bool | None = None
+    ignore_folder_settings: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,6 +191,7 @@ class RunSettings:
         evaluation: `EvaluationSettings`, or None for none during training.
         use_tpu: whether batches must have one shape.
         bucket_by_length: whether to train on batches of similar length.
+        folder: what training notes beside its checkpoints, but casing.
     """
 
     output_dir: str
@@ -199,6 +206,7 @@ class RunSettings:
     evaluation: EvaluationSettings | None = None
     use_tpu: bool = False
     bucket_by_length: bool = False
+    folder: FolderSettings = NOTHING_SAID
 
     @property
     def best_metric(self) -> str | None:

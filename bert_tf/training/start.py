@@ -9,7 +9,8 @@ import tensorflow as tf
 from absl import logging
 
 from bert_tf import checkpoints, layers, models, tokenization
-from bert_tf.checkpoints import folders, inference
+from bert_tf.checkpoints import casing, finding, folders, inference
+from bert_tf.checkpoints.folder_settings import NOTHING_SAID, FolderSettings
 from bert_tf.errors import InputError
 from bert_tf.modeling import BertConfig
 from bert_tf.support.files import require_file
@@ -30,12 +31,14 @@ class OpenedModel(NamedTuple):
         config_file: the file it was read from.
         vocab_file: None where the run needs no vocabulary and none was given.
         tokenizer: None where the run reads no text.
+        casing: what is known of it, for the folder of a training.
     """
 
     config: BertConfig
     config_file: str
     vocab_file: str | None
     tokenizer: tokenization.FullTokenizer | None
+    casing: FolderSettings = NOTHING_SAID
 
 
 def open_model(
@@ -59,12 +62,13 @@ def open_model(
 
     Raises:
         InputError: a file is missing, cannot be read, or does not fit the
-            others; names the flag.
+            others, or the casing is not the model's; names the flag.
     """
-    if reads_text:
-        tokenization.validate_case_matches_checkpoint(
-            files.do_lower_case, files.checkpoint
-        )
+    noted = finding.find_noted(files.checkpoint, output_dir)
+    asked = files.do_lower_case, files.strip_accents
+    ignore = files.ignore_folder_settings
+    if reads_text and files.do_lower_case is not None and not ignore:
+        casing.check_name(files.do_lower_case, files.checkpoint, noted)
     for flag in ("vocab_file", "bert_config_file"):
         if (path := getattr(files, flag)) is not None:
             require_file(flag, path)
@@ -84,11 +88,17 @@ def open_model(
         checkpoints.check_vocab(config.vocab_size, vocab_file, config_file)
     tokenizer = None
     if reads_text:
-        tokenizer = tokenization.FullTokenizer(
-            vocab_file, do_lower_case=files.do_lower_case
+        tokenizer = casing.load_tokenizer(
+            vocab_file, files.checkpoint, noted, *asked, ignore
         )
-        tokenization.require_special_tokens(tokenizer, vocab_file)
-    return OpenedModel(config, config_file, vocab_file, tokenizer)
+        known = casing.casing_of(tokenizer)._asdict()
+    else:
+        pairs = zip(casing.Casing._fields, asked)
+        given = {name: value for name, value in pairs if value is not None}
+        known = noted.resolve(None, casing.Casing._fields, given, ignore)
+    return OpenedModel(
+        config, config_file, vocab_file, tokenizer, FolderSettings(**known)
+    )
 
 
 def _check_freeze(parts, config):

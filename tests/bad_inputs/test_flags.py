@@ -89,6 +89,7 @@ CASES = [
         ("--do_lower_case=False", "cased_L-12_H-768_A-12"),
         move("bert", "cased_L-12_H-768_A-12"),
         init_checkpoint="cased_L-12_H-768_A-12/bert_model.ckpt",
+        do_lower_case=True,
     ),
 ]
 

@@ -25,7 +25,7 @@ def parse():
         flags.integer("train_batch_size", 8, "")
         flags.boolean("do_train", True, "")
         model_flags.define(flags)
-        model_flags.define_lower_case(flags)
+        model_flags.define_casing(flags)
         training_flags.define_original(flags)
         training_flags.define_epochs(flags, "all of it")
         training_flags.define(flags)

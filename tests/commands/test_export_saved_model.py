@@ -53,6 +53,10 @@ def export(head, output_dir, *arguments, checkpoint=None, **given):
     )
 
 
+# A run has decided on the casing.
+AS_USED = {"ignore_folder_settings": True}
+
+
 @pytest.fixture
 def asked(monkeypatch):
     """The arguments of each head's export function, which does nothing."""
@@ -246,7 +250,7 @@ def test_run_classifier_exports_how_it_was_used(asked, tmp_path):
     )
     source, *rest = asked["classifier"]
     assert source == Source(
-        str(MRPC / "model.ckpt-30"), *BESIDE.values(), False, 40
+        str(MRPC / "model.ckpt-30"), *BESIDE.values(), False, 40, **AS_USED
     )
     assert rest[:-1] == [str(tmp_path / "model"), ("0", "1"), 9, "max"]
 
@@ -267,7 +271,7 @@ def squad_flags(output_dir, **more):
 
 def test_run_squad_exports_how_it_was_used(asked, tmp_path):
     run(run_squad, **squad_flags(tmp_path))
-    source = Source(CHECKPOINTS["span"], *BESIDE.values(), True, 40)
+    source = Source(CHECKPOINTS["span"], *BESIDE.values(), True, 40, **AS_USED)
     want = (source, str(tmp_path / "export"), 9, 8, 7, False, 0.0)
     assert asked["span"][:-1] == want
 
@@ -331,7 +335,7 @@ def test_run_pretraining_exports_how_it_was_used(
         next_sentence=next_sentence,
     )
     run(run_pretraining, **given)
-    source = Source(str(TINY), *BESIDE.values(), False, 32)
+    source = Source(str(TINY), *BESIDE.values(), False, 32, **AS_USED)
     asked_for = None if next_sentence else False
     assert asked["pretraining"] == (
         source,
@@ -389,7 +393,7 @@ def test_extract_features_exports_how_it_was_used(flags, want, asked, tmp_path):
         do_export=True,
         **flags,
     )
-    source = Source(str(TINY), *BESIDE.values(), True, 24)
+    source = Source(str(TINY), *BESIDE.values(), True, 24, **AS_USED)
     path = str(tmp_path / "out" / "export")
     assert asked["features"] == (source, path, *want, ROWS_AT_ONCE)
     line = json.loads((tmp_path / "out" / "x.jsonl").read_text())

@@ -274,7 +274,7 @@ def test_writes_the_same_training_records_as_the_original(
         if file != "graph.pbtxt" and not file.endswith(".meta")
     }
     # Not the original's: what the checkpoint is used with.
-    beside = {"bert_config.json", "vocab.txt"}
+    beside = {"bert_config.json", "bert_tf.json", "vocab.txt"}
     assert files_below(tmp_path) == original | beside
 
 

@@ -93,6 +93,7 @@ def test_settings_say_how_the_model_was_exported(name):
         "head": "features" if kind == "tokens" else kind,
         "labels": list(LABELS) if kind == "classifier" else None,
         "do_lower_case": True,
+        "strip_accents": None,
         "max_seq_length": exported.LENGTHS.get(name, 128),
         "quantize": None,
         **of_head[kind],

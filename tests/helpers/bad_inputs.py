@@ -36,7 +36,7 @@ ANSWER = ("Ann", 25)
 
 MRPC = {"task_name": "MRPC", "data_dir": "mrpc"}
 # What training writes before its first step.
-BESIDE = ("bert_config.json", "labels.txt", "vocab.txt")
+BESIDE = ("bert_config.json", "bert_tf.json", "labels.txt", "vocab.txt")
 
 BERT = {
     "vocab_file": VOCAB_FILE,

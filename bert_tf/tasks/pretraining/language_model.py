@@ -18,17 +18,23 @@ class LanguageModel:
         checkpoint: a prefix, or a folder such as that of a released model.
         vocab_file: None for the vocab.txt beside the checkpoint.
         bert_config_file: None for the bert_config.json beside it.
-        do_lower_case: true for uncased models, false for cased ones.
-        max_seq_length: maximum number of tokens in a row; None for the number
-            of positions of the model.
+        do_lower_case: true for uncased models, false for cased ones; None for
+            what the folder and its vocabulary tell.
+        max_seq_length: maximum number of tokens in a row; None for what the
+            folder notes, else the number of positions of the model.
         batch_size: number of rows in a batch.
+        strip_accents: whether accents are stripped; None for what the folder
+            notes, else as `do_lower_case`.
+        ignore_folder_settings: whether what is asked for wins where it
+            contradicts the folder.
 
     Attributes:
         unknown: `UnknownTokens` of all texts that were tokenized.
 
     Raises:
-        InputError: a file is missing or does not fit, or the encoder lacks a
-            weight. A missing head is an error only when it is used.
+        InputError: a file is missing or does not fit, something contradicts the
+            folder, or the encoder lacks a weight. A missing head is an error
+            only when it is used.
     """
 
     def __init__(
@@ -36,13 +42,17 @@ class LanguageModel:
         checkpoint,
         vocab_file=None,
         bert_config_file=None,
-        do_lower_case=True,
+        do_lower_case=None,
         max_seq_length=None,
         batch_size=32,
+        strip_accents=None,
+        ignore_folder_settings=False,
     ):
         opened = folders.find(checkpoint, vocab_file, bert_config_file)
         self.path, self.config = opened.path, opened.config
-        self.tokenizer = opened.load_tokenizer(do_lower_case)
+        self.tokenizer = opened.load_tokenizer(
+            do_lower_case, strip_accents, ignore_folder_settings
+        )
         if cloze.MASK not in self.tokenizer.vocab:
             raise InputError(
                 f"The vocabulary must have the token {cloze.MASK}. "
@@ -50,7 +60,14 @@ class LanguageModel:
                 "checkpoint?"
             )
         self.unknown = UnknownTokens(self.tokenizer.vocab)
-        self.max_seq_length = inference.find_length(self.config, max_seq_length)
+        found = opened.noted.take(
+            "pretraining",
+            ignore_folder_settings,
+            max_seq_length=max_seq_length,
+        )
+        self.max_seq_length = inference.find_length(
+            self.config, found["max_seq_length"]
+        )
         self.batch_size = batch_size
         model, self.missing = inference.load_model(
             lambda: models.pretraining(opened.config),

@@ -28,13 +28,16 @@ class Reader:
         checkpoint: the output folder of run_squad, or a prefix in it.
         vocab_file: None for the vocab.txt beside the checkpoint.
         bert_config_file: None for the bert_config.json beside it.
-        do_lower_case: true for uncased models, false for cased ones.
-        max_seq_length: maximum number of word pieces in a window; None for 384,
-            or for the number of positions of the model if that is smaller.
+        do_lower_case: true for uncased models, false for cased ones; None for
+            what the folder and its vocabulary tell.
+        max_seq_length: maximum number of word pieces in a window; None for what
+            the folder notes, else 384, or the number of positions of the model
+            if that is smaller.
         doc_stride: distance between the starts of windows, in word pieces; None
-            for a third of `max_seq_length`.
+            for what the folder notes, else a third of `max_seq_length`.
         max_query_length: maximum number of word pieces of a question; longer
-            ones are truncated, with a warning.
+            ones are truncated, with a warning. None for what the folder notes,
+            else 64.
         max_answer_length: maximum number of word pieces in an answer.
         version_2_with_negative: whether a question may have no answer. Needs a
             model trained on such questions, as in SQuAD 2.0.
@@ -42,13 +45,18 @@ class Reader:
             score exceeds that of the best answer by more than this. "auto" for
             the threshold that run_squad kept beside the checkpoint.
         batch_size: number of windows in a batch.
+        strip_accents: whether accents are stripped; None for what the folder
+            notes, else as `do_lower_case`.
+        ignore_folder_settings: whether what is asked for wins where it
+            contradicts the folder.
 
     Attributes:
         unknown: `UnknownTokens` of all windows.
 
     Raises:
-        InputError: a file is missing or does not fit, the checkpoint has no
-            question answering head, or a number is out of range.
+        InputError: a file is missing or does not fit, something contradicts the
+            folder, the checkpoint has no question answering head, or a number
+            is out of range.
     """
 
     def __init__(
@@ -56,29 +64,43 @@ class Reader:
         checkpoint,
         vocab_file=None,
         bert_config_file=None,
-        do_lower_case=True,
+        do_lower_case=None,
         max_seq_length=None,
         doc_stride=None,
-        max_query_length=64,
+        max_query_length=None,
         max_answer_length=30,
         version_2_with_negative=False,
         null_score_diff_threshold=0.0,
         batch_size=32,
+        strip_accents=None,
+        ignore_folder_settings=False,
     ):
         errors.require_positive("max_answer_length", max_answer_length)
         errors.require_positive("batch_size", batch_size)
         check_threshold(version_2_with_negative, null_score_diff_threshold)
         opened = folders.find(checkpoint, vocab_file, bert_config_file)
         self.path, self.config = opened.path, opened.config
-        self.tokenizer = opened.load_tokenizer(do_lower_case)
+        self.tokenizer = opened.load_tokenizer(
+            do_lower_case, strip_accents, ignore_folder_settings
+        )
         self.unknown = UnknownTokens(self.tokenizer.vocab)
         windows.require_token_types(self.config.type_vocab_size)
-        length = inference.find_length(self.config, max_seq_length, default=384)
+        found = opened.noted.take(
+            "span",
+            ignore_folder_settings,
+            max_seq_length=max_seq_length,
+            doc_stride=doc_stride,
+            max_query_length=max_query_length,
+        )
+        length = inference.find_length(
+            self.config, found["max_seq_length"], default=384
+        )
+        stride, most = found["doc_stride"], found["max_query_length"]
         self._maker = windows.WindowMaker(
             self.tokenizer,
             length,
-            length // 3 if doc_stride is None else doc_stride,
-            max_query_length,
+            length // 3 if stride is None else stride,
+            64 if most is None else most,
             exact_answers=True,
             # Successive questions often have the same few contexts.
             documents_kept=16,
