@@ -272,7 +272,8 @@ def _check(path: str, text: str, name: str, value: Any) -> None:
     if value is None and may_be_none:
         return
     # A bool is an int for Python, not for JSON.
-    if type(value) is kind and (kind is not int or 0 < value < 2**31):
+    is_kind = type(value) is kind
+    if is_kind and (kind is not int or 0 < int(value) < 2**31):
         return
     found = re.search(rf'"{name}"\s*:', text)
     line = text.count("\n", 0, found.start()) + 1 if found else 1
