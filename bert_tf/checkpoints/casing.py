@@ -138,6 +138,8 @@ def decide(
         }
         if wrong:
             raise contradiction(noted.path, wrong, noted_values)
+        if "strip_accents" in said:
+            strip_accents = None  # The same in effect, perhaps spelled so.
     if strip_accents is None:
         strip_accents = said.get("strip_accents")
     return Casing(lowers, strip_accents)
