@@ -157,8 +157,6 @@ class Application:
                 await response(scope, receive, send_on)
             else:
                 await self._routes(scope, receive, send_on)
-        except ClientDisconnect:
-            self.metrics.abandoned()
         except asyncio.CancelledError:  # The time for shutdown is over.
             if not sent["status"]:
                 response = error_response(
@@ -462,6 +460,9 @@ class _Protocol:
         request = Request(scope, receive)
         try:
             response = await self.application.answer(request)
+        except ClientDisconnect:
+            self.application.metrics.abandoned()
+            return
         except RequestError as error:
             response = error_response(str(error), error.status, error.headers)
         except InputError as error:

@@ -182,11 +182,7 @@ class Batcher:
         with self._changed:
             if self._closed:
                 raise RequestError("The server is stopping.", 503)
-            is_full = self._rows + job.cost > self.max_waiting
-            if self._jobs and is_full:
-                self._drop_cancelled()
-                is_full = self._rows + job.cost > self.max_waiting
-            if self._jobs and is_full:
+            if self._jobs and self._rows + job.cost > self.max_waiting:
                 raise RequestError(
                     f"The queue is full: {self._rows} of {self.max_waiting} "
                     "windows wait. Try again.",
@@ -196,6 +192,7 @@ class Batcher:
             self._jobs.append(job)
             self._rows += job.cost
             self._changed.notify()
+        job.future.add_done_callback(lambda _: self._remove(job))
         return job.future
 
     def seconds_to_wait(self) -> int:
@@ -216,10 +213,11 @@ class Batcher:
         for worker in self._workers:
             worker.join(until and max(0.0, until - time.monotonic()))
 
-    def _drop_cancelled(self) -> None:
-        kept = [job for job in self._jobs if not job.future.cancelled()]
-        self._jobs = collections.deque(kept)
-        self._rows = sum(job.cost for job in kept)
+    def _remove(self, job: Job) -> None:
+        """Takes what is left of a cancelled or failed request off the queue."""
+        with self._changed, contextlib.suppress(ValueError):
+            self._jobs.remove(job)
+            self._rows -= job.cost
 
     def _work(self) -> None:
         while taken := self._take():

@@ -25,19 +25,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from bert_tf.server.admission import HEAD_BYTES
 
-# Time between checks of all connections: the precision of deadlines.
-LOOK_SECONDS = 0.5
-
 # The least progress of a reader within its time.
 LEAST_READ_BYTES = 64 * 1024
 
 # Connections above the limit that are answered with 503; further ones are
 # closed without a response.
 REFUSED_CONNECTIONS = 64
-
-# In a shutdown, the time in which connections stay open for requests that were
-# being sent when the signal came; they are refused with 503.
-LAST_SECONDS = 0.5
 
 
 class Patience(NamedTuple):
@@ -50,6 +43,11 @@ class Patience(NamedTuple):
         answer_seconds: without progress of a client that reads a response.
         idle_seconds: between two requests on one connection.
         drain_seconds: in a shutdown, for requests in progress.
+        last_seconds: in a shutdown, in which connections stay open for requests
+            that were being sent when the signal came; they are refused with
+            503.
+        look_seconds: between checks of all connections: the precision of
+            deadlines.
     """
 
     connections: int = 512
@@ -57,6 +55,8 @@ class Patience(NamedTuple):
     answer_seconds: float = 30.0
     idle_seconds: float = 15.0
     drain_seconds: float = 30.0
+    last_seconds: float = 0.5
+    look_seconds: float = 0.5
 
 
 class Connection(H11Protocol):
@@ -234,7 +234,7 @@ class HttpServer(uvicorn.Server):
         self.application.draining = True
         looking = asyncio.ensure_future(self._look())
         until = time.monotonic() + self.patience.drain_seconds
-        await asyncio.sleep(LAST_SECONDS)
+        await asyncio.sleep(self.patience.last_seconds)
         while self.application.under_way and not self.force_exit:
             if time.monotonic() > until:
                 break
@@ -247,7 +247,7 @@ class HttpServer(uvicorn.Server):
 
     async def _look(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(self.patience.look_seconds)
             now = time.monotonic()
             for connection in list(self.server_state.connections):
                 connection.look(now)  # type: ignore[union-attr]

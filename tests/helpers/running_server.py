@@ -34,6 +34,10 @@ class Running:
         self.server, self.listening = serve.make_server(
             values, name, str(folder)
         )
+        # Deadlines are shorter and shutdowns quicker than the command's.
+        self.server.patience = self.server.patience._replace(
+            last_seconds=0.05, look_seconds=0.1
+        )
         self.application = self.server.application
         self.address = self.listening.getsockname()
         self.thread = threading.Thread(target=self._run, daemon=True)

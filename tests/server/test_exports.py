@@ -1,14 +1,13 @@
 """What bert_tf exports, served: heads, signatures, alone and at once."""
 
+import asyncio
 import base64
-import concurrent.futures
 import pathlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import exported
-from helpers.running_server import Running
+from helpers import exported, in_process
 
 pytestmark = pytest.mark.slow
 
@@ -20,13 +19,6 @@ TEXTS = [
     "a",
 ]
 SECOND = TEXTS[::-1]
-
-
-def as_json(value):
-    """Texts, or lists in lists of them, as JSON has them."""
-    if isinstance(value, list):
-        return [as_json(each) for each in value]
-    return value.decode()
 
 
 def columns_of(name, signature):
@@ -65,21 +57,21 @@ def to_json(values):
     ]
 
 
-HEADS = ["classifier", "span", "span_v2", "pretraining", "features", "tokens"]
+HEADS = ["classifier", "span_v2", "pretraining", "features", "tokens"]
 
 
 @pytest.fixture(scope="module", params=HEADS)
 def served(request):
-    server = Running(exported.folder(request.param), "model", timeout=300)
-    yield request.param, server
-    server.stop()
+    model = in_process.served(request.param)
+    with in_process.answering(model) as server:
+        yield request.param, server
 
 
 def assert_same(got, wanted):
     assert set(got) == set(wanted)
     for key, want in wanted.items():
         if want.dtype == object:
-            assert got[key] == as_json(want.tolist()), key
+            assert got[key] == in_process.as_json(want.tolist()), key
         else:
             found = np.reshape(got[key], want.shape)  # Of a text without masks.
             np.testing.assert_allclose(found, want, rtol=1e-5, atol=1e-6)
@@ -121,25 +113,26 @@ def test_batched_texts_get_the_same_results_as_alone(served):
     ]
     rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
 
-    def ask(number):
-        index = number % len(rows)
-        body = {"signature_name": "serve_text", "instances": [rows[index]]}
-        return index, server.predict(body)["predictions"]
+    def ask(row):
+        body = {"signature_name": "serve_text", "instances": [row]}
+        return server.ask_in_loop("predict", body)
 
-    with concurrent.futures.ThreadPoolExecutor(12) as pool:
-        for index, predictions in pool.map(ask, range(6 * len(rows))):
-            (row,) = predictions
-            if len(wanted[index]) == 1:
-                row = {next(iter(wanted[index])): row}
-            assert_same(
-                {key: [value] for key, value in row.items()}, wanted[index]
-            )
+    async def ask_at_once():
+        return await asyncio.gather(*map(ask, rows * 6))
+
+    for (status, _, content), want in zip(
+        asyncio.run(ask_at_once()), wanted * 6
+    ):
+        assert status == 200, content
+        (row,) = content["predictions"]
+        if len(want) == 1:
+            row = {next(iter(want)): row}
+        assert_same({key: [value] for key, value in row.items()}, want)
 
 
 def test_pieces_are_those_of_the_vocabulary(served):
     _, server = served
-    path = "/v1/models/model:tokenize"
-    status, _, found = server.ask("POST", path, {"instances": TEXTS})
+    status, _, found = server.ask("tokenize", {"instances": TEXTS})
     assert status == 200
     vocab = pathlib.Path(exported.BESIDE["vocab_file"]).read_text().split("\n")
     for text, pieces in zip(TEXTS, found["predictions"]):

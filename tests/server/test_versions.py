@@ -176,6 +176,7 @@ def test_there_is_always_a_model_while_versions_change(add, start):
             lent = versions.take()
             seen.add(lent.model.version)
             versions.give_back(lent)
+            time.sleep(0)  # Busy threads would keep the watcher waiting.
 
     threads = [threading.Thread(target=use) for _ in range(4)]
     for thread in threads:
