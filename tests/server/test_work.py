@@ -64,7 +64,7 @@ def columns(rows):
 @pytest.mark.parametrize(
     ("name", "rows"),
     [
-        ("span", [span(LONG[:n]) for n in (900, 20, 300, 700)]),
+        ("span_v2", [span(LONG[:n]) for n in (900, 20, 300, 700)]),
         (
             "pretraining",
             [{"text": "a [MASK] museum " * n} for n in (9, 1, 20)]
