@@ -94,6 +94,7 @@ setup(
     entry_points={
         "console_scripts": [
             "bert-tf-answer = bert_tf.answer:cli",
+            "bert-tf-glue-submission = bert_tf.glue_submission:cli",
             "bert-tf-run-classifier = bert_tf.run_classifier:cli",
             "bert-tf-create-pretraining-data = "
             "bert_tf.create_pretraining_data:cli",

@@ -294,6 +294,67 @@ def classification_loss(logits, labels, num_examples=None):
     return mean_over_batch(example_loss, num_examples), example_loss
 
 
+def weighted_classification_loss(logits, labels, weights, num_examples=None):
+    """The sum of the weighted cross entropies over the number of examples.
+
+    It is not divided by the sum of the weights, so that the losses of parts of
+    a batch add up.
+
+    Args:
+        logits, labels, num_examples: as in `classification_loss`.
+        weights: of each label, L floats.
+
+    Returns:
+        The loss, a scalar, and the weighted loss of each example [B].
+    """
+    labels = ops.reshape(labels, (-1,))
+    example_loss = negative_log_likelihood(logits, labels)
+    of_labels = ops.convert_to_tensor(weights, "float32")
+    example_loss = ops.take(of_labels, labels, axis=0) * example_loss
+    return mean_over_batch(example_loss, num_examples), example_loss
+
+
+def regression_loss(logits, values, num_examples=None):
+    """The mean squared error.
+
+    Args:
+        logits: float tensor [B, 1].
+        values: float tensor [B].
+        num_examples: as in `classification_loss`.
+
+    Returns:
+        The loss, a scalar, and the loss of each example [B].
+    """
+    # [B, 1] - [B] would be [B, B].
+    predicted = ops.cast(ops.reshape(logits, (-1,)), "float32")
+    wanted = ops.cast(ops.reshape(values, (-1,)), "float32")
+    example_loss = ops.square(predicted - wanted)
+    return mean_over_batch(example_loss, num_examples), example_loss
+
+
+def multi_label_loss(logits, labels, num_examples=None, weights=None):
+    """The mean binary cross entropy over examples and labels.
+
+    Args:
+        logits: float tensor [B, L].
+        labels: int tensor [B, L], 1 for the labels that hold, else 0.
+        num_examples: as in `classification_loss`.
+        weights: of the terms of labels that hold, L floats; None for 1.
+
+    Returns:
+        The loss, a scalar, and the loss of each example [B].
+    """
+    logits = ops.cast(logits, "float32")
+    holds = ops.cast(labels, "float32")
+    # -log(sigmoid(z)) is softplus(-z), -log(1 - sigmoid(z)) is softplus(z).
+    positive = holds * ops.softplus(-logits)
+    if weights is not None:
+        positive = positive * ops.convert_to_tensor(weights, "float32")
+    losses = positive + (1.0 - holds) * ops.softplus(logits)
+    example_loss = ops.mean(losses, axis=-1)
+    return mean_over_batch(example_loss, num_examples), example_loss
+
+
 def mean_over_batch(values, num_examples=None):
     """The mean of values [B], or the share of a part in the mean of the whole.
 

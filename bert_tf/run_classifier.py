@@ -9,30 +9,39 @@ Your own data: --task_name=tsv, see docs/classification.md.
     --num_train_epochs=3.0 --output_dir=/tmp/mrpc_output
 """
 
+import dataclasses
 import os
 
 from bert_tf.checkpoints import finding, folders
 from bert_tf.checkpoints.folder_settings import FolderSettings
-from bert_tf.checkpoints.names import LABELS_FILE
+from bert_tf.checkpoints.names import BEST_FOLDER, LABELS_FILE
 from bert_tf.cli import (
     command_line,
     export_flags,
+    label_flags,
     model_flags,
     training_flags,
 )
 from bert_tf.cli.command_line import FlagSet
 from bert_tf.data import packing
-from bert_tf.errors import InputError
+from bert_tf.errors import InputError, some_of
 from bert_tf.support import files
-from bert_tf.tasks.classification import datasets, rows, served, targets
+from bert_tf.tasks.classification import (
+    datasets,
+    rows,
+    served,
+    targets,
+    thresholds,
+    weights,
+)
+from bert_tf.tasks.classification.target import MULTI, NUMBER
 from bert_tf.tasks.classification.task import ClassificationTask
 from bert_tf.tasks.run import Sets, finetune, folder_of_run, run_several
 from bert_tf.training import devices, start
 
-COLUMNS = ("text_a_col", "text_b_col", "label_col", "header")
-
 HEAD = "classifier"
 FOLDER_FLAGS = ("max_seq_length", "doc_stride", "window_pooling")
+OWN_FOLDER_FLAGS = ("label_type", "label_separator")
 """What the folder of a training notes, and later runs take from it."""
 
 
@@ -55,20 +64,7 @@ def define_flags(values):
     model_flags.define_casing(flags)
     training_flags.define_original(flags)
     training_flags.define_epochs(flags, "the training set")
-    flags.string(
-        "text_a_col",
-        None,
-        "With --task_name=tsv: column of the text, by name or counted from 0. "
-        "[text]",
-    )
-    flags.string("text_b_col", None, "The same for a second text. [none]")
-    flags.string("label_col", None, "The same for the label. [label]")
-    flags.choice(
-        "header",
-        None,
-        ["auto", "yes", "no"],
-        "With --task_name=tsv: whether the files start with a header. [auto]",
-    )
+    label_flags.define(flags)
     flags.integer(
         "doc_stride",
         None,
@@ -94,17 +90,20 @@ def main(flags):
     model_flags.take_folder_settings(
         flags,
         HEAD,
-        FOLDER_FLAGS,
+        (
+            *FOLDER_FLAGS,
+            *(OWN_FOLDER_FLAGS if label_flags.is_own(flags) else ()),
+        ),
         output_dir=folder_to_resume(flags),
         trains=flags.do_train,
     )
-    check_flags(flags)
+    dataset = check_flags(flags)
     settings = training_flags.run_settings(
         flags,
         epochs=training_flags.epochs(flags),
         folder=FolderSettings(
             HEAD,
-            label_type="class",
+            **label_flags.noted(dataset),
             **{name: flags[name].value for name in FOLDER_FLAGS},
         ),
     )
@@ -137,7 +136,7 @@ def folder_to_resume(flags):
 
 
 def check_flags(flags):
-    """Raises `InputError` for flags that do not fit each other."""
+    """The `Dataset`; raises `InputError` for flags that do not fit."""
     training_flags.check_actions(flags)
     if flags.max_seq_length < 3:
         raise InputError(
@@ -154,14 +153,10 @@ def check_flags(flags):
             f"windows. Received: --window_pooling={flags.window_pooling}"
         )
     training_flags.check_epochs(flags)
-    dataset = find_dataset(flags)
-    training_flags.check(flags, [*targets.RESULTS, *dataset.metrics])
-
-
-def find_dataset(flags):
-    """The `Dataset` that the flags name."""
-    columns = {name: flags[name].value for name in COLUMNS}
-    return datasets.find_dataset(flags.task_name, **columns)
+    dataset = label_flags.find_dataset(flags)
+    label_flags.check(flags, dataset)
+    training_flags.check(flags, label_flags.result_names(dataset))
+    return dataset
 
 
 def run(flags, settings, opened, strategy):
@@ -170,28 +165,29 @@ def run(flags, settings, opened, strategy):
     Returns:
         The results of evaluation by name; None without it.
     """
-    dataset = find_dataset(flags)
+    dataset = label_flags.find_dataset(flags)
     files.make_folder("output_dir", settings.output_dir)
     export_dir = export_flags.find_export_dir(flags, settings.output_dir)
-    if dataset.learns_labels:
-        dataset = find_labels(dataset, flags.data_dir, settings)
+    dataset = find_labels(dataset, flags.data_dir, settings)
     sets = read_sets(dataset, flags, settings)
     rows.require_token_types(opened.config.type_vocab_size, sets.examples())
-    labels = dataset.get_labels()
+    is_number = dataset.target.label_type == NUMBER
     task = ClassificationTask(
-        targets.OneLabel(labels, dataset.metrics),
+        find_target(dataset.target, sets, flags, settings),
         opened.tokenizer,
         flags.max_seq_length,
         flags.doc_stride,
         flags.window_pooling,
-        dataset.learns_labels,
+        dataset.learns_labels and not is_number,
+        find_submissions(dataset, sets, flags.data_dir),
+        dataset.remark,
     )
 
     def export(checkpoint):
         served.export_classifier(
             export_flags.source_of_run(flags, checkpoint, opened),
             export_dir,
-            labels,
+            task.target.labels,
             flags.doc_stride,
             flags.window_pooling,
         )
@@ -208,37 +204,132 @@ def run(flags, settings, opened, strategy):
 
 def read_sets(dataset, flags, settings):
     """Reads all examples, so that a bad row fails before any work."""
-    train, evaluation, prediction, watched = None, {}, {}, None
+    folder = flags.data_dir
+    train, evaluation, prediction, watched = None, {}, {}, {}
     if flags.do_train:
-        train = dataset.get_train_examples(flags.data_dir)
+        train = dataset.get_train_examples(folder)
         if flags.doc_stride is None:
             settings.epochs.count_steps(
                 len(train), settings.training.batch_size
             )
     watches = flags.do_train and settings.evaluation is not None
     if flags.do_eval or watches:
-        dev = dataset.get_dev_examples(flags.data_dir)
-        evaluation = {"eval": dev} if flags.do_eval else {}
-        watched = ("eval", dev) if watches else None
+        dev = {"eval": dataset.get_dev_examples(folder)}
+        extra = {
+            f"eval_{name}": dataset.get_extra_dev_examples(folder, name)
+            for name in dataset.extra_dev
+        }
+        extra = {name: some for name, some in extra.items() if some is not None}
+        needed = require_sets(dataset, {**dev, **extra}, settings.best_metric)
+        evaluation = {**dev, **extra} if flags.do_eval else {}
+        watched = {**dev, **needed} if watches else {}
     if flags.do_predict:
-        prediction["predict"] = dataset.get_test_examples(flags.data_dir)
-    return Sets(train, evaluation, prediction, watched)
+        prediction["predict"] = dataset.get_test_examples(folder)
+        extra = {
+            f"predict_{name}": dataset.get_extra_test_examples(folder, name)
+            for name in dataset.extra_test
+        }
+        prediction |= {k: some for k, some in extra.items() if some is not None}
+    return Sets(train, evaluation, prediction, watched, dataset.means)
+
+
+def require_sets(dataset, sets, metric):
+    """The further sets that the metric of --keep_best needs.
+
+    Raises:
+        InputError: the file of one is missing.
+    """
+    parts = dataset.means.get(metric, (metric,)) if metric else ()
+    needed = {
+        f"eval_{name}"
+        for name in dataset.extra_dev
+        if any(part.startswith(f"eval_{name}_") for part in parts)
+    }
+    lacking = needed - sets.keys()
+    if lacking:
+        raise InputError(
+            f"`--keep_best={metric}` needs another dev set, whose file is not "
+            f"in data_dir: {', '.join(sorted(lacking))}"
+        )
+    return {name: sets[name] for name in needed}
+
+
+def find_submissions(dataset, sets, data_dir):
+    """The `Submission` of each set to predict that has one."""
+    found = {
+        name: dataset.find_submission(
+            data_dir, name.removeprefix("predict")[1:]
+        )
+        for name in sets.prediction
+    }
+    return {name: one for name, one in found.items() if one is not None}
 
 
 def find_labels(dataset, data_dir, settings):
-    """A dataset with its labels.
+    """A dataset with its labels, which must fit the checkpoint.
 
-    They are learned from the training file or, without training, read from
-    labels.txt: in the folder of the run, else beside the initial checkpoint.
+    Those of own data are learned from the training file or, without training,
+    read from labels.txt: in the folder of the run, else beside the initial
+    checkpoint.
     """
-    if settings.do_train:
+    if dataset.learns_labels and settings.do_train:
         return dataset.learn_labels(data_dir)
-    path = os.path.join(settings.output_dir, LABELS_FILE)
-    checkpoint = settings.files.checkpoint
-    if not os.path.exists(path) and checkpoint:
-        beside = os.path.join(finding.folder_of(checkpoint), LABELS_FILE)
-        path = beside if os.path.exists(beside) else path
-    return dataset.with_labels(folders.read_labels(path))
+    if dataset.target.label_type == NUMBER or settings.do_train:
+        return dataset
+    paths = [
+        os.path.join(folder, LABELS_FILE) for folder in places_of(settings)
+    ]
+    there = list(filter(os.path.exists, paths))
+    if not dataset.learns_labels and not there:
+        return dataset
+    path = there[0] if there else paths[0]
+    labels = folders.read_labels(path, least=1)
+    if dataset.labels not in (None, labels):
+        raise InputError(
+            f"{path} must have the labels of the task, in this order: "
+            f"{some_of(dataset.labels)}. It has: {some_of(labels)}. The "
+            "checkpoint was trained for something else"
+        )
+    return dataset.with_labels(labels) if dataset.learns_labels else dataset
+
+
+def find_target(target, sets, flags, settings):
+    """The target with the weights and thresholds of the flags.
+
+    Raises:
+        InputError: they do not fit the labels, or are not there.
+    """
+    if flags.class_weights is not None:
+        found = [example.label for example in sets.train]
+        target = weights.weigh(target, flags.class_weights, found)
+    if target.label_type != MULTI:
+        return target
+    kept = None
+    is_given = not flags["threshold"].using_default_value
+    if not flags.do_train and not is_given:
+        kept = thresholds.find(places_of(settings), target.labels)
+    if flags.threshold != thresholds.AUTO and kept is None:
+        each = (flags.threshold,) * len(target.labels)
+        return dataclasses.replace(target, thresholds=each)
+    if is_given and (flags.do_eval or flags.do_train):
+        return dataclasses.replace(target, chooses_thresholds=True)
+    kept = kept or thresholds.find(places_of(settings), target.labels)
+    if kept is None:
+        raise InputError(
+            f"`--threshold={thresholds.AUTO}` needs --do_eval, which chooses "
+            f"the thresholds, or {thresholds.FILE} beside the checkpoint, "
+            f"which it keeps. There is none in {settings.output_dir}"
+        )
+    return dataclasses.replace(target, thresholds=kept)
+
+
+def places_of(settings):
+    """Folders in which the files of the model may be, the first one first."""
+    if settings.best_metric is not None:
+        yield os.path.join(settings.output_dir, BEST_FOLDER)
+    yield settings.output_dir
+    if settings.files.checkpoint:
+        yield finding.folder_of(settings.files.checkpoint)
 
 
 def cli():

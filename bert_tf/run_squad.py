@@ -193,7 +193,7 @@ def make_task(flags, tokenizer, null_threshold):
 
 def read_sets(flags, settings):
     """Reads all questions, so that a bad file fails before any work."""
-    train, prediction, watched = None, {}, None
+    train, prediction, watched = None, {}, {}
     if flags.do_train:
         train = data.read_squad_examples(
             flags.train_file,
@@ -209,7 +209,7 @@ def read_sets(flags, settings):
             flags.predict_file, is_training=False
         )
         prediction = {"eval": examples} if flags.do_predict else {}
-        watched = ("eval", examples) if watches else None
+        watched = {"eval": examples} if watches else {}
         lacking = watches and metrics.why_no_metrics(
             examples, flags.version_2_with_negative
         )
@@ -231,8 +231,8 @@ def find_threshold(flags, sets):
     given, places = flags.null_score_diff_threshold, threshold_folders(flags)
     found = given
     examples = sets.prediction.get("eval")
-    if examples is None and sets.watched is not None:
-        _, examples = sets.watched
+    if examples is None:
+        examples = sets.watched.get("eval")
     if examples is not None:
         found = threshold.threshold_to_predict(
             given, examples, places, flags.predict_file

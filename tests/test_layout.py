@@ -32,13 +32,20 @@ FREE = {"__init__", "__main__"}  # May import anything, lazily.
 # Files of a task that know nothing of TensorFlow or Keras.
 PLAIN_TASK_FILES = {
     "answers.py",
+    "cells.py",
     "data.py",
     "datasets.py",
     "inference.py",
+    "labels.py",
     "metrics.py",
+    "published.py",
     "rows.py",
     "schemes.py",
+    "submission.py",
+    "target.py",
     "targets.py",
+    "thresholds.py",
+    "weights.py",
     "windows.py",
 }
 PLAIN_CHECKPOINTS = {

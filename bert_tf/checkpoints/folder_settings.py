@@ -65,6 +65,7 @@ class FolderSettings:
         window_pooling: how a classifier combines windows.
         max_query_length: word pieces of a question.
         label_type: what a classifier predicts: `class` is one of its labels.
+        label_separator: what stands between the names of several labels.
         more: entries that this version does not know; kept as they are.
     """
 
@@ -80,6 +81,7 @@ class FolderSettings:
     window_pooling: Annotated[str | Unsaid, Entry(str, HEAD)] = UNSAID
     max_query_length: Annotated[int | Unsaid, Entry(int, HEAD)] = UNSAID
     label_type: Annotated[str | Unsaid, Entry(str, HEAD)] = UNSAID
+    label_separator: Annotated[str | Unsaid, Entry(str, HEAD)] = UNSAID
     more: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def said(self) -> dict[str, Any]:

@@ -418,7 +418,7 @@ def write_labels(path: str, labels: Sequence[str]) -> None:
             beside it would give its classes the wrong names.
     """
     if os.path.exists(path):
-        there = read_labels(path)
+        there = read_labels(path, least=1)
         if there != tuple(labels):
             raise InputError(
                 f"{path} must have the labels of the training file, in this "
@@ -430,11 +430,15 @@ def write_labels(path: str, labels: Sequence[str]) -> None:
     files.write_text(path, "".join(f"{label}\n" for label in labels))
 
 
-def read_labels(path: str) -> tuple[str, ...]:
+def read_labels(path: str, least: int = 2) -> tuple[str, ...]:
     """The labels in the order of their ids, as `write_labels` wrote them.
 
+    Args:
+        path: of the file.
+        least: the smallest number of labels.
+
     Raises:
-        InputError: no such file, fewer than two labels, a blank or repeated
+        InputError: no such file, fewer than `least` labels, a blank or repeated
             one, or not UTF-8.
     """
     try:
@@ -448,7 +452,7 @@ def read_labels(path: str) -> tuple[str, ...]:
     except UnicodeDecodeError as error:
         raise InputError(f"{path} must be UTF-8 text: {error}") from error
     repeated = [label for label in labels if labels.count(label) > 1]
-    if len(labels) < 2 or "" in labels or repeated:
+    if len(labels) < least or "" in labels or repeated:
         found = (
             f"{quote(repeated[0])} more than once"
             if repeated and "" not in labels
@@ -457,7 +461,7 @@ def read_labels(path: str) -> tuple[str, ...]:
             else count_of(len(labels), "label")
         )
         raise InputError(
-            f"{path} must hold two or more different labels, one on each "
+            f"{path} must hold {least} or more different labels, one on each "
             f"line. It has {found}"
         )
     return labels

@@ -11,6 +11,7 @@ SETTINGS_FILE = "bert_tf.json"
 """Beside a checkpoint: how the model was trained; see `folder_settings`."""
 
 EVAL_RESULTS = "eval_results.txt"
+THRESHOLDS_FILE = "thresholds.tsv"
 PREFIX = "bert_model.ckpt"
 """Prefix of a released checkpoint's files."""
 

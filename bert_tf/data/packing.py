@@ -27,7 +27,8 @@ class InputFeatures:
         input_ids: ids of [CLS] A [SEP] (B [SEP]) and padding, S of them.
         input_mask: 1 for each token, 0 for padding.
         segment_ids: 0 for [CLS] A [SEP], 1 for B [SEP], 0 for padding.
-        label_id: index of the label in the task's list of labels.
+        label_id: index of the label in the task's list of labels; of other
+            targets what a record has for the label.
         is_real_example: False if it only fills up a batch.
         num_cut: number of truncated tokens; of several windows, the first one
             has that of the whole example.
@@ -36,7 +37,7 @@ class InputFeatures:
     input_ids: list[int]
     input_mask: list[int]
     segment_ids: list[int]
-    label_id: int = 0
+    label_id: int | float | list[int] = 0
     is_real_example: bool = True
     num_cut: int = 0
 

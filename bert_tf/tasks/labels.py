@@ -1,10 +1,12 @@
 """Labels that are learned from a training file."""
 
 import collections
+import logging
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+_LOGGER = logging.getLogger(__name__)
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
 
@@ -49,3 +51,26 @@ def lookalike_hint(label: str, labels: Sequence[str]) -> str:
         f" (as characters, {label!a}; {alike[0]} differs only in how it "
         "is written)"
     )
+
+
+def warn_of_lookalikes(path: str, lines: Mapping[str, str]) -> None:
+    """Logs labels that look the same.
+
+    Args:
+        path: of the file that they are in.
+        lines: the line of the first row of each label.
+    """
+    groups = collections.defaultdict(list)
+    for label in lines:
+        groups[look_of(label)].append(label)
+    for alike in groups.values():
+        if len(alike) > 1:
+            _LOGGER.warning(
+                "%s has labels that differ only in how they are written, and "
+                "are different classes: %s. Write them in one way if they "
+                "mean the same",
+                path,
+                ", ".join(
+                    f"{label!a} (line {lines[label]})" for label in alike
+                ),
+            )

@@ -3,6 +3,7 @@
 import math
 import statistics
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -52,6 +53,11 @@ def f1(labels: ArrayLike, predictions: ArrayLike, positive: int = 1) -> float:
     return 2 * hits / marked if marked else 0.0
 
 
+def f1_and_accuracy(labels: ArrayLike, predictions: ArrayLike) -> float:
+    """The mean of F1 and accuracy: GLUE's score of MRPC and QQP."""
+    return (f1(labels, predictions) + accuracy(labels, predictions)) / 2
+
+
 def macro_f1(
     labels: ArrayLike, predictions: ArrayLike, num_labels: int
 ) -> float:
@@ -75,3 +81,166 @@ def matthews_correlation(
         total**2 - int(predicted @ predicted)
     )
     return covariance / spread if spread else 0.0
+
+
+# --------------------------------------------------------------------- numbers
+
+
+def mean_squared_error(labels: ArrayLike, predictions: ArrayLike) -> float:
+    """The mean of the squared differences; NaN without predictions."""
+    errors = np.asarray(predictions, np.float64) - np.asarray(labels)
+    return float(np.mean(errors**2)) if errors.size else math.nan
+
+
+def mean_absolute_error(labels: ArrayLike, predictions: ArrayLike) -> float:
+    """The mean of the absolute differences; NaN without predictions."""
+    errors = np.asarray(predictions, np.float64) - np.asarray(labels)
+    return float(np.mean(np.abs(errors))) if errors.size else math.nan
+
+
+def pearson(labels: ArrayLike, predictions: ArrayLike) -> float:
+    """The linear correlation, -1 to 1.
+
+    NaN if either is constant, or for fewer than two rows.
+    """
+    columns = [np.asarray(x, np.float64) for x in (labels, predictions)]
+    if len(columns[0]) < 2 or any(np.ptp(column) == 0 for column in columns):
+        return math.nan
+    a, b = (column - column.mean() for column in columns)
+    # Norms one by one: the product of the squares may be too small or large.
+    return float((a / np.linalg.norm(a)) @ (b / np.linalg.norm(b)))
+
+
+def spearman(labels: ArrayLike, predictions: ArrayLike) -> float:
+    """The correlation of ranks, -1 to 1; NaN as for `pearson`."""
+    return pearson(mean_ranks(labels), mean_ranks(predictions))
+
+
+def mean_ranks(values: ArrayLike) -> np.ndarray:
+    """The rank of each value [N], from 1; equal ones share their mean rank."""
+    _, inverse, counts = np.unique(
+        np.asarray(values), return_inverse=True, return_counts=True
+    )
+    last = np.cumsum(counts)
+    return (last - (counts - 1) / 2)[inverse]
+
+
+# -------------------------------------------------------------- several labels
+
+
+class LabelScores(NamedTuple):
+    """How well one label is predicted; precision, recall, F1 are 0 for 0/0.
+
+    Attributes:
+        support: the rows that have the label.
+        auc, average_precision: NaN where they are not defined.
+        best_f1: the highest F1 of all thresholds.
+        best_threshold: the highest score with this F1, as a threshold.
+    """
+
+    support: int
+    precision: float
+    recall: float
+    f1: float
+    auc: float
+    average_precision: float
+    best_f1: float
+    best_threshold: float
+
+
+def score_label(
+    truth: np.ndarray, scores: np.ndarray, threshold: float
+) -> LabelScores:
+    """The `LabelScores` of one label.
+
+    Args:
+        truth: [N], 1 where a row has the label, else 0.
+        scores: float [N]; predicted where a score is at or over the threshold.
+        threshold: of the scores' precision.
+    """
+    found = scores >= threshold
+    hits, predicted = int((truth * found).sum()), int(found.sum())
+    support = int(truth.sum())
+    return LabelScores(
+        support,
+        hits / predicted if predicted else 0.0,
+        hits / support if support else 0.0,
+        f1(truth, found),
+        roc_auc(truth, scores),
+        average_precision(truth, scores),
+        *best_threshold(truth, scores),
+    )
+
+
+def micro_f1(labels: np.ndarray, predictions: np.ndarray) -> float:
+    """F1 over all labels of all rows, each 0 or 1 [N, L]."""
+    return f1(labels.ravel(), predictions.ravel())
+
+
+def subset_accuracy(labels: np.ndarray, predictions: np.ndarray) -> float:
+    """The share of rows with all labels [N, L] right; NaN without rows."""
+    right = (labels == predictions).all(axis=1)
+    return float(right.mean()) if right.size else math.nan
+
+
+def roc_auc(truth: ArrayLike, scores: ArrayLike) -> float:
+    """The probability that a positive row has a higher score than another.
+
+    Args:
+        truth: [N], 1 for positive rows, else 0.
+        scores: [N]; ties count half.
+
+    Returns:
+        NaN unless there are both kinds of rows.
+    """
+    is_positive = np.asarray(truth) == 1
+    positives = int(is_positive.sum())
+    negatives = is_positive.size - positives
+    if not positives or not negatives:
+        return math.nan
+    ranks = mean_ranks(scores)[is_positive].sum()
+    wins = ranks - positives * (positives + 1) / 2
+    return float(wins / (positives * negatives))
+
+
+def average_precision(truth: ArrayLike, scores: ArrayLike) -> float:
+    """The sum of precisions, weighted by the recall each threshold adds.
+
+    Returns:
+        NaN without a positive row.
+    """
+    hits, found, _ = _counts_at_thresholds(truth, scores)
+    if not hits.size or not hits[-1]:
+        return math.nan
+    return float(np.sum(np.diff(hits, prepend=0) / hits[-1] * (hits / found)))
+
+
+def best_threshold(truth: ArrayLike, scores: ArrayLike) -> tuple[float, float]:
+    """The highest F1, and the highest of the scores that give it.
+
+    Rows with scores at or over the threshold are positive. NaN without rows.
+    """
+    hits, found, thresholds = _counts_at_thresholds(truth, scores)
+    if not hits.size:
+        return math.nan, math.nan
+    scored = 2 * hits / (found + hits[-1])
+    best = int(scored.argmax())
+    return float(scored[best]), float(thresholds[best])
+
+
+def _counts_at_thresholds(
+    truth: ArrayLike, scores: ArrayLike
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each distinct score, the highest first, as a threshold.
+
+    Returns:
+        Positive rows at or over it, all rows at or over it, and the score.
+    """
+    distinct, inverse, counts = np.unique(
+        np.asarray(scores), return_inverse=True, return_counts=True
+    )
+    positives = np.bincount(
+        inverse, weights=np.asarray(truth), minlength=distinct.size
+    )
+    hits = np.cumsum(positives[::-1])
+    return hits, np.cumsum(counts[::-1]), distinct[::-1]

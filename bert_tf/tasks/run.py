@@ -19,6 +19,7 @@ from bert_tf.exports.export import checkpoint_of_run
 from bert_tf.support import files, locks
 from bert_tf.support.progress import counted
 from bert_tf.tasks import metrics
+from bert_tf.tasks.task import merge
 from bert_tf.training import devices, loop, prediction, start
 from bert_tf.training.evaluation import load_best, write_eval_results
 from bert_tf.training.settings import RUNS_FILE
@@ -35,10 +36,12 @@ class Sets:
 
     Attributes:
         train: None without training.
-        evaluation: sets to evaluate at the end, by name.
+        evaluation: sets to evaluate at the end, by name; their results are
+            written together, see `task.merge`.
         prediction: sets to predict at the end, by name.
-        watched: name and examples of the set to evaluate during training; None
-            for no such evaluation.
+        watched: sets to evaluate during training, by name; none for no such
+            evaluation.
+        means: results that are means of others, see `task.merge`.
     """
 
     train: Sequence[Any] | None = None
@@ -48,16 +51,18 @@ class Sets:
     prediction: Mapping[str, Sequence[Any]] = dataclasses.field(
         default_factory=dict
     )
-    watched: tuple[str, Sequence[Any]] | None = None
+    watched: Mapping[str, Sequence[Any]] = dataclasses.field(
+        default_factory=dict
+    )
+    means: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
     def examples(self) -> Iterator[Any]:
         """Iterates over the examples of all sets; some may come twice."""
-        _, watched = self.watched or (None, ())
         return itertools.chain(
             self.train or (),
             *self.evaluation.values(),
             *self.prediction.values(),
-            watched,
+            *self.watched.values(),
         )
 
 
@@ -205,13 +210,15 @@ def _finetune(task, sets, opened, settings, strategy, export):
     )
     step = begun.start.step
     if settings.do_train:
-        step = run.train(sets.train, begun.start, begun.seed, sets.watched)
+        step = run.train(
+            sets.train, begun.start, begun.seed, sets.watched, sets.means
+        )
     last = None
     with devices.chief_alone(strategy) as is_chief:
         if is_chief:
             step = use_best(begun.model, settings, step)
-            for name, examples in sets.evaluation.items():
-                last = run.evaluate(name, examples, step)
+            if sets.evaluation:
+                last = run.evaluate(sets.evaluation, step, sets.means)
             for name, examples in sets.prediction.items():
                 found = run.predict(name, examples, step)
                 # Runs are compared by their dev set.
@@ -324,14 +331,14 @@ class Run:
         self._folder = devices.work_folder(strategy, settings.output_dir)
         self._written: dict[str, tuple[str, list[int]]] = {}
 
-    def train(self, examples, point, seed, watched=None):
+    def train(self, examples, point, seed, watched=None, means=None):
         """Trains from a `StartingPoint` to the last step, and returns it.
 
         Args:
             examples: to train on.
             point: a `StartingPoint`.
             seed: decides the order of the records.
-            watched: name and examples of a set to evaluate during training.
+            watched, means: as in `Sets`; sets to evaluate during training.
         """
         settings, schema = self.settings, self.task.schema(is_training=True)
         size = settings.training.batch_size
@@ -358,20 +365,43 @@ class Run:
             self.strategy,
             self.task.count,
             settings.evaluation,
-            watched and (lambda: self.results(*watched).all()),
+            (lambda: self._watch(watched, means or {})) if watched else None,
         )
 
-    def results(self, name, examples):
-        """The `Evaluation` of a set of examples."""
-        size = self.settings.eval_batch_size
-        rows = self._rows(name, examples, size, "Evaluating")
-        return self.task.evaluate(examples, rows, size)
+    def results(self, sets, means=()):
+        """The `Evaluation` of sets of examples.
 
-    def evaluate(self, name, examples, step):
-        """Writes eval_results.txt; returns the `Evaluation`."""
-        results = self.results(name, examples)
-        self._write_results(results, step)
-        return results
+        Args:
+            sets, means: as `evaluation` and `means` of `Sets`.
+        """
+        size = self.settings.eval_batch_size
+        found = {}
+        for name, examples in sets.items():
+            rows = self._rows(name, examples, size, "Evaluating")
+            found[name] = self.task.evaluate(examples, rows, size)
+        return merge(found, dict(means))
+
+    def _watch(self, sets, means):
+        """The results of an evaluation during training."""
+        evaluation = self.results(sets, means)
+        # The best checkpoint gets a copy of them.
+        _write_all(self.settings.output_dir, evaluation.model_files)
+        return evaluation.all()
+
+    def evaluate(self, sets, step, means=()):
+        """Writes results and files beside them; returns the `Evaluation`.
+
+        Args:
+            sets, means: as in `results`.
+            step: of the model's weights.
+        """
+        evaluation = self.results(sets, means)
+        self._write_results(evaluation, step)
+        folder = self.settings.output_dir
+        best = os.path.join(folder, BEST_FOLDER)
+        has_best = self.settings.best_metric and os.path.isdir(best)
+        _write_all(best if has_best else folder, evaluation.model_files)
+        return evaluation
 
     def predict(self, name, examples, step):
         """Writes predictions, and their results if the task evaluates them.
@@ -390,9 +420,7 @@ class Run:
 
     def _write_results(self, evaluation, step):
         folder = self.settings.output_dir
-        for name, text in evaluation.files.items():
-            files.write_text(os.path.join(folder, name), text)
-            logging.info("Wrote %s.", os.path.join(folder, name))
+        _write_all(folder, evaluation.files)
         write_eval_results(
             folder,
             {**evaluation.results, "global_step": step},
@@ -475,6 +503,13 @@ class Run:
 def _real_ids(record):
     """The ids of a record without its padding."""
     return list(itertools.compress(record["input_ids"], record["input_mask"]))
+
+
+def _write_all(folder, texts):
+    for name, text in texts.items():
+        path = os.path.join(folder, name)
+        files.write_text(path, text)
+        logging.info("Wrote %s.", path)
 
 
 def _rows_of_batches(batches, names):

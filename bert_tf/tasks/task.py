@@ -1,15 +1,21 @@
 """The protocol of a task: all that a run needs to train and evaluate it."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import keras
 import numpy as np
 
 from bert_tf.checkpoints.names import EVAL_RESULTS
-from bert_tf.data.records import Schema, Values
-from bert_tf.modeling import BertConfig
+from bert_tf.tasks import metrics
+
+if TYPE_CHECKING:
+    import keras
+
+    from bert_tf.data.records import Schema, Values
+    from bert_tf.modeling import BertConfig
 
 Row = Mapping[str, np.ndarray]
 """The features and outputs of one record, those in `Task.outputs`."""
@@ -32,16 +38,55 @@ class Evaluation:
         files: texts of further files, by their names in the folder of the run.
         results_file: the file of the results; another one than the default for
             a test set that has labels.
+        model_files: texts of files that belong to the checkpoint evaluated,
+            such as thresholds chosen for it, by name.
     """
 
     results: Mapping[str, float]
     more: Mapping[str, float] = dataclasses.field(default_factory=dict)
     files: Mapping[str, str] = dataclasses.field(default_factory=dict)
     results_file: str = EVAL_RESULTS
+    model_files: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def all(self) -> dict[str, float]:
         """All results by name."""
         return {**self.results, **self.more}
+
+
+def merge(
+    evaluations: Mapping[str, Evaluation],
+    means: Mapping[str, Sequence[str]],
+) -> Evaluation:
+    """The evaluations of several sets as one.
+
+    The first set keeps its names. Those of another have its name in place of
+    `eval`: eval_accuracy of the set eval_mm is eval_mm_accuracy. Its results
+    without `eval` in their names are left out.
+
+    Args:
+        evaluations: by the name of the set; at least one.
+        means: further results, each the mean of others. Where one of these is
+            missing, there is no mean.
+    """
+    (_, first), *others = evaluations.items()
+    more, files = dict(first.more), dict(first.files)
+    for name, evaluation in others:
+        more |= _renamed(evaluation.all(), name)
+        files |= _renamed(evaluation.files, name)
+    known = {**first.results, **more}
+    for name, parts in means.items():
+        if all(part in known for part in parts):
+            mean, _ = metrics.mean_and_deviation([known[x] for x in parts])
+            more[name] = mean
+    return dataclasses.replace(first, more=more, files=files)
+
+
+def _renamed(by_name: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {
+        name + key.removeprefix("eval"): value
+        for key, value in by_name.items()
+        if key.startswith("eval_")
+    }
 
 
 class Task(Protocol):

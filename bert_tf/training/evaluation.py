@@ -19,6 +19,7 @@ from bert_tf.checkpoints.names import (
     EVAL_RESULTS,
     LABELS_FILE,
     SETTINGS_FILE,
+    THRESHOLDS_FILE,
     VOCAB,
 )
 from bert_tf.errors import InputError
@@ -234,10 +235,11 @@ class Milestones:
 
 
 def _save_best(folder, step, weights):
-    """Writes a model folder: weights, config, vocabulary, labels."""
+    """Writes a model folder: weights, and the files that belong to them."""
     best = os.path.join(folder, BEST_FOLDER)
     checkpoints.save(best, step, weights, keep=1)
-    for name in (CONFIG, VOCAB, LABELS_FILE, SETTINGS_FILE):
+    of_model = (CONFIG, VOCAB, LABELS_FILE, SETTINGS_FILE, THRESHOLDS_FILE)
+    for name in of_model:
         source = os.path.join(folder, name)
         if os.path.exists(source):
             with open(source, encoding="utf-8") as file:

@@ -37,7 +37,7 @@ CASES = [
         do_train=False,
         do_eval=False,
     ),
-    case("unknown task", ("task_name", "SST-2"), task_name="SST-2"),
+    case("unknown task", ("task_name", "SNLI"), task_name="SNLI"),
     case(
         "columns of a task that fixes them",
         ("text_a_col", "MRPC"),

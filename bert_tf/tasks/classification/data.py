@@ -1,12 +1,10 @@
 """Examples of texts with a label, and users' own files of them."""
 
 import abc
-import collections
 import dataclasses
-import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from bert_tf.data.tables import (
     FORMATS,
@@ -20,15 +18,13 @@ from bert_tf.data.tables import (
 )
 from bert_tf.errors import InputError, count_of, quote, some_of
 from bert_tf.tasks import metrics
+from bert_tf.tasks.classification.target import CLASS, Label, Target
+from bert_tf.tasks.classification.targets import OneLabel, label_role
 from bert_tf.tasks.labels import (
     are_scores,
-    infer_labels,
-    look_of,
     lookalike_hint,
+    warn_of_lookalikes,
 )
-
-Ids = Sequence[int]
-Metric = Callable[[Ids, Ids, int], float]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -41,33 +37,47 @@ class InputExample:
         guid: the part of the data set, and the row.
         text_a: the text, or the first of a pair.
         text_b: the second of a pair; None or empty for none.
-        label: one of the labels; the first one in unlabelled examples.
+        label: what the target has for a label; its `blank` in unlabelled
+            examples.
     """
 
     guid: str
     text_a: str
     text_b: str | None = None
-    label: str | None = None
+    label: Label | None = None
+
+
+class Submission(NamedTuple):
+    """A file of predictions for GLUE's server.
+
+    Attributes:
+        file: its name.
+        indexes: of the rows, as the test file has them.
+    """
+
+    file: str
+    indexes: Sequence[str]
 
 
 class Dataset(abc.ABC):
     """A source of examples (the original's `DataProcessor`).
 
-    The three `get_..._examples` raise one InputError for all bad rows of the
+    Methods that return examples raise one InputError for all bad rows of the
     file.
 
     Attributes:
-        labels: in the order of their ids; None before `learn_labels`.
-        metrics: official metrics besides accuracy, by their names in
-            eval_results.txt: functions of the true label ids, the predicted
-            ones, and the number of labels.
+        target: what is predicted; its labels may be learned later.
         learns_labels: whether labels are learned from the training file, and
             predictions also written by name.
+        extra_dev, extra_test: names of further sets.
+        means: results that are means of others, see `tasks.task.merge`.
     """
 
-    labels: tuple[str, ...] | None
-    metrics: Mapping[str, Metric]
+    target: Target
     learns_labels = False
+    extra_dev: Iterable[str] = ()
+    extra_test: Iterable[str] = ()
+    means: Mapping[str, Sequence[str]] = {}
 
     @abc.abstractmethod
     def get_train_examples(self, data_dir: str) -> list[InputExample]:
@@ -81,6 +91,35 @@ class Dataset(abc.ABC):
     def get_test_examples(self, data_dir: str) -> list[InputExample]:
         """The examples to predict. They carry the first label."""
 
+    def get_extra_dev_examples(
+        self, data_dir: str, name: str
+    ) -> list[InputExample] | None:
+        """Those of a set in `extra_dev`; None if there is no such file."""
+        raise KeyError(name)
+
+    def get_extra_test_examples(
+        self, data_dir: str, name: str
+    ) -> list[InputExample] | None:
+        """Those of a set in `extra_test`; None if there is no such file."""
+        raise KeyError(name)
+
+    def find_submission(self, data_dir: str, name: str) -> Submission | None:
+        """The `Submission` of a test set, if there is one.
+
+        Args:
+            name: one of `extra_test`, or "" for the first test set.
+        """
+        return None
+
+    def remark(self, results: Mapping[str, float]) -> str | None:
+        """What to know about these results, for the log."""
+        return None
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """In the order of their ids; None before they are learned."""
+        return self.target.labels or None
+
     def get_labels(self) -> tuple[str, ...]:
         """The labels in the order of their ids.
 
@@ -93,6 +132,11 @@ class Dataset(abc.ABC):
                 "`learn_labels` or `with_labels` first"
             )
         return self.labels
+
+
+def own_target() -> OneLabel:
+    """The target of users' own files, unless they have another."""
+    return OneLabel(metrics={"eval_macro_f1": metrics.macro_f1})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,20 +154,18 @@ class OwnDataset(Dataset):
     Attributes:
         text_a_col: column of the text, or of the first of a pair.
         text_b_col: column of the second text, if there is one.
-        label_col: column of the label.
+        label_col: column of the label; None if each label has its own column,
+            named as the label.
         header: "yes", "no", or "auto": yes if any column is given by name.
             Without effect on .jsonl files.
-        labels: in the order of their ids; None before `learn_labels`.
+        target: a `Target`.
     """
 
     text_a_col: str | int = "text"
     text_b_col: str | int | None = None
-    label_col: str | int = "label"
+    label_col: str | int | None = "label"
     header: str = "auto"
-    labels: tuple[str, ...] | None = None
-    metrics: Mapping[str, Metric] = dataclasses.field(
-        default_factory=lambda: {"eval_macro_f1": metrics.macro_f1}
-    )
+    target: Target = dataclasses.field(default_factory=own_target)
     learns_labels = True
 
     def __post_init__(self):
@@ -136,67 +178,86 @@ class OwnDataset(Dataset):
 
     def with_labels(self, labels: Sequence[str]) -> "OwnDataset":
         """The same data set, with these labels in the order of their ids."""
-        return dataclasses.replace(self, labels=tuple(labels))
+        return self.with_target(self.target.with_labels(labels))
+
+    def with_target(self, target: Target) -> "OwnDataset":
+        """The same data set with another target."""
+        return dataclasses.replace(self, target=target)
 
     def learn_labels(self, data_dir: str) -> "OwnDataset":
         """The same data set, with the labels of the training file.
 
         Raises:
-            InputError: bad rows, fewer than two labels, or a first row that may
-                be a header.
+            InputError: bad rows, too few labels, or a first row that may be a
+                header.
         """
-        path, examples = self._read(data_dir, "train", None)
-        found = [example.label or "" for example in examples]
-        self._refuse_likely_header(path, found)
-        labels = infer_labels(found)
-        _warn_of_lookalikes(path, examples)
+        path, examples = self._read(data_dir, "train", learns=True)
+        found = [_label_of(example) for example in examples]
+        is_class = self.target.label_type == CLASS
+        if is_class:
+            self._refuse_likely_header(path, [str(one) for one in found])
+        target = self.target.learned(found)
+        _warn_of_lookalikes(path, target, examples)
+        if is_class:
+            self._check_classes(path, target.labels, len(found))
+        if target.record_shape == (0,):
+            raise InputError(
+                f"{path} must have labels in label_col={self.label_col!r}. "
+                f"Each of its {count_of(len(found), 'row')} has none"
+            )
+        return self.with_target(target)
+
+    def _check_classes(
+        self, path: str, labels: Sequence[str], num_rows: int
+    ) -> None:
         if len(labels) < 2:
             raise InputError(
                 f"{path} must have at least two different labels in "
                 f"label_col={self.label_col!r}. It has only "
-                f"{quote(labels[0])}, in {count_of(len(found), 'row')}"
+                f"{quote(labels[0])}, in {count_of(num_rows, 'row')}"
             )
         # Fewer than two examples per label: probably a column of texts or
         # measurements. Small trials with up to 20 labels get no warning.
-        if len(labels) > 20 and len(labels) > len(found) / 2:
+        if len(labels) > 20 and len(labels) > num_rows / 2:
             _LOGGER.warning(
                 "%s has %d different labels in %d rows: is label_col=%r the "
                 "column of the label?",
                 path,
                 len(labels),
-                len(found),
+                num_rows,
                 self.label_col,
             )
         elif are_scores(labels):
             _LOGGER.warning(
                 "%s: the labels in label_col=%r are numbers with decimals, "
                 "such as %s: each of the %d is a class of its own, without "
-                "order or distance",
+                "order or distance (--label_type=number predicts numbers)",
                 path,
                 self.label_col,
                 some_of(labels, 3),
                 len(labels),
             )
-        return self.with_labels(labels)
 
     def get_train_examples(self, data_dir: str) -> list[InputExample]:
-        return self._read(data_dir, "train", self.get_labels())[1]
+        return self._read(data_dir, "train")[1]
 
     def get_dev_examples(self, data_dir: str) -> list[InputExample]:
-        return self._read(data_dir, "dev", self.get_labels())[1]
+        return self._read(data_dir, "dev")[1]
 
     def get_test_examples(self, data_dir: str) -> list[InputExample]:
-        first_label = self.get_labels()[0]
-        _, examples = self._read(data_dir, "test", None, with_label=False)
+        blank = self.target.blank
+        _, examples = self._read(data_dir, "test", with_label=False)
         return [
-            dataclasses.replace(example, label=first_label)
-            for example in examples
+            dataclasses.replace(example, label=blank) for example in examples
         ]
 
     def _columns(self, with_label: bool) -> dict[str, str | int]:
         columns = {"text_a_col": self.text_a_col, "text_b_col": self.text_b_col}
-        if with_label:
+        if with_label and self.label_col is not None:
             columns["label_col"] = self.label_col
+        elif with_label:
+            for number, label in enumerate(self.target.labels):
+                columns[label_role(number)] = label
         return {
             role: parse_column(column)
             for role, column in columns.items()
@@ -213,9 +274,11 @@ class OwnDataset(Dataset):
         self,
         data_dir: str,
         part: str,
-        labels: Sequence[str] | None,
+        learns: bool = False,
         with_label: bool = True,
     ) -> tuple[str, list[InputExample]]:
+        if not learns and not self.target.num_outputs:
+            self.get_labels()  # Raises.
         path = find_file(data_dir, [part + ending for ending in FORMATS])
         problems = Problems(path)
         columns = self._columns(with_label)
@@ -224,22 +287,11 @@ class OwnDataset(Dataset):
         empty: list[int] = []
         for line, values in read_columns(path, columns, has_header, problems):
             try:
-                example = _own_example(f"{part}-{line}", values)
+                example = self._example(f"{part}-{line}", values, with_label)
+                if with_label:
+                    self._require_known(example, path, line, learns)
             except BadValue as bad:
                 problems.add(line, bad.found, bad.expected)
-                continue
-            if labels is not None and example.label not in labels:
-                problems.add(
-                    line,
-                    f"the label {quote(example.label or '')}",
-                    f"one of the training file's: {some_of(labels)}"
-                    + lookalike_hint(example.label or "", labels)
-                    + (
-                        " (if this is a header, say header=yes)"
-                        if line == 1 and not path.endswith(".jsonl")
-                        else ""
-                    ),
-                )
                 continue
             if not example.text_a.strip():
                 empty.append(line)
@@ -259,6 +311,37 @@ class OwnDataset(Dataset):
             )
         return path, examples
 
+    def _example(
+        self, guid: str, values: Mapping[str, Any], with_label: bool
+    ) -> InputExample:
+        """Checks the values of one row; those of a .jsonl file can be any."""
+        text_b = values.get("text_b_col")
+        return InputExample(
+            guid=guid,
+            text_a=text_value("text_a_col", values["text_a_col"]),
+            text_b=None if text_b is None else text_value("text_b_col", text_b),
+            label=self.target.read(values) if with_label else None,
+        )
+
+    def _require_known(
+        self, example: InputExample, path: str, line: int, learns: bool
+    ) -> None:
+        """Raises `BadValue` for a label that is none of the target's."""
+        labels = self.target.labels
+        known = "--label_cols" if learns else "the training file's"
+        for name in self.target.names_in(_label_of(example)):
+            if labels and name not in labels:
+                raise BadValue(
+                    f"the label {quote(name)}",
+                    f"one of {known}: {some_of(labels)}"
+                    + lookalike_hint(name, labels)
+                    + (
+                        " (if this is a header, say header=yes)"
+                        if line == 1 and not path.endswith(".jsonl")
+                        else ""
+                    ),
+                )
+
     def _refuse_likely_header(self, path: str, found: Sequence[str]) -> None:
         if (
             self.header == "auto"
@@ -274,47 +357,18 @@ class OwnDataset(Dataset):
             )
 
 
-def _own_example(guid: str, values: Mapping[str, Any]) -> InputExample:
-    """Checks the values of one row; those of a .jsonl file can be anything."""
-    text_b = values.get("text_b_col")
-    return InputExample(
-        guid=guid,
-        text_a=text_value("text_a_col", values["text_a_col"]),
-        text_b=None if text_b is None else text_value("text_b_col", text_b),
-        label=_label_value(values["label_col"])
-        if "label_col" in values
-        else None,
-    )
+def _label_of(example: InputExample) -> Label:
+    assert example.label is not None
+    return example.label
 
 
-def _label_value(value: Any) -> str:
-    if isinstance(value, bool | int | float):
-        value = json.dumps(value)
-    label = text_value("label_col", value).strip()
-    if not label:
-        raise BadValue("an empty label", "a label")
-    if len(label.splitlines()) > 1:
-        raise BadValue(f"the label {quote(label)}", "a label of one line")
-    return label
-
-
-def _warn_of_lookalikes(path: str, examples: Sequence[InputExample]) -> None:
+def _warn_of_lookalikes(
+    path: str, target: Target, examples: Sequence[InputExample]
+) -> None:
     """Names labels that look the same, each with the line of its first row."""
     lines: dict[str, str] = {}
     for example in examples:
         line = example.guid.rpartition("-")[2]
-        lines.setdefault(example.label or "", line)
-    groups = collections.defaultdict(list)
-    for label in lines:
-        groups[look_of(label)].append(label)
-    for alike in groups.values():
-        if len(alike) > 1:
-            _LOGGER.warning(
-                "%s has labels that differ only in how they are written, and "
-                "are different classes: %s. Write them in one way if they "
-                "mean the same",
-                path,
-                ", ".join(
-                    f"{label!a} (line {lines[label]})" for label in alike
-                ),
-            )
+        for name in target.names_in(_label_of(example)):
+            lines.setdefault(name, line)
+    warn_of_lookalikes(path, lines)

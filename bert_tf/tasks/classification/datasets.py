@@ -1,213 +1,233 @@
 """Datasets of texts with a label: from files to examples.
 
-A dataset is one entry in `DATASETS`: its files, columns, labels and metrics.
+A dataset is one entry in `DATASETS`: its files, columns, target and metrics.
 """
 
 import dataclasses
-import logging
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from bert_tf.data.tables import (
-    Problems,
-    find_file,
-    read_tsv,
-)
-from bert_tf.errors import InputError, count_of, quote
+from bert_tf.errors import InputError
 from bert_tf.tasks import metrics
-from bert_tf.tasks.classification.data import (
-    Dataset,
-    Ids,
-    InputExample,
-    Metric,
-    OwnDataset,
+from bert_tf.tasks.classification.data import Dataset, OwnDataset, own_target
+from bert_tf.tasks.classification.published import (
+    Layout,
+    PublishedDataset,
+    Remark,
+    SubmissionFile,
 )
-
-_LOGGER = logging.getLogger(__name__)
-
-
-# ------------------------------------------------------- published datasets
-
-
-@dataclasses.dataclass(frozen=True)
-class Layout:
-    """The columns of a file of a published dataset, counted from 0.
-
-    Attributes:
-        file: its name in data_dir.
-        prefix: the beginning of its guids.
-        text_a: column of the first text.
-        text_b: column of the second text, if there is one.
-        label: column of the label, -1 for the last one; None for no labels.
-        guid: column of the guid; None for the number of the row, counted from
-            0 with the header.
-        has_header: whether to skip the first row.
-        language: use only rows with this value in column 0.
-        renamed_labels: labels by their spelling in the file.
-    """
-
-    file: str
-    prefix: str
-    text_a: int
-    text_b: int | None = None
-    label: int | None = None
-    guid: int | None = None
-    has_header: bool = True
-    language: str | None = None
-    renamed_labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
-
-    @property
-    def width(self) -> int:
-        """The minimum number of columns in a row."""
-        places = (self.text_a, self.text_b, self.guid, self.label)
-        last = max(place for place in places if place is not None)
-        return last + 1 + (self.label == -1)
-
-
-@dataclasses.dataclass(frozen=True)
-class PublishedDataset(Dataset):
-    """A dataset whose files are laid out as they are published."""
-
-    name: str
-    labels: tuple[str, ...]
-    train: Layout
-    dev: Layout
-    test: Layout | None
-    metrics: Mapping[str, Metric] = dataclasses.field(default_factory=dict)
-
-    def get_train_examples(self, data_dir: str) -> list[InputExample]:
-        return read_layout(data_dir, self.train, self.labels)
-
-    def get_dev_examples(self, data_dir: str) -> list[InputExample]:
-        return read_layout(data_dir, self.dev, self.labels)
-
-    def get_test_examples(self, data_dir: str) -> list[InputExample]:
-        if self.test is None:
-            raise InputError(
-                f"The task {self.name} has no test set: `do_predict` must be "
-                f"false with task_name={self.name!r}"
-            )
-        return read_layout(data_dir, self.test, self.labels)
-
-
-def read_layout(
-    data_dir: str, layout: Layout, labels: Sequence[str]
-) -> list[InputExample]:
-    """The examples of one file, the same as the original's.
-
-    Raises:
-        InputError: no such file, no examples in it, or bad rows.
-    """
-    path = find_file(data_dir, [layout.file])
-    problems = Problems(path)
-    examples = []
-    for line, cells in read_tsv(path, problems):
-        if layout.has_header and line == 1:
-            _warn_if_example(path, layout, cells, labels)
-            continue
-        if layout.language is not None and cells[0] != layout.language:
-            continue
-        if len(cells) < layout.width:
-            problems.add(
-                line,
-                count_of(len(cells), "column"),
-                f"at least {layout.width}, separated by tabs",
-            )
-            continue
-        label = labels[0] if layout.label is None else cells[layout.label]
-        label = layout.renamed_labels.get(label, label)
-        if label not in labels:
-            problems.add(
-                line,
-                f"the label {quote(label)}",
-                f"one of {', '.join(labels)}"
-                + (" (this file has no header)" if line == 1 else ""),
-            )
-        guid = line - 1 if layout.guid is None else cells[layout.guid]
-        examples.append(
-            InputExample(
-                guid=f"{layout.prefix}-{guid}",
-                text_a=cells[layout.text_a],
-                text_b=None if layout.text_b is None else cells[layout.text_b],
-                label=label,
-            )
-        )
-    problems.raise_if_any()
-    if not examples:
-        of_language = f" in the language {layout.language}"
-        raise InputError(
-            f"{path} must hold examples"
-            f"{of_language if layout.language else ''}. It has none"
-            f"{' after its header' if layout.has_header else ''}"
-        )
-    return examples
-
-
-def _warn_if_example(
-    path: str, layout: Layout, cells: Sequence[str], labels: Sequence[str]
-) -> None:
-    if (
-        layout.label is not None
-        and len(cells) >= layout.width
-        and cells[layout.label] in labels
-    ):
-        _LOGGER.warning(
-            "Line 1 of %s is left out as the header, as the original does, "
-            "but it looks like an example: its label is %r",
-            path,
-            cells[layout.label],
-        )
+from bert_tf.tasks.classification.target import CLASS, MULTI, Target
+from bert_tf.tasks.classification.targets import (
+    Ids,
+    Metric,
+    Number,
+    OneLabel,
+    make_target,
+)
 
 
 def _f1(labels: Ids, predictions: Ids, num_labels: int) -> float:
-    """F1 of label 1, the official metric of MRPC in GLUE."""
     return metrics.f1(labels, predictions)
 
 
-def _matthews_correlation(
-    labels: Ids, predictions: Ids, num_labels: int
-) -> float:
-    """The official metric of CoLA in GLUE."""
-    return metrics.matthews_correlation(labels, predictions)
+def _f1_and_accuracy(labels: Ids, predictions: Ids, num_labels: int) -> float:
+    return metrics.f1_and_accuracy(labels, predictions)
 
 
-_NLI_LABELS = ("contradiction", "entailment", "neutral")
+# GLUE's metrics of MRPC and QQP: F1 is that of label 1.
+_F1: dict[str, Metric] = {
+    "eval_f1": _f1,
+    "eval_f1_and_accuracy": _f1_and_accuracy,
+}
+_BINARY = ("0", "1")
+_NLI = OneLabel(("contradiction", "entailment", "neutral"))
+_RTE = OneLabel(("entailment", "not_entailment"))
+
+# ------------------------------------------------------------------------ GLUE
 
 COLA = PublishedDataset(
     name="cola",
-    labels=("0", "1"),
+    target=OneLabel(
+        _BINARY, {"eval_matthews_correlation": metrics.matthews_correlation}
+    ),
     train=Layout("train.tsv", "train", text_a=3, label=1, has_header=False),
     dev=Layout("dev.tsv", "dev", text_a=3, label=1, has_header=False),
-    test=Layout("test.tsv", "test", text_a=1),
-    metrics={"eval_matthews_correlation": _matthews_correlation},
+    test=Layout(
+        "test.tsv",
+        "test",
+        text_a=1,
+        submission=SubmissionFile("CoLA.tsv", 1063),
+    ),
 )
 
-MNLI = PublishedDataset(
-    name="mnli",
-    labels=_NLI_LABELS,
-    train=Layout("train.tsv", "train", text_a=8, text_b=9, label=-1, guid=0),
-    dev=Layout(
-        "dev_matched.tsv",
-        "dev_matched",
-        text_a=8,
-        text_b=9,
-        label=-1,
+SST_2 = PublishedDataset(
+    name="sst-2",
+    target=OneLabel(_BINARY),
+    train=Layout("train.tsv", "train", text_a=0, label=1),
+    dev=Layout("dev.tsv", "dev", text_a=0, label=1),
+    test=Layout(
+        "test.tsv",
+        "test",
+        text_a=1,
         guid=0,
+        submission=SubmissionFile("SST-2.tsv", 1821),
     ),
-    test=Layout("test_matched.tsv", "test", text_a=8, text_b=9, guid=0),
 )
 
 MRPC = PublishedDataset(
     name="mrpc",
-    labels=("0", "1"),
+    target=OneLabel(_BINARY, _F1),
     train=Layout("train.tsv", "train", text_a=3, text_b=4, label=0),
     dev=Layout("dev.tsv", "dev", text_a=3, text_b=4, label=0),
-    test=Layout("test.tsv", "test", text_a=3, text_b=4),
-    metrics={"eval_f1": _f1},
+    test=Layout(
+        "test.tsv",
+        "test",
+        text_a=3,
+        text_b=4,
+        submission=SubmissionFile("MRPC.tsv", 1725),
+    ),
 )
+
+QQP = PublishedDataset(
+    name="qqp",
+    target=OneLabel(_BINARY, _F1),
+    # Older archives have rows that are broken in two.
+    train=Layout(
+        "train.tsv",
+        "train",
+        text_a=3,
+        text_b=4,
+        label=5,
+        guid=0,
+        skips_short_rows=True,
+    ),
+    dev=Layout("dev.tsv", "dev", text_a=3, text_b=4, label=5, guid=0),
+    test=Layout(
+        "test.tsv",
+        "test",
+        text_a=1,
+        text_b=2,
+        guid=0,
+        submission=SubmissionFile("QQP.tsv", 390965),
+    ),
+)
+
+STS_B = PublishedDataset(
+    name="sts-b",
+    target=Number((0.0, 5.0)),
+    train=Layout("train.tsv", "train", text_a=7, text_b=8, label=9, guid=0),
+    dev=Layout("dev.tsv", "dev", text_a=7, text_b=8, label=9, guid=0),
+    test=Layout(
+        "test.tsv",
+        "test",
+        text_a=7,
+        text_b=8,
+        guid=0,
+        submission=SubmissionFile("STS-B.tsv", 1379),
+    ),
+)
+
+_DIAGNOSTIC = Layout(
+    ("diagnostic.tsv", "AX.tsv"),
+    "ax",
+    text_a=1,
+    text_b=2,
+    guid=0,
+    beside="../diagnostic",
+    submission=SubmissionFile("AX.tsv", 1104),
+)
+_MNLI_TEST = Layout(
+    "test_matched.tsv",
+    "test",
+    text_a=8,
+    text_b=9,
+    guid=0,
+    submission=SubmissionFile("MNLI-m.tsv", 9796),
+)
+_MNLI_DEV = Layout(
+    "dev_matched.tsv", "dev_matched", text_a=8, text_b=9, label=-1, guid=0
+)
+
+MNLI = PublishedDataset(
+    name="mnli",
+    target=_NLI,
+    train=Layout("train.tsv", "train", text_a=8, text_b=9, label=-1, guid=0),
+    dev=_MNLI_DEV,
+    test=_MNLI_TEST,
+    extra_dev={
+        "mm": dataclasses.replace(
+            _MNLI_DEV, file="dev_mismatched.tsv", prefix="dev_mismatched"
+        )
+    },
+    extra_test={
+        "mm": dataclasses.replace(
+            _MNLI_TEST,
+            file="test_mismatched.tsv",
+            prefix="test_mismatched",
+            submission=SubmissionFile("MNLI-mm.tsv", 9847),
+        ),
+        "ax": _DIAGNOSTIC,
+    },
+    means={"eval_m_and_mm": ("eval_accuracy", "eval_mm_accuracy")},
+)
+
+AX = PublishedDataset(
+    name="ax", target=_NLI, train=None, dev=None, test=_DIAGNOSTIC
+)
+
+
+def _three_files(name: str, submission: SubmissionFile, **more: Any):
+    """A dataset of pairs with the columns index, text, text, label."""
+    layout = Layout("train.tsv", "train", text_a=1, text_b=2, guid=0)
+    dev = {"old_versions": more.pop("old_dev", {})}
+    return PublishedDataset(
+        name=name,
+        train=dataclasses.replace(layout, label=3),
+        dev=dataclasses.replace(
+            layout, file="dev.tsv", prefix="dev", label=3, **dev
+        ),
+        test=dataclasses.replace(
+            layout, file="test.tsv", prefix="test", submission=submission
+        ),
+        **more,
+    )
+
+
+QNLI = _three_files(
+    "qnli",
+    SubmissionFile("QNLI.tsv", 5463),
+    target=_RTE,
+    old_dev={
+        5732: "this is the first version of QNLI, of before January 2019. Its "
+        "results do not compare with those of the version that GLUE has now, "
+        "with 5463 rows, and the server refuses its predictions"
+    },
+)
+
+RTE = _three_files("rte", SubmissionFile("RTE.tsv", 3000), target=_RTE)
+
+WNLI = _three_files(
+    "wnli",
+    SubmissionFile("WNLI.tsv", 146),
+    target=OneLabel(_BINARY),
+    remarks=[
+        Remark(
+            "eval_accuracy",
+            0.563,
+            "This is no mistake: the dev set of WNLI is built against its "
+            "training set, whose sentences it repeats with the other label. "
+            "The majority label is right for 40 of 71, 0.563; a model that "
+            "has learned the training set does worse. The BERT paper leaves "
+            "WNLI out.",
+        )
+    ],
+)
+
+# ------------------------------------------------------------------ other sets
 
 XNLI = PublishedDataset(
     name="xnli",
-    labels=_NLI_LABELS,
+    target=_NLI,
     train=Layout(
         "multinli/multinli.train.zh.tsv",
         "train",
@@ -222,46 +242,78 @@ XNLI = PublishedDataset(
     test=None,
 )
 
-
 # --------------------------------------------------------------- all data sets
 
-DATASETS: dict[str, Dataset] = {
-    "cola": COLA,
-    "mnli": MNLI,
-    "mrpc": MRPC,
-    "tsv": OwnDataset(),
-    "xnli": XNLI,
+PUBLISHED: Mapping[str, PublishedDataset] = {
+    dataset.name: dataset
+    for dataset in (
+        AX,
+        COLA,
+        MNLI,
+        MRPC,
+        QNLI,
+        QQP,
+        RTE,
+        SST_2,
+        STS_B,
+        WNLI,
+        XNLI,
+    )
 }
+
+OWN = "tsv"
+DATASETS: Mapping[str, Dataset] = {**PUBLISHED, OWN: OwnDataset()}
 
 
 def published_names() -> str:
     """Names of the published datasets, as a help text lists them."""
-    names = [
-        name for name, dataset in DATASETS.items() if not dataset.learns_labels
-    ]
+    names = list(PUBLISHED)
     return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
-def find_dataset(name: str, **columns: str | int | None) -> Dataset:
+def find_dataset(
+    name: str,
+    label_type: str | None = None,
+    label_cols: Sequence[str] | None = None,
+    label_separator: str | None = None,
+    **columns: str | int | None,
+) -> Dataset:
     """The data set of this name.
 
     Args:
-        name: one of `DATASETS`, in any case.
+        name: one of `DATASETS`, in any case, with or without - and _.
+        label_type: for the task tsv: one of `targets.LABEL_TYPES`.
+        label_cols: for several labels: their names, and their columns if
+            `label_col` is not given.
+        label_separator: between names of labels in a cell.
         **columns: for the task tsv: `text_a_col`, `text_b_col`, `label_col`,
             `header` of `OwnDataset`. None for the default.
 
     Raises:
-        InputError: an unknown task, or columns for one whose files are fixed.
+        InputError: an unknown task, columns for one whose files are fixed, or
+            arguments that contradict each other.
     """
-    dataset = DATASETS.get(name.lower())
+    by_look = {_plain(known): one for known, one in DATASETS.items()}
+    dataset = by_look.get(_plain(name))
     if dataset is None:
         raise InputError(
             f"`task_name` must be one of {sorted(DATASETS)}. "
             f"Received: task_name={name!r}"
         )
-    given = {role: at for role, at in columns.items() if at is not None}
+    given: dict[str, Any] = {
+        role: at for role, at in columns.items() if at is not None
+    }
     if isinstance(dataset, OwnDataset):
-        return dataclasses.replace(dataset, **given)  # type: ignore[arg-type]
+        target = _own_target(label_type, label_cols, label_separator)
+        if label_cols and "label_col" not in given:
+            given["label_col"] = None
+        return OwnDataset(**given, target=target)
+    labels = {
+        "label_type": label_type,
+        "label_cols": label_cols,
+        "label_separator": label_separator,
+    }
+    given |= {role: one for role, one in labels.items() if one is not None}
     if given.get("header") == "auto":
         given.pop("header")
     if given:
@@ -271,3 +323,41 @@ def find_dataset(name: str, **columns: str | int | None) -> Dataset:
             + ", ".join(f"{role}={at!r}" for role, at in given.items())
         )
     return dataset
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "")
+
+
+def _own_target(
+    label_type: str | None,
+    label_cols: Sequence[str] | None,
+    label_separator: str | None,
+) -> Target:
+    for role, value in (
+        ("label_cols", label_cols),
+        ("label_separator", label_separator),
+    ):
+        if value is not None and label_type != MULTI:
+            raise InputError(
+                f"`--{role}` needs --label_type={MULTI}. Received: "
+                f"--{role}={value}"
+            )
+    if label_type in (None, CLASS):
+        return own_target()
+    if label_type != MULTI:
+        return make_target(label_type)
+    separator = "," if label_separator is None else label_separator
+    if not separator or separator.strip("\n\r") != separator:
+        raise InputError(
+            "`--label_separator` must be one or more characters of a line. "
+            f"Received: --label_separator={separator!r}"
+        )
+    names = [name.strip() for name in label_cols or ()]
+    repeated = [name for name in names if names.count(name) > 1]
+    if repeated or "" in names:
+        raise InputError(
+            "`--label_cols` must be different names, with commas between. "
+            f"Received: --label_cols={','.join(names)}"
+        )
+    return make_target(MULTI, labels=tuple(names), separator=separator)

@@ -1,5 +1,6 @@
 """Turns examples into features: tokens, windows, truncation."""
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 
 from bert_tf.data.packing import (
@@ -12,6 +13,8 @@ from bert_tf.data.packing import (
 )
 from bert_tf.errors import InputError, count_of, some_of
 from bert_tf.tasks.classification.data import InputExample
+from bert_tf.tasks.classification.target import Target
+from bert_tf.tasks.classification.targets import OneLabel
 from bert_tf.tokenization import Tokenizer, require_special_tokens
 
 
@@ -38,12 +41,13 @@ def convert_single_example(
     Raises:
         InputError: its label is none of `labels`.
     """
-    return convert_to_windows(example, labels, max_seq_length, tokenizer)[0]
+    target = OneLabel(tuple(labels))
+    return convert_to_windows(example, target, max_seq_length, tokenizer)[0]
 
 
 def convert_to_windows(
     example: InputExample | PaddingInputExample,
-    labels: Sequence[str],
+    target: Target,
     max_seq_length: int,
     tokenizer: Tokenizer,
     doc_stride: int | None = None,
@@ -52,22 +56,24 @@ def convert_to_windows(
 
     Args:
         example: a text or a pair, or a placeholder that pads a batch.
-        labels: in the order of their ids.
+        target: a `Target`, with its labels.
         max_seq_length: S of the features.
         tokenizer: a `Tokenizer`.
         doc_stride: distance between windows, in word pieces; None truncates
             long texts.
 
     Raises:
-        InputError: its label is none of `labels`.
+        InputError: its label is none of the target's.
     """
     if isinstance(example, PaddingInputExample):
-        return [padding_features(max_seq_length)]
-    if example.label not in labels:
+        return [padding_example(target, max_seq_length)]
+    try:
+        label = target.encode(example.label)
+    except ValueError as error:
         raise InputError(
-            f"The label of {example.guid} must be one of {some_of(labels)}. "
-            f"Received: label={example.label!r}"
-        )
+            f"The label of {example.guid} must be one of "
+            f"{some_of(target.labels)}. Received: label={example.label!r}"
+        ) from error
     packed = pack_example(example, max_seq_length, tokenizer, doc_stride)
     converted = []
     for number, window in enumerate(packed.windows):
@@ -75,11 +81,18 @@ def convert_to_windows(
         converted.append(
             InputFeatures(
                 *pad_inputs(input_ids, window.segment_ids, max_seq_length),
-                label_id=labels.index(example.label),
+                label_id=label,
                 num_cut=0 if number else packed.num_cut,
             )
         )
     return converted
+
+
+def padding_example(target: Target, max_seq_length: int) -> InputFeatures:
+    """The features of a placeholder, with the blank label of a target."""
+    return dataclasses.replace(
+        padding_features(max_seq_length), label_id=target.encode(target.blank)
+    )
 
 
 def convert_examples(
@@ -100,14 +113,14 @@ def convert_examples(
         InputError: at once, if the vocabulary lacks [CLS], [SEP] or [UNK].
     """
     windows = convert_examples_to_windows(
-        examples, labels, max_seq_length, tokenizer
+        examples, OneLabel(tuple(labels)), max_seq_length, tokenizer
     )
     return (only for (only,) in windows)
 
 
 def convert_examples_to_windows(
     examples: Sequence[InputExample | PaddingInputExample],
-    labels: Sequence[str],
+    target: Target,
     max_seq_length: int,
     tokenizer: Tokenizer,
     doc_stride: int | None = None,
@@ -120,7 +133,7 @@ def convert_examples_to_windows(
     require_special_tokens(tokenizer)
     return (
         convert_to_windows(
-            example, labels, max_seq_length, tokenizer, doc_stride
+            example, target, max_seq_length, tokenizer, doc_stride
         )
         for example in examples
     )
@@ -143,7 +156,7 @@ def require_token_types(
 
 def describe_example(
     example: InputExample,
-    labels: Sequence[str],
+    target: Target,
     max_seq_length: int,
     tokenizer: Tokenizer,
     doc_stride: int | None = None,
@@ -152,7 +165,7 @@ def describe_example(
     windows, cut = pack_example(example, max_seq_length, tokenizer, doc_stride)
     first = windows[0]
     features = convert_to_windows(
-        example, labels, max_seq_length, tokenizer, doc_stride
+        example, target, max_seq_length, tokenizer, doc_stride
     )[0]
     used = len(first.tokens)
     ids = " ".join(map(str, features.input_ids[:used]))
@@ -169,7 +182,7 @@ def describe_example(
         f"{first.segment_ids.count(1)} times 1",
         f"length: {used} of max_seq_length={max_seq_length}"
         + (f"; {count_of(cut, 'token')} cut off" if cut else ""),
-        f"label: {example.label} (id {features.label_id})",
+        f"label: {target.describe(example.label)}",
     ]
     return "\n".join(line for line in lines if line)
 

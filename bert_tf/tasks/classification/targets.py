@@ -1,12 +1,34 @@
-"""Targets of classification: how logits are evaluated and written."""
+"""Targets of classification: one label, a number, or several labels.
 
+A target decides how a cell is read, what a record holds, the loss, the metrics,
+and what is written about predictions.
+"""
+
+import collections
 import dataclasses
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
+from bert_tf.data.tables import BadValue
+from bert_tf.errors import InputError
 from bert_tf.tasks import metrics
-from bert_tf.tasks.classification.data import Metric
+from bert_tf.tasks.classification import cells, thresholds
+from bert_tf.tasks.classification.target import (
+    CLASS,
+    MULTI,
+    NUMBER,
+    Target,
+    mean_losses,
+)
+from bert_tf.tasks.labels import infer_labels
+from bert_tf.tasks.task import Evaluation
+
+Ids = Sequence[int]
+Metric = Callable[[Ids, Ids, int], float]
+"""A function of true label ids, predicted ones, and the number of labels."""
 
 # The original's results in eval_results.txt, besides the step.
 RESULTS = ("eval_accuracy", "eval_loss", "loss")
@@ -17,6 +39,8 @@ WINDOW_POOLINGS: Mapping[str, Callable[..., np.ndarray]] = {
     "max": np.max,
 }
 
+_LOGGER = logging.getLogger(__name__)
+
 
 @dataclasses.dataclass(frozen=True)
 class OneLabel:
@@ -24,48 +48,417 @@ class OneLabel:
 
     Attributes:
         labels: in the order of their ids.
-        metrics: of `datasets.Dataset`.
+        metrics: results besides accuracy, by their names in eval_results.txt.
+        weights: of each label in the training loss; None for 1.
     """
 
-    labels: tuple[str, ...]
+    labels: tuple[str, ...] = ()
     metrics: Mapping[str, Metric] = dataclasses.field(default_factory=dict)
+    weights: tuple[float, ...] | None = None
 
-    def evaluate(
-        self,
-        label_ids: np.ndarray,
-        logits: np.ndarray,
-        is_real: np.ndarray,
-        batch_size: int,
-    ) -> tuple[dict[str, float], dict[str, float]]:
-        """Evaluates logits.
+    label_type: ClassVar[str] = CLASS
+    record_shape: ClassVar[tuple[int, ...]] = ()
+    record_dtype: ClassVar[str] = "int64"
 
-        Args:
-            label_ids: int [N], the true ones, in the order of the file.
-            logits: float [N, L].
-            is_real: bool [N], false for padding of the last batch.
-            batch_size: for `loss`.
+    @property
+    def num_outputs(self) -> int:
+        return len(self.labels)
 
-        Returns:
-            The original's results, means over all real examples (`loss` is the
-            mean of the batches' mean losses); and the data set's metrics.
-        """
+    @property
+    def results(self) -> tuple[str, ...]:
+        return (*RESULTS, *self.metrics)
+
+    @property
+    def blank(self) -> str:
+        return self.labels[0]
+
+    def read(self, values):
+        return cells.read_label("label_col", values["label_col"])
+
+    def names_in(self, label):
+        return (label,)
+
+    def learned(self, found):
+        return self.with_labels(infer_labels(list(found)))
+
+    def with_labels(self, labels):
+        return dataclasses.replace(self, labels=tuple(labels))
+
+    def balanced_weights(self, found):
+        rows = collections.Counter(found)
+        counts = [rows[label] for label in self.labels]
+        _require_rows(self.labels, counts)
+        return tuple(len(found) / (len(counts) * count) for count in counts)
+
+    def with_weights(self, weights):
+        return dataclasses.replace(self, weights=tuple(weights))
+
+    def encode(self, label):
+        return self.labels.index(label)
+
+    def describe(self, label):
+        return f"{label} (id {self.encode(label)})"
+
+    def loss(self, logits, label_ids, num_examples=None):
+        # Loads Keras, which reading and evaluating do without.
+        from bert_tf import heads
+
+        loss, _ = (
+            heads.classification_loss(logits, label_ids, num_examples)
+            if self.weights is None
+            else heads.weighted_classification_loss(
+                logits, label_ids, self.weights, num_examples
+            )
+        )
+        return loss
+
+    def fitted(self, label_ids, logits):
+        return self
+
+    def evaluate(self, label_ids, logits, is_real, batch_size):
         losses = -metrics.log_softmax(logits)[np.arange(len(logits)), label_ids]
         truth = label_ids[is_real].tolist()
         predictions = logits[is_real].argmax(axis=-1).tolist()
-        batches = range(0, len(losses), batch_size)
-        results = {
-            "eval_accuracy": metrics.accuracy(truth, predictions),
-            "eval_loss": float(np.mean(losses[is_real])),
-            "loss": float(
-                np.mean([losses[i : i + batch_size].mean() for i in batches])
-            ),
-        }
-        more = {
-            name: metric(truth, predictions, len(self.labels))
-            for name, metric in self.metrics.items()
-        }
-        return results, more
+        return Evaluation(
+            {
+                "eval_accuracy": metrics.accuracy(truth, predictions),
+                **mean_losses(losses, is_real, batch_size),
+            },
+            {
+                name: metric(truth, predictions, len(self.labels))
+                for name, metric in self.metrics.items()
+            },
+        )
 
-    def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """The softmax of logits, float32 [N, L]."""
+    def scores(self, logits):
+        """Probabilities, float32 [N, L]."""
         return np.exp(metrics.log_softmax(logits)).astype(np.float32)
+
+    def predictions(self, logits):
+        return [self.labels[best] for best in logits.argmax(axis=-1)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Number:
+    """Each text has a number; the model's only logit is the prediction.
+
+    Attributes:
+        bounds: the lowest label and the highest, to which predictions in words
+            are clipped; None for none.
+    """
+
+    bounds: tuple[float, float] | None = None
+
+    label_type: ClassVar[str] = NUMBER
+    labels: ClassVar[tuple[str, ...]] = ()
+    num_outputs: ClassVar[int] = 1
+    record_shape: ClassVar[tuple[int, ...]] = ()
+    record_dtype: ClassVar[str] = "float32"
+    blank: ClassVar[float] = 0.0
+    results: ClassVar[tuple[str, ...]] = (
+        "eval_loss",
+        "loss",
+        "eval_mae",
+        "eval_mse",
+        "eval_pearson",
+        "eval_pearson_and_spearman",
+        "eval_spearman",
+    )
+
+    def read(self, values):
+        number = cells.read_number("label_col", values["label_col"])
+        if self.bounds is not None:
+            lowest, highest = self.bounds
+            if not lowest <= number <= highest:
+                raise BadValue(
+                    f"label_col: {values['label_col']}",
+                    f"a number from {lowest:g} to {highest:g}",
+                )
+        return number
+
+    def names_in(self, label):
+        return ()
+
+    def learned(self, found):
+        numbers = np.array(list(found))
+        mean, deviation = numbers.mean(), numbers.std()
+        _LOGGER.info(
+            "Training labels: mean %.6g, deviation %.6g, from %.6g to %.6g.",
+            mean,
+            deviation,
+            numbers.min(),
+            numbers.max(),
+        )
+        if deviation == 0:
+            _LOGGER.warning("All training labels are %.6g", mean)
+        elif not 0.2 <= deviation <= 5 or abs(mean) > 10 * max(deviation, 1):
+            _LOGGER.warning(
+                "The training labels have the mean %.6g and the deviation "
+                "%.6g. A deviation near 1 trains better: write (label - mean) "
+                "/ deviation into the files, and undo it for predictions",
+                mean,
+                deviation,
+            )
+        return self
+
+    def with_labels(self, labels):
+        return self
+
+    def balanced_weights(self, found):
+        raise _no_weights()
+
+    def with_weights(self, weights):
+        raise _no_weights()
+
+    def encode(self, label):
+        return float(label)
+
+    def describe(self, label):
+        return f"{label:g}"
+
+    def loss(self, logits, label_ids, num_examples=None):
+        from bert_tf import heads
+
+        return heads.regression_loss(logits, label_ids, num_examples)[0]
+
+    def fitted(self, label_ids, logits):
+        return self
+
+    def evaluate(self, label_ids, logits, is_real, batch_size):
+        values = logits[:, 0].astype(np.float64)
+        losses = (values - label_ids) ** 2
+        truth, given = label_ids[is_real], values[is_real]
+        if len(given) > 1 and np.ptp(given) == 0:
+            _LOGGER.warning(
+                "All %d predictions are constant, %g: their correlation with "
+                "the labels is not defined (nan)",
+                len(given),
+                given[0],
+            )
+        pearson = metrics.pearson(truth, given)
+        spearman = metrics.spearman(truth, given)
+        return Evaluation(
+            mean_losses(losses, is_real, batch_size),
+            {
+                "eval_pearson": pearson,
+                "eval_spearman": spearman,
+                "eval_pearson_and_spearman": (pearson + spearman) / 2,
+                "eval_mse": metrics.mean_squared_error(truth, given),
+                "eval_mae": metrics.mean_absolute_error(truth, given),
+            },
+        )
+
+    def scores(self, logits):
+        """The predicted numbers, float32 [N, 1]."""
+        return logits[:, :1].astype(np.float32)
+
+    def predictions(self, logits):
+        values = logits[:, 0]
+        if self.bounds is not None:
+            values = np.clip(values, *self.bounds)
+        return [f"{value + 0.0:.3f}" for value in values]
+
+
+@dataclasses.dataclass(frozen=True)
+class ManyLabels:
+    """Each text has any number of the labels.
+
+    Attributes:
+        labels: in the order of their ids.
+        separator: between names of labels, in cells and in predictions.
+        threshold: of each label's score, at or over which it is predicted;
+            empty for 0.5.
+        chooses_thresholds: whether evaluation chooses them, for the best F1 of
+            each label.
+        weights: of the loss where a label holds; None for 1.
+    """
+
+    labels: tuple[str, ...] = ()
+    separator: str = ","
+    thresholds: tuple[float, ...] = ()
+    chooses_thresholds: bool = False
+    weights: tuple[float, ...] | None = None
+
+    label_type: ClassVar[str] = MULTI
+    record_dtype: ClassVar[str] = "int64"
+    blank: ClassVar[tuple[str, ...]] = ()
+    results: ClassVar[tuple[str, ...]] = (
+        "eval_loss",
+        "loss",
+        "eval_auc",
+        "eval_macro_f1",
+        "eval_micro_f1",
+        "eval_subset_accuracy",
+    )
+
+    @property
+    def num_outputs(self) -> int:
+        return len(self.labels)
+
+    @property
+    def record_shape(self) -> tuple[int, ...]:
+        return (len(self.labels),)
+
+    def read(self, values):
+        if "label_col" in values:
+            return cells.read_labels(
+                "label_col",
+                values["label_col"],
+                self.separator,
+                self.labels or None,
+            )
+        flags = (
+            cells.read_flag(f"label_cols, {label}", values[label_role(at)])
+            for at, label in enumerate(self.labels)
+        )
+        return tuple(label for label, holds in zip(self.labels, flags) if holds)
+
+    def names_in(self, label):
+        return label
+
+    def learned(self, found):
+        rows = list(found)
+        names = {name for row in rows for name in row}
+        target = self
+        if not self.labels:
+            target = self.with_labels(infer_labels(sorted(names)))
+        lacking = [name for name in target.labels if name not in names]
+        if names and lacking:
+            _LOGGER.warning(
+                "No row of the training file has the label %s",
+                ", ".join(map(repr, lacking)),
+            )
+        return target
+
+    def with_labels(self, labels):
+        return dataclasses.replace(self, labels=tuple(labels))
+
+    def balanced_weights(self, found):
+        counts = [sum(name in row for row in found) for name in self.labels]
+        _require_rows(self.labels, counts)
+        return tuple((len(found) - count) / count for count in counts)
+
+    def with_weights(self, weights):
+        return dataclasses.replace(self, weights=tuple(weights))
+
+    def encode(self, label):
+        unknown = set(label) - set(self.labels)
+        if unknown:
+            raise ValueError(f"unknown labels: {unknown}")
+        return [int(name in label) for name in self.labels]
+
+    def describe(self, label):
+        return f"{self.separator.join(label) or 'none'} ({self.encode(label)})"
+
+    def loss(self, logits, label_ids, num_examples=None):
+        from bert_tf import heads
+
+        return heads.multi_label_loss(
+            logits, label_ids, num_examples, self.weights
+        )[0]
+
+    @property
+    def thresholds_in_force(self) -> tuple[float, ...]:
+        """The threshold of each label."""
+        return self.thresholds or (0.5,) * len(self.labels)
+
+    def fitted(self, label_ids, logits):
+        if not self.chooses_thresholds:
+            return self
+        scores = self.scores(logits)
+        chosen = (
+            metrics.best_threshold(label_ids[:, at], scores[:, at])[1]
+            for at in range(len(self.labels))
+        )
+        return dataclasses.replace(self, thresholds=tuple(chosen))
+
+    def evaluate(self, label_ids, logits, is_real, batch_size):
+        z = logits.astype(np.float64)
+        losses = np.maximum(z, 0) - z * label_ids
+        losses = (losses + np.log1p(np.exp(-np.abs(z)))).mean(axis=1)
+        truth, scores = label_ids[is_real], self.scores(logits[is_real])
+        found = self._holds(scores)
+        limits = np.asarray(self.thresholds_in_force, np.float32)
+        each = [
+            metrics.score_label(truth[:, at], scores[:, at], limits[at])
+            for at in range(len(self.labels))
+        ]
+        areas = [one.auc for one in each if not np.isnan(one.auc)]
+        return Evaluation(
+            mean_losses(losses, is_real, batch_size),
+            {
+                "eval_micro_f1": metrics.micro_f1(truth, found),
+                "eval_macro_f1": float(np.mean([one.f1 for one in each])),
+                "eval_subset_accuracy": metrics.subset_accuracy(truth, found),
+                "eval_auc": float(np.mean(areas)) if areas else np.nan,
+            },
+            files={"eval_per_label.tsv": _table(self.labels, each)},
+            model_files={
+                thresholds.FILE: thresholds.to_text(
+                    self.labels, self.thresholds_in_force
+                )
+            }
+            if self.chooses_thresholds
+            else {},
+        )
+
+    def _holds(self, scores):
+        # In float32, so that a score that became a threshold is at it.
+        return scores >= np.asarray(self.thresholds_in_force, np.float32)
+
+    def scores(self, logits):
+        """The sigmoid of logits, float32 [N, L]."""
+        z = np.asarray(logits, np.float64)
+        # exp of a large number would overflow.
+        small = np.exp(-np.abs(z))
+        return (np.where(z < 0, small, 1) / (1 + small)).astype(np.float32)
+
+    def predictions(self, logits):
+        return [
+            self.separator.join(
+                label for label, holds in zip(self.labels, row) if holds
+            )
+            for row in self._holds(self.scores(logits))
+        ]
+
+
+def make_target(label_type: str, **fields: Any) -> Target:
+    """The target of a label type, with these fields."""
+    kinds: Mapping[str, Callable[..., Target]] = {
+        CLASS: OneLabel,
+        NUMBER: Number,
+        MULTI: ManyLabels,
+    }
+    return kinds[label_type](**fields)
+
+
+def label_role(number: int) -> str:
+    """The role of the column of a label that has its own."""
+    return f"label_cols[{number}]"
+
+
+def _table(labels: Sequence[str], each: Sequence[metrics.LabelScores]) -> str:
+    columns = ["label", "support", "precision", "recall", "f1", "auc"]
+    columns += ["average_precision", "best_threshold"]
+    lines = ["\t".join(columns)]
+    for label, one in zip(labels, each):
+        numbers = (getattr(one, name) for name in columns[2:])
+        texts = (str(np.float32(number)) for number in numbers)
+        lines.append("\t".join((label, str(one.support), *texts)))
+    return "\n".join(lines) + "\n"
+
+
+def _require_rows(labels: Sequence[str], counts: Sequence[int]) -> None:
+    lacking = [label for label, count in zip(labels, counts) if not count]
+    if lacking:
+        raise InputError(
+            "`--class_weights=balanced` needs rows of each label in the "
+            f"training file. It has none of {', '.join(map(repr, lacking))}"
+        )
+
+
+def _no_weights() -> InputError:
+    return InputError(
+        "`--class_weights` needs labels: with --label_type=number there are "
+        "none"
+    )

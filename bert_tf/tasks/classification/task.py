@@ -7,45 +7,53 @@ import os
 import numpy as np
 from absl import logging
 
-from bert_tf import heads, models
+from bert_tf import models
 from bert_tf.checkpoints import folders
 from bert_tf.checkpoints.names import LABELS_FILE
-from bert_tf.data.packing import (
-    InputFeatures,
-    Truncation,
-    padding_features,
-)
-from bert_tf.data.records import Feature
+from bert_tf.data.packing import InputFeatures, Truncation
+from bert_tf.data.records import Feature, Values
+from bert_tf.errors import InputError
 from bert_tf.support import files
+from bert_tf.tasks.classification import submission
 from bert_tf.tasks.classification.rows import (
     convert_examples_to_windows,
     describe_example,
+    padding_example,
     truncation_advice,
 )
-from bert_tf.tasks.classification.targets import RESULTS, WINDOW_POOLINGS
-from bert_tf.tasks.task import Evaluation
+from bert_tf.tasks.classification.targets import WINDOW_POOLINGS
 from bert_tf.training.step import count_examples
 
+ONE_LABEL = Feature(())
 
-def classifier_schema(max_seq_length: int) -> dict[str, Feature]:
-    """The features of run_classifier's records, under the original's names."""
+
+def classifier_schema(
+    max_seq_length: int, label: Feature = ONE_LABEL
+) -> dict[str, Feature]:
+    """The features of run_classifier's records, under the original's names.
+
+    Args:
+        max_seq_length: S of the features.
+        label: the feature of the label.
+    """
     tokens = Feature((max_seq_length,), length_flag="max_seq_length")
     return {
         "input_ids": dataclasses.replace(tokens, holds_token_ids=True),
         "input_mask": tokens,
         "segment_ids": tokens,
-        "label_ids": Feature(()),
+        "label_ids": label,
         "is_real_example": Feature(()),
     }
 
 
-def classifier_values(features: InputFeatures) -> dict[str, list[int]]:
+def classifier_values(features: InputFeatures) -> Values:
     """The values of one record of `classifier_schema`."""
+    label = features.label_id
     return {
         "input_ids": features.input_ids,
         "input_mask": features.input_mask,
         "segment_ids": features.segment_ids,
-        "label_ids": [features.label_id],
+        "label_ids": label if isinstance(label, list) else [label],
         "is_real_example": [int(features.is_real_example)],
     }
 
@@ -54,13 +62,19 @@ class ClassificationTask:
     """A `Task` whose examples are `datasets.InputExample`s.
 
     Args:
-        target: a `targets.OneLabel`.
+        target: a `Target`, with its labels.
         tokenizer: a `FullTokenizer`.
         max_seq_length: word pieces of a record.
         doc_stride: distance between the windows of a long text, in word
             pieces; None truncates long texts.
         window_pooling: one of `targets.WINDOW_POOLINGS`.
         names_predictions: whether to write the predicted labels by name.
+        submissions: `data.Submission`s by the name of the set.
+        remark: function of results that returns what to know about them, for
+            the log, or None.
+
+    Attributes:
+        target: with what the last evaluation has chosen, such as thresholds.
     """
 
     outputs = ("label_ids", "is_real_example", "logits")
@@ -75,23 +89,28 @@ class ClassificationTask:
         doc_stride=None,
         window_pooling="mean",
         names_predictions=False,
+        submissions=None,
+        remark=None,
     ):
         self.target = target
-        self.metrics = (*RESULTS, *target.metrics)
+        self.metrics = target.results
         self.max_seq_length = max_seq_length
         self.doc_stride = doc_stride
         self.log_names = "examples", None if doc_stride is None else "windows"
         self.names_predictions = names_predictions
+        self.submissions = submissions or {}
+        self.remark = remark
         self._pool = WINDOW_POOLINGS[window_pooling]
         self._conversion = (
-            target.labels,
+            target,
             max_seq_length,
             tokenizer,
             doc_stride,
         )
 
     def schema(self, is_training):
-        return classifier_schema(self.max_seq_length)
+        label = Feature(self.target.record_shape, self.target.record_dtype)
+        return classifier_schema(self.max_seq_length, label)
 
     def records(self, examples, is_training):
         truncation = Truncation()
@@ -101,23 +120,24 @@ class ClassificationTask:
         truncation.log(self.max_seq_length, truncation_advice(self.doc_stride))
 
     def padding(self, is_training):
-        return classifier_values(padding_features(self.max_seq_length))
+        return classifier_values(
+            padding_example(self.target, self.max_seq_length)
+        )
 
     def describe(self, example):
         return describe_example(example, *self._conversion)
 
     def build(self, config, one_hot):
         return models.classifier(
-            config, len(self.target.labels), use_one_hot_embeddings=one_hot
+            config, self.target.num_outputs, use_one_hot_embeddings=one_hot
         )
 
     def loss(self, outputs, batch, totals):
-        loss, _ = heads.classification_loss(
+        return self.target.loss(
             outputs["logits"],
             batch["label_ids"],
             (totals or {}).get("examples"),
         )
-        return loss
 
     def count(self, batch):
         return count_examples(batch)
@@ -133,29 +153,31 @@ class ClassificationTask:
             count = sum(is_real)
             label_ids, logits = label_ids[:count], logits[:count]
             is_real = is_real[:count]
-        return Evaluation(
-            *self.target.evaluate(
-                np.array(label_ids),
-                np.stack(logits),
-                np.array(is_real),
-                batch_size,
-            )
-        )
+        truth, real = np.array(label_ids), np.array(is_real)
+        outputs = np.stack(logits)
+        self.target = self.target.fitted(truth[real], outputs[real])
+        found = self.target.evaluate(truth, outputs, real, batch_size)
+        remark = self.remark and self.remark(found.all())
+        if remark:
+            logging.warning("%s", remark)
+        return found
 
     def write(self, examples, rows, folder, split):
         real = itertools.islice(rows, len(examples))
         logits = np.stack([self._logits(windows) for windows in real])
-        probabilities = self.target.probabilities(logits)
-        path = os.path.join(folder, "test_results.tsv")
-        lines = ("\t".join(map(str, row)) + "\n" for row in probabilities)
+        suffix = split.removeprefix("predict")
+        path = os.path.join(folder, f"test_results{suffix}.tsv")
+        scores = self.target.scores(logits)
+        lines = ("\t".join(map(str, row)) + "\n" for row in scores)
         files.write_text(path, "".join(lines))
         logging.info("Wrote %d predictions to %s.", len(logits), path)
+        predictions = self.target.predictions(logits)
         if self.names_predictions:
             path = os.path.join(folder, "test_predictions.txt")
-            best = probabilities.argmax(axis=-1)
-            names = (f"{self.target.labels[label]}\n" for label in best)
-            files.write_text(path, "".join(names))
+            files.write_text(path, "".join(f"{one}\n" for one in predictions))
             logging.info("Wrote the predicted labels to %s.", path)
+        if split in self.submissions:
+            submission.write(folder, self.submissions[split], predictions)
 
     def _logits(self, windows):
         """The logits [L] of a text, combined from those of its windows."""
@@ -165,4 +187,11 @@ class ClassificationTask:
 
     def write_model_files(self, folder):
         path = os.path.join(folder, LABELS_FILE)
-        folders.write_labels(path, self.target.labels)
+        if self.target.labels:
+            folders.write_labels(path, self.target.labels)
+        elif os.path.exists(path):
+            raise InputError(
+                f"{path} names the labels of another model, and this one "
+                "predicts numbers: use another output_dir, or remove the file "
+                "if its model is not needed any more"
+            )

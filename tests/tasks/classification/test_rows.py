@@ -14,7 +14,10 @@ from bert_tf.tasks.classification.rows import (
     describe_example,
     truncation_advice,
 )
+from bert_tf.tasks.classification.targets import OneLabel
 from bert_tf.tokenization import FullTokenizer
+
+YES_NO = OneLabel(("no", "yes"))
 
 
 @pytest.fixture
@@ -59,7 +62,7 @@ def test_a_vocabulary_without_a_special_token_is_refused(tmp_path, token):
 
 def test_the_log_shows_the_features_of_an_example(tokenizer):
     example = InputExample("dev-1", "Good films", "bad bad bad", "yes")
-    text = describe_example(example, ["no", "yes"], 7, tokenizer)
+    text = describe_example(example, YES_NO, 7, tokenizer)
     assert text.splitlines() == [
         "guid: dev-1",
         "text_a: Good films",
@@ -77,7 +80,7 @@ def test_every_window_has_the_label_of_its_example(tokenizer):
         InputExample("dev-1", "good film bad good", None, "yes"),
         InputExample("dev-2", "bad", None, "no"),
     ]
-    got = convert_examples_to_windows(examples, ["no", "yes"], 5, tokenizer, 1)
+    got = convert_examples_to_windows(examples, YES_NO, 5, tokenizer, 1)
     rows = [
         [(one.input_ids, one.input_mask, one.label_id) for one in windows]
         for windows in got
@@ -91,7 +94,7 @@ def test_every_window_has_the_label_of_its_example(tokenizer):
 
 def test_the_log_shows_the_first_of_several_windows(tokenizer):
     example = InputExample("dev-1", "good film bad good", None, "yes")
-    text = describe_example(example, ["no", "yes"], 5, tokenizer, 1)
+    text = describe_example(example, YES_NO, 5, tokenizer, 1)
     assert text.splitlines()[2:] == [
         "windows: 2, doc_stride=1; of the first one:",
         "tokens: [CLS] good film bad [SEP]",
@@ -125,7 +128,7 @@ def test_truncated_examples_and_pieces_are_counted(
     ]
     truncation = Truncation()
     for windows in convert_examples_to_windows(
-        examples, ["x"], 5, tokenizer, doc_stride
+        examples, OneLabel(("x",)), 5, tokenizer, doc_stride
     ):
         truncation.add(windows[0].num_cut)
 

@@ -16,7 +16,7 @@ def test_results_are_means_over_real_examples_but_loss_over_batches(logits):
     label_ids = np.array([0, 1, 2, 0, 1, 2, 0])
     is_real = np.array([True] * 5 + [False] * 2)
 
-    results, more = OneLabel(("a", "b", "c")).evaluate(
+    found = OneLabel(("a", "b", "c")).evaluate(
         label_ids, logits, is_real, batch_size=4
     )
 
@@ -26,8 +26,8 @@ def test_results_are_means_over_real_examples_but_loss_over_batches(logits):
         "eval_loss": losses[:5].mean(),
         "loss": (losses[:4].mean() + losses[4:].mean()) / 2,
     }
-    assert results == pytest.approx(want, rel=1e-6)
-    assert more == {}
+    assert found.results == pytest.approx(want, rel=1e-6)
+    assert found.more == {}
 
 
 def test_metrics_of_the_dataset_see_real_examples_only(logits):
@@ -37,14 +37,14 @@ def test_metrics_of_the_dataset_see_real_examples_only(logits):
     target = OneLabel(("a", "b", "c"), {"eval_mine": metric})
     is_real = np.arange(7) < 2
 
-    _, more = target.evaluate(np.arange(7) % 3, logits, is_real, 8)
+    more = target.evaluate(np.arange(7) % 3, logits, is_real, 8).more
 
     predictions = logits[:2].argmax(1).tolist()
     assert more == {"eval_mine": [[0, 1], predictions, 3]}
 
 
 def test_probabilities_are_the_softmax_in_float32(logits):
-    got = OneLabel(("a", "b", "c")).probabilities(logits)
+    got = OneLabel(("a", "b", "c")).scores(logits)
 
     assert got.dtype == np.float32
     want = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)

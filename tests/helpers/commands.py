@@ -1,0 +1,22 @@
+"""Runs commands in this process, with flags by name."""
+
+import importlib
+
+from absl import flags as absl_flags
+
+from bert_tf.cli import command_line
+
+
+def run_command(name, **flags):
+    """Runs `bert_tf.NAME` with these flags."""
+    command = importlib.import_module(f"bert_tf.{name}")
+    values = absl_flags.FlagValues()
+    command.define_flags(values)
+    given = [f"--{flag}={value}" for flag, value in flags.items()]
+    command_line.parse(values, [name, *given])
+    return command.main(values)
+
+
+def run_classifier(**flags):
+    """Runs run_classifier with these flags."""
+    return run_command("run_classifier", **flags)
