@@ -25,13 +25,13 @@ from bert_tf.cli.command_line import FlagSet
 from bert_tf.data import records, text_files
 from bert_tf.errors import InputError
 from bert_tf.support import files
-from bert_tf.tasks.pretraining import dynamic_masking, served, task
-from bert_tf.tasks.run import (
+from bert_tf.tasks.beginning import (
     alone,
     begin,
     checkpoint_to_export,
     use_best,
 )
+from bert_tf.tasks.pretraining import dynamic_masking, served, task
 from bert_tf.training import devices, start
 
 HEAD = "pretraining"
