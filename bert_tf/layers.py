@@ -369,38 +369,130 @@ class _DrawnSeed(keras.random.SeedGenerator):
         return self.drawn
 
 
-@keras.saving.register_keras_serializable("bert_tf")
-class MergeFirstAxes(keras.layers.Layer):
-    """Makes one axis of the first two, both of any length.
+# ------------------------------------------------------------ rows of a batch
 
-    Call arguments:
-        x: tensor [B, N, S].
 
-    Returns:
-        The same values, [B N, S].
+class PackedRows:
+    """Which rows of a batch [B * S, D] are tokens, to compute on these only.
+
+    TensorFlow only. The first position of every sequence counts as a token
+    whatever the mask says: the pooler reads it.
+
+    Args:
+        input_mask: int tensor [B, S], 1 for tokens and 0 for padding.
+        training: whether gradients will be asked for; without it they are right
+            as well, but slow.
     """
 
-    def call(self, x):
-        return ops.reshape(x, (-1, ops.shape(x)[-1]))
+    def __init__(self, input_mask, training=None):
+        self.training = training
+        is_token = tf.concat(
+            [tf.ones_like(input_mask[:, :1]), input_mask[:, 1:]], axis=1
+        )
+        is_token = tf.reshape(is_token, [-1]) > 0
+        # For each token its row in the batch; for each row of the batch the
+        # token that is there, or the one before it, which is of the same
+        # sequence since the first position is a token.
+        self.tokens = tf.cast(tf.where(is_token)[:, 0], tf.int32)
+        self.places = tf.cumsum(tf.cast(is_token, tf.int32)) - 1
+        self.places_or_none = tf.where(
+            is_token, self.places, tf.size(self.tokens)
+        )
 
-    def compute_output_shape(self, x_shape):
-        return (None, x_shape[-1])
+    def pack(self, rows):
+        """Rows of a batch [B * S, D] -> those of its tokens [tokens, D]."""
+        return self._move(rows, self.tokens, self.places_or_none, "gradient")
+
+    def spread(self, rows):
+        """Tokens [tokens, D] -> [B * S, D], for attention.
+
+        Padding repeats the token before it. Nothing may come of it: a key is
+        masked, a query packed away; gradients that come back from it are not
+        counted.
+        """
+        return self._move(rows, self.places, self.tokens)
+
+    def unpack(self, rows):
+        """Tokens [tokens, D] -> [B * S, D], with zeros at padding."""
+        return self._move(rows, self.places_or_none, self.tokens, "result")
+
+    def _move(self, rows, there, back, with_zeros=None):
+        if not self.training:
+            return _gather(rows, there, with_zeros == "result")
+        moved = _move_function(rows.dtype, with_zeros)(rows, there, back)
+        moved.set_shape((None, rows.shape[-1]))
+        return moved
 
 
-@keras.saving.register_keras_serializable("bert_tf")
-class SplitFirstAxis(keras.layers.Layer):
-    """Undoes `MergeFirstAxes` for one value of each row.
+def _gather(rows, index, with_zeros):
+    # An index may then be the number of rows.
+    rows = tf.pad(rows, [[0, 1], [0, 0]]) if with_zeros else rows
+    return tf.gather(rows, index)
 
-    Call arguments:
-        values: tensor [B N, 1].
-        x: the tensor [B, N, S] that was merged.
 
-    Returns:
-        The same values, [B, N].
+@functools.cache
+def _move_function(dtype, with_zeros):
+    """A function that gathers rows, and whose gradient gathers them back.
+
+    TensorFlow's own gradient would add up rows one by one.
     """
 
-    def call(self, values, x):
-        return ops.reshape(values, ops.shape(x)[:2])
+    def move(rows, there, back):
+        @tf.custom_gradient
+        def moved(rows):
+            return _gather(rows, there, with_zeros == "result"), gradient
 
-    def compute_output_shape(self, values_shape, x_shape):
-        return tuple(x_shape[:2])
+        def gradient(upstream):
+            return _gather(upstream, back, with_zeros == "gradient")
+
+        return moved(rows)
+
+    # One for all graphs, as in `_gelu_function`.
+    index = tf.TensorSpec([None], tf.int32)
+    rows = tf.TensorSpec([None, None], dtype)
+    return tf.function(move, input_signature=[rows, index, index])
+
+
+def packs_rows():
+    """Whether the backend can: TensorFlow's, whose shapes may vary."""
+    return _ON_TENSORFLOW
+
+
+def require_same_shape(input_ids, **others):
+    """Refuses tensors of other shapes: broadcasting would hide them.
+
+    Args:
+        input_ids: int tensor [B, S].
+        **others: tensors by name, or None.
+
+    Raises:
+        InputError: one is not [B, S].
+    """
+    shape = tuple(input_ids.shape)
+    if len(shape) != 2:
+        raise InputError(
+            "`input_ids` must have shape [batch, sequence]. "
+            f"Received: shape {shape}"
+        )
+    for name, tensor in others.items():
+        if tensor is None:
+            continue
+        other = tuple(tensor.shape)
+        if len(other) != 2 or any(
+            None not in (size, wanted) and size != wanted
+            for size, wanted in zip(other, shape)
+        ):
+            raise InputError(
+                f"`{name}` must have the shape of `input_ids`, {shape}. "
+                f"Received: shape {other}"
+            )
+
+
+def require_length_within(length, longest):
+    """Refuses a known length beyond the position table (`InputError`)."""
+    if length is not None and length > longest:
+        raise InputError(
+            "The sequence is longer than the model's position table: "
+            f"{length} tokens, `max_position_embeddings` is {longest}. "
+            "Shorten the input (`max_seq_length`)."
+        )

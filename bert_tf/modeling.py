@@ -6,7 +6,8 @@ names is that of the variables in released checkpoints, so that a
 translation.
 
 Shape letters: B batch, S sequence (F and T when attending from and to), D
-hidden size, N heads, H size of one head, V vocabulary.
+hidden size, N heads, H size of one head, V vocabulary; R rows, B * S, or the
+number of tokens where padding is skipped.
 """
 
 import contextlib
@@ -22,11 +23,15 @@ from bert_tf.errors import InputError
 # Re-exported for callers.
 from bert_tf.layers import PRECISIONS as PRECISIONS
 from bert_tf.layers import (
+    PackedRows,
     create_initializer,
     dense,
     dropout,
     get_activation,
     layer_norm,
+    packs_rows,
+    require_length_within,
+    require_same_shape,
     softmax,
 )
 from bert_tf.layers import gelu as gelu
@@ -267,7 +272,8 @@ class EmbeddingPostprocessor(keras.layers.Layer):
         self.layer_norm.build(word_embeddings_shape)
 
     def call(self, word_embeddings, token_type_ids, training=None):
-        _check_length(word_embeddings.shape[1], self.config)
+        longest = self.config.max_position_embeddings
+        require_length_within(word_embeddings.shape[1], longest)
         table = ops.convert_to_tensor(self.token_type_embeddings)
         # As in the original, always one-hot: the table has a handful of rows.
         size = self.config.type_vocab_size
@@ -326,9 +332,11 @@ class AttentionLayer(keras.layers.Layer):
         from_length, to_length: int, F and T.
         adder: float tensor that broadcasts to [B, N, F, T], added to the scores
             (`attention_adder`), or None to attend to everything.
+        packing: a `PackedRows` if the rows are those of tokens only (then to
+            the same sequences); None for all rows of the batch.
 
     Returns:
-        float tensor [B * F, D]: the results of the heads, concatenated.
+        float tensor, as `from_rows`: the results of the heads, concatenated.
     """
 
     def __init__(
@@ -363,11 +371,14 @@ class AttentionLayer(keras.layers.Layer):
         from_length,
         to_length,
         adder=None,
+        packing=None,
         training=None,
     ):
-        query = self._split_heads(self.query(from_rows), from_length)
-        key = self._split_heads(self.key(to_rows), to_length)
-        value = self._split_heads(self.value(to_rows), to_length)
+        rows = self.query(from_rows), self.key(to_rows), self.value(to_rows)
+        if packing is not None:
+            rows = map(packing.spread, rows)
+        lengths = from_length, to_length, to_length
+        query, key, value = map(self._split_heads, rows, lengths)
 
         # Transposed in a step of its own, the key is not copied: TensorFlow
         # fuses this step with the product.
@@ -379,7 +390,8 @@ class AttentionLayer(keras.layers.Layer):
         probs = self.dropout(probs, training=training)
 
         attended = ops.transpose(probs @ value, (0, 2, 1, 3))  # [B, F, N, H]
-        return ops.reshape(attended, (-1, self.num_heads * self.head_size))
+        rows = ops.reshape(attended, (-1, self.num_heads * self.head_size))
+        return rows if packing is None else packing.pack(rows)
 
     def _split_heads(self, rows, length):
         """Rows [B * S, D] as [B, N, S, H]."""
@@ -432,15 +444,10 @@ class Attention(keras.layers.Layer):
         self.self_attention.build(rows_shape, rows_shape)
         self.residual_output.build(rows_shape, rows_shape)
 
-    def call(self, rows, length, adder=None, training=None):
-        x = self.self_attention(
-            rows,
-            rows,
-            from_length=length,
-            to_length=length,
-            adder=adder,
-            training=training,
-        )
+    def call(self, rows, length, adder=None, packing=None, training=None):
+        where = {"from_length": length, "to_length": length}
+        where |= {"adder": adder, "packing": packing}
+        x = self.self_attention(rows, rows, **where, training=training)
         return self.residual_output(x, rows, training=training)
 
 
@@ -448,12 +455,13 @@ class TransformerLayer(keras.layers.Layer):
     """One encoder layer: attention, then the feed-forward part.
 
     Call arguments:
-        rows: float tensor [B * S, D].
+        rows: float tensor [R, D].
         length: int, S.
         adder: float tensor that broadcasts to [B, N, S, S], or None.
+        packing: a `PackedRows` if R are the tokens only, or None.
 
     Returns:
-        float tensor [B * S, D].
+        float tensor [R, D].
 
     Attributes:
         recompute: keep only `rows` in training, and compute the layer again,
@@ -475,9 +483,10 @@ class TransformerLayer(keras.layers.Layer):
         wide = (None, self.intermediate.units)
         self.residual_output.build(wide, rows_shape)
 
-    def call(self, rows, length, adder=None, training=None):
+    def call(self, rows, length, adder=None, packing=None, training=None):
+        where = {"length": length, "adder": adder, "packing": packing}
         if not (self.recompute and training):
-            return self._transform(rows, length, adder, training)
+            return self._transform(rows, where, training)
         dropouts = [
             self.attention.self_attention.dropout,
             self.attention.residual_output.dropout,
@@ -492,15 +501,13 @@ class TransformerLayer(keras.layers.Layer):
             with contextlib.ExitStack() as stack:
                 for layer, seed in zip(dropouts, seeds):
                     stack.enter_context(layer.dropping_by(seed))
-                return self._transform(rows, length, adder, training)
+                return self._transform(rows, where, training)
 
         return transform(rows)
 
-    def _transform(self, rows, length, adder, training):
-        attended = self.attention(
-            rows, length=length, adder=adder, training=training
-        )
-        x = self.intermediate(attended)  # [B * S, intermediate size]
+    def _transform(self, rows, where, training):
+        attended = self.attention(rows, **where, training=training)
+        x = self.intermediate(attended)  # [R, intermediate size]
         return self.residual_output(x, attended, training=training)
 
 
@@ -521,8 +528,9 @@ class TransformerModel(keras.layers.Layer):
         output after its last LayerNorm.
     """
 
-    def __init__(self, config, name="encoder", **kwargs):
+    def __init__(self, config, skip_padding=False, name="encoder", **kwargs):
         super().__init__(name=name, **kwargs)
+        self.skip_padding = skip_padding and packs_rows()
         self.direction = config.attention_direction()
         self.layers = [
             TransformerLayer(config, f"layer_{i}", dtype=self.dtype_policy)
@@ -541,11 +549,17 @@ class TransformerModel(keras.layers.Layer):
         if self.direction == "left_to_right":
             later = left_to_right_adder(length, hidden.dtype)
             adder = later if adder is None else adder + later
-        all_encoder_layers = []
         rows = ops.reshape(hidden, (-1, width))
+        packing = None
+        if self.skip_padding and input_mask is not None:
+            packing = PackedRows(input_mask, training)
+            rows = packing.pack(rows)
+        where = {"length": length, "adder": adder, "packing": packing}
+        all_encoder_layers = []
         for layer in self.layers:
-            rows = layer(rows, length=length, adder=adder, training=training)
-            all_encoder_layers.append(ops.reshape(rows, (-1, length, width)))
+            rows = layer(rows, **where, training=training)
+            output = rows if packing is None else packing.unpack(rows)
+            all_encoder_layers.append(ops.reshape(output, (-1, length, width)))
         return all_encoder_layers
 
 
@@ -558,6 +572,9 @@ class BertModel(keras.layers.Layer):
     Args:
         config: a `BertConfig`, or a dictionary of its values.
         use_one_hot_embeddings: see `EmbeddingLookup`.
+        skip_padding: compute the encoder at tokens only; its outputs at padding
+            are zeros. Needs TensorFlow without XLA; other backends compute the
+            padding all the same.
         name: the first part of every variable's name, `bert` in checkpoints.
 
     Call arguments:
@@ -578,7 +595,12 @@ class BertModel(keras.layers.Layer):
     """
 
     def __init__(
-        self, config, use_one_hot_embeddings=False, name="bert", **kwargs
+        self,
+        config,
+        use_one_hot_embeddings=False,
+        skip_padding=False,
+        name="bert",
+        **kwargs,
     ):
         super().__init__(name=name, **kwargs)
         if isinstance(config, dict):
@@ -594,7 +616,10 @@ class BertModel(keras.layers.Layer):
         self.embedding_postprocessor = EmbeddingPostprocessor(
             config, dtype=dtype
         )
-        self.encoder = TransformerModel(config, dtype=dtype)
+        self.skip_padding = skip_padding
+        self.encoder = TransformerModel(config, skip_padding, dtype=dtype)
+        # XLA, which Keras' `compile` would choose, needs fixed shapes.
+        self.supports_jit = not self.encoder.skip_padding
         # Always tanh, whatever the config's activation.
         tanh = get_activation("tanh")
         self.pooler = dense(config, config.hidden_size, dtype, tanh)
@@ -616,7 +641,7 @@ class BertModel(keras.layers.Layer):
     ):
         if token_type_ids is None:
             token_type_ids = ops.zeros_like(input_ids)
-        _check_shapes(
+        require_same_shape(
             input_ids, input_mask=input_mask, token_type_ids=token_type_ids
         )
         embedded = self.embedding_postprocessor(
@@ -639,10 +664,11 @@ class BertModel(keras.layers.Layer):
     ):
         # Keras would trace `call` for this, which takes longer, and which fails
         # on JAX while the length is unknown.
-        _check_shapes(
+        require_same_shape(
             input_ids, input_mask=input_mask, token_type_ids=token_type_ids
         )
-        _check_length(input_ids.shape[1], self.config)
+        longest = self.config.max_position_embeddings
+        require_length_within(input_ids.shape[1], longest)
         sizes, width = tuple(input_ids.shape), self.config.hidden_size
 
         def spec(*shape):
@@ -662,36 +688,5 @@ class BertModel(keras.layers.Layer):
             **super().get_config(),
             "config": self.config.to_dict(),
             "use_one_hot_embeddings": self.use_one_hot_embeddings,
+            "skip_padding": self.skip_padding,
         }
-
-
-def _check_length(length, config):
-    longest = config.max_position_embeddings
-    if length is not None and length > longest:
-        raise InputError(
-            "The sequence is longer than the model's position table: "
-            f"{length} tokens, `max_position_embeddings` is {longest}. "
-            "Shorten the input (`max_seq_length`)."
-        )
-
-
-def _check_shapes(input_ids, **others):
-    # Broadcasting would hide a wrong shape.
-    shape = tuple(input_ids.shape)
-    if len(shape) != 2:
-        raise InputError(
-            "`input_ids` must have shape [batch, sequence]. "
-            f"Received: shape {shape}"
-        )
-    for name, tensor in others.items():
-        if tensor is None:
-            continue
-        other = tuple(tensor.shape)
-        if len(other) != 2 or any(
-            None not in (size, wanted) and size != wanted
-            for size, wanted in zip(other, shape)
-        ):
-            raise InputError(
-                f"`{name}` must have the shape of `input_ids`, {shape}. "
-                f"Received: shape {other}"
-            )

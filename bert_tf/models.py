@@ -10,7 +10,6 @@ from keras import ops
 
 from bert_tf.errors import InputError
 from bert_tf.heads import ClassifierHead, PretrainingHeads, SpanHead
-from bert_tf.layers import MergeFirstAxes, SplitFirstAxis
 from bert_tf.modeling import BertModel
 
 ENCODER_INPUTS = ("input_ids", "input_mask", "segment_ids")
@@ -71,6 +70,43 @@ def classifier(
     bert = BertModel(config, use_one_hot_embeddings)(*inputs.values())
     logits = ClassifierHead(config, num_labels)(bert["pooled_output"])
     return keras.Model(inputs, {"logits": logits})
+
+
+@keras.saving.register_keras_serializable("bert_tf")
+class MergeFirstAxes(keras.layers.Layer):
+    """Makes one axis of the first two, both of any length.
+
+    Call arguments:
+        x: tensor [B, N, S].
+
+    Returns:
+        The same values, [B N, S].
+    """
+
+    def call(self, x):
+        return ops.reshape(x, (-1, ops.shape(x)[-1]))
+
+    def compute_output_shape(self, x_shape):
+        return (None, x_shape[-1])
+
+
+@keras.saving.register_keras_serializable("bert_tf")
+class SplitFirstAxis(keras.layers.Layer):
+    """Undoes `MergeFirstAxes` for one value of each row.
+
+    Call arguments:
+        values: tensor [B N, 1].
+        x: the tensor [B, N, S] that was merged.
+
+    Returns:
+        The same values, [B, N].
+    """
+
+    def call(self, values, x):
+        return ops.reshape(values, ops.shape(x)[:2])
+
+    def compute_output_shape(self, values_shape, x_shape):
+        return tuple(x_shape[:2])
 
 
 def multiple_choice(
