@@ -11,6 +11,9 @@ from keras import ops
 from bert_tf.layers import dense, get_activation, layer_norm
 from bert_tf.modeling import BertConfig
 
+# A logit of skipped padding: its bias alone would count in the softmax.
+NO_ANSWER = -1e9
+
 
 class _Head(keras.layers.Layer):
     """Keeps the config, from which all shapes are known."""
@@ -165,6 +168,8 @@ class SpanHead(_Head):
 
     Call arguments:
         sequence_output: float tensor [B, S, D].
+        input_mask: int tensor [B, S] of a model that skips padding, where
+            logits are then -1e9; None for logits of all positions.
 
     Returns:
         `start_logits` and `end_logits`, each [B, S], padding included.
@@ -181,8 +186,10 @@ class SpanHead(_Head):
             _add_output_weights(self, 2)
         self.built = True
 
-    def call(self, sequence_output):
+    def call(self, sequence_output, input_mask=None):
         logits = _project(self, sequence_output)  # [B, S, 2]
+        if input_mask is not None:
+            logits = ops.where(input_mask[..., None] > 0, logits, NO_ANSWER)
         return {"start_logits": logits[..., 0], "end_logits": logits[..., 1]}
 
 

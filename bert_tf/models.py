@@ -30,6 +30,7 @@ def pretraining(
     num_predictions=None,
     use_one_hot_embeddings=False,
     next_sentence=True,
+    skip_padding=False,
 ):
     """BERT with both pretraining heads.
 
@@ -43,7 +44,7 @@ def pretraining(
     """
     inputs = integer_inputs(ENCODER_INPUTS, seq_length)
     positions = integer_inputs(("masked_lm_positions",), num_predictions)
-    bert = BertModel(config, use_one_hot_embeddings)
+    bert = BertModel(config, use_one_hot_embeddings, skip_padding)
     heads = PretrainingHeads(config)
     bert.pooler.trainable = heads.next_sentence.trainable = next_sentence
     encoded = bert(*inputs.values())
@@ -57,7 +58,11 @@ def pretraining(
 
 
 def classifier(
-    config, num_labels, seq_length=None, use_one_hot_embeddings=False
+    config,
+    num_labels,
+    seq_length=None,
+    use_one_hot_embeddings=False,
+    skip_padding=False,
 ):
     """BERT with one linear layer over the pooled output: logits [B, L].
 
@@ -67,7 +72,9 @@ def classifier(
     """
     _require_pooling(config)
     inputs = integer_inputs(ENCODER_INPUTS, seq_length)
-    bert = BertModel(config, use_one_hot_embeddings)(*inputs.values())
+    bert = BertModel(config, use_one_hot_embeddings, skip_padding)(
+        *inputs.values()
+    )
     logits = ClassifierHead(config, num_labels)(bert["pooled_output"])
     return keras.Model(inputs, {"logits": logits})
 
@@ -110,7 +117,11 @@ class SplitFirstAxis(keras.layers.Layer):
 
 
 def multiple_choice(
-    config, num_choices=None, seq_length=None, use_one_hot_embeddings=False
+    config,
+    num_choices=None,
+    seq_length=None,
+    use_one_hot_embeddings=False,
+    skip_padding=False,
 ):
     """BERT with one output over the pooled output of each choice.
 
@@ -122,7 +133,7 @@ def multiple_choice(
         config: a `BertConfig`.
         num_choices: N; None for any number.
         seq_length: S; None for any length.
-        use_one_hot_embeddings: see `BertModel`.
+        use_one_hot_embeddings, skip_padding: see `BertModel`.
 
     Returns:
         A model from `input_ids`, `input_mask`, `segment_ids` [B, N, S] to
@@ -137,7 +148,7 @@ def multiple_choice(
         for name in ENCODER_INPUTS
     }
     rows = [MergeFirstAxes()(x) for x in inputs.values()]  # [B N, S]
-    bert = BertModel(config, use_one_hot_embeddings)(*rows)
+    bert = BertModel(config, use_one_hot_embeddings, skip_padding)(*rows)
     scores = ClassifierHead(config, 1)(bert["pooled_output"])  # [B N, 1]
     logits = SplitFirstAxis()(scores, inputs["input_ids"])
     return keras.Model(inputs, {"logits": logits})
@@ -152,29 +163,42 @@ def _require_pooling(config):
 
 
 def token_classifier(
-    config, num_labels, seq_length=None, use_one_hot_embeddings=False
+    config,
+    num_labels,
+    seq_length=None,
+    use_one_hot_embeddings=False,
+    skip_padding=False,
 ):
     """BERT with one linear layer over every token: logits [B, S, L]."""
     inputs = integer_inputs(ENCODER_INPUTS, seq_length)
-    bert = BertModel(config, use_one_hot_embeddings)
+    bert = BertModel(config, use_one_hot_embeddings, skip_padding)
     bert.pooler.trainable = False
     sequence = bert(*inputs.values())["sequence_output"]
     logits = ClassifierHead(config, num_labels)(sequence)
     return keras.Model(inputs, {"logits": logits})
 
 
-def span(config, seq_length=None, use_one_hot_embeddings=False):
-    """BERT that finds answers: `start_logits` and `end_logits` [B, S]."""
+def span(
+    config, seq_length=None, use_one_hot_embeddings=False, skip_padding=False
+):
+    """BERT that finds answers: `start_logits` and `end_logits` [B, S].
+
+    As in the original they are for padding too; with `skip_padding`, which
+    computes nothing there, they are -1e9.
+    """
     inputs = integer_inputs(ENCODER_INPUTS, seq_length)
-    bert = BertModel(config, use_one_hot_embeddings)
+    bert = BertModel(config, use_one_hot_embeddings, skip_padding)
     # The pooler stays in checkpoints, but nothing here depends on it. As in the
     # original it has no gradient, no optimizer slots and no decay.
     bert.pooler.trainable = False
-    logits = SpanHead(config)(bert(*inputs.values())["sequence_output"])
-    return keras.Model(inputs, logits)
+    sequence = bert(*inputs.values())["sequence_output"]
+    skipped = {"input_mask": inputs["input_mask"]} if skip_padding else {}
+    return keras.Model(inputs, SpanHead(config)(sequence, **skipped))
 
 
-def feature_extractor(config, layers, pooling, use_one_hot_embeddings=False):
+def feature_extractor(
+    config, layers, pooling, use_one_hot_embeddings=False, skip_padding=False
+):
     """BERT that returns the outputs of some of its layers.
 
     Args:
@@ -182,31 +206,33 @@ def feature_extractor(config, layers, pooling, use_one_hot_embeddings=False):
         layers: the numbers of L layers, from 0, or from -1 downwards.
         pooling: over tokens and layers: an object with `over_tokens` ("first",
             "mean", "max" or None) and `concatenated` (bool).
-        use_one_hot_embeddings: see `BertModel`.
+        use_one_hot_embeddings, skip_padding: see `BertModel`.
 
     Returns:
         A model from `input_ids`, `input_mask`, `segment_ids` [B, S] to
         `values` [B, S, L, D], or [B, L, D] where tokens are pooled.
     """
     inputs = integer_inputs(ENCODER_INPUTS)
-    bert = BertModel(config, use_one_hot_embeddings)(*inputs.values())
+    bert = BertModel(config, use_one_hot_embeddings, skip_padding)(
+        *inputs.values()
+    )
     values = _layer_values(bert, inputs, layers, pooling)
     return keras.Model(inputs, {"values": values})
 
 
-def encoder(config, layers, pooling):
+def encoder(config, layers, pooling, skip_padding=False):
     """BERT without a head, with outputs for every use.
 
     Args:
-        config, layers, pooling: as for `feature_extractor`, but tokens are not
-            pooled.
+        config, layers, pooling, skip_padding: as for `feature_extractor`, but
+            tokens are not pooled.
 
     Returns:
         A model to the same `values`, `sequence_output` [B, S, D] and
         `pooled_output` [B, D], float32 in any precision.
     """
     inputs = integer_inputs(ENCODER_INPUTS)
-    bert = BertModel(config)(*inputs.values())
+    bert = BertModel(config, skip_padding=skip_padding)(*inputs.values())
     pooling = pooling._replace(over_tokens=None)
     outputs = {
         "values": _layer_values(bert, inputs, layers, pooling),

@@ -217,3 +217,46 @@ def test_softmax_of_bfloat16_is_that_of_float32_rounded(length, rng):
     np.testing.assert_allclose(
         tf.cast(probs, "float32"), tf.cast(want, "float32"), rtol=2**-7
     )
+
+
+# ----------------------------------------------------------------- packed rows
+
+HOLES = np.array(
+    [[1, 1, 1, 1], [1, 0, 0, 0], [0, 0, 1, 1], [1, 0, 1, 0], [0, 0, 0, 0]]
+)
+# The first positions count, whatever the mask says.
+KEPT = np.flatnonzero(HOLES | [1, 0, 0, 0])
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_rows_of_tokens_go_there_and_back(training, rng):
+    packing = layers.PackedRows(tf.constant(HOLES), training)
+    rows = rng.normal(size=(HOLES.size, 3)).astype(np.float32)
+
+    packed = packing.pack(tf.constant(rows)).numpy()
+    np.testing.assert_array_equal(packed, rows[KEPT])
+
+    back = packing.unpack(tf.constant(packed)).numpy()
+    np.testing.assert_array_equal(back[KEPT], packed)
+    assert not np.delete(back, KEPT, axis=0).any()
+
+    spread = packing.spread(tf.constant(packed)).numpy()
+    np.testing.assert_array_equal(spread[KEPT], packed)
+    # Padding shows a token of its own sequence only.
+    for sequence, tokens in zip(np.split(spread, 5), np.split(back, 5)):
+        shown = {row.tobytes() for row in sequence}
+        assert shown <= {row.tobytes() for row in tokens if row.any()}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_gradients_go_back_to_the_rows_they_are_of(dtype, rng):
+    packing = layers.PackedRows(tf.constant(HOLES), training=True)
+    rows = tf.cast(rng.normal(size=(HOLES.size, 3)), dtype)
+    upstream = tf.cast(rng.normal(size=(HOLES.size, 3)), dtype)
+    with tf.GradientTape() as tape:
+        tape.watch(rows)
+        kept = packing.unpack(packing.pack(rows) * 2)
+    gradient = tape.gradient(kept, rows, upstream).numpy()
+
+    np.testing.assert_array_equal(gradient[KEPT], 2 * upstream.numpy()[KEPT])
+    assert not np.delete(gradient, KEPT, axis=0).any()

@@ -144,19 +144,22 @@ def test_residual_output_normalizes_projection_plus_residual(config, rng):
 
 
 @functools.cache
-def tiny_model(hidden_act="gelu", use_one_hot_embeddings=False):
+def tiny_model(
+    hidden_act="gelu", use_one_hot_embeddings=False, skip_padding=False
+):
     config = read_config(TINY.parent, hidden_act=hidden_act)
-    bert = BertModel(config, use_one_hot_embeddings)
+    bert = BertModel(config, use_one_hot_embeddings, skip_padding)
     heads = PretrainingHeads(config)
     assign(bert.weights + heads.weights, read_variables(TINY))
     return bert, heads
 
 
-def run(case):
+def run(case, skip_padding=False):
     x = read_arrays(FORWARD / "forward.npz", f"{case['case']}/in/")
     bert, heads = tiny_model(
         case["config_override"].get("hidden_act", "gelu"),
         case["use_one_hot_embeddings"],
+        skip_padding,
     )
     outputs = bert(
         x["input_ids"],
@@ -235,6 +238,88 @@ def test_model_computes_what_the_original_did(case):
         np.testing.assert_allclose(
             got[name], want[name], rtol=0, atol=noise, err_msg=name
         )
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["case"])
+def test_tokens_are_the_originals_where_padding_is_skipped(case):
+    outputs, _ = run(case, skip_padding=True)
+
+    want = read_arrays(FORWARD / "forward.npz", f"{case['case']}/out/")
+    mask = read_arrays(FORWARD / "forward.npz", f"{case['case']}/in/")[
+        "input_mask"
+    ]
+    if not case["input_mask_given"]:
+        mask = np.ones_like(mask)
+    # A row of padding alone attends to its padding, which is not computed.
+    rows = mask.any(axis=1)
+    np.testing.assert_allclose(
+        np.array(outputs["pooled_output"])[rows],
+        want["pooled_output"][rows],
+        rtol=0,
+        atol=NOISE["pooled_output"],
+    )
+    got = np.stack(outputs["all_encoder_layers"])
+    np.testing.assert_allclose(
+        got[:, mask > 0],
+        want["all_encoder_layers"][:, mask > 0],
+        rtol=0,
+        atol=NOISE["all_encoder_layers"],
+    )
+    mask[:, 0] = 1
+    assert not got[:, mask == 0].any()
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_gradients_are_the_same_where_padding_is_skipped(
+    recompute, config, rng
+):
+    config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
+    # To the right, to the left, with holes, one token, one that is not seen.
+    mask = np.zeros((6, 12), np.int32)
+    for row, tokens in enumerate(
+        ([*range(12)], [*range(5)], [8, 9, 10, 11], [0, 2, 3, 7], [0], [4])
+    ):
+        mask[row, tokens] = 1
+    ids = tf.constant(integers(rng, 50, 6, 12))
+    config.num_hidden_layers = 1
+    start = BertModel(config).get_weights()
+
+    def gradients(skip_padding):
+        model = BertModel(config, skip_padding=skip_padding)
+        assign(model.weights, dict(zip([w.path for w in model.weights], start)))
+        for layer in model.encoder.layers:
+            layer.recompute = recompute
+        variables = [weight.value for weight in model.trainable_weights]
+
+        @tf.function
+        def compute():
+            with tf.GradientTape() as tape:
+                outputs = model(ids, tf.constant(mask), training=True)
+                tokens = tf.boolean_mask(outputs["sequence_output"], mask)
+                loss = tf.reduce_sum(tf.sin(3 * tokens))
+                loss += tf.reduce_sum(tf.sin(3 * outputs["pooled_output"]))
+            return tape.gradient(loss, variables)
+
+        return [tf.convert_to_tensor(gradient) for gradient in compute()]
+
+    for got, want in zip(gradients(True), gradients(False)):
+        atol = 1e-5 * max(1.0, np.abs(want).max())
+        np.testing.assert_allclose(got, want, rtol=0, atol=atol)
+
+
+def test_without_a_mask_there_is_no_padding_to_skip(config, rng):
+    model = BertModel(config, skip_padding=True)
+    ids = integers(rng, 50, 2, 5)
+    without = model(ids)["sequence_output"]
+    with_ones = model(ids, np.ones_like(ids))["sequence_output"]
+    np.testing.assert_allclose(without, with_ones, rtol=0, atol=1e-6)
+
+
+def test_skipping_padding_is_kept_in_a_config_and_false_without_it(config):
+    kept = BertModel(config, skip_padding=True).get_config()
+    assert BertModel.from_config(kept).skip_padding
+    del kept["skip_padding"]
+    assert not BertModel.from_config(kept).skip_padding
 
 
 def test_sequence_output_is_the_last_layer(config, rng):

@@ -178,6 +178,50 @@ def test_models_take_any_batch_and_length(rng, make):
                 assert logits.shape[1] == length
 
 
+@pytest.mark.parametrize("make", MAKERS)
+def test_models_that_skip_padding_give_the_same_logits(config, rng, make):
+    kinds = {"classifier": (3,), "token_classifier": (3,)}.get(make, ())
+    padded = getattr(models, make)(config, *kinds)
+    skipping = getattr(models, make)(config, *kinds, skip_padding=True)
+    skipping.set_weights(padded.get_weights())
+    x = inputs_of(padded, rng, 3)
+    x["input_mask"][1, 3:] = 0
+
+    want, got = padded(x), skipping(x)
+
+    is_token = x["input_mask"] > 0
+    for name, logits in want.items():
+        logits, computed = np.array(logits), np.array(got[name])
+        if logits.shape[1] == is_token.shape[1]:
+            logits, computed = logits[is_token], computed[is_token]
+        np.testing.assert_allclose(computed, logits, rtol=0, atol=1e-6)
+
+
+def test_no_answer_starts_in_padding_that_is_skipped(config, rng):
+    model = models.span(config, skip_padding=True)
+    x = encoder_inputs(rng, 2, 5)
+    x["input_mask"][0, 2:] = 0
+    for logits in model(x).values():
+        assert np.all(np.array(logits)[0, 2:] == -1e9)
+        assert np.all(np.abs(np.array(logits)[1]) < 10)
+
+
+@pytest.mark.slow
+def test_fit_trains_a_model_that_skips_padding_without_xla(config, rng):
+    config.num_hidden_layers = 1
+    model = models.classifier(config, 2, skip_padding=True)
+    model.compile(
+        optimizer=create_optimizer(1e-3, 10, 0),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    x = encoder_inputs(rng, 4, 5)
+    x["input_mask"][1, 3:] = 0
+
+    model.fit(x, np.array([0, 1, 1, 0]), verbose=0)
+
+    assert not model.jit_compile
+
+
 def test_length_may_be_fixed(config):
     model = models.pretraining(config, seq_length=8, num_predictions=2)
     got = {name: x.shape for name, x in {**model.input, **model.output}.items()}
