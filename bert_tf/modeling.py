@@ -374,9 +374,9 @@ class AttentionLayer(keras.layers.Layer):
         packing=None,
         training=None,
     ):
-        rows = self.query(from_rows), self.key(to_rows), self.value(to_rows)
+        rows = [self.query(from_rows), self.key(to_rows), self.value(to_rows)]
         if packing is not None:
-            rows = map(packing.spread, rows)
+            rows = [packing.spread(x) for x in rows]
         lengths = from_length, to_length, to_length
         query, key, value = map(self._split_heads, rows, lengths)
 
