@@ -154,6 +154,8 @@ def check_flags(flags):
             "`--output_file` must name a file on this machine. Received: "
             f"--output_file={path}"
         )
+    if flags.output_format == "tfrecord":
+        files.require_utf8(path)
 
 
 def check_config(flags, config):

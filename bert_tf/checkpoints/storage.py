@@ -17,6 +17,7 @@ import tensorflow as tf
 from bert_tf.checkpoints import bundle, table
 from bert_tf.checkpoints.names import DATA, INDEX
 from bert_tf.errors import InputError
+from bert_tf.support import files
 
 UNFINISHED = ".unfinished"
 REPLACEMENT = ".replacement"
@@ -139,8 +140,8 @@ def check_data(prefix, needs):
     """
     if needs is None:
         return _check_v1_data(prefix)
-    files = data_files(prefix)
-    if not files:
+    there = data_files(prefix)
+    if not there:
         raise InputError(
             f"{prefix}{DATA} is missing: {prefix}{INDEX} only lists the names, "
             "the weights are in the .data file. Copy it beside the index."
@@ -149,10 +150,10 @@ def check_data(prefix, needs):
         shard: f"{prefix}.data-{shard:05}-of-{needs.num_shards:05}"
         for shard in range(needs.num_shards)
     }
-    if not set(wanted.values()) <= set(files):
+    if not set(wanted.values()) <= set(there):
         raise InputError(
             f"{prefix} has {needs.num_shards} .data files, of which only these "
-            f"are there: {', '.join(map(os.path.basename, files))}"
+            f"are there: {', '.join(map(os.path.basename, there))}"
         )
     for shard, needed in sorted(needs.needed.items()):
         path = wanted[shard]
@@ -213,13 +214,7 @@ def data_files(prefix):
 
 def check_path(path):
     """Raises `InputError` for a path that TensorFlow's reader cannot take."""
-    try:
-        path.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InputError(
-            "TensorFlow needs paths in UTF-8. Rename the folder. Received: "
-            f"{path!a}"
-        ) from error
+    files.require_utf8(path)
     # It takes a path for a pattern, and these find no file.
     if "[" in path or "\\" in path:
         raise InputError(

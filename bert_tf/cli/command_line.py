@@ -197,6 +197,10 @@ def finish(main, values, arguments=(), positional=None):
         if error.filename is None:
             raise
         _fail(f"{error.strerror}: {error.filename}")
+    except UnicodeEncodeError as error:
+        if not _NOT_UTF8.search(error.object):
+            raise
+        _fail(f"This must be UTF-8, without other bytes: {error.object!a}")
     except Exception as error:
         if not _is_out_of_memory(error):
             raise
@@ -204,6 +208,10 @@ def finish(main, values, arguments=(), positional=None):
             f"There is not enough memory ({_allocation(error)}). "
             f"{_memory_advice(values)}"
         )
+
+
+# Bytes of arguments and names of files that are not UTF-8, as Python has them.
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")
 
 
 def _call(main, argument, values):

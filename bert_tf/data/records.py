@@ -19,6 +19,7 @@ from bert_tf.data import grouping, record_frames
 from bert_tf.errors import InputError
 from bert_tf.support.files import (
     is_left_over,
+    require_utf8,
     unfinished_name,
     unfinished_names,
 )
@@ -139,6 +140,7 @@ def _whole_or_nothing(path: str) -> Iterator[str]:
     TensorFlow does it, since the file may be in a bucket.
     """
     name = unfinished_name(path)
+    require_utf8(path)
     try:
         for left in tf.io.gfile.glob(unfinished_names(path)):
             if is_left_over(left, path):
@@ -249,9 +251,10 @@ def _is_remote(path: str) -> bool:
 
 def _serialized(path: str, most: int | None = None) -> Iterator[bytes]:
     """The records of a file, of which `most` are checked beforehand."""
-    if not tf.io.gfile.exists(path):
+    name = os.fsencode(path)  # TensorFlow's own would be UTF-8 without fail.
+    if not tf.io.gfile.exists(name):
         raise InputError(f"There is no file {path}: it must hold records")
-    if tf.io.gfile.isdir(path):
+    if tf.io.gfile.isdir(name):
         raise InputError(f"{path} must be a file of records, but is a folder")
     if path.endswith(".json") and record_frames.find_fault(path, most):
         raise InputError(
@@ -261,7 +264,7 @@ def _serialized(path: str, most: int | None = None) -> Iterator[bytes]:
     require_frames(path, most)
     number = 0
     try:
-        for serialized in tf.data.TFRecordDataset(path).as_numpy_iterator():
+        for serialized in tf.data.TFRecordDataset(name).as_numpy_iterator():
             number += 1
             yield serialized
     except tf.errors.OpError as error:
@@ -369,15 +372,15 @@ def training_batches(
     Returns:
         A dataset of {name: int32 or float32 [B, ...]}.
     """
-    files = list(files)
+    names = [os.fsencode(path) for path in files]
     if files_at_once == 1:
-        records = _in_order(files).repeat()
+        records = _in_order(names).repeat()
     else:
-        turns = tf.data.Dataset.from_tensor_slices(files)
-        turns = turns.shuffle(len(files), seed=seed).repeat()
+        turns = tf.data.Dataset.from_tensor_slices(names)
+        turns = turns.shuffle(len(names), seed=seed).repeat()
         records = turns.interleave(
             _open_checked,
-            cycle_length=min(files_at_once, len(files)),
+            cycle_length=min(files_at_once, len(names)),
         )
     records = records.shuffle(
         SHUFFLE_BUFFER, seed=seed, reshuffle_each_iteration=False
@@ -416,7 +419,7 @@ def evaluation_batches(
     Returns:
         A dataset of {name: int32 or float32 [B, ...]}.
     """
-    records = _in_order(list(files))
+    records = _in_order([os.fsencode(path) for path in files])
     if group_by_length:
         return _grouped(records, schema, batch_size, vocab_size)
     if num_batches is None:
@@ -427,7 +430,7 @@ def evaluation_batches(
     return _parsed(batches, schema, vocab_size)
 
 
-def _in_order(files: Sequence[str]) -> tf.data.Dataset:
+def _in_order(files: Sequence[bytes]) -> tf.data.Dataset:
     """The records of all files, one file after the other."""
     return tf.data.Dataset.from_tensor_slices(files).flat_map(_open_checked)
 
@@ -436,7 +439,7 @@ def _open_checked(path: tf.Tensor) -> tf.data.Dataset:
     """The records of a file, whose lengths are checked first."""
 
     def check(path: bytes) -> bytes:
-        require_frames(path.decode("utf-8", "surrogateescape"))
+        require_frames(os.fsdecode(path))
         return path
 
     checked = tf.numpy_function(check, [path], tf.string)

@@ -104,6 +104,7 @@ def check_output(output_dir: str, flag: str = "output_dir") -> None:
             f"`--{flag}` must be a folder on this machine. Received: "
             f"--{flag}={output_dir}"
         )
+    files.require_utf8(output_dir)
     files.make_folder(flag, output_dir)
 
 

@@ -9,6 +9,7 @@ from bert_tf.checkpoints import storage
 from bert_tf.checkpoints.names import DATA, INDEX
 from bert_tf.errors import InputError
 from bert_tf.exports.folder import MODEL_FILE
+from bert_tf.support import files
 
 WEIGHTS = os.path.join("variables", "variables")
 
@@ -22,6 +23,7 @@ def load(path):
     Raises:
         InputError: it is damaged, or needs an operation that is not there.
     """
+    files.require_utf8(path)
     weights = os.path.join(path, WEIGHTS)
     if (
         not os.path.exists(weights + INDEX)

@@ -161,6 +161,17 @@ def require_other_file(outputs, inputs, flag="output_file"):
                     )
 
 
+def require_utf8(path):
+    """Raises `InputError` for a path that TensorFlow cannot write to."""
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(
+            "TensorFlow needs paths in UTF-8. Rename the folder, or take "
+            f"another name. Received: {path!a}"
+        ) from error
+
+
 def make_folder(flag, path):
     """Creates the folder that a flag names, unless it exists.
 

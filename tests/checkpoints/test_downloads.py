@@ -9,6 +9,7 @@ import os
 import random
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -560,6 +561,63 @@ def test_whatever_is_wrong_with_a_zip_it_is_put_aside(
     with pytest.raises(InputError, match=r"\.zip .*put aside as .*\.refused"):
         get()
     server.content = good
+    get()
+    assert_whole(get.target, model_files)
+
+
+def other_packing(files):
+    """The vocabulary packed as no released model is."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as zipped:
+        for name, content in files.items():
+            kind = zipfile.ZIP_BZIP2 if name == "vocab.txt" else 0
+            zipped.writestr(name, content, kind)
+    return buffer.getvalue()
+
+
+def entry_twice(files):
+    buffer = io.BytesIO(zip_of(files, ""))
+    with (
+        zipfile.ZipFile(buffer, "a") as zipped,
+        pytest.warns(UserWarning, match="Duplicate"),
+    ):
+        zipped.writestr("vocab.txt", "another")
+    return buffer.getvalue()
+
+
+def smaller_than_it_is(files):
+    """The list of entries says that the vocabulary has one byte."""
+    content = bytearray(zip_of(files, ""))
+    listed = content.rindex(b"vocab.txt") - 46
+    content[listed + 24 : listed + 28] = struct.pack("<I", 1)
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (other_packing, "vocab.txt.*packed in another way"),
+        (entry_twice, "vocab.txt' twice"),
+        (smaller_than_it_is, "Bad CRC-32.*vocab.txt"),
+    ],
+)
+def test_odd_zips_are_put_aside(get, server, model_files, make, reason):
+    good, server.content = server.content, make(model_files)
+    with pytest.raises(InputError, match=rf"{reason}.*put aside"):
+        get()
+    assert [path.suffix for path in get.folder.iterdir()] == [".refused"]
+    server.content = good
+    get()
+    assert_whole(get.target, model_files)
+
+
+def test_a_zip_with_sizes_of_64_bits_is_unpacked(get, server, model_files):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as zipped:
+        for name, content in model_files.items():
+            with zipped.open(name, "w", force_zip64=True) as entry:
+                entry.write(content)
+    server.content = buffer.getvalue()
     get()
     assert_whole(get.target, model_files)
 

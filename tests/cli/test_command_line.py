@@ -64,6 +64,12 @@ def test_a_file_that_cannot_be_opened_is_named(capsys):
     assert end_of(error, capsys) == (1, message)
 
 
+def test_bytes_that_are_not_utf8_are_shown(capsys):
+    error = UnicodeEncodeError("utf-8", "a\udcff", 1, 2, "surrogates")
+    code, message = end_of(error, capsys)
+    assert code == 1 and "udcff" in message
+
+
 def out_of_memory(kind):
     """Errors as NumPy, TensorFlow, its XLA and its CUDA libraries raise."""
     return {

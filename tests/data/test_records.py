@@ -467,6 +467,26 @@ def test_a_file_too_large_to_check_ahead_is_checked_when_opened(
         list(batches.take(3))
 
 
+def test_a_file_is_read_whatever_bytes_its_name_has(tmp_path):
+    write_records(
+        str(tmp_path / "x"), [{"number": [i]} for i in range(4)], ONE_NUMBER
+    )
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xe9, x.tf_record")
+    os.rename(tmp_path / "x", path)
+
+    check_records([path], ONE_NUMBER, whole=True)
+    (batch,) = evaluation_batches([path], ONE_NUMBER, 9)
+    assert batch["number"].numpy().tolist() == [0, 1, 2, 3]
+    for at_once in (1, 2):
+        endless = training_batches(
+            [path], ONE_NUMBER, 2, 1, files_at_once=at_once
+        )
+        assert len(list(endless.take(3))) == 3
+    # TensorFlow's writer takes UTF-8 only.
+    with pytest.raises(InputError, match=r"UTF-8.*udcff"):
+        write_records(path, [], ONE_NUMBER)
+
+
 def test_files_in_a_bucket_are_read_and_checked_as_others_are():
     path = "ram://bucket/x.tf_record"
     write_records(path, [{"number": [i]} for i in range(4)], ONE_NUMBER)

@@ -44,6 +44,13 @@ def test_a_number_that_is_taken_meanwhile_is_not_overwritten(
     assert os.listdir(tmp_path / "1") == ["x"]
 
 
+def test_what_tensorflow_cannot_write_to_is_refused(tmp_path):
+    name = os.fsdecode(b"x\xff")
+    with pytest.raises(InputError, match=r"UTF-8.*udcff"):
+        folder.check_output(str(tmp_path / name))
+    assert not list(tmp_path.iterdir())
+
+
 def test_exporting_to_a_bucket_is_refused():
     with pytest.raises(InputError, match=r"folder on this machine.*gs://x"):
         folder.check_output("gs://x", "export_dir")

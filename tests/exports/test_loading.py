@@ -77,3 +77,10 @@ def test_a_model_without_variables_is_loaded(tmp_path):
     tf.saved_model.save(module, str(tmp_path / "m"))
 
     assert loading.load(str(tmp_path / "m")).f(1.0).numpy() == 2
+
+
+def test_a_path_that_tensorflow_cannot_read_is_named(version):
+    renamed = f"{version}\udcff"
+    os.rename(version, renamed)
+    with pytest.raises(InputError, match=r"UTF-8.*udcff"):
+        loading.load(renamed)
