@@ -256,7 +256,7 @@ class Run:
         size = self.settings.eval_batch_size
         found = {}
         for name, examples in sets.items():
-            rows = self._rows(name, examples, size, "Evaluating")
+            rows = self._rows(name, examples, size, "Evaluation")
             found[name] = self.task.evaluate(examples, rows, size)
         return merge(found, dict(means))
 
@@ -289,7 +289,7 @@ class Run:
             An `Evaluation`, or None.
         """
         size = self.settings.predict_batch_size
-        rows = self._rows(name, examples, size, "Predicting")
+        rows = self._rows(name, examples, size, "Prediction")
         results = self.task.write(
             examples, rows, self.settings.output_dir, name
         )

@@ -290,7 +290,7 @@ class Pretraining:
                 counted(
                     self._predictor(dataset),
                     self.max_eval_steps * size,
-                    "Evaluating",
+                    "Evaluation",
                     prediction.count_rows,
                 ),
                 self.next_sentence,
