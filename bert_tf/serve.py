@@ -26,6 +26,9 @@ from bert_tf.server.protocol import Limits
 
 MEGABYTE = 1024 * 1024
 
+# Loads a version of a model.
+MODEL = "bert_tf.server.model:ServedModel"
+
 # Open files of a server besides its connections.
 OTHER_FILES = 128
 
@@ -51,6 +54,18 @@ def define_flags(values):
     )
     flags.number(
         "poll_seconds", 2.0, "Seconds between checks for a new version."
+    )
+    flags.boolean(
+        "no_trial",
+        False,
+        "Load a version at once. Otherwise a process of its own loads it "
+        "first, so that a damaged one cannot end the server.",
+    )
+    flags.number(
+        "load_seconds",
+        300.0,
+        "Seconds for that process to load and warm up a version (else it is "
+        "not served).",
     )
     flags.integer("max_batch", 32, "Windows of texts per batch.")
     flags.boolean("no_batching", False, "Compute each request on its own.")
@@ -109,6 +124,7 @@ def check_flags(flags):
     )
     for name in (
         "poll_seconds",
+        "load_seconds",
         "timeout",
         "max_body_mb",
         "request_seconds",
@@ -199,18 +215,20 @@ def make_server(flags, name, folder):
     address = listening.getsockname()[0]
     hosts = make_hosts(flags.allowed_hosts, address)
 
-    # Importing TensorFlow takes seconds: errors in flags come first.
+    # Importing these takes a second, and TensorFlow, which the loader imports,
+    # more: errors in flags come first.
     from bert_tf.server.app import Application, Settings
     from bert_tf.server.batching import Batcher
     from bert_tf.server.connections import HttpServer, Patience
     from bert_tf.server.metrics import Metrics
-    from bert_tf.server.model import ServedModel
+    from bert_tf.server.trial import Loader
     from bert_tf.server.versions import ModelVersions
 
     metrics = Metrics()
+    load = Loader(MODEL, None if flags.no_trial else flags.load_seconds)
     try:
         versions = ModelVersions(
-            folder, ServedModel, flags.poll_seconds, metrics.loaded
+            folder, load, flags.poll_seconds, metrics.loaded, load.stop
         )
     except BaseException:
         listening.close()

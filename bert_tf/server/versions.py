@@ -58,6 +58,8 @@ class ModelVersions(Generic[Model]):
             an exception becomes the version's error.
         poll_seconds: time between checks of the folder.
         tell: called with a version, and whether it could be loaded.
+        stop_loading: called by `close`: makes a `load` that is under way end
+            soon.
 
     Raises:
         InputError: there is no version that can be loaded.
@@ -69,10 +71,12 @@ class ModelVersions(Generic[Model]):
         load: Callable[[str, int], Model],
         poll_seconds: float = 2.0,
         tell: Callable[[int, bool], Any] = lambda version, succeeded: None,
+        stop_loading: Callable[[], None] = lambda: None,
     ):
         self.folder = folder
         self._load = load
         self._tell = tell
+        self._stop_loading = stop_loading
         self._lock = threading.Lock()
         self._current: Lent[Model] | None = None
         self._retired: list[Lent[Model]] = []
@@ -163,6 +167,7 @@ class ModelVersions(Generic[Model]):
     def close(self) -> None:
         """Stops checking the folder."""
         self._stop.set()
+        self._stop_loading()
         self._watcher.join()
 
     def _watch(self, seconds: float) -> None:
@@ -220,6 +225,8 @@ class ModelVersions(Generic[Model]):
         try:
             model = self._load(path, version)
         except Exception as error:
+            if self._stop.is_set():
+                return False
             message = " ".join(str(error).split()) or type(error).__name__
             self._set(version, END, message)
             kept = f" Version {self.version} stays." if self._current else ""

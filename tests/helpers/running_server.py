@@ -27,7 +27,8 @@ class Running:
     def __init__(self, folder, name, **options):
         values = flags.FlagValues()
         serve.define_flags(values)
-        options = {"port": 0, "poll_seconds": 0.1, **options}
+        # Trials take seconds: they have tests of their own.
+        options = {"port": 0, "poll_seconds": 0.1, "no_trial": True, **options}
         values(["serve", *(f"--{key}={each}" for key, each in options.items())])
         serve.check_flags(values)
         self.name = name
