@@ -32,11 +32,8 @@ import rich.console
 import rich.progress
 
 from bert_tf.errors import InputError, printable
-
-try:
-    import fcntl
-except ImportError:  # Windows: two downloads at once are not noticed there.
-    fcntl = None  # type: ignore[assignment]
+from bert_tf.support import liveness
+from bert_tf.support.files import write_text
 
 CHUNK = 1 << 18
 LONGEST_WAIT = 60.0
@@ -92,18 +89,12 @@ def alone(path: Path) -> Iterator[None]:
     except OSError as error:
         raise InputError(f"Cannot write in {path.parent}: {error}") from error
     with file:
-        try:
-            if fcntl:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        # Some network disks have no locks; do without.
+        if liveness.lock(file.fileno()) is False:
             raise InputError(
                 f"Another process is downloading the same model: it holds "
                 f"{path}. Wait until it ends."
-            ) from None
-        except OSError as error:
-            # Some network disks have no locks; do without.
-            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
-                raise
+            )
         try:
             yield
         finally:
@@ -140,7 +131,8 @@ class PartialFile:
 
     @note.setter
     def note(self, note: dict[str, Any]) -> None:
-        self.note_path.write_text(json.dumps(note), encoding="utf-8")
+        # Without a whole note, what has arrived would be thrown away.
+        write_text(str(self.note_path), json.dumps(note))
 
     def is_whole(self, url: str) -> bool:
         """Whether all of the file at `url` has arrived."""

@@ -304,17 +304,37 @@ def check_output(output_dir):
     files.make_folder("output_dir", parent)
 
 
-def check_not_there(paths, overwrite=False):
-    """Raises `InputError` for files that exist, unless they may be overwritten.
+def check_not_there(index, contents, inputs, overwrite=False):
+    """Checks that a conversion overwrites nothing, and nothing that it reads.
 
-    The message names flags of the command that converts checkpoints.
+    The message names flags of the command that converts checkpoints. The files
+    beside the weights are written first: if they alone are there, with what
+    they are to contain, a killed run of the same command has written them.
+
+    Args:
+        index: the file of the weights that is written last.
+        contents: {path: bytes} of the files beside them.
+        inputs: as `files.require_other_file` takes them.
+        overwrite: whether files that exist may be overwritten.
+
+    Raises:
+        InputError: names the files.
     """
-    there = [path for path in paths if os.path.exists(path)]
-    if there and not overwrite:
+    outputs = [index, *contents]
+    files.require_other_file(outputs, inputs, "output")
+    there = [path for path in outputs if os.path.exists(path)]
+    if index in there or not all(map(_has, there, map(contents.get, there))):
+        if overwrite:
+            return
         raise InputError(
             f"Already there: {', '.join(there)}. Take another --output, or "
             "--overwrite."
         )
+
+
+def _has(path, content):
+    with open(path, "rb") as file:
+        return file.read() == content
 
 
 def write(output_dir, weights, vocab, config, labels_file=None):

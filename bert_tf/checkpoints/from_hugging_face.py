@@ -39,7 +39,7 @@ from bert_tf.checkpoints.names import (
 from bert_tf.errors import InputError, some_of
 from bert_tf.layers import LAYER_NORM_EPSILON, get_activation
 from bert_tf.modeling import BertConfig
-from bert_tf.support.files import write_text
+from bert_tf.support.files import files_below, whole_or_nothing
 
 # What transformers' BertConfig takes for a key that config.json lacks.
 HF_DEFAULTS = {
@@ -162,15 +162,23 @@ def from_hf(
         )
 
     prefix = os.path.join(output, PREFIX)
-    vocab_file, new_config_file, labels_file = paths = [
-        os.path.join(output, name) for name in (VOCAB, CONFIG, LABELS_FILE)
-    ]
-    folders.check_not_there([prefix + INDEX, *paths], overwrite)
-    writing.write(prefix, values)
-    write_text(vocab_file, "".join(f"{token}\n" for token in vocab))
-    write_text(new_config_file, config.to_json_string())
+    texts = {
+        VOCAB: "".join(f"{token}\n" for token in vocab),
+        CONFIG: config.to_json_string(),
+    }
     if len(labels) > 1:
-        write_text(labels_file, "".join(f"{label}\n" for label in labels))
+        texts[LABELS_FILE] = "".join(f"{label}\n" for label in labels)
+    contents = {
+        os.path.join(output, name): text.encode("utf-8")
+        for name, text in texts.items()
+    }
+    inputs = {"FOLDER": files_below(folder)}
+    folders.check_not_there(prefix + INDEX, contents, inputs, overwrite)
+    os.makedirs(output, exist_ok=True)
+    for path, content in contents.items():
+        with whole_or_nothing(path) as file:
+            file.write(content)
+    writing.write(prefix, values)
 
     return "\n".join(
         [

@@ -1,5 +1,6 @@
 """The models that google-research/bert released: registry, download, checks."""
 
+import contextlib
 import dataclasses
 import difflib
 import functools
@@ -23,6 +24,7 @@ from bert_tf.checkpoints.names import (
     checkpoint_shapes,
 )
 from bert_tf.errors import InputError, printable
+from bert_tf.support.files import write_text
 
 INDEX_FILE, DATA_FILE = PREFIX + INDEX, PREFIX + DATA
 
@@ -384,6 +386,7 @@ def download(
     if target.exists():
         report = _examine(found, target)
         if report.ok:
+            _clear(found, parent, keep_zip)
             return target
         raise InputError(
             f"{target} exists but is not a whole {found.name}: "
@@ -394,7 +397,7 @@ def download(
         parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"Cannot make the folder {parent}: {error}") from error
-    with downloads.alone(parent / f".{found.name}.lock"):
+    with downloads.alone(_lock_of(found, parent)):
         if not zipped.exists():
             downloads.fetch(
                 url or found.url,
@@ -407,6 +410,20 @@ def download(
         if not keep_zip:
             zipped.unlink()
     return target
+
+
+def _lock_of(model: ReleasedModel, parent: Path) -> Path:
+    return parent / f".{model.name}.lock"
+
+
+def _clear(model: ReleasedModel, parent: Path, keep_zip: bool) -> None:
+    """Removes what a download left that was killed once all was unpacked."""
+    lock = _lock_of(model, parent)
+    if lock.exists():
+        # Another process may be about to do so.
+        with contextlib.suppress(InputError), downloads.alone(lock):
+            if not keep_zip:
+                (parent / f"{model.name}.zip").unlink(missing_ok=True)
 
 
 def _unpack_verified(model: ReleasedModel, zipped: Path, target: Path) -> None:
@@ -438,5 +455,5 @@ def _unpack_verified(model: ReleasedModel, zipped: Path, target: Path) -> None:
             f"{error} The zip was put aside as {aside.name}; the same command "
             "would download it anew."
         ) from error
-    record.write_text(f"{sha256}  {zipped.name}\n", encoding="utf-8")
+    write_text(str(record), f"{sha256}  {zipped.name}\n")
     os.replace(unfinished, target)

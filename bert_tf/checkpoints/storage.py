@@ -212,6 +212,12 @@ def data_files(prefix):
     return [os.path.join(folder, file) for file in names if pattern.match(file)]
 
 
+def files_of(prefix):
+    """Paths of the files of a checkpoint that is there."""
+    stored = current(prefix)
+    return [prefix, stored + INDEX, *data_files(stored)]
+
+
 def check_path(path):
     """Raises `InputError` for a path that TensorFlow's reader cannot take."""
     files.require_utf8(path)

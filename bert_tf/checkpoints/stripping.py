@@ -3,7 +3,7 @@
 import collections
 import os
 
-from bert_tf.checkpoints import folders, writing
+from bert_tf.checkpoints import folders, storage, writing
 from bert_tf.checkpoints.names import (
     CONFIG,
     INDEX,
@@ -55,11 +55,15 @@ def strip(checkpoint, output, *, overwrite=False):
         if os.path.exists(os.path.join(here, name))
         and os.path.realpath(here) != os.path.realpath(there)
     ]
-    copies = [os.path.join(there, name) for name in beside]
-    folders.check_not_there([output + INDEX, *copies], overwrite)
+    copies = {os.path.join(there, name): _read(here, name) for name in beside}
+    inputs = {"CHECKPOINT": storage.files_of(reader.path)}
+    folders.check_not_there(output + INDEX, copies, inputs, overwrite)
+    if copies:
+        os.makedirs(there or ".", exist_ok=True)
+    for copy, content in copies.items():
+        with files.whole_or_nothing(copy) as file:
+            file.write(content)
     writing.write(output, {name: reader.tensor(name) for name in kept})
-    for name, copy in zip(beside, copies):
-        files.copy(os.path.join(here, name), copy)
     before, after = reader.nbytes(reader.names), reader.nbytes(kept)
     return "\n".join(
         [
@@ -78,3 +82,8 @@ def report_dropped(slots):
     kinds = collections.Counter(slot.rpartition("/")[2] for slot in slots)
     counts = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
     return [f"Dropped {len(slots)} of the optimizer: {counts}."]
+
+
+def _read(folder, name):
+    with open(os.path.join(folder, name), "rb") as file:
+        return file.read()

@@ -30,6 +30,7 @@ from bert_tf.checkpoints.names import (
     optimizer_slots,
 )
 from bert_tf.checkpoints.reader import CheckpointReader
+from bert_tf.checkpoints.storage import files_of
 from bert_tf.checkpoints.stripping import report_dropped
 from bert_tf.errors import InputError
 from bert_tf.layers import LAYER_NORM_EPSILON
@@ -110,15 +111,30 @@ def to_hf(
         "model_max_length": config.max_position_embeddings,
         "tokenizer_class": "BertTokenizer",
     }
-    weights, vocab_copy, tokenizer_file, hf_config_file = paths = [
-        os.path.join(output, name)
-        for name in (HF_WEIGHTS, VOCAB, HF_TOKENIZER_CONFIG, HF_CONFIG)
-    ]
-    folders.check_not_there(paths, overwrite)
+    weights = os.path.join(output, HF_WEIGHTS)
+    contents = {
+        os.path.join(output, HF_TOKENIZER_CONFIG): _json(tokenizer),
+        os.path.join(output, HF_CONFIG): _json(hf_config),
+    }
+    vocab_copy = os.path.join(output, VOCAB)
+    with open(vocab_file, "rb") as file:
+        contents[vocab_copy] = file.read()
+    inputs = {
+        "bert_config_file": [config_file],
+        "vocab_file": [vocab_file],
+        "labels_file": [labels_file or ""],
+        "CHECKPOINT": files_of(reader.path),
+    }
+    if os.path.exists(vocab_copy) and os.path.samefile(vocab_file, vocab_copy):
+        # It is where it belongs, and stays as it is.
+        del inputs["vocab_file"], contents[vocab_copy]
+    folders.check_not_there(weights, contents, inputs, overwrite)
 
     tensors = _tensors(reader, chosen, config, with_scope=head != "none")
     os.makedirs(output, exist_ok=True)
-    files.copy(vocab_file, vocab_copy)
+    for path, content in contents.items():
+        with files.whole_or_nothing(path) as file:
+            file.write(content)
     with files.unfinished(weights) as name:
         try:
             safetensors.numpy.save_file(tensors, name, {"format": "pt"})
@@ -126,8 +142,6 @@ def to_hf(
             raise InputError(f"Cannot write {weights}: {error}") from error
         shutil.copymode(vocab_copy, name)  # Else only the owner may read it.
         os.replace(name, weights)
-    _write_json(tokenizer_file, tokenizer)
-    _write_json(hf_config_file, hf_config)
 
     casing = "true" if do_lower_case else "false"
     return "\n".join(
@@ -200,5 +214,5 @@ def _hf_labels(num_labels, labels_file):
     }
 
 
-def _write_json(path, value):
-    files.write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
+def _json(value):
+    return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()

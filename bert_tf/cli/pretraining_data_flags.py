@@ -100,7 +100,7 @@ def check(flags) -> Options:
                 "`--output_file` must name files on this machine. Received: "
                 f"--output_file={flags.output_file}"
             )
-    if len(set(outputs)) < len(outputs):
+    if len(set(map(os.path.realpath, outputs))) < len(outputs):
         raise InputError(
             "`--output_file` must not name a file twice. Received: "
             f"--output_file={flags.output_file}"

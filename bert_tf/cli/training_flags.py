@@ -3,7 +3,7 @@
 import math
 
 from bert_tf.checkpoints.folder_settings import NOTHING_SAID
-from bert_tf.cli import command_line, model_flags
+from bert_tf.cli import command_line, model_flags, output_folder
 from bert_tf.errors import InputError
 from bert_tf.training import settings
 from bert_tf.training.settings import OFF, TPU
@@ -193,6 +193,7 @@ def check(values, results):
         "iterations_per_loop",
         "gradient_accumulation_steps",
     )
+    output_folder.check(values)
     command_line.require_between(values, "learning_rate", 0, math.inf)
     if values.seed is not None:
         command_line.require_between(values, "seed", 0, 2**32 - 1)

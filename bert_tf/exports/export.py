@@ -8,7 +8,6 @@ import contextlib
 import json
 import os
 import shutil
-import tempfile
 
 import tensorflow as tf
 from absl import logging
@@ -95,7 +94,9 @@ def save(served, source, opened, output_dir):
     folder.check_output(output_dir)
     # A folder with a number is whole: it is written under another name.
     try:
-        with files.unfinished(os.path.join(output_dir, "version")) as name:
+        with files.unfinished_folder(
+            os.path.join(output_dir, "version")
+        ) as name:
             _write(served, source, opened, name)
             path = folder.give_number(name, output_dir)
     except (OSError, tf.errors.OpError) as error:
@@ -109,7 +110,7 @@ def save(served, source, opened, output_dir):
 
 def _write(served, source, opened, path):
     functions = served.signatures()
-    with tempfile.TemporaryDirectory() as beside:
+    with files.temporary_folder("assets") as beside:
         assets = _write_assets(served, source, opened, beside)
         served.assets = [tf.saved_model.Asset(asset) for asset in assets]
         with _unchanged_log_level():

@@ -1,19 +1,23 @@
 """Files and folders on this machine that appear whole or not at all.
 
-They are written under another name, `PATH.HOST-PROCESS.incomplete`, and renamed
-once all of it is on the disk. What a killed process leaves under such a name is
-removed when the same path is written again.
+They are written under another name, `PATH.HOST-PROCESS.START.incomplete`, and
+renamed once all of it is on the disk. What a killed process leaves under such a
+name is removed when the same path is written again; START tells the process
+from a later one of the same number.
 """
 
 import contextlib
 import glob
 import os
+import re
 import shutil
 import socket
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
 from typing import BinaryIO
 
 from bert_tf.errors import InputError
+from bert_tf.support import liveness
 
 
 def write_text(path: str, text: str) -> None:
@@ -47,7 +51,9 @@ def whole_or_nothing(path: str) -> Iterator[BinaryIO]:
     """
     try:
         with unfinished(path) as name:
-            with open(name, "wb") as file:
+            # A link of that name is not followed.
+            with open(name, "xb") as file:
+                _lock(file.fileno())
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -64,10 +70,25 @@ def whole_folder(path: str) -> Iterator[str]:
         OSError: it cannot be written, or there is a folder with files.
     """
     path = os.path.abspath(path)
-    with unfinished(path) as name:
-        os.mkdir(name)
+    with unfinished_folder(path) as name:
         yield name
         os.rename(name, path)
+
+
+@contextlib.contextmanager
+def unfinished_folder(path: str) -> Iterator[str]:
+    """A folder to write into, for the block to rename.
+
+    What still has that name when the block ends is removed.
+    """
+    with unfinished(path) as name:
+        os.mkdir(name)
+        descriptor = os.open(name, os.O_RDONLY)
+        try:
+            _lock(descriptor)
+            yield name
+        finally:
+            os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -78,10 +99,39 @@ def unfinished(path: str) -> Iterator[str]:
     """
     remove_left_overs(path)
     name = unfinished_name(path)
+    if not liveness.is_locked(name):
+        _remove(name)
     try:
         yield name
     finally:
         _remove(name)
+
+
+@contextlib.contextmanager
+def temporary_folder(purpose: str) -> Iterator[str]:
+    """A folder for the block, in the system's folder for such (`TMPDIR`).
+
+    Those of the same purpose that killed processes left are removed.
+    """
+    start = os.path.join(tempfile.gettempdir(), f"bert_tf_{purpose}.")
+    for name in glob.glob(f"{glob.escape(start)}*{_END}"):
+        path, _, _ = name.rpartition(f".{socket.gethostname()}-")
+        if path and is_left_over(name, path):
+            _remove(name)
+    folder = tempfile.mkdtemp(
+        prefix=os.path.basename(start), suffix=unfinished_name("")
+    )
+    try:
+        yield folder
+    finally:
+        _remove(folder)
+
+
+def _lock(descriptor: int) -> None:
+    # It tells processes of other containers, whose numbers are not seen here,
+    # that this one is alive. Without locks, the numbers alone decide.
+    with contextlib.suppress(OSError):
+        liveness.lock(descriptor)
 
 
 def remove_left_overs(path: str) -> None:
@@ -93,7 +143,8 @@ def remove_left_overs(path: str) -> None:
 
 def unfinished_name(path: str) -> str:
     """The name under which this process writes to a path."""
-    return f"{_start(path)}{os.getpid()}{_END}"
+    number = os.getpid()
+    return f"{_start(path)}{number}.{liveness.incarnation(number)}{_END}"
 
 
 def unfinished_names(path: str) -> str:
@@ -104,29 +155,29 @@ def unfinished_names(path: str) -> str:
 def is_left_over(name: str, path: str) -> bool:
     """Whether the process that wrote to a path under this name has ended."""
     process = name.removeprefix(_start(path)).removesuffix(_END)
-    return process.isdigit() and not is_running(int(process))
+    found = _PROCESS.fullmatch(process)
+    if not found:
+        return False
+    number, start = int(found[1]), found[2]
+    if liveness.is_running(number) and (
+        start is None or start == liveness.incarnation(number)
+    ):
+        return False
+    return "://" in name or not liveness.is_locked(name)
 
 
 _END = ".incomplete"
+
+# Version 0.1 left out the start.
+_PROCESS = re.compile(r"([0-9]+)(?:\.([0-9a-f]{8}))?")
 
 
 def _start(path: str) -> str:
     return f"{path}.{socket.gethostname()}-"
 
 
-def is_running(process: int) -> bool:
-    """Whether this machine has a process of that number."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
 def _remove(path: str) -> None:
-    if os.path.isdir(path):
+    if os.path.isdir(path) and not os.path.islink(path):
         shutil.rmtree(path, ignore_errors=True)
     else:
         with contextlib.suppress(OSError):
@@ -147,18 +198,46 @@ def require_other_file(outputs, inputs, flag="output_file"):
 
     Args:
         outputs: paths of the files to write; they need not exist.
-        inputs: {flag: paths of the files to read}.
+        inputs: {flag: paths of the files to read}. A name in capitals is that
+            of an argument without a flag.
         flag: the flag that names the outputs.
     """
+    for read, output, path in overwritten(outputs, inputs):
+        same = path if path == output else f"{output} ({path})"
+        name = read if read.isupper() else f"--{read}"
+        raise InputError(
+            f"`--{flag}` must be another file than `{name}`. "
+            f"Received: {same} for both"
+        )
+
+
+def files_below(folder: str) -> list[str]:
+    """Paths of all files in a folder and in those below it."""
+    return [
+        os.path.join(top, name)
+        for top, _, names in os.walk(folder)
+        for name in names
+    ]
+
+
+def overwritten(
+    outputs: Iterable[str], inputs: Mapping[str, Iterable[str]]
+) -> Iterator[tuple[str, str, str]]:
+    """Finds files to write that are files to read, also through links.
+
+    Yields:
+        The flag that names the input, the path to write, and the path to read.
+    """
+    written: dict[tuple[int, int], str] = {}
     for output in filter(os.path.exists, outputs):
-        for read, paths in inputs.items():
-            for path in filter(os.path.exists, paths):
-                if os.path.samefile(output, path):
-                    same = path if path == output else f"{output} ({path})"
-                    raise InputError(
-                        f"`--{flag}` must be another file than `--{read}`. "
-                        f"Received: {same} for both"
-                    )
+        found = os.stat(output)
+        written.setdefault((found.st_dev, found.st_ino), output)
+    for name, paths in inputs.items():
+        for path in filter(os.path.exists, paths) if written else ():
+            found = os.stat(path)
+            same = written.get((found.st_dev, found.st_ino))
+            if same is not None and not os.path.isdir(path):
+                yield name, same, path
 
 
 def require_utf8(path):

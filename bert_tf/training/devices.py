@@ -5,13 +5,13 @@ import contextlib
 import json
 import os
 import socket
-import tempfile
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from bert_tf.errors import InputError, WorkerLost
+from bert_tf.support import files
 from bert_tf.training.settings import MIRRORED, MULTI_WORKER
 
 SECONDS_TO_ANSWER = 20
@@ -215,9 +215,9 @@ def work_folder(strategy, output_dir):
     """
     if is_chief(strategy):
         return output_dir
-    folder = tempfile.TemporaryDirectory(prefix="bert_tf_worker_")
-    atexit.register(folder.cleanup)
-    return folder.name
+    stack = contextlib.ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(files.temporary_folder("worker"))
 
 
 # ------------------------------------------------------------------------ TPUs

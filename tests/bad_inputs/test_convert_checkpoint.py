@@ -206,12 +206,32 @@ CASES = [
     to_hf(
         "a full disk",
         TENSORS.replace("hf", "output"),
-        leaves=("vocab.txt",),
+        leaves=("config.json", "tokenizer_config.json", "vocab.txt"),
         largest_file=100_000,
     ),
     strip("the output is a folder", ("bert", "prefix"), output="bert"),
     strip("the output ends in a slash", "'new/'", output="new/"),
-    strip("onto itself", (INDEX, "--overwrite"), output=PREFIX),
+    strip("onto itself", (INDEX, "--output"), output=PREFIX),
+    case(
+        "strip: onto itself with --overwrite",
+        (INDEX, "--output"),
+        words=("strip", "bert", "--output", PREFIX, "--overwrite"),
+    ),
+    case(
+        "from_hf: onto its own vocabulary",
+        ("hf/vocab.txt", "--output"),
+        hugging_face(),
+        words=("from_hf", "hf", "--output", "hf", "--overwrite"),
+    ),
+    case(
+        "to_hf: onto the config that it reads",
+        (HF_CONFIG, "--output", "--bert_config_file"),
+        lambda: write(HF_CONFIG, Path(CONFIG_FILE).read_text())(),
+        words=(
+            *("to_hf", "bert", "--output", "hf", "--overwrite"),
+            *("--bert_config_file", HF_CONFIG),
+        ),
+    ),
     strip(
         "only optimizer slots",
         ("slots/slots.ckpt", "weights"),
@@ -226,6 +246,7 @@ CASES = [
         "a full disk",
         "output/bert_model.ckpt",
         output="output/bert_model.ckpt",
+        leaves=("bert_config.json", "vocab.txt"),
         largest_file=100_000,
     ),
 ]

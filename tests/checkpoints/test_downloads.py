@@ -426,6 +426,22 @@ def test_two_processes_do_not_write_one_file(get, model):
         get()
 
 
+def test_a_download_killed_at_its_end_leaves_nothing(get, model):
+    get()
+    before = sorted(get.folder.iterdir())
+    lock = get.folder / f".{model.name}.lock"
+    zipped = get.folder / f"{model.name}.zip"
+    for path in (lock, zipped):
+        path.touch()
+
+    get()
+
+    assert sorted(get.folder.iterdir()) == before
+    zipped.touch()  # Without the lock it is one that was to be kept.
+    get()
+    assert zipped.exists()
+
+
 def test_folder_that_cannot_be_made_is_named(model, tmp_path):
     (tmp_path / "file").write_text("")
 

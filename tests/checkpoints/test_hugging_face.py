@@ -166,6 +166,31 @@ def test_casing_is_told_from_the_vocabulary(vocab, lowers, tmp_path):
     assert f"--do_lower_case={str(not lowers).lower()}." in report
 
 
+def test_what_a_killed_conversion_left_is_no_obstacle(tiny, tmp_path):
+    """The weights come last: without them, nothing was finished."""
+    to_hf(tiny, tmp_path / "hf")
+    from_hf(tmp_path / "hf", tmp_path / "tf")
+    strip(tmp_path / "tf", str(tmp_path / "bare" / "x.ckpt"))
+    for folder, weights, again in (
+        ("hf", "model.safetensors", lambda: to_hf(tiny, tmp_path / "hf")),
+        (
+            "tf",
+            "bert_model.ckpt.index",
+            lambda: from_hf(tmp_path / "hf", tmp_path / "tf"),
+        ),
+        (
+            "bare",
+            "x.ckpt.index",
+            lambda: strip(tmp_path / "tf", str(tmp_path / "bare" / "x.ckpt")),
+        ),
+    ):
+        want = {p.name: p.read_bytes() for p in (tmp_path / folder).iterdir()}
+        (tmp_path / folder / weights).unlink()
+        again()
+        got = {p.name: p.read_bytes() for p in (tmp_path / folder).iterdir()}
+        assert got == want
+
+
 def test_existing_output_is_kept(tiny, tmp_path):
     to_hf(tiny, tmp_path / "hf")
     with pytest.raises(InputError, match=r"Already there: .*--overwrite"):

@@ -1,23 +1,30 @@
 import os
 import socket
 import subprocess
+import tempfile
 
 import pytest
 
 from bert_tf.errors import InputError
-from bert_tf.support import files
+from bert_tf.support import files, liveness
 
 
-def left_by(path, process, host=None):
+def left_by(path, process, host=None, start=""):
     """The name under which a process would have written to a path."""
-    return f"{path}.{host or socket.gethostname()}-{process}.incomplete"
+    host = host or socket.gethostname()
+    return f"{path}.{host}-{process}{start and '.' + start}.incomplete"
+
+
+def start_of(process):
+    return liveness.incarnation(process)
 
 
 def test_nothing_has_the_name_before_a_file_is_whole(tmp_path):
     path = str(tmp_path / "x")
     with files.whole_or_nothing(path) as file:
         file.write(b"new")
-        assert os.listdir(tmp_path) == [f"x{left_by('', os.getpid())}"]
+        mine = left_by("x", os.getpid(), start=start_of(os.getpid()))
+        assert os.listdir(tmp_path) == [mine]
     assert os.listdir(tmp_path) == ["x"]
     assert (tmp_path / "x").read_bytes() == b"new"
 
@@ -79,12 +86,54 @@ def test_what_killed_processes_of_this_machine_left_is_removed(tmp_path):
         left_by(path, gone.pid, f"{socket.gethostname()}-1"),
         f"{path}.incomplete",
     ]
-    for name in [*kept, left_by(path, gone.pid)]:
+    kept.append(left_by(path, os.getppid(), start=start_of(os.getppid())))
+    ended = [
+        left_by(path, gone.pid),
+        left_by(path, gone.pid, start="0123abcd"),
+        # The number came back, as that of the first process of a container.
+        left_by(path, os.getpid(), start="0123abcd"),
+    ]
+    for name in [*kept, *ended]:
         open(name, "w").close()
 
     files.write_text(path, "")
 
     assert sorted(map(str, tmp_path.iterdir())) == sorted([*kept, path])
+
+
+def test_what_a_process_in_another_container_writes_is_left_alone(tmp_path):
+    path = str(tmp_path / "x")
+    # Its number cannot be seen from here; its lock can.
+    unseen = left_by(path, 999_999_999, start="0123abcd")
+    with open(unseen, "w") as file:
+        assert liveness.lock(file.fileno())
+        files.write_text(path, "")
+        assert os.path.exists(unseen)
+    files.write_text(path, "")
+    assert os.listdir(tmp_path) == ["x"]
+
+
+def test_a_link_under_the_name_of_an_unfinished_file_is_not_followed(tmp_path):
+    path = str(tmp_path / "x")
+    (tmp_path / "other").write_text("text")
+    os.symlink(tmp_path / "other", files.unfinished_name(path))
+    files.write_text(path, "new")
+    assert (tmp_path / "other").read_text() == "text"
+    assert sorted(os.listdir(tmp_path)) == ["other", "x"]
+
+
+def test_temporary_folders_of_killed_processes_go(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    os.makedirs(left_by(tmp_path / "bert_tf_assets.xyz", gone.pid) + "/deep")
+    with (
+        files.temporary_folder("assets") as one,
+        files.temporary_folder("assets") as other,
+    ):
+        there = {str(tmp_path / name) for name in os.listdir(tmp_path)}
+        assert there == {one, other}
+    assert os.listdir(tmp_path) == []
 
 
 def test_what_is_left_of_a_folder_is_removed_as_well(tmp_path):

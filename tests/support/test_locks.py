@@ -256,7 +256,7 @@ def test_one_that_ends_while_it_is_watched_is_no_obstacle(tmp_path):
 
 
 def test_who_was_taken_over_writes_nothing_more(tmp_path):
-    with locks.alone(str(tmp_path), interval=0.01):
+    with locks.alone(str(tmp_path)):
         locks.require_held(str(tmp_path))
         path = leave(tmp_path, host="elsewhere")
         with pytest.raises(InputError, match="elsewhere"):

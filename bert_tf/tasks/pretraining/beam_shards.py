@@ -19,7 +19,10 @@ from bert_tf.data.text_files import Range
 from bert_tf.errors import InputError, Interrupted
 from bert_tf.support import files
 from bert_tf.tasks.pretraining.instances import Summary
-from bert_tf.tasks.pretraining.record_files import Options
+from bert_tf.tasks.pretraining.record_files import (
+    Options,
+    require_other_files,
+)
 from bert_tf.tasks.pretraining.shards import (
     Notes,
     Shard,
@@ -59,6 +62,7 @@ def make_shards(
     """
     was_begun = os.path.exists(f"{output}.json")
     shards, notes = open_shards(ranges, options, seed, output, num_shards)
+    require_other_files(map(single_note, shards), ranges, options)
     found = take_single_notes(shards)
     if was_begun:
         notes.add(found)

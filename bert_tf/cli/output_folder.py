@@ -1,0 +1,115 @@
+"""What commands that train write to their output folder.
+
+Their input may lie in the same folder, as long as none of it has the name of a
+file that they write.
+"""
+
+import fnmatch
+import glob
+import os
+
+from bert_tf.checkpoints.names import BEST_FOLDER, INDEX, STATE_FILE
+from bert_tf.errors import InputError
+from bert_tf.support import files, locks
+
+WRITTEN = (
+    STATE_FILE,
+    "model.ckpt-*",
+    "*.tf_record",
+    "*_results.tsv",
+    "*_results.txt",
+    "*predictions.json",
+    "*predictions.tsv",
+    "*predictions.txt",
+    "*_report.txt",
+    "*.tfevents.*",
+    "evaluations.json",
+    "not_finite_at_step_*.npz",
+    "null_odds.json",
+    "null_score_diff_threshold*",
+    "precision_recall.svg",
+    "runs.tsv",
+    "sweep.tsv",
+    "training.svg",
+    locks.FILE_NAME,
+)
+"""Names of files that are replaced, as patterns.
+
+A vocabulary, a config and labels that are there already are not replaced.
+"""
+
+
+def is_written(name):
+    """Whether commands that train replace a file of this name."""
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in WRITTEN)
+
+
+def check(values):
+    """Raises `InputError` if a command would write over a file that it reads.
+
+    Args:
+        values: parsed `FlagValues` of a command that trains.
+    """
+    if not values.output_dir:
+        return
+    written = [
+        path
+        for folder in ("", BEST_FOLDER, "eval", "run_*")
+        for path in _files_in(values.output_dir, folder)
+        if is_written(os.path.basename(path))
+    ]
+    for name, output, path in files.overwritten(written, _read_by(values)):
+        raise InputError(
+            f"`--output_dir`: {output} would be written over, and `--{name}` "
+            f"reads it ({path}). Take another --output_dir, or move that file."
+        )
+    _check_start(values)
+
+
+def _read_by(values):
+    """{flag: the files that it names}, without those of the checkpoint."""
+    found = {
+        name: _named(values[name].value)
+        for name in values
+        if name.endswith("_file") and isinstance(values[name].value, str)
+    }
+    if "data_dir" in values and values.data_dir:
+        # By their own names, files of this kind are none of a data set.
+        found["data_dir"] = [
+            path
+            for folder in ("", "*")
+            for path in _files_in(values.data_dir, folder)
+            if not is_written(os.path.basename(path))
+        ]
+    return found
+
+
+def _named(value):
+    paths = [value]
+    for pattern in value.split(","):
+        paths += [pattern, *glob.glob(pattern)]
+    return paths
+
+
+def _files_in(folder, below):
+    pattern = os.path.join(glob.escape(folder), below, "*")
+    return [path for path in glob.glob(pattern) if os.path.isfile(path)]
+
+
+def _check_start(values):
+    """The best checkpoint of a folder cannot be where that folder begins."""
+    names = ("init_checkpoint", "keep_best", "do_train")
+    if not all(name in values and values[name].value for name in names):
+        return
+    start = values.init_checkpoint
+    folder = start if os.path.isdir(start) else os.path.dirname(start)
+    written = os.path.join(values.output_dir, BEST_FOLDER)
+    begins = not glob.glob(
+        os.path.join(glob.escape(values.output_dir), f"model.ckpt-*{INDEX}")
+    )
+    if begins and os.path.realpath(folder) == os.path.realpath(written):
+        raise InputError(
+            f"`--init_checkpoint` must not lie in {written}, where --keep_best "
+            f"writes. Take another --output_dir. Received: "
+            f"--init_checkpoint={start}"
+        )
