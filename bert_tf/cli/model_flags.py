@@ -146,6 +146,7 @@ def files_read(values, checkpoint="init_checkpoint"):
     folder = path if os.path.isdir(path) else os.path.dirname(path) or "."
     patterns = ["*.data-?????-of-?????", f"*{names.INDEX}"]
     patterns += [names.VOCAB, names.CONFIG, names.STATE_FILE]
+    patterns += [names.LABELS_FILE, names.SETTINGS_FILE]
     beside = os.path.join(glob.escape(folder), "")
     found = [path for name in patterns for path in glob.glob(beside + name)]
     given = {
