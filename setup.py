@@ -108,6 +108,7 @@ setup(
             "bert-tf-learn-vocab = bert_tf.learn_vocab:cli",
             "bert-tf-released-models = bert_tf.released_models:cli",
             "bert-tf-run-pretraining = bert_tf.run_pretraining:cli",
+            "bert-tf-run-ner = bert_tf.run_ner:cli",
             "bert-tf-run-squad = bert_tf.run_squad:cli",
             "bert-tf-score = bert_tf.score:cli",
             "bert-tf-serve = bert_tf.serve:cli",

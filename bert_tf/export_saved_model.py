@@ -4,9 +4,9 @@ r"""Writes a SavedModel that takes text and needs nothing but TensorFlow.
     --checkpoint=/tmp/mrpc_output --output_dir=/tmp/mrpc_model
 
 makes /tmp/mrpc_model/1; the next time /tmp/mrpc_model/2, and so on. The head is
-what the checkpoint was trained for: classifier, span (run_squad), pretraining,
-or features for any. docs/serving.md has the inputs and outputs of each;
-`bert_tf.Predictor("/tmp/mrpc_model")` loads it in Python.
+what the checkpoint was trained for: classifier, span (run_squad), tokens
+(run_ner), pretraining, or features for any. docs/serving.md has the inputs and
+outputs of each; `bert_tf.Predictor("/tmp/mrpc_model")` loads it in Python.
 """
 
 import importlib
@@ -75,6 +75,11 @@ HEADS = {
         export_flags.features_arguments,
         ("pooling", "layers", "doc_stride", "batch_size"),
     ),
+    "tokens": Head(
+        "bert_tf.tasks.ner.served",
+        export_flags.tokens_arguments,
+        ("labels_file", "batch_size"),
+    ),
 }
 
 
@@ -103,8 +108,8 @@ def define_flags(values):
         None,
         "Word pieces of a row made of text. Longer texts are truncated, or "
         "read in windows: contexts of questions, and texts around a [MASK]. "
-        "[classifier and features 128, span 384, pretraining the number of "
-        "positions]",
+        "[classifier, tokens and features 128, span 384, pretraining the "
+        "number of positions]",
     )
     flags.choice(
         "quantize",

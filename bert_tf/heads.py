@@ -374,6 +374,31 @@ def mean_over_batch(values, num_examples=None):
     return ops.sum(values) / num_examples
 
 
+def token_loss(logits, labels, num_tokens=None):
+    """The mean cross entropy of the tokens that have a label.
+
+    Args:
+        logits: float tensor [B, S, L].
+        labels: int tensor [B, S]; -1 for tokens without a label.
+        num_tokens: those with a label in the whole batch, if these are a part
+            of it, as `count_labelled` counts them. The losses of the parts then
+            add up to the whole.
+
+    Returns:
+        The loss, a scalar, and the loss of each token [B, S], 0 without label.
+    """
+    token_losses = negative_log_likelihood(logits, labels)
+    if num_tokens is None:
+        num_tokens = count_labelled(labels)
+    # A batch may have no label at all.
+    return ops.sum(token_losses) / ops.maximum(num_tokens, 1.0), token_losses
+
+
+def count_labelled(labels):
+    """The number of tokens with a label, a float32 scalar."""
+    return ops.sum(ops.cast(labels >= 0, "float32"))
+
+
 def span_loss(
     start_logits, end_logits, start_positions, end_positions, num_examples=None
 ):

@@ -66,6 +66,8 @@ class FolderSettings:
         max_query_length: word pieces of a question.
         label_type: what a classifier predicts: `class` is one of its labels.
         label_separator: what stands between the names of several labels.
+        train_scheme: how labels of words write entities.
+        document_context: whether a sentence is read with those around it.
         more: entries that this version does not know; kept as they are.
     """
 
@@ -82,6 +84,8 @@ class FolderSettings:
     max_query_length: Annotated[int | Unsaid, Entry(int, HEAD)] = UNSAID
     label_type: Annotated[str | Unsaid, Entry(str, HEAD)] = UNSAID
     label_separator: Annotated[str | Unsaid, Entry(str, HEAD)] = UNSAID
+    train_scheme: Annotated[str | Unsaid, Entry(str, HEAD)] = UNSAID
+    document_context: Annotated[bool | Unsaid, Entry(bool, HEAD)] = UNSAID
     more: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def said(self) -> dict[str, Any]:

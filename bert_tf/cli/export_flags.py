@@ -102,8 +102,8 @@ def define_heads(flags):
     flags.string(
         "labels_file",
         None,
-        "classifier: names of the labels, one on each line, in the order of "
-        "their ids. [labels.txt beside the checkpoint]",
+        "classifier and tokens: names of the labels, one on each line, in the "
+        "order of their ids. [labels.txt beside the checkpoint]",
     )
     flags.string(
         "task_name",
@@ -210,6 +210,11 @@ def find_labels(flags):
 
         return folders.read_labels(flags.labels_file)
     return None
+
+
+def tokens_arguments(flags):
+    """Arguments of `export_tokens`, by name."""
+    return {"labels": find_labels(flags), "rows_at_once": flags.batch_size}
 
 
 def span_arguments(flags):

@@ -59,6 +59,44 @@ def has_scope(opened, scope):
     return any(name.startswith(scope) for name in shapes_of(opened))
 
 
+def find_labels(opened, labels, purpose, command):
+    """The names of the classes of a checkpoint, in the order of their ids.
+
+    Args:
+        opened: a `folders.ModelFolder`.
+        labels: the names, or None for those in labels.txt beside it.
+        purpose: of the head, in words.
+        command: that trains such a head.
+
+    Raises:
+        InputError: the checkpoint has no such head, or another number of
+            classes; or there is no labels.txt.
+    """
+    shape = shapes_of(opened).get("output_weights")
+    if shape is None:
+        raise InputError(
+            f"{opened.path} has no head {purpose}: it lacks output_weights. "
+            f"Fine-tune it with bert_tf.{command} first, and give the "
+            "checkpoint that this writes."
+        )
+    if labels is None:
+        path = os.path.join(os.path.dirname(opened.path), names.LABELS_FILE)
+        if not os.path.exists(path):
+            raise InputError(
+                f"Beside the checkpoint {opened.path} there is no "
+                f"{names.LABELS_FILE}, which names the labels: give its path, "
+                "`--labels_file`, or the `--task_name` that the model was "
+                "trained for."
+            )
+        labels = folders.read_labels(path)
+    if shape[0] != len(labels):
+        raise InputError(
+            f"There must be as many labels as {opened.path} has classes, "
+            f"{shape[0]}. Received: {len(labels)}, {', '.join(labels[:20])}"
+        )
+    return labels
+
+
 def load(source, opened, build, may_lack):
     """The model with its weights, quantized where the source asks for it.
 

@@ -34,6 +34,7 @@ class Predictor:
     | span        | a question and a context     | `Answer`   |
     | pretraining | a text with [MASK], or two   | `Guesses`  |
     | features    | a text, or two               | `Vectors`  |
+    | tokens      | a text                       | `Tags`     |
 
     Args:
         path: MODEL, for its newest version, or MODEL/N.
@@ -42,8 +43,8 @@ class Predictor:
     Attributes:
         path: the version, MODEL/N.
         settings: the content of assets/bert_tf.json.
-        head: "classifier", "span", "pretraining" or "features".
-        labels: of a classifier, in the order of their ids; else None.
+        head: "classifier", "span", "pretraining", "features" or "tokens".
+        labels: of a model with classes, in the order of their ids; else None.
         signatures: TensorFlow's functions by name; docs/serving.md lists them.
 
     Raises:

@@ -87,7 +87,41 @@ class Vectors(NamedTuple):
     num_cut: int
 
 
-Result = Label | Answer | Guesses | Vectors
+class Entity(NamedTuple):
+    """An entity of a text.
+
+    Attributes:
+        type: its type.
+        text: `text[start:end]`.
+        start: its first character.
+        end: the character after its last one.
+        probability: of the label of its first word.
+    """
+
+    type: str
+    text: str
+    start: int
+    end: int
+    probability: float
+
+
+class Tags(NamedTuple):
+    """The labels of the words of a text.
+
+    Attributes:
+        labels: one for each word, in the scheme of training.
+        entities: those that the labels stand for, in order.
+        words: what white space divides; a Chinese character is a word.
+        probabilities: of the labels.
+    """
+
+    labels: list[str]
+    entities: list[Entity]
+    words: list[str]
+    probabilities: list[float]
+
+
+Result = Label | Answer | Guesses | Vectors | Tags
 
 
 def _read_label(arrays: Outputs, row: int, is_pair: bool) -> Label:
@@ -140,11 +174,31 @@ def _read_vectors(arrays: Outputs, row: int, is_pair: bool) -> Vectors:
     return Vectors(embedding.copy(), tokens, int(arrays["num_cut"][row]))
 
 
+def _read_tags(arrays: Outputs, row: int, is_pair: bool) -> Tags:
+    # Behind the last word or entity of a text there is padding, "".
+    labels = [one.decode("utf-8") for one in arrays["labels"][row] if one]
+    words = [one.decode("utf-8") for one in arrays["words"][row][: len(labels)]]
+    entities = zip(
+        (text.decode("utf-8") for text in arrays["entity_types"][row]),
+        (text.decode("utf-8") for text in arrays["entity_texts"][row]),
+        arrays["entity_starts"][row].tolist(),
+        arrays["entity_ends"][row].tolist(),
+        arrays["entity_probabilities"][row].tolist(),
+        strict=True,
+    )
+    return Tags(
+        labels,
+        [Entity(*entity) for entity in entities if entity[2] >= 0],
+        words,
+        arrays["probabilities"][row][: len(labels)].tolist(),
+    )
+
+
 class Head(NamedTuple):
     """The text signatures of a head, as a program outside uses them.
 
     Attributes:
-        inputs: names of the first text and the second one.
+        inputs: names of the first text and the second one; "" for none.
         read: function of the outputs for a batch, the number of a row, and
             whether the row is a pair; returns the row's result.
         needs_both: whether serve_text takes both texts. Otherwise it takes the
@@ -168,5 +222,6 @@ HEADS: Mapping[str, Head] = {
         per_mask=frozenset({"tokens", "token_scores"}),
     ),
     "features": Head(("text_a", "text_b"), _read_vectors),
+    "tokens": Head(("text", ""), _read_tags),
 }
 """By the head's name in assets/bert_tf.json."""

@@ -121,7 +121,7 @@ class Served(tf.Module):
     row_inputs: tuple[str, ...] = models.ENCODER_INPUTS
     """Inputs of serving_default, and features of serve_examples."""
 
-    text_inputs = ("text_a", "text_b")
+    text_inputs: tuple[str, ...] = ("text_a", "text_b")
     """Inputs of text signatures: serve_text takes the first, serve_text_pair
     both."""
 

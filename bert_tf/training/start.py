@@ -11,6 +11,7 @@ from absl import logging
 from bert_tf import checkpoints, layers, models, tokenization
 from bert_tf.checkpoints import casing, finding, folders, inference
 from bert_tf.checkpoints.folder_settings import NOTHING_SAID, FolderSettings
+from bert_tf.checkpoints.names import LABELS_FILE
 from bert_tf.errors import InputError
 from bert_tf.modeling import BertConfig
 from bert_tf.support.files import require_file
@@ -316,3 +317,24 @@ def set_seed(seed, strategy=None):
         logging.info("Random seed %d; --seed=%d repeats this run.", seed, seed)
     keras.utils.set_random_seed(seed)
     return seed
+
+
+def read_labels(settings):
+    """The labels of a trained model, in the order of their ids.
+
+    They are in labels.txt: in the folder of the run, else beside the initial
+    checkpoint.
+
+    Args:
+        settings: `RunSettings`.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    path = os.path.join(settings.output_dir, LABELS_FILE)
+    checkpoint = settings.files.checkpoint
+    if not os.path.exists(path) and checkpoint:
+        beside = finding.folder_of(checkpoint)
+        beside = os.path.join(beside, LABELS_FILE)
+        path = beside if os.path.exists(beside) else path
+    return folders.read_labels(path)

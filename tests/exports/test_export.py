@@ -16,6 +16,7 @@ from helpers.exported import (
     LABELS,
     SPANS,
     THRESHOLD,
+    TOKEN_LABELS,
     call,
     folder,
     loaded,
@@ -29,6 +30,7 @@ from helpers.reference import (
     as_examples,
     language_model,
     python_model,
+    python_tags,
     random_rows,
     reader,
     rows_of,
@@ -86,12 +88,16 @@ def test_settings_say_how_the_model_was_exported(name):
         | stride,
         "tokens": {"pooling": "none", "layers": list(exported.TOKEN_LAYERS)}
         | stride,
+        # Half of the pieces of a window.
+        "ner": {"scheme": "IOB2", "doc_stride": 11},
     }
     kind = name.split("_")[0]
+    heads = {"tokens": "features", "ner": "tokens"}
+    labels = {"classifier": list(LABELS), "ner": list(TOKEN_LABELS)}
     assert settings == {
         "format": 1,
-        "head": "features" if kind == "tokens" else kind,
-        "labels": list(LABELS) if kind == "classifier" else None,
+        "head": heads.get(kind, kind),
+        "labels": labels.get(kind),
         "do_lower_case": True,
         "strip_accents": None,
         "max_seq_length": exported.LENGTHS.get(name, 128),
@@ -215,6 +221,7 @@ ASKED = {
         if min(len(tokenizer().tokenize(one)) for one in (text, text_b))
     ],
     ("features", "serve_text"): [{"text_a": text} for text in TEXTS],
+    ("ner", "serve_text"): [{"text": text} for text in TEXTS],
     ("features", "serve_text_pair"): [
         {"text_a": text_a, "text_b": text_b} for text_a, text_b in PAIRS
     ],
@@ -242,6 +249,14 @@ def wanted_of_texts(name, inputs):
             "score": best.score,
             "start": best.start,
             "end": best.end,
+        }
+    if name == "ner":
+        tags = python_tags(first)
+        return {
+            "labels": [label.encode() for label in tags.labels],
+            "probabilities": tags.probabilities,
+            "entity_starts": [entity.start for entity in tags.entities],
+            "entity_ends": [entity.end for entity in tags.entities],
         }
     if name == "pretraining" and second:
         (pair,) = score.score_pairs(language_model(), [(first, second)])

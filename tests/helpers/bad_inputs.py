@@ -1,9 +1,10 @@
 """Runs a command with one thing wrong, and checks how it ends.
 
 A case starts from a folder in which everything is in order: labelled texts in
-data/, pairs in mrpc/, questions in squad/, plain text in texts/ and a small
-checkpoint in bert/. It spoils one thing and runs the command in this process.
-An exception that the command does not report passes through.
+data/, pairs in mrpc/, labelled words in ner/, questions in squad/, plain text
+in texts/ and a small checkpoint in bert/. It spoils one thing and runs the
+command in this process. An exception that the command does not report passes
+through.
 """
 
 import contextlib
@@ -30,6 +31,7 @@ SAMPLES = ROOT / "run_scripts" / "sample_data"
 
 TRAIN, DEV = "data/train.tsv", "data/dev.tsv"
 SQUAD_TRAIN, SQUAD_DEV = "squad/train.json", "squad/dev.json"
+NER_TRAIN, NER_DEV = "ner/train.txt", "ner/dev.txt"
 TEXT, LINES = "texts/park.txt", "texts/lines.txt"
 QUESTIONS = "texts/asked.jsonl"
 ANSWER = ("Ann", 25)
@@ -67,6 +69,12 @@ GOOD_FLAGS = {
         "doc_stride": 16,
         "max_query_length": 16,
         "do_predict": True,
+    },
+    "run_ner": {
+        **TRAINING,
+        "data_dir": "ner",
+        "max_seq_length": 16,
+        "do_eval": True,
     },
     "answer": {
         "checkpoint": PREFIX,
@@ -228,6 +236,9 @@ def _prepare():
     shutil.copytree(GOLDEN / "checkpoints" / "small", "bert")
     squad(SQUAD_TRAIN, *(asked(n, ANSWER) for n in range(8)))()
     squad(SQUAD_DEV, asked(1, ANSWER), asked(2, ANSWER))()
+    words = "-DOCSTART- O\n\nAnn B-PER\nran O\n\nin O\nthe O\npark B-LOC\n\n"
+    for name in (NER_TRAIN, NER_DEV, "ner/test.txt"):
+        write(name, words * 4)()
     write(TEXT, "The old park was made by Ann in 1895 .\n")()
     write(LINES, "the park is old .\nhow old ? ||| very old .\n")()
     write(QUESTIONS, {"question": "Who?", "context": "Ann made it."})()

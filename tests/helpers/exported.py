@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from bert_tf.exports.settings import Source
 from bert_tf.tasks.classification.served import export_classifier
+from bert_tf.tasks.ner.served import export_tokens
 from bert_tf.tasks.pretraining.served import export_pretraining
 from bert_tf.tasks.squad.served import export_span
 from bert_tf.tasks.vectors.served import export_features
@@ -29,6 +30,8 @@ CHECKPOINTS = {
     "classifier_windows": str(DATA / "run_classifier" / "tiny_classifier3"),
     "features_windows": str(TINY),
     "tokens_windows": str(TINY),
+    # As many outputs, and of the same names, as a token classifier has.
+    "ner": str(DATA / "run_classifier" / "tiny_classifier3"),
 }
 LENGTHS = {
     "classifier": 40,
@@ -38,9 +41,11 @@ LENGTHS = {
     "classifier_windows": 24,
     "features_windows": 24,
     "tokens_windows": 24,
+    "ner": 24,
 }
 STRIDE = 9
 LABELS = ("good", "bad, or worse", "très")
+TOKEN_LABELS = ("B-PER", "I-PER", "O")
 SPANS = {"doc_stride": 48, "max_query_length": 24, "max_answer_length": 5}
 THRESHOLD = -0.5
 LAYERS = (-1, 0)
@@ -79,6 +84,7 @@ EXPORT = {
         export_features,
         {"pooling": "none", "layers": TOKEN_LAYERS, "doc_stride": STRIDE},
     ),
+    "ner": (export_tokens, {"labels": TOKEN_LABELS, "rows_at_once": 3}),
 }
 
 

@@ -5,15 +5,18 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from bert_tf import models
+from bert_tf import models, tokenization
 from bert_tf.checkpoints import inference
 from bert_tf.data import packing
+from bert_tf.exports.results import Entity, Tags
+from bert_tf.tasks.ner import schemes
+from bert_tf.tasks.ner.windows import WindowMaker
 from bert_tf.tasks.pretraining.language_model import LanguageModel
 from bert_tf.tasks.squad.reader import Reader
 from bert_tf.tasks.vectors import lines
 from bert_tf.tokenization import FullTokenizer
 from helpers import exported
-from helpers.exported import LABELS, SPANS, THRESHOLD
+from helpers.exported import LABELS, SPANS, THRESHOLD, TOKEN_LABELS
 from helpers.golden import TINY, read_config
 
 # Vectors reach 5, and rows of another length are added up in another order.
@@ -155,3 +158,47 @@ def reader(name):
 @functools.cache
 def language_model():
     return LanguageModel(exported.CHECKPOINTS["pretraining"], max_seq_length=24)
+
+
+@functools.cache
+def token_forward():
+    """A forward pass of the token classifier in Python."""
+    config = read_config(TINY.parent)
+    model, _ = inference.load_model(
+        lambda: models.token_classifier(config, len(TOKEN_LABELS)),
+        config,
+        exported.CHECKPOINTS["ner"],
+        may_lack=(),
+    )
+    return inference.compile_forward(model)
+
+
+def token_probabilities(words):
+    """float [words, L], of a sentence."""
+    maker = WindowMaker(tokenizer(), exported.LENGTHS["ner"])
+    found = {}
+    for window in maker.windows([words], 0):
+        ids = tokenizer().convert_tokens_to_ids(window.tokens)
+        rows = inference.encoder_inputs(
+            [(ids, [0] * len(ids))], exported.LENGTHS["ner"]
+        )
+        (logits,) = token_forward()(rows)["logits"].astype(float)
+        shares = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+        found.update(zip(window.words, shares[window.positions]))
+    return np.array([found[word] for word in range(len(words))]).reshape(-1, 3)
+
+
+def python_tags(text):
+    """The result for a text: words are what the tokenizer splits one by one."""
+    matches = list(tokenization._WORD.finditer(text))
+    words = [match.group() for match in matches]
+    shares = token_probabilities(words)
+    labels = [TOKEN_LABELS[index] for index in shares.argmax(-1)]
+    entities = []
+    for kind, first, end in schemes.find_entities(labels):
+        begin, stop = matches[first].start(), matches[end - 1].end()
+        entity = Entity(
+            kind, text[begin:stop], begin, stop, shares[first].max()
+        )
+        entities.append(entity)
+    return Tags(labels, entities, words, list(shares.max(-1, initial=0)))

@@ -1,13 +1,9 @@
 """The SavedModel of a classifier."""
 
-import os
-
 import tensorflow as tf
 
 from bert_tf import models
-from bert_tf.checkpoints import folders
 from bert_tf.checkpoints.names import LABELS_FILE
-from bert_tf.errors import InputError
 from bert_tf.exports import export, graph_rows, signature
 from bert_tf.exports.settings import ROWS_AT_ONCE
 
@@ -115,20 +111,9 @@ def export_classifier(
     """
     opened, rules = export.open_source(source, default_length=128)
     window_rules = signature.make_window_rules(rules, doc_stride, rows_at_once)
-    shape = export.shapes_of(opened).get("output_weights")
-    if shape is None:
-        raise InputError(
-            f"{opened.path} has no head to classify texts: it lacks "
-            "output_weights. Fine-tune it with bert_tf.run_classifier first, "
-            "and give the checkpoint that this writes."
-        )
-    if labels is None:
-        labels = _labels_beside(opened.path)
-    if shape[0] != len(labels):
-        raise InputError(
-            f"There must be as many labels as {opened.path} has classes, "
-            f"{shape[0]}. Received: {len(labels)}, {', '.join(labels[:20])}"
-        )
+    labels = export.find_labels(
+        opened, labels, "to classify texts", "run_classifier"
+    )
     model = export.load(
         source,
         opened,
@@ -137,14 +122,3 @@ def export_classifier(
     )
     served = Classifier(rules, model, labels, window_rules, window_pooling)
     return export.save(served, source, opened, output_dir)
-
-
-def _labels_beside(checkpoint):
-    path = os.path.join(os.path.dirname(checkpoint), LABELS_FILE)
-    if not os.path.exists(path):
-        raise InputError(
-            f"Beside the checkpoint {checkpoint} there is no {LABELS_FILE}, "
-            "which names the labels: give its path, `--labels_file`, or the "
-            "`--task_name` that the model was trained for."
-        )
-    return folders.read_labels(path)

@@ -1,0 +1,196 @@
+r"""Fine-tunes BERT to label the words of texts, evaluates, predicts.
+
+Named entities, parts of speech and the like: files with a word and its label on
+each line, see docs/ner.md.
+
+  python -m bert_tf.run_ner --data_dir=CONLL --do_train --do_eval \
+    --do_lower_case=false --init_checkpoint=BERT --max_seq_length=128 \
+    --learning_rate=5e-5 --num_train_epochs=4 --output_dir=/tmp/ner_output
+"""
+
+import dataclasses
+
+from bert_tf.checkpoints.folder_settings import FolderSettings
+from bert_tf.cli import (
+    command_line,
+    export_flags,
+    model_flags,
+    training_flags,
+)
+from bert_tf.cli.command_line import FlagSet
+from bert_tf.errors import InputError
+from bert_tf.support import files
+from bert_tf.tasks.ner import data, schemes, served
+from bert_tf.tasks.ner.task import RESULTS, TokenTask
+from bert_tf.tasks.run import Sets, finetune, folder_of_run, run_several
+from bert_tf.training import devices, start
+
+HEAD = "tokens"
+FOLDER_FLAGS = ("max_seq_length", "train_scheme", "document_context")
+"""What the folder of a training notes, and later runs take from it."""
+
+
+def define_flags(values):
+    """Defines this script's flags on a `FlagValues`."""
+    flags = FlagSet(values)
+    flags.string(
+        "data_dir",
+        None,
+        "Folder with train, dev (or valid, testa) and test (or testb), each "
+        ".txt, .conll, .bio or .tsv; or eng.train, eng.testa and eng.testb.",
+    )
+    flags.require("data_dir")
+    flags.integer(
+        "word_col", 0, "Column of the word, from 0; -1 is the last one."
+    )
+    flags.integer("label_col", -1, "Column of its label.")
+    flags.choice(
+        "label_scheme",
+        None,
+        schemes.SCHEMES,
+        "How the labels of the files are written; none for labels that are no "
+        "entities. [found by reading each file]",
+    )
+    flags.choice(
+        "train_scheme",
+        schemes.IOB2,
+        schemes.TRAIN_SCHEMES,
+        "How entities are written for training. Predictions are written as the "
+        "file writes its labels.",
+    )
+    flags.boolean(
+        "document_context",
+        False,
+        f"Read each sentence with what fits of its document, for files with "
+        f"{data.DOCUMENT} lines.",
+    )
+    flags.boolean(
+        "test_labels",
+        True,
+        "Evaluate the test file if it has labels; false takes only its words.",
+    )
+    flags.integer(
+        "max_seq_length",
+        128,
+        "Word pieces of an input; longer sentences are read in windows.",
+    )
+    training_flags.define_actions(flags)
+    model_flags.define(flags)
+    model_flags.define_casing(flags)
+    training_flags.define_original(flags)
+    training_flags.define_epochs(flags, "the training set")
+    training_flags.define(flags)
+    training_flags.define_runs(flags)
+    export_flags.define(flags)
+
+
+def main(flags):
+    """Does what the parsed flags ask for."""
+    output_dir = flags.output_dir
+    if flags.num_runs > 1:
+        output_dir = folder_of_run(output_dir, 1)
+    model_flags.take_folder_settings(
+        flags,
+        HEAD,
+        FOLDER_FLAGS,
+        output_dir=output_dir,
+        trains=flags.do_train,
+    )
+    check_flags(flags)
+    settings = training_flags.run_settings(
+        flags,
+        epochs=training_flags.epochs(flags),
+        folder=FolderSettings(
+            HEAD, **{name: flags[name].value for name in FOLDER_FLAGS}
+        ),
+    )
+    opened = start.open_model(
+        settings.files, settings.output_dir, settings.build
+    )
+    start.require_positions(opened.config, flags.max_seq_length)
+    strategy = devices.find_strategy(training_flags.devices(flags))
+    if flags.num_runs == 1:
+        run(flags, settings, opened, strategy)
+    else:
+        run_several(
+            lambda one: run(flags, one, opened, strategy),
+            settings,
+            flags.num_runs,
+            strategy,
+        )
+
+
+def check_flags(flags):
+    """Raises `InputError` for flags that do not fit each other."""
+    training_flags.check_actions(flags)
+    if flags.max_seq_length < 3:
+        raise InputError(
+            "`--max_seq_length` must be at least 3: [CLS], one token of the "
+            f"text, [SEP]. Received: --max_seq_length={flags.max_seq_length}"
+        )
+    training_flags.check_epochs(flags)
+    training_flags.check(flags, RESULTS)
+
+
+def run(flags, settings, opened, strategy):
+    """Trains, evaluates, predicts and exports, once.
+
+    Returns:
+        The results of evaluation by name; None without it.
+    """
+    sets, labels = read_sets(flags, settings)
+    files.make_folder("output_dir", settings.output_dir)
+    export_dir = export_flags.find_export_dir(flags, settings.output_dir)
+
+    def export(checkpoint):
+        served.export_tokens(
+            export_flags.source_of_run(flags, checkpoint, opened),
+            export_dir,
+            labels,
+        )
+
+    return finetune(
+        TokenTask(
+            labels,
+            opened.tokenizer,
+            flags.max_seq_length,
+            flags.document_context,
+        ),
+        sets,
+        opened,
+        settings,
+        strategy,
+        export if flags.do_export else None,
+    )
+
+
+def read_sets(flags, settings):
+    """Reads all files, so that a bad row fails before any work.
+
+    Returns:
+        `Sets`, and the labels in the order of their ids.
+    """
+    names = [field.name for field in dataclasses.fields(data.FileSettings)]
+    given = data.FileSettings(**{name: flags[name].value for name in names})
+    train, evaluation, prediction, watched = None, {}, {}, {}
+    if flags.do_train:
+        train, labels = data.read_train(given)
+    else:
+        labels = start.read_labels(settings)
+    watches = flags.do_train and settings.evaluation is not None
+    if flags.do_eval or watches:
+        dev = data.read_part(given, "dev", labels)
+        evaluation = {"eval": dev} if flags.do_eval else {}
+        watched = {"eval": dev} if watches else {}
+    if flags.do_predict:
+        prediction["predict"] = data.read_part(given, "test", labels)
+    return Sets(train, evaluation, prediction, watched), labels
+
+
+def cli():
+    """The console command."""
+    command_line.run(define_flags, main, __doc__)
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,295 @@
+"""Training, evaluation and predictions of token labels."""
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers import task_training
+from helpers.golden import read_arrays
+from helpers.paths import GOLDEN, ROOT
+
+from bert_tf.tasks.ner.data import Example
+from bert_tf.tasks.ner.task import TokenTask
+from bert_tf.tokenization import FullTokenizer
+
+FOLDER = GOLDEN / "ner"
+TRAINING = FOLDER / "training.npz"
+LABELS = ("B-PER", "I-PER", "O")
+
+
+def test_loss_and_gradient_are_those_of_torch():
+    golden = json.loads(gzip.decompress((FOLDER / "loss.json.gz").read_bytes()))
+    task = TokenTask("abcd", None, 9)
+    logits = tf.constant(golden["logits"])
+    labels = np.where(golden["mask"], golden["labels"], -1)
+    batch = {"label_ids": tf.constant(labels, tf.int32)}
+
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        loss = task.loss({"logits": logits}, batch, None)
+    gradient = tape.gradient(loss, logits)
+
+    assert float(loss) == pytest.approx(golden["loss"], abs=1e-6)
+    np.testing.assert_allclose(gradient, golden["gradient"], atol=1e-6)
+    # Parts of a batch add up to the whole, though they have other numbers.
+    totals = task.count(batch)
+    assert float(totals["tokens"]) == np.sum(golden["mask"])
+    parts = [
+        task.loss(
+            {"logits": logits[i : i + 1]},
+            {"label_ids": batch["label_ids"][i : i + 1]},
+            totals,
+        )
+        for i in range(3)
+    ]
+    assert float(sum(parts)) == pytest.approx(golden["loss"], abs=1e-6)
+
+
+def test_a_batch_without_labels_has_no_loss():
+    batch = {"label_ids": tf.fill((2, 4), -1)}
+    loss = TokenTask(LABELS, None, 4).loss(
+        {"logits": tf.ones((2, 4, 3))}, batch, None
+    )
+
+    assert float(loss) == 0.0
+
+
+def test_first_logits_and_gradients_are_those_of_torch():
+    task, model = task_training.make("ner")
+    batch = {k: x[0] for k, x in task_training.read_batches("ner").items()}
+    with tf.GradientTape() as tape:
+        outputs = model({name: batch[name] for name in model.input})
+        loss = task.loss(outputs, batch, None)
+    variables = model.trainable_variables
+    found = tape.gradient(loss, [v.value for v in variables])
+    gradients = {
+        v.path: tf.convert_to_tensor(g) for v, g in zip(variables, found)
+    }
+
+    want = read_arrays(TRAINING, "")["first_logits"]
+    np.testing.assert_allclose(
+        outputs["logits"], want, atol=task_training.LOSS_NOISE
+    )
+    for name, value in read_arrays(TRAINING, "grad_step0/").items():
+        np.testing.assert_allclose(
+            gradients[name],
+            value,
+            rtol=0,
+            atol=task_training.GRADIENT_NOISE,
+            err_msg=name,
+        )
+
+
+@pytest.mark.parametrize("parts", [1, pytest.param(4, marks=pytest.mark.slow)])
+def test_training_is_that_of_torch_in_one_part_or_in_four(parts):
+    scalars, weights = task_training.take_steps("ner", parts, 12)
+
+    want = read_arrays(TRAINING, "per_step/")
+    np.testing.assert_allclose(
+        scalars["loss"], want["loss"], atol=task_training.LOSS_NOISE
+    )
+    np.testing.assert_allclose(
+        scalars["gradient_norm"],
+        want["grad_global_norm"],
+        rtol=task_training.NORM_NOISE,
+    )
+    # The last two of the twelve steps have a learning rate of 0.
+    task_training.assert_close(weights, read_arrays(TRAINING, "after_10/"))
+
+
+@pytest.mark.slow
+def test_two_replicas_and_a_resumed_run_train_as_torch_does(tmp_path):
+    program = ROOT / "tests" / "helpers" / "task_training.py"
+    done = subprocess.run(
+        [sys.executable, str(program), "ner", str(tmp_path)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+    want = read_arrays(TRAINING, "after_10/")
+    for run in ("replicas", "resumed"):
+        found = read_arrays(tmp_path / f"{run}.npz", "")
+        task_training.assert_close(found, want)
+
+
+# --------------------------------------------------------------------- records
+
+
+@pytest.fixture
+def tokenizer(vocab_files):
+    return FullTokenizer(str(vocab_files / "uncased"))
+
+
+def example(words, labels=None, scheme="IOB2", document=None, number=0):
+    words = words.split()
+    labels = labels and labels.split()
+    return Example(document or [words], number, labels, labels, scheme, 7)
+
+
+def test_labels_stand_at_first_pieces_and_nowhere_else(tokenizer):
+    task = TokenTask(LABELS, tokenizer, 12)
+    one = example("Unaffable Ann \u200b ran", "B-PER I-PER O O")
+
+    ((record,),) = task.records([one], is_training=True)
+
+    tokens = ["[CLS]", "una", "##ffa", "##ble", "ann", "[UNK]", "ran", "[SEP]"]
+    ids = tokenizer.convert_tokens_to_ids(tokens)
+    assert record == {
+        "input_ids": ids + [0] * 4,
+        "input_mask": [1] * 8 + [0] * 4,
+        "segment_ids": [0] * 12,
+        "label_ids": [-1, 0, -1, -1, 1, 2, 2, -1, -1, -1, -1, -1],
+    }
+    assert record.keys() == task.schema(True).keys()
+
+
+def test_words_without_labels_are_marked_all_the_same(tokenizer):
+    task = TokenTask(LABELS, tokenizer, 5)
+    ((one, other),) = task.records([example("a b c d")], is_training=False)
+
+    assert one["label_ids"] == [-1, 0, 0, -1, -1]
+    assert other["label_ids"] == [-1, -1, 0, 0, -1]
+
+
+def test_context_carries_no_label(tokenizer):
+    task = TokenTask(LABELS, tokenizer, 6, document_context=True)
+    document = [["a", "b"], ["c"], ["d", "e"]]
+    one = example("c", "O", document=document, number=1)
+
+    ((record,),) = task.records([one], is_training=True)
+
+    tokens = ["[CLS]", "b", "c", "d", "e", "[SEP]"]
+    assert record["input_ids"] == tokenizer.convert_tokens_to_ids(tokens)
+    assert record["label_ids"] == [-1, -1, 2, -1, -1, -1]
+
+
+def test_padding_has_no_word():
+    padding = TokenTask(LABELS, None, 3).padding(False)
+
+    assert padding["label_ids"] == [-1] * 3
+    assert padding["input_mask"] == [0] * 3
+
+
+# ----------------------------------------------------------------- evaluation
+
+
+def row(*words, labels=None):
+    """The row of a record: [CLS], words, [SEP], each with its prediction."""
+    logits = np.zeros((len(words) + 2, 3), np.float32)
+    label_ids = np.full(len(words) + 2, -1)
+    for place, (word, truth) in enumerate(zip(words, labels or words), 1):
+        if word:
+            logits[place, LABELS.index(word)] = place
+            label_ids[place] = LABELS.index(truth)
+    return {"logits": logits, "label_ids": label_ids}
+
+
+EXAMPLES = [
+    example("Ann Lee ran", "B-PER I-PER O"),
+    example("by Bo Lee", "O B-PER I-PER"),
+]
+ROWS = [
+    [row("B-PER", "I-PER", "O")],
+    [
+        row("O", "O", None, labels=["O", "B-PER", None]),
+        row(None, None, "I-PER"),
+    ],
+]
+PREDICTIONS = """Ann B-PER B-PER
+Lee I-PER I-PER
+ran O O
+
+by O O
+Bo B-PER O
+Lee I-PER I-PER
+
+"""
+REPORT = """processed 6 tokens with 2 phrases; found: 2 phrases; correct: 1.
+accuracy:  83.33%; precision:  50.00%; recall:  50.00%; FB1:  50.00
+              PER: precision:  50.00%; recall:  50.00%; FB1:  50.00  2
+"""
+
+
+def losses():
+    """The losses of the words of each record."""
+    for of_example in ROWS:
+        for one in of_example:
+            places = np.flatnonzero(one["label_ids"] >= 0)
+            logits = one["logits"][places].astype(float)
+            truth = logits[range(len(places)), one["label_ids"][places]]
+            yield np.log(np.exp(logits).sum(-1)) - truth
+
+
+def test_evaluation_has_conllevals_numbers_and_losses_of_words():
+    padding = [row(None, None, None)]
+    task = TokenTask(LABELS, None, 5)
+
+    found = task.evaluate(EXAMPLES, iter([*ROWS, padding]), batch_size=2)
+
+    first, second, third = losses()
+    batches = [np.concatenate([first, second]).mean(), third.mean()]
+    assert found.results == {
+        "eval_f1": pytest.approx(0.5),
+        "eval_precision": pytest.approx(0.5),
+        "eval_recall": pytest.approx(0.5),
+        "eval_token_accuracy": pytest.approx(5 / 6),
+        "eval_loss": pytest.approx(np.concatenate([*losses()]).mean()),
+        "loss": pytest.approx(np.mean(batches)),
+    }
+    assert set(found.results) == set(task.metrics)
+    assert found.files == {
+        "eval_predictions.txt": PREDICTIONS,
+        "eval_report.txt": REPORT,
+    }
+    assert found.results_file == "eval_results.txt"
+
+
+def test_a_test_set_with_labels_has_results_of_its_own(tmp_path):
+    task = TokenTask(LABELS, None, 5)
+    found = task.write(EXAMPLES, iter(ROWS), str(tmp_path), "predict")
+
+    assert found.results_file == "test_eval_results.txt"
+    assert found.results["eval_f1"] == pytest.approx(0.5)
+    assert found.files["test_predictions.txt"] == PREDICTIONS
+
+
+def test_without_labels_each_word_stands_beside_its_prediction(tmp_path):
+    task = TokenTask(LABELS, None, 5)
+    words = [example("Ann Lee ran"), example("by Bo Lee")]
+
+    assert task.write(words, iter(ROWS), str(tmp_path), "predict") is None
+    assert os.listdir(tmp_path) == ["test_predictions.txt"]
+    assert (tmp_path / "test_predictions.txt").read_text() == (
+        "Ann B-PER\nLee I-PER\nran O\n\nby O\nBo O\nLee I-PER\n\n"
+    )
+
+
+def test_predictions_are_in_the_scheme_of_the_file():
+    one = example("Ann Lee ran", "I-PER I-PER O", scheme="IOB1")
+    found = TokenTask(LABELS, None, 5).evaluate([one], iter(ROWS[:1]), 1)
+
+    assert found.results["eval_token_accuracy"] == 1.0
+    text = "Ann I-PER I-PER\nLee I-PER I-PER\nran O O\n\n"
+    assert found.files["eval_predictions.txt"] == text
+
+
+def test_a_word_that_is_not_predicted_is_an_error():
+    rows = [[row("B-PER", "I-PER", None)]]
+
+    with pytest.raises(RuntimeError, match="line 7 has 3 words, but 2"):
+        TokenTask(LABELS, None, 5).evaluate(EXAMPLES[:1], iter(rows), 1)
+
+
+def test_one_label_for_everything_is_a_warning(caplog):
+    rows = [[row("O", "O", "O", labels=["B-PER", "I-PER", "O"])]]
+    TokenTask(LABELS, None, 5).evaluate(EXAMPLES[:1], iter(rows), 1)
+
+    assert "All 3 words are predicted to be O" in caplog.text
