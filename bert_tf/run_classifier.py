@@ -187,9 +187,9 @@ def run(flags, settings, opened, strategy):
         served.export_classifier(
             export_flags.source_of_run(flags, checkpoint, opened),
             export_dir,
-            task.target.labels,
-            flags.doc_stride,
-            flags.window_pooling,
+            doc_stride=flags.doc_stride,
+            window_pooling=flags.window_pooling,
+            target=task.target,
         )
 
     return finetune(

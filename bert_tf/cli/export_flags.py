@@ -178,7 +178,7 @@ def check_heads(flags):
 def classifier_arguments(flags):
     """Arguments of `export_classifier`, by name."""
     return {
-        "labels": find_labels(flags),
+        **find_labels(flags),
         "doc_stride": flags.doc_stride,
         "window_pooling": flags.window_pooling,
         "rows_at_once": flags.batch_size,
@@ -186,7 +186,7 @@ def classifier_arguments(flags):
 
 
 def find_labels(flags):
-    """The labels of --task_name or --labels_file; None without these flags.
+    """The target of --task_name, or the labels of --labels_file, by name.
 
     Raises:
         InputError: there is no such task or file, or both are given.
@@ -203,18 +203,18 @@ def find_labels(flags):
                 "labels of tsv are in labels.txt beside the checkpoint; "
                 "otherwise give --labels_file."
             )
-        return dataset.get_labels()
+        return {"target": dataset.target}
     if flags.labels_file:
         # Imported here, since it loads TensorFlow.
         from bert_tf.checkpoints import folders
 
-        return folders.read_labels(flags.labels_file)
-    return None
+        return {"labels": folders.read_labels(flags.labels_file)}
+    return {}
 
 
 def tokens_arguments(flags):
     """Arguments of `export_tokens`, by name."""
-    return {"labels": find_labels(flags), "rows_at_once": flags.batch_size}
+    return {**find_labels(flags), "rows_at_once": flags.batch_size}
 
 
 def span_arguments(flags):

@@ -59,18 +59,16 @@ def has_scope(opened, scope):
     return any(name.startswith(scope) for name in shapes_of(opened))
 
 
-def find_labels(opened, labels, purpose, command):
-    """The names of the classes of a checkpoint, in the order of their ids.
+def count_outputs(opened, purpose, command):
+    """The number of outputs of a checkpoint's head.
 
     Args:
         opened: a `folders.ModelFolder`.
-        labels: the names, or None for those in labels.txt beside it.
         purpose: of the head, in words.
         command: that trains such a head.
 
     Raises:
-        InputError: the checkpoint has no such head, or another number of
-            classes; or there is no labels.txt.
+        InputError: the checkpoint has no such head.
     """
     shape = shapes_of(opened).get("output_weights")
     if shape is None:
@@ -79,6 +77,21 @@ def find_labels(opened, labels, purpose, command):
             f"Fine-tune it with bert_tf.{command} first, and give the "
             "checkpoint that this writes."
         )
+    return shape[0]
+
+
+def find_labels(opened, labels, num_outputs, least=2):
+    """The names of the classes of a checkpoint, in the order of their ids.
+
+    Args:
+        opened: a `folders.ModelFolder`.
+        labels: the names, or None for those in labels.txt beside it.
+        num_outputs: what `count_outputs` returns.
+        least: the smallest number of labels.
+
+    Raises:
+        InputError: there is no labels.txt, or another number of labels.
+    """
     if labels is None:
         path = os.path.join(os.path.dirname(opened.path), names.LABELS_FILE)
         if not os.path.exists(path):
@@ -88,11 +101,11 @@ def find_labels(opened, labels, purpose, command):
                 "`--labels_file`, or the `--task_name` that the model was "
                 "trained for."
             )
-        labels = folders.read_labels(path)
-    if shape[0] != len(labels):
+        labels = folders.read_labels(path, least)
+    if num_outputs != len(labels):
         raise InputError(
             f"There must be as many labels as {opened.path} has classes, "
-            f"{shape[0]}. Received: {len(labels)}, {', '.join(labels[:20])}"
+            f"{num_outputs}. Received: {len(labels)}, {', '.join(labels[:20])}"
         )
     return labels
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from bert_tf.errors import InputError
 from bert_tf.exports import folder
-from bert_tf.exports.results import HEADS, Result
+from bert_tf.exports.results import Result, head_of
 
 BATCHES_AHEAD = 16
 """Batches that are read ahead, to put texts of similar length together."""
@@ -30,7 +30,9 @@ class Predictor:
 
     | head        | takes                        | returns    |
     |-------------|------------------------------|------------|
-    | classifier  | a text, or two               | `Label`    |
+    | classifier  | a text, or two               | `Label`;   |
+    |             |                              | `Value` or |
+    |             |                              | `Labels`   |
     | span        | a question and a context     | `Answer`   |
     | pretraining | a text with [MASK], or two   | `Guesses`  |
     | features    | a text, or two               | `Vectors`  |
@@ -66,7 +68,7 @@ class Predictor:
         # The signatures alone do not keep the weights alive.
         self._model = self._load()
         self.signatures = self._model.signatures
-        self._head = HEADS[self.head]
+        self._head = head_of(self.settings)
         takes_pairs = "serve_text_pair" in self.signatures
         self._counts = (1, 2) if takes_pairs else (1,)
         if self._head.needs_both:

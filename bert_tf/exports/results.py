@@ -3,8 +3,9 @@
 `HEADS` says how each head is asked and how its arrays become results.
 """
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,6 +26,32 @@ class Label(NamedTuple):
     label: str
     probability: float
     probabilities: dict[str, float]
+    num_cut: int
+
+
+class Value(NamedTuple):
+    """The number that is predicted for a text.
+
+    Attributes:
+        value: the number.
+        num_cut: word pieces that did not fit and were not read.
+    """
+
+    value: float
+    num_cut: int
+
+
+class Labels(NamedTuple):
+    """The labels of a text, of which any number may hold.
+
+    Attributes:
+        labels: those whose scores are at or over their thresholds.
+        scores: those of all labels, by name; each is a probability.
+        num_cut: word pieces that did not fit and were not read.
+    """
+
+    labels: list[str]
+    scores: dict[str, float]
     num_cut: int
 
 
@@ -121,7 +148,7 @@ class Tags(NamedTuple):
     probabilities: list[float]
 
 
-Result = Label | Answer | Guesses | Vectors | Tags
+Result = Label | Value | Labels | Answer | Guesses | Vectors | Tags
 
 
 def _read_label(arrays: Outputs, row: int, is_pair: bool) -> Label:
@@ -131,6 +158,24 @@ def _read_label(arrays: Outputs, row: int, is_pair: bool) -> Label:
         arrays["label"][row].decode("utf-8"),
         max(chances),
         dict(zip(names, chances, strict=True)),
+        int(arrays["num_cut"][row]),
+    )
+
+
+def _read_value(arrays: Outputs, row: int, is_pair: bool) -> Value:
+    return Value(float(arrays["value"][row]), int(arrays["num_cut"][row]))
+
+
+def _read_labels(
+    thresholds: Sequence[float], arrays: Outputs, row: int, is_pair: bool
+) -> Labels:
+    names = [name.decode("utf-8") for name in arrays["labels"][row]]
+    # In float32, in which the thresholds were chosen.
+    holds = arrays["scores"][row] >= np.asarray(thresholds, np.float32)
+    scores = arrays["scores"][row].tolist()
+    return Labels(
+        [name for name, one in zip(names, holds, strict=True) if one],
+        dict(zip(names, scores, strict=True)),
         int(arrays["num_cut"][row]),
     )
 
@@ -225,3 +270,16 @@ HEADS: Mapping[str, Head] = {
     "tokens": Head(("text", ""), _read_tags),
 }
 """By the head's name in assets/bert_tf.json."""
+
+
+def head_of(settings: Mapping[str, Any]) -> Head:
+    """The head of an exported model, by its assets/bert_tf.json."""
+    head = HEADS[settings["head"]]
+    # Models exported before there were others have one label.
+    label_type = settings.get("label_type")
+    if label_type == "number":
+        return head._replace(read=_read_value)
+    if label_type == "multi":
+        thresholds = settings["thresholds"]
+        return head._replace(read=functools.partial(_read_labels, thresholds))
+    return head

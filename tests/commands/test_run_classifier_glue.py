@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers.commands import run_classifier
+from helpers.commands import results_of, run_classifier
 from helpers.golden import write_small_config
 from helpers.paths import GOLDEN
 
@@ -16,12 +16,6 @@ STS = "0\ta\tb\t2012\t1\tc\td\t{}\t{}"
 @pytest.fixture(scope="module")
 def small_bert(tmp_path_factory):
     return write_small_config(tmp_path_factory.mktemp("small"))
-
-
-def results_of(folder):
-    lines = (folder / "eval_results.txt").read_text().splitlines()
-    pairs = (line.split(" = ") for line in lines)
-    return {name: float(value) for name, value in pairs}
 
 
 @pytest.fixture(scope="module")

@@ -20,3 +20,10 @@ def run_command(name, **flags):
 def run_classifier(**flags):
     """Runs run_classifier with these flags."""
     return run_command("run_classifier", **flags)
+
+
+def results_of(folder):
+    """The numbers in a folder's eval_results.txt, by name."""
+    lines = (folder / "eval_results.txt").read_text().splitlines()
+    pairs = (line.split(" = ") for line in lines)
+    return {name: float(value) for name, value in pairs}

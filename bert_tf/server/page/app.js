@@ -101,9 +101,32 @@ function secondText(label) {
     : [];
 }
 
+/** The result of a classifier that predicts a number. */
+function showNumber(row) {
+  const number = row.value.toPrecision(4);
+  const verdict = make("p", { className: "verdict" }, number);
+  return { spoken: number, elements: [verdict, ...cutNote(row)] };
+}
+
+/** The result of a classifier of several labels: those that hold, all scores. */
+function showLabels(row) {
+  const { thresholds } = about.about;
+  // Thresholds are written as float32 has them, and scores likewise.
+  const found = row.labels.filter(
+    (name, i) => Math.fround(row.scores[i]) >= Math.fround(thresholds[i]),
+  );
+  const text = found.join(", ") || "No label";
+  const pairs = row.labels.map((name, i) => [name, row.scores[i]]);
+  const verdict = make("p", { className: "verdict" }, text);
+  return {
+    spoken: text,
+    elements: [verdict, ...shares(pairs), ...cutNote(row)],
+  };
+}
+
 const HEADS = {
   classifier: {
-    intro: "Predicts the label of a text, or of a pair of texts.",
+    intro: "Classifies a text, or a pair of texts.",
     action: "Classify",
     fields: () => [{ id: "first", label: "Text" }, ...secondText("Second text")],
     examples: [
@@ -115,6 +138,8 @@ const HEADS = {
     request: (values) => textRequest([values.first, values.second ?? ""]),
     texts: (values) => [values.first, values.second],
     show: (row) => {
+      if (row.value !== undefined) return showNumber(row);
+      if (row.scores !== undefined) return showLabels(row);
       const pairs = row.labels.map((name, i) => [name, row.probabilities[i]]);
       return {
         spoken: `${row.label}, ${percent(Math.max(...row.probabilities))}`,

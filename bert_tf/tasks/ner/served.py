@@ -233,7 +233,8 @@ def export_tokens(source, output_dir, labels=None, rows_at_once=ROWS_AT_ONCE):
     """
     errors.require_positive("rows_at_once", rows_at_once)
     opened, rules = export.open_source(source, default_length=128)
-    labels = export.find_labels(opened, labels, "to label words", "run_ner")
+    num_outputs = export.count_outputs(opened, "to label words", "run_ner")
+    labels = export.find_labels(opened, labels, num_outputs)
     model = export.load(
         source,
         opened,

@@ -1,15 +1,21 @@
 """Exported classifiers, held to the Python model."""
 
 import os
+import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from helpers import exported
 from helpers.exported import LABELS, call, source
+from helpers.golden import TINY, read_variables
 from helpers.reference import (
     PAIRS,
     TEXTS,
+    as_examples,
     assert_close,
     python_model,
+    random_rows,
     rows_of,
     softmax,
     tokenizer,
@@ -17,8 +23,14 @@ from helpers.reference import (
     windows_of,
 )
 
+import bert_tf
+from bert_tf import checkpoints
+from bert_tf.checkpoints import folder_settings
+from bert_tf.checkpoints.folder_settings import FolderSettings
 from bert_tf.errors import InputError
+from bert_tf.exports.settings import Source
 from bert_tf.tasks.classification import served
+from bert_tf.tasks.classification.targets import OneLabel
 
 
 def test_a_classifier_gives_texts_what_python_gives_them():
@@ -85,4 +97,125 @@ def test_a_model_that_cannot_be_exported_is_refused(
 ):
     with pytest.raises(InputError, match=message):
         served.export_classifier(source(name), str(tmp_path), **options)
+    assert os.listdir(tmp_path) == []
+
+
+# ---------------------------------------------- a number, and several labels
+
+THRESHOLDS = (0.25, 0.75, 0.5)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Folders as a training leaves them, of a number and of several labels."""
+    root = tmp_path_factory.mktemp("trained")
+    values = read_variables(exported.CHECKPOINTS["classifier"] + "/model.ckpt")
+    for name, count in (("number", 1), ("multi", 3)):
+        folder = root / name
+        folder.mkdir()
+        arrays = {**values, "output_weights": values["output_weights"][:count]}
+        arrays["output_bias"] = values["output_bias"][:count]
+        checkpoints.write(str(folder / "model.ckpt"), arrays)
+        for file in ("vocab.txt", "bert_config.json"):
+            shutil.copy(TINY.parent / file, folder / file)
+        folder_settings.write(
+            str(folder), FolderSettings("classifier", label_type=name)
+        )
+    (root / "multi" / "labels.txt").write_text("a\nb c\nd\n")
+    rows = zip(("a", "b c", "d"), THRESHOLDS)
+    text = "".join(f"{label}\t{limit}\n" for label, limit in rows)
+    (root / "multi" / "thresholds.tsv").write_text(text)
+    return root
+
+
+@pytest.fixture(scope="module")
+def models(folders):
+    """The models exported from them, by name: what they are was found out."""
+    for name in ("number", "multi"):
+        source = Source(str(folders / name / "model.ckpt"), max_seq_length=40)
+        served.export_classifier(source, str(folders / f"{name}_model"))
+    return {
+        name: bert_tf.Predictor(folders / f"{name}_model")
+        for name in ("number", "multi")
+    }
+
+
+def python_logits(pairs):
+    return np.stack(
+        [
+            python_model("classifier")(inputs)["logits"][0]
+            for inputs in rows_of(pairs, 40)
+        ]
+    )
+
+
+def sigmoid(logits):
+    return 1 / (1 + np.exp(-logits.astype(np.float64)))
+
+
+def outputs_of(model, signature, **inputs):
+    tensors = {name: tf.constant(value) for name, value in inputs.items()}
+    found = model.signatures[signature](**tensors)
+    return {name: value.numpy() for name, value in found.items()}
+
+
+def test_all_signatures_give_the_numbers_of_the_python_model(models, rng):
+    rows = random_rows(rng, "classifier")
+    logits = python_model("classifier")(rows)["logits"]
+    first, second = zip(*PAIRS)
+    asked = {
+        "serving_default": (rows, logits),
+        "serve_examples": ({"examples": as_examples(rows)}, logits),
+        "serve_text": (
+            {"text_a": TEXTS},
+            python_logits([(text, "") for text in TEXTS]),
+        ),
+        "serve_text_pair": (
+            {"text_a": first, "text_b": second},
+            python_logits(PAIRS),
+        ),
+    }
+    for signature, (inputs, wanted) in asked.items():
+        cut = {"num_cut"} if "text" in signature else set()
+        got = outputs_of(models["number"], signature, **inputs)
+        assert got.keys() == {"value"} | cut
+        assert_close(got["value"], wanted[:, 0])
+        got = outputs_of(models["multi"], signature, **inputs)
+        assert got.keys() == {"scores", "labels"} | cut
+        assert_close(got["scores"], sigmoid(wanted))
+        names = [[name.decode() for name in row] for row in got["labels"]]
+        assert names == [["a", "b c", "d"]] * len(wanted)
+
+
+def test_the_predictor_gives_a_value(models):
+    results = list(models["number"](TEXTS))
+    (want, *_) = python_logits([(text, "") for text in TEXTS]).T
+    assert_close([one.value for one in results], want)
+    assert results[2].num_cut > 0 and results[0].num_cut == 0
+    assert models["number"].labels is None
+
+
+def test_the_predictor_gives_labels_over_their_thresholds(models):
+    results = list(models["multi"](PAIRS))
+    wanted = sigmoid(python_logits(PAIRS))
+    found = set()
+    for got, scores in zip(results, wanted, strict=True):
+        assert list(got.scores) == ["a", "b c", "d"]
+        assert_close(list(got.scores.values()), scores)
+        over = [
+            name
+            for name, score, limit in zip(got.scores, scores, THRESHOLDS)
+            if score >= limit
+        ]
+        assert got.labels == over
+        found |= set(over)
+    assert len(found) > 0
+    assert models["multi"].settings["thresholds"] == list(THRESHOLDS)
+
+
+def test_a_head_of_another_size_is_refused(folders, tmp_path):
+    source = Source(str(folders / "number" / "model.ckpt"))
+    target = OneLabel(("a", "b"))
+    with pytest.raises(InputError, match=r"has classes, 1\. Received: 2, a, b"):
+        served.export_classifier(source, str(tmp_path), target=target)
     assert os.listdir(tmp_path) == []

@@ -1,0 +1,201 @@
+"""run_classifier with numbers and several labels: files, folders, exports."""
+
+import json
+
+import numpy as np
+import pytest
+from helpers.commands import results_of, run_classifier, run_command
+from helpers.golden import write_small_config
+from helpers.paths import GOLDEN
+
+import bert_tf
+
+pytestmark = pytest.mark.slow
+
+VOCAB = GOLDEN / "checkpoints" / "tiny" / "vocab.txt"
+WORDS = ("river", "market", "letter", "dog", "bridge", "museum")
+
+
+@pytest.fixture(scope="module")
+def small_bert(tmp_path_factory):
+    return write_small_config(tmp_path_factory.mktemp("small"))
+
+
+def common(folder, small_bert, **more):
+    return {
+        "task_name": "tsv",
+        "data_dir": folder / "data",
+        "output_dir": folder / "out",
+        "bert_config_file": small_bert,
+        "vocab_file": VOCAB,
+        "max_seq_length": 12,
+        "train_batch_size": 8,
+        "learning_rate": 3e-3,
+        "seed": 5,
+        **more,
+    }
+
+
+def texts():
+    return [f"the {a} and the {b}" for a in WORDS for b in WORDS]
+
+
+@pytest.fixture(scope="module")
+def multi(tmp_path_factory, small_bert):
+    """The folder of a run whose labels are words of the texts."""
+    folder = tmp_path_factory.mktemp("multi")
+    (folder / "data").mkdir()
+    names = ("river", "dog", "museum")
+    rows = ["id,comment,river,dog,museum\n"]
+    for at, text in enumerate(texts()):
+        flags = ",".join(str(int(name in text)) for name in names)
+        rows.append(f"{at},{text},{flags}\n")
+    for part in ("train", "dev", "test"):
+        (folder / "data" / f"{part}.csv").write_text("".join(rows))
+    run_classifier(
+        **common(
+            folder,
+            small_bert,
+            label_type="multi",
+            label_cols="river,dog,museum",
+            label_separator="|",
+            text_a_col="comment",
+            class_weights="balanced",
+            threshold="auto",
+            do_train=True,
+            do_eval=True,
+            do_predict=True,
+            do_export=True,
+            num_train_epochs=30,
+            eval_every_steps=40,
+            keep_best="eval_micro_f1",
+        )
+    )
+    return folder
+
+
+def test_a_run_of_several_labels_writes_scores_names_and_thresholds(multi):
+    out = multi / "out"
+    results = results_of(out)
+    assert set(results) == {
+        "eval_auc",
+        "eval_loss",
+        "eval_macro_f1",
+        "eval_micro_f1",
+        "eval_subset_accuracy",
+        "global_step",
+        "loss",
+    }
+    assert results["eval_micro_f1"] > 0.9
+    assert (out / "labels.txt").read_text() == "river\ndog\nmuseum\n"
+    noted = json.loads((out / "best" / "bert_tf.json").read_text())
+    assert (noted["label_type"], noted["label_separator"]) == ("multi", "|")
+    scores = np.loadtxt(out / "test_results.tsv")
+    lines = (out / "best" / "thresholds.tsv").read_text().splitlines()
+    limits = np.array([line.split("\t")[1] for line in lines], np.float32)
+    found = (out / "test_predictions.txt").read_text().split("\n")[:-1]
+    names = np.array(["river", "dog", "museum"])
+    holds = np.float32(scores) >= limits
+    assert found == ["|".join(names[row]) for row in holds]
+    # dev and test are the same texts.
+    truth = np.array([[name in text for name in names] for text in texts()])
+    hits = (truth & holds).sum()
+    f1 = 2 * hits / (truth.sum() + holds.sum())
+    assert results["eval_micro_f1"] == pytest.approx(f1, abs=1e-6)
+    header, *rows = (out / "eval_per_label.tsv").read_text().splitlines()
+    assert header.startswith("label\tsupport\tprecision\trecall\tf1\tauc")
+    assert [row.split("\t")[1] for row in rows] == ["11", "11", "11"]
+
+
+def test_a_later_prediction_takes_what_the_folder_has(
+    multi, small_bert, tmp_path
+):
+    run_classifier(
+        task_name="tsv",
+        data_dir=multi / "data",
+        text_a_col="comment",
+        label_cols="river,dog,museum",
+        label_type="multi",
+        output_dir=tmp_path,
+        init_checkpoint=multi / "out" / "best",
+        do_predict=True,
+    )
+    for name in ("test_predictions.txt", "test_results.tsv"):
+        want = (multi / "out" / name).read_text()
+        assert (tmp_path / name).read_text() == want
+    with pytest.raises(ValueError, match=r"label_type=class.*multi"):
+        run_classifier(
+            task_name="tsv",
+            data_dir=multi / "data",
+            text_a_col="comment",
+            label_type="class",
+            output_dir=tmp_path / "other",
+            init_checkpoint=multi / "out" / "best",
+            do_predict=True,
+        )
+
+
+def test_exports_have_the_scores_and_labels_of_the_run(multi, capsys):
+    run_command(
+        "export_saved_model",
+        head="classifier",
+        checkpoint=multi / "out" / "best",
+        output_dir=multi / "again",
+    )
+    scores = np.loadtxt(multi / "out" / "test_results.tsv")
+    found = (multi / "out" / "test_predictions.txt").read_text().split("\n")
+    for folder in (multi / "out" / "export", multi / "again"):
+        predict = bert_tf.Predictor(folder)
+        results = list(predict(texts()))
+        got = [list(one.scores.values()) for one in results]
+        np.testing.assert_allclose(got, scores, rtol=0, atol=1e-6)
+        names = ["|".join(one.labels) for one in results]
+        # A threshold is a score of the dev set: rounding may part the two.
+        differ = sum(a != b for a, b in zip(names, found))
+        assert differ <= 3
+
+
+def test_a_number_is_trained_predicted_and_exported(small_bert, tmp_path):
+    (tmp_path / "data").mkdir()
+    values = {word: 0.5 * at - 1 for at, word in enumerate(WORDS)}
+    rows = "".join(
+        f"the {a} and the {b}\t{values[a] + values[b]}\n"
+        for a in WORDS
+        for b in WORDS
+    )
+    for part in ("train", "dev", "test"):
+        (tmp_path / "data" / f"{part}.tsv").write_text("text\tscore\n" + rows)
+    given = common(tmp_path, small_bert, label_type="number", label_col="score")
+
+    run_classifier(
+        **given,
+        do_train=True,
+        do_eval=True,
+        do_predict=True,
+        do_export=True,
+        num_train_epochs=30,
+    )
+
+    out = tmp_path / "out"
+    results = results_of(out)
+    assert results["eval_pearson"] > 0.7
+    got = np.array((out / "test_results.tsv").read_text().split(), float)
+    truth = [values[a] + values[b] for a in WORDS for b in WORDS]
+    error = np.abs(got - truth)
+    assert results["eval_mae"] == pytest.approx(error.mean(), abs=1e-5)
+    assert results["eval_mse"] == pytest.approx((error**2).mean(), abs=1e-5)
+    assert not (out / "labels.txt").exists()
+    assert not (out / "test_predictions.txt").exists()
+    exported = [one.value for one in bert_tf.Predictor(out / "export")(texts())]
+    np.testing.assert_allclose(exported, got, rtol=0, atol=2e-6)
+
+    # The folder says that it is a number.
+    run_classifier(
+        task_name="tsv",
+        data_dir=tmp_path / "data",
+        output_dir=out,
+        label_col="score",
+        do_eval=True,
+    )
+    again = results_of(out)
+    assert again["eval_pearson"] == pytest.approx(results["eval_pearson"])
