@@ -24,6 +24,7 @@ from bert_tf import (
 from bert_tf.cli import command_line
 from bert_tf.errors import InputError
 from bert_tf.exports.settings import ROWS_AT_ONCE, Source
+from bert_tf.tasks.classification import datasets
 from bert_tf.tasks.squad.threshold import THRESHOLD_FILE
 from bert_tf.tasks.vectors.served import export_features
 
@@ -122,7 +123,7 @@ def test_every_flag_of_a_head_reaches_it(asked, tmp_path, capsys):
     of_heads = {
         "classifier": (
             {"task_name": "MNLI", "doc_stride": 7, "window_pooling": "max"},
-            (("contradiction", "entailment", "neutral"), 7, "max", 3),
+            (None, 7, "max", 3, datasets.MNLI.target),
         ),
         "span": (
             {
@@ -153,7 +154,7 @@ def test_defaults_are_those_of_the_functions(asked, tmp_path):
     for head in export_saved_model.HEADS:
         export(head, tmp_path, checkpoint="x")
     at_once = ROWS_AT_ONCE
-    assert asked["classifier"][2:] == (None, None, "mean", at_once)
+    assert asked["classifier"][2:] == (None, None, "mean", at_once, None)
     assert asked["span"][2:] == (None, 64, 30, False, 0.0, at_once)
     assert asked["pretraining"][2:] == (5, None, at_once)
     assert asked["features"][2:] == ("mean", None, None, at_once)
@@ -252,7 +253,9 @@ def test_run_classifier_exports_how_it_was_used(asked, tmp_path):
     assert source == Source(
         str(MRPC / "model.ckpt-30"), *BESIDE.values(), False, 40, **AS_USED
     )
-    assert rest[:-1] == [str(tmp_path / "model"), ("0", "1"), 9, "max"]
+    *rest, _, target = rest
+    assert rest == [str(tmp_path / "model"), None, 9, "max"]
+    assert target == datasets.MRPC.target
 
 
 def squad_flags(output_dir, **more):
