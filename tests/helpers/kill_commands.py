@@ -82,6 +82,7 @@ COMMANDS = {
         "input_file": "text.txt",
         "output_file": "OUT/x.npz",
         "output_format": "npz",
+        "layers": "-1",
         "max_seq_length": 24,
     },
     "fill_mask": {
@@ -93,7 +94,7 @@ COMMANDS = {
     "learn_vocab": {
         "input_file": "text.txt",
         "output_file": "OUT/vocab.txt",
-        "vocab_size": 60,
+        "vocab_size": 145,
     },
     "extend_vocab": {
         **MODEL,
@@ -105,7 +106,7 @@ COMMANDS = {
     "extend_positions": {
         **MODEL,
         "init_checkpoint": TINY / "bert_model.ckpt",
-        "max_position_embeddings": 96,
+        "max_position_embeddings": 160,
         "output_dir": "OUT/new",
     },
     "convert_checkpoint to_hf": (TINY, "--output", "OUT/hf"),
