@@ -11,6 +11,7 @@ import os
 from bert_tf.checkpoints.names import BEST_FOLDER, INDEX, STATE_FILE
 from bert_tf.errors import InputError
 from bert_tf.support import files, locks
+from bert_tf.tasks.classification.datasets import PUBLISHED
 
 WRITTEN = (
     STATE_FILE,
@@ -32,11 +33,21 @@ WRITTEN = (
     "sweep.tsv",
     "training.svg",
     locks.FILE_NAME,
+    *sorted(
+        {
+            file.name
+            for dataset in PUBLISHED.values()
+            for file in dataset.submission_files()
+        }
+    ),
 )
 """Names of files that are replaced, as patterns.
 
 A vocabulary, a config and labels that are there already are not replaced.
 """
+
+# GLUE's diagnostic set has this name where it lacks the other one.
+_READ_TOO = {"AX.tsv": "diagnostic.tsv"}
 
 
 def is_written(name):
@@ -79,9 +90,15 @@ def _read_by(values):
             path
             for folder in ("", "*")
             for path in _files_in(values.data_dir, folder)
-            if not is_written(os.path.basename(path))
+            if _is_data(*os.path.split(path))
         ]
     return found
+
+
+def _is_data(folder, name):
+    if name in _READ_TOO:
+        return not os.path.exists(os.path.join(folder, _READ_TOO[name]))
+    return not is_written(name)
 
 
 def _named(value):

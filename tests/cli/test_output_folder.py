@@ -87,6 +87,16 @@ def test_a_file_of_the_data_may_be_a_link_to_one_that_is_written(out, link):
         output_folder.check(parsed(run_classifier, data_dir="data"))
 
 
+def test_a_submission_is_not_written_over_the_set_of_its_name(out):
+    (out / "CoLA.tsv").touch()
+    output_folder.check(parsed(run_classifier))
+    (out / "AX.tsv").touch()
+    with pytest.raises(InputError, match=r"AX\.tsv.*--data_dir"):
+        output_folder.check(parsed(run_classifier))
+    (out / "diagnostic.tsv").touch()
+    output_folder.check(parsed(run_classifier))
+
+
 def test_training_does_not_begin_where_it_keeps_its_best(out):
     given = {"init_checkpoint": "out/best", "keep_best": "eval_accuracy"}
     given |= {"eval_every_steps": 5, "do_train": True}
