@@ -107,6 +107,7 @@ setup(
             "bert-tf-fill-mask = bert_tf.fill_mask:cli",
             "bert-tf-learn-vocab = bert_tf.learn_vocab:cli",
             "bert-tf-released-models = bert_tf.released_models:cli",
+            "bert-tf-run-multiple-choice = bert_tf.run_multiple_choice:cli",
             "bert-tf-run-pretraining = bert_tf.run_pretraining:cli",
             "bert-tf-run-ner = bert_tf.run_ner:cli",
             "bert-tf-run-squad = bert_tf.run_squad:cli",

@@ -70,6 +70,11 @@ HEADS = {
         export_flags.pretraining_arguments,
         ("top_k", "next_sentence", "batch_size"),
     ),
+    "choices": Head(
+        "bert_tf.tasks.choices.served",
+        export_flags.choices_arguments,
+        ("batch_size",),
+    ),
     "features": Head(
         "bert_tf.tasks.vectors.served",
         export_flags.features_arguments,

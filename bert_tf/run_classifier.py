@@ -36,7 +36,7 @@ from bert_tf.tasks.classification import (
 )
 from bert_tf.tasks.classification.target import MULTI, NUMBER
 from bert_tf.tasks.classification.task import ClassificationTask
-from bert_tf.tasks.run import Sets, finetune, folder_of_run, run_several
+from bert_tf.tasks.run import Sets, finetune, folder_to_resume, run_several
 from bert_tf.training import devices, start
 
 HEAD = "classifier"
@@ -94,7 +94,7 @@ def main(flags):
             *FOLDER_FLAGS,
             *(OWN_FOLDER_FLAGS if label_flags.is_own(flags) else ()),
         ),
-        output_dir=folder_to_resume(flags),
+        output_dir=folder_to_resume(flags.output_dir, flags.num_runs),
         trains=flags.do_train,
     )
     dataset = check_flags(flags)
@@ -117,22 +117,12 @@ def main(flags):
         "makes a model with more positions.",
     )
     strategy = devices.find_strategy(training_flags.devices(flags))
-    if flags.num_runs == 1:
-        run(flags, settings, opened, strategy)
-    else:
-        run_several(
-            lambda one: run(flags, one, opened, strategy),
-            settings,
-            flags.num_runs,
-            strategy,
-        )
-
-
-def folder_to_resume(flags):
-    """The folder whose checkpoint a run goes on with, if there is one."""
-    if flags.num_runs == 1:
-        return flags.output_dir
-    return folder_of_run(flags.output_dir, 1)
+    run_several(
+        lambda one: run(flags, one, opened, strategy),
+        settings,
+        flags.num_runs,
+        strategy,
+    )
 
 
 def check_flags(flags):

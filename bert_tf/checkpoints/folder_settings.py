@@ -64,6 +64,8 @@ class FolderSettings:
         doc_stride: distance between windows in word pieces; None for none.
         window_pooling: how a classifier combines windows.
         max_query_length: word pieces of a question.
+        first_label: the name of the first choice of multiple choice.
+        swag_inputs: what multiple choice reads of SWAG.
         label_type: what a classifier predicts: `class` is one of its labels.
         label_separator: what stands between the names of several labels.
         train_scheme: how labels of words write entities.
@@ -82,6 +84,8 @@ class FolderSettings:
     ] = UNSAID
     window_pooling: Annotated[str | Unsaid, Entry(str, HEAD)] = UNSAID
     max_query_length: Annotated[int | Unsaid, Entry(int, HEAD)] = UNSAID
+    first_label: Annotated[str | Unsaid, Entry(str, HEAD)] = UNSAID
+    swag_inputs: Annotated[str | Unsaid, Entry(str, HEAD)] = UNSAID
     label_type: Annotated[str | Unsaid, Entry(str, HEAD)] = UNSAID
     label_separator: Annotated[str | Unsaid, Entry(str, HEAD)] = UNSAID
     train_scheme: Annotated[str | Unsaid, Entry(str, HEAD)] = UNSAID

@@ -79,7 +79,10 @@ def trace_forward(model):
 
     Traced once, for batches of any size and length.
     """
-    spec = {name: tf.TensorSpec((None, None), tf.int32) for name in model.input}
+    spec = {
+        name: tf.TensorSpec([None] * len(x.shape), tf.int32)
+        for name, x in model.input.items()
+    }
     return tf.function(
         lambda inputs: model(inputs, training=False),
         input_signature=[spec],

@@ -238,6 +238,11 @@ def pretraining_arguments(flags):
     }
 
 
+def choices_arguments(flags):
+    """Arguments of `export_choices`, by name."""
+    return {"rows_at_once": flags.batch_size}
+
+
 def features_arguments(flags):
     """Arguments of `export_features`, by name."""
     layers = None

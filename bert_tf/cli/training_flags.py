@@ -31,12 +31,14 @@ def define_original(flags):
     flags.integer("seed", None, "Makes a run repeatable. [drawn, and logged]")
 
 
-def define_actions(flags):
+def define_actions(flags, train_batch_size=32):
     """Defines what a command does with its train, dev and test files."""
     flags.boolean("do_train", False, "Train.")
     flags.boolean("do_eval", False, "Evaluate on the dev set.")
     flags.boolean("do_predict", False, "Predict the test set.")
-    flags.integer("train_batch_size", 32, "Examples in a training step.")
+    flags.integer(
+        "train_batch_size", train_batch_size, "Examples in a training step."
+    )
     flags.integer("eval_batch_size", 8, "Examples in a batch of evaluation.")
     flags.integer("predict_batch_size", 8, "Examples in a batch of prediction.")
 

@@ -230,7 +230,7 @@ def checked(inputs, config):
     """The model's inputs, checked.
 
     Args:
-        inputs: int32 tensors [B, S] by name.
+        inputs: int32 tensors [..., S] by name.
         config: the model's `BertConfig`.
 
     Raises:
@@ -248,12 +248,12 @@ def checked(inputs, config):
     ]
     checks += [
         tf.debugging.assert_positive(
-            tf.shape(ids)[1],
+            tf.shape(ids)[-1],
             "input_ids must have at least one token in each row. Tokens in a "
             "row:",
         ),
         tf.debugging.assert_less_equal(
-            tf.shape(ids)[1],
+            tf.shape(ids)[-1],
             longest,
             f"The model has {longest} positions. Tokens in a row:",
         ),

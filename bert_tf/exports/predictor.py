@@ -10,19 +10,36 @@ for result in predict(open("texts.txt")):   # of any number of them
 
 import importlib
 import importlib.util
-import itertools
 import os
 import reprlib
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+from bert_tf.data import grouping
 from bert_tf.errors import InputError
 from bert_tf.exports import folder
 from bert_tf.exports.results import Result, head_of
 
 BATCHES_AHEAD = 16
 """Batches that are read ahead, to put texts of similar length together."""
+
+
+class _Row(NamedTuple):
+    """What is asked, as UTF-8.
+
+    Attributes:
+        texts: one or two; the second is empty if there is none.
+        choices: the list of texts of a head that takes one.
+    """
+
+    texts: tuple[bytes, bytes]
+    choices: tuple[bytes, ...] = ()
+
+    @property
+    def length(self) -> int:
+        """All bytes together."""
+        return sum(map(len, (*self.texts, *self.choices)))
 
 
 class Predictor:
@@ -37,6 +54,9 @@ class Predictor:
     | pretraining | a text with [MASK], or two   | `Guesses`  |
     | features    | a text, or two               | `Vectors`  |
     | tokens      | a text                       | `Tags`     |
+    | choices     | a context and a list of      | `Choice`   |
+    |             | texts, or with a question    |            |
+    |             | between them                 |            |
 
     Args:
         path: MODEL, for its newest version, or MODEL/N.
@@ -45,7 +65,8 @@ class Predictor:
     Attributes:
         path: the version, MODEL/N.
         settings: the content of assets/bert_tf.json.
-        head: "classifier", "span", "pretraining", "features" or "tokens".
+        head: "classifier", "span", "pretraining", "features", "tokens" or
+            "choices".
         labels: of a model with classes, in the order of their ids; else None.
         signatures: TensorFlow's functions by name; docs/serving.md lists them.
 
@@ -85,9 +106,11 @@ class Predictor:
 
         Args:
             text: a str; a tuple of two for a pair, or a question and its
-                context; or an iterable of those.
+                context; a tuple that ends with the list of choices; or an
+                iterable of those.
             second: the second text of a pair, or the context of a question,
-                where `text` is a str.
+                where `text` is a str; or the list of choices, where it is a str
+                or a tuple of two.
 
         Returns:
             A named tuple, see the table above; for an iterable a generator of
@@ -99,33 +122,43 @@ class Predictor:
                 than the model takes.
         """
         if second is not None:
-            text = (text, second)
+            given = text if isinstance(text, tuple) else (text,)
+            text = (*given, second)
         if isinstance(text, str | tuple):
-            return self._run([self._pair(text)])[0]
+            return self._run([self._row(text)])[0]
         if isinstance(text, bytes) or not isinstance(text, Iterable):
             raise _not_a_text(text)
         return self._run_all(text)
 
     def _run_all(self, texts: Iterable) -> Iterator[Result]:
-        pairs = map(self._pair, texts)
-        ahead = BATCHES_AHEAD * self.batch_size
-        while some := list(itertools.islice(pairs, ahead)):
-            # The longest first: if memory is short, it fails early.
-            order = sorted(
-                range(len(some)), key=lambda row: -sum(map(len, some[row]))
-            )
+        rows = map(self._row, texts)
+        for some in grouping.batched(rows, BATCHES_AHEAD * self.batch_size):
+            # All rows of a batch have as many choices. The longest first: if
+            # memory is short, it fails early.
+            order = sorted(range(len(some)), key=lambda x: -some[x].length)
             found: dict[int, Result] = {}
-            for first in range(0, len(order), self.batch_size):
-                rows = order[first : first + self.batch_size]
-                results = self._run([some[row] for row in rows])
-                found.update(zip(rows, results, strict=True))
+            for count in sorted({len(row.choices) for row in some}):
+                alike = (x for x in order if len(some[x].choices) == count)
+                for batch in grouping.batched(alike, self.batch_size):
+                    results = self._run([some[row] for row in batch])
+                    found.update(zip(batch, results, strict=True))
             yield from (found[row] for row in range(len(some)))
 
-    def _pair(self, text: Any) -> tuple[bytes, bytes]:
-        """One or two texts as UTF-8; the second is empty if there is none."""
+    def _row(self, text: Any) -> _Row:
+        """What is asked by a text, or a tuple of texts and choices."""
         given = (text,) if isinstance(text, str) else text
+        choices: Sequence[str] = ()
+        if self._head.choices and isinstance(given, tuple) and given:
+            *given, choices = given
+            given = tuple(given)
+            if not isinstance(choices, list | tuple) or len(choices) < 2:
+                raise InputError(
+                    "This model (choices) takes a context, perhaps a question, "
+                    "and a list of two texts or more. Received: "
+                    f"{reprlib.repr(text)}"
+                )
         if not isinstance(given, tuple) or not all(
-            isinstance(one, str) for one in given
+            isinstance(one, str) for one in (*given, *choices)
         ):
             raise _not_a_text(text)
         if len(given) not in self._counts:
@@ -140,29 +173,34 @@ class Predictor:
             )
         try:
             first, *rest = (one.encode("utf-8") for one in given)
+            encoded = tuple(one.encode("utf-8") for one in choices)
         except UnicodeEncodeError as error:
             raise InputError(
                 f"A text must be Unicode without lone surrogates: {error}"
             ) from error
-        return first, rest[0] if rest else b""
+        return _Row((first, rest[0] if rest else b""), encoded)
 
-    def _run(self, pairs: Sequence[tuple[bytes, bytes]]) -> list[Result]:
+    def _run(self, rows: Sequence[_Row]) -> list[Result]:
         """The results of one batch."""
-        columns = dict(zip(self._head.inputs, zip(*pairs)))
+        columns: dict[str, Any] = dict(
+            zip(self._head.inputs, zip(*(row.texts for row in rows)))
+        )
         name, (_, second) = "serve_text", self._head.inputs
         if not self._head.needs_both:
             if any(columns[second]):
                 name = "serve_text_pair"
             else:
                 del columns[second]
+        if self._head.choices:
+            columns[self._head.choices] = [row.choices for row in rows]
         tensors = {
             key: self._tf.constant(column) for key, column in columns.items()
         }
         outputs = self.signatures[name](**tensors)
         arrays = {key: value.numpy() for key, value in outputs.items()}
         return [
-            self._head.read(arrays, row, bool(pair[1]))
-            for row, pair in enumerate(pairs)
+            self._head.read(arrays, number, bool(row.texts[1]))
+            for number, row in enumerate(rows)
         ]
 
 

@@ -148,7 +148,24 @@ class Tags(NamedTuple):
     probabilities: list[float]
 
 
-Result = Label | Value | Labels | Answer | Guesses | Vectors | Tags
+class Choice(NamedTuple):
+    """The choice among texts.
+
+    Attributes:
+        choice: the number of the most probable text, from 0.
+        probability: its probability.
+        probabilities: those of all texts, in their order.
+        num_cut: word pieces that did not fit and were not read, of all texts
+            together.
+    """
+
+    choice: int
+    probability: float
+    probabilities: list[float]
+    num_cut: int
+
+
+Result = Label | Value | Labels | Answer | Guesses | Vectors | Tags | Choice
 
 
 def _read_label(arrays: Outputs, row: int, is_pair: bool) -> Label:
@@ -239,6 +256,16 @@ def _read_tags(arrays: Outputs, row: int, is_pair: bool) -> Tags:
     )
 
 
+def _read_choice(arrays: Outputs, row: int, is_pair: bool) -> Choice:
+    chances = arrays["probabilities"][row].tolist()
+    return Choice(
+        int(arrays["choice"][row]),
+        max(chances),
+        chances,
+        int(arrays["num_cut"][row]),
+    )
+
+
 class Head(NamedTuple):
     """The text signatures of a head, as a program outside uses them.
 
@@ -250,12 +277,15 @@ class Head(NamedTuple):
             first, and serve_text_pair both.
         per_mask: outputs [B, M, ...], padded to the text with the most [MASK]s
             of the batch.
+        choices: the input [B, N] that takes a list of texts for each row; ""
+            for none. Outputs are as long.
     """
 
     inputs: tuple[str, str]
     read: Callable[[Outputs, int, bool], Result]
     needs_both: bool = False
     per_mask: frozenset[str] = frozenset()
+    choices: str = ""
 
 
 HEADS: Mapping[str, Head] = {
@@ -268,6 +298,7 @@ HEADS: Mapping[str, Head] = {
     ),
     "features": Head(("text_a", "text_b"), _read_vectors),
     "tokens": Head(("text", ""), _read_tags),
+    "choices": Head(("context", "question"), _read_choice, choices="choices"),
 }
 """By the head's name in assets/bert_tf.json."""
 

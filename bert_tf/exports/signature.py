@@ -121,6 +121,9 @@ class Served(tf.Module):
     row_inputs: tuple[str, ...] = models.ENCODER_INPUTS
     """Inputs of serving_default, and features of serve_examples."""
 
+    row_spec = NUMBERS
+    """Of each input of serving_default."""
+
     text_inputs: tuple[str, ...] = ("text_a", "text_b")
     """Inputs of text signatures: serve_text takes the first, serve_text_pair
     both."""
@@ -209,7 +212,7 @@ class Served(tf.Module):
         return {
             "serving_default": trace(
                 lambda **rows: self.from_rows(rows),
-                dict.fromkeys(self.row_inputs, NUMBERS),
+                dict.fromkeys(self.row_inputs, self.row_spec),
             ),
             "serve_examples": trace(
                 lambda examples: self.from_examples(examples),
@@ -223,12 +226,14 @@ class Served(tf.Module):
         ids = [self.rules.id_of(token) for token in ("[CLS]", "[SEP]")]
         row = {name: [0, 0] for name in self.row_inputs}
         row |= {"input_ids": ids, "input_mask": [1, 1]}
+        # One row, of all dimensions before its tokens.
+        shape = (1,) * (self.row_spec.shape.rank - 1) + (2,)
         example = tf.train.Example()
         for name, values in row.items():
             example.features.feature[name].int64_list.value.extend(values)
         return {
             "serving_default": {
-                name: np.array([values], np.int32)
+                name: np.array(values, np.int32).reshape(shape)
                 for name, values in row.items()
             },
             "serve_examples": {"examples": [example.SerializeToString()]},
@@ -297,8 +302,8 @@ def as_many(texts, *names):
     first, *others = names
     checks = [
         tf.debugging.assert_equal(
-            tf.shape(texts[name]),
-            tf.shape(texts[first]),
+            tf.shape(texts[name])[:1],
+            tf.shape(texts[first])[:1],
             f"There must be as many of {name} as of {first}. Received:",
         )
         for name in others

@@ -181,6 +181,12 @@ class ServedModel:
         texts = [inputs[name] for name in names if name in inputs]
         if not signature_name.startswith("serve_text") or not texts:
             return [1] * rows
+        if self._head and self._head.choices in inputs:
+            # Each choice is a row of the model.
+            choices = inputs[self._head.choices].shape[1]
+            if rows * choices > most:
+                raise costs.too_many(most)
+            return [max(choices, 1)] * rows
         if len({len(column) for column in texts}) != 1:
             return [1] * rows  # The graph refuses it.
         first, second = texts[0], texts[1] if len(texts) > 1 else [b""] * rows
@@ -261,6 +267,8 @@ class ServedModel:
             return False
         if not any(tensor.dtype == "string" for tensor in inputs):
             return True
+        if self._head is not None and self._head.choices:
+            return True  # Outputs are as long as inputs, which are alike.
         # Output lengths that are not fixed depend on the texts: each request
         # would be padded to the others.
         padded = {

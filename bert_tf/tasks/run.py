@@ -66,6 +66,34 @@ class Sets:
         )
 
 
+def read_sets(read, settings, evaluates, predicts):
+    """Reads the parts of a run, so that a bad row fails before any work.
+
+    Args:
+        read: function of `train`, `dev` or `test` that returns its examples.
+        settings: `RunSettings`, with `epochs`.
+        evaluates, predicts: whether the run does so at its end.
+
+    Returns:
+        `Sets`, named `eval` and `predict` as the original's record files.
+
+    Raises:
+        InputError: there is not one step to train.
+    """
+    train, evaluation, prediction, watched = None, {}, {}, {}
+    if settings.do_train:
+        train = read("train")
+        settings.epochs.count_steps(len(train), settings.training.batch_size)
+    watches = settings.do_train and settings.evaluation is not None
+    if evaluates or watches:
+        dev = {"eval": read("dev")}
+        evaluation = dev if evaluates else {}
+        watched = dev if watches else {}
+    if predicts:
+        prediction["predict"] = read("test")
+    return Sets(train, evaluation, prediction, watched)
+
+
 def finetune(task, sets, opened, settings, strategy, export=None):
     """Trains if the settings say so; evaluates and predicts all sets; exports.
 
@@ -132,14 +160,17 @@ def run_several(run_once, settings, num_runs, strategy):
 
     Args:
         run_once: function of `RunSettings` that returns results by name.
-        settings: `RunSettings`; each run has a subfolder of the output folder,
-            and the next seed.
-        num_runs: int.
+        settings: `RunSettings`; each of several runs has a subfolder of the
+            output folder, and the next seed.
+        num_runs: int; a single run is as `run_once` alone.
         strategy: a `tf.distribute.Strategy`.
 
     Raises:
         InputError: another training is at work in the folder.
     """
+    if num_runs == 1:
+        run_once(settings)
+        return
     files.make_folder("output_dir", settings.output_dir)
     results = []
     with alone(settings, strategy):
@@ -150,6 +181,11 @@ def run_several(run_once, settings, num_runs, strategy):
             results.append(run_once(settings.in_folder(folder, seed)))
         if devices.is_chief(strategy):
             write_runs(os.path.join(settings.output_dir, RUNS_FILE), results)
+
+
+def folder_to_resume(output_dir, num_runs):
+    """The folder whose checkpoint a command goes on with, if there is one."""
+    return output_dir if num_runs == 1 else folder_of_run(output_dir, 1)
 
 
 def folder_of_run(output_dir, number):

@@ -213,6 +213,11 @@ class RunSettings:
         """The result by which the best checkpoint is kept; None for none."""
         return self.evaluation.metric if self.evaluation else None
 
+    def noting(self, **values: str) -> "RunSettings":
+        """The same run, which notes further settings in its folder."""
+        folder = dataclasses.replace(self.folder, **values)  # type: ignore[arg-type]
+        return dataclasses.replace(self, folder=folder)
+
     def in_folder(self, output_dir: str, seed: int | None) -> "RunSettings":
         """The same run in another folder, with another seed."""
         return dataclasses.replace(

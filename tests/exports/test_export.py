@@ -39,11 +39,13 @@ from helpers.reference import (
     wanted_of_rows,
 )
 
-from bert_tf import checkpoints, score
+from bert_tf import checkpoints, models, score
 from bert_tf.checkpoints import inference
 from bert_tf.data import grouping
 from bert_tf.errors import InputError
 from bert_tf.exports import warmup
+from bert_tf.tasks.choices.data import ChoiceExample
+from bert_tf.tasks.choices.rows import choice_values, pack_choices
 from bert_tf.tasks.vectors import served
 
 
@@ -80,6 +82,7 @@ def test_settings_say_how_the_model_was_exported(name):
         "classifier": {"window_pooling": "mean" if has_windows else None}
         | stride,
         "span": span,
+        "choices": {},
         "pretraining": {
             "num_predictions": exported.TOP_K,
             "next_sentence": True,
@@ -211,6 +214,16 @@ ASKED = {
         for question in ("Who?", "Où est Kraków ?")
         for context in ("John Smith was born.", "the museum (“東京”) " * 9)
     ],
+    ("choices", "serve_text"): [
+        {"context": text, "choices": [text_a, text_b, "so " * 30]}
+        for text in TEXTS
+        for text_a, text_b in PAIRS[:3]
+    ],
+    ("choices", "serve_text_pair"): [
+        {"context": text, "question": text_a, "choices": [text_b, "", "a b"]}
+        for text in TEXTS[:3]
+        for text_a, text_b in PAIRS
+    ],
     ("pretraining", "serve_text"): [
         {"text": text}
         for text in ("the [MASK] museum", "[MASK]", "a [MASK] b [MASK] the")
@@ -241,6 +254,8 @@ def padded(row, max_seq_length):
 
 def wanted_of_texts(name, inputs):
     """What Python says of one text or pair, by the names of the outputs."""
+    if name == "choices":
+        return wanted_choices(**inputs)
     first, second = [*inputs.values(), ""][:2]
     if name == "span":
         best = reader(name).answer(first, second)[0]
@@ -271,6 +286,22 @@ def wanted_of_texts(name, inputs):
         return {"probabilities": softmax(logits), "label": label}
     used = row["input_ids"].shape[1]
     return {"embedding": outputs["values"][0, :used].mean(0).ravel()}
+
+
+def wanted_choices(context, choices, question=""):
+    example = ChoiceExample("", context, question, tuple(choices))
+    packed, num_cut = pack_choices(example, 24, tokenizer())
+    values = choice_values(packed, 0, 24, tokenizer())
+    rows = {
+        key: np.array(values[key], np.int32).reshape(1, len(choices), 24)
+        for key in models.ENCODER_INPUTS
+    }
+    (logits,) = python_model("choices")(rows)["logits"]
+    return {
+        "probabilities": softmax(logits),
+        "choice": np.int32(logits.argmax()),
+        "num_cut": np.int32(num_cut),
+    }
 
 
 def wanted_guesses(tokens):

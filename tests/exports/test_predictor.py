@@ -17,6 +17,7 @@ from bert_tf.errors import InputError
 from bert_tf.exports import predictor
 from bert_tf.exports.results import (
     Answer,
+    Choice,
     Guesses,
     Label,
     Vectors,
@@ -101,6 +102,55 @@ def test_a_pair_gets_a_next_sentence_probability():
         text_b=["John Smith"],
     )
     assert got == Guesses([], want["next_sentence_probability"][0], 0)
+
+
+def choice_of(context, choices, question=""):
+    given = {"question": [question]} if question else {}
+    got = call(
+        "choices",
+        "serve_text_pair" if question else "serve_text",
+        context=[context],
+        choices=[choices],
+        **given,
+    )
+    chances = got["probabilities"][0].tolist()
+    best = int(np.argmax(chances))
+    return Choice(best, chances[best], chances, got["num_cut"][0])
+
+
+def test_a_context_and_a_list_of_texts_get_a_choice():
+    choices = ["was born .", "wrote the book " * 20]
+    predictor = predict("choices")
+    want = choice_of(TEXT, choices)
+    assert want.num_cut > 0
+    assert predictor(TEXT, choices) == want
+    assert predictor((TEXT, choices)) == want
+    asked = choice_of(TEXT, choices, "Who?")
+    assert asked.probabilities != want.probabilities
+    assert predictor((TEXT, "Who?"), choices) == asked
+    assert predictor((TEXT, "Who?", choices)) == asked
+
+
+def test_examples_of_many_numbers_of_choices_come_back_in_order():
+    examples = [
+        (f"the {'museum ' * n}", ["born", "in"] * (1 + n % 2)) for n in range(7)
+    ]
+    got = list(predict("choices", 3)(examples))
+    for found, example in zip(got, examples, strict=True):
+        want = choice_of(*example)
+        assert found.choice == want.choice
+        np.testing.assert_allclose(
+            found.probabilities, want.probabilities, atol=1e-6
+        )
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["a", ("a",), ("a", "b"), ("a", ["b"]), ("a", "b", "c"), ("a", [1, 2]), ()],
+)
+def test_what_is_no_list_of_choices_is_refused(given):
+    with pytest.raises(InputError):
+        predict("choices")(given)
 
 
 def test_a_text_gets_one_vector():

@@ -32,6 +32,8 @@ SAMPLES = ROOT / "run_scripts" / "sample_data"
 TRAIN, DEV = "data/train.tsv", "data/dev.tsv"
 SQUAD_TRAIN, SQUAD_DEV = "squad/train.json", "squad/dev.json"
 NER_TRAIN, NER_DEV = "ner/train.txt", "ner/dev.txt"
+CHOICES_TRAIN, CHOICES_DEV = "choices/train.jsonl", "choices/dev.jsonl"
+CHOICES = '{"context": "the park", "choices": ["is old", "is"], "label": 0}\n'
 TEXT, LINES = "texts/park.txt", "texts/lines.txt"
 QUESTIONS = "texts/asked.jsonl"
 ANSWER = ("Ann", 25)
@@ -74,6 +76,12 @@ GOOD_FLAGS = {
         **TRAINING,
         "data_dir": "ner",
         "max_seq_length": 16,
+        "do_eval": True,
+    },
+    "run_multiple_choice": {
+        **TRAINING,
+        "data_dir": "choices",
+        "max_seq_length": 32,
         "do_eval": True,
     },
     "answer": {
@@ -242,6 +250,8 @@ def _prepare():
     write(TEXT, "The old park was made by Ann in 1895 .\n")()
     write(LINES, "the park is old .\nhow old ? ||| very old .\n")()
     write(QUESTIONS, {"question": "Who?", "context": "Ann made it."})()
+    for name in (CHOICES_TRAIN, CHOICES_DEV, "choices/test.jsonl"):
+        write(name, CHOICES * 8)()
     for source, target, kept in (("reviews", "data", 13), ("mrpc", "mrpc", 9)):
         for name in ("train.tsv", "dev.tsv", "test.tsv"):
             lines = (SAMPLES / source / name).read_bytes().split(b"\n")

@@ -4,17 +4,39 @@ import fcntl
 import functools
 import os
 import pathlib
+import tempfile
 
+import numpy as np
 import tensorflow as tf
 
+from bert_tf import checkpoints
 from bert_tf.exports.settings import Source
+from bert_tf.tasks.choices.served import export_choices
 from bert_tf.tasks.classification.served import export_classifier
 from bert_tf.tasks.ner.served import export_tokens
 from bert_tf.tasks.pretraining.served import export_pretraining
 from bert_tf.tasks.squad.served import export_span
 from bert_tf.tasks.vectors.served import export_features
-from helpers.golden import DATA, TINY
+from helpers.golden import DATA, TINY, read_variables
 from helpers.paths import EXPORTS_VARIABLE
+
+# For as long as the process runs.
+_OWN = tempfile.TemporaryDirectory(prefix="bert_tf_choices_")
+
+
+def _write_choices():
+    """A checkpoint with a random head for multiple choice; its prefix."""
+    values = {
+        name: value
+        for name, value in read_variables(TINY).items()
+        if name.startswith("bert/")
+    }
+    width = len(values["bert/pooler/dense/bias"])
+    rng = np.random.default_rng(5)
+    values["output_weights"] = rng.normal(size=(1, width)).astype("float32")
+    values["output_bias"] = np.ones(1, "float32")
+    return checkpoints.save(_OWN.name, 0, values)
+
 
 BESIDE = {
     "vocab_file": str(TINY.parent / "vocab.txt"),
@@ -27,6 +49,7 @@ CHECKPOINTS = {
     "pretraining": str(TINY),
     "features": str(TINY),
     "tokens": str(TINY),
+    "choices": _write_choices(),
     "classifier_windows": str(DATA / "run_classifier" / "tiny_classifier3"),
     "features_windows": str(TINY),
     "tokens_windows": str(TINY),
@@ -38,6 +61,7 @@ LENGTHS = {
     "pretraining": 24,
     "features": 40,
     "tokens": 24,
+    "choices": 24,
     "classifier_windows": 24,
     "features_windows": 24,
     "tokens_windows": 24,
@@ -72,6 +96,7 @@ EXPORT = {
         export_features,
         {"pooling": "none", "layers": TOKEN_LAYERS},
     ),
+    "choices": (export_choices, {"rows_at_once": 5}),
     "classifier_windows": (
         export_classifier,
         {"labels": LABELS, "doc_stride": STRIDE, "rows_at_once": 4},

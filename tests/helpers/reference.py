@@ -22,7 +22,7 @@ from helpers.golden import TINY, read_config
 # Vectors reach 5, and rows of another length are added up in another order.
 VECTOR_NOISE = 5e-6
 
-HEADS = ("classifier", "span", "pretraining", "features")
+HEADS = ("classifier", "span", "pretraining", "features", "choices")
 
 TEXTS = [
     "Who wrote the book?",
@@ -57,6 +57,7 @@ def python_model(name):
     build = {
         "classifier": lambda: models.classifier(config, len(LABELS)),
         "span": lambda: models.span(config),
+        "choices": lambda: models.multiple_choice(config),
         "pretraining": lambda: models.pretraining(config),
         "features": lambda: models.encoder(config, exported.LAYERS, every),
         "tokens": lambda: models.encoder(config, exported.TOKEN_LAYERS, every),
@@ -98,13 +99,21 @@ def random_rows(rng, name):
         rows["segment_ids"][row, length // 2 : length] = 1
     if name == "pretraining":
         rows["masked_lm_positions"] = rng.integers(0, 23, (4, 3), np.int32)
+    if name == "choices":
+        # Of each row only the first token is [CLS].
+        cls = tokenizer().vocab["[CLS]"]
+        rows["input_ids"][rows["input_ids"] == cls] += 1
+        rows["input_ids"][:, 0] = cls
+        rows = {key: x.reshape(2, 2, 23) for key, x in rows.items()}
     return rows
 
 
 def as_example(row):
     built = tf.train.Example()
     for name, values in row.items():
-        built.features.feature[name].int64_list.value.extend(values.tolist())
+        built.features.feature[name].int64_list.value.extend(
+            values.ravel().tolist()
+        )
     return built.SerializeToString()
 
 
@@ -115,7 +124,7 @@ def as_examples(rows):
 def wanted_of_rows(name, rows):
     """Outputs of serving_default, computed by the Python model."""
     want = dict(python_model(name)(rows))
-    if name == "classifier":
+    if name in ("classifier", "choices"):
         want["probabilities"] = softmax(want["logits"])
     if name == "pretraining":
         chances = softmax(want["next_sentence_logits"])

@@ -282,6 +282,47 @@ const HEADS = {
     },
   },
 
+  choices: {
+    intro: "Chooses the text that goes with a context.",
+    action: "Choose",
+    fields: () => [
+      { id: "context", label: "Context" },
+      { id: "question", label: "Question", optional: true },
+      { id: "choices", label: "Choices, one on each line", tall: true },
+    ],
+    examples: [
+      {
+        name: "Example",
+        context: "A man opens the oven.",
+        question: "He",
+        choices:
+          "takes out a tray of hot bread.\n" +
+          "swims to the other side.\n" +
+          "plants a tree in the bread.",
+      },
+    ],
+    request: ({ context, question, choices }) => {
+      const instance = { context, choices: linesOf(choices) };
+      if (instance.choices.length < 2) {
+        throw new Error("Please give two choices or more, each on a line.");
+      }
+      if (!question) return { signature_name: "serve_text", instances: [instance] };
+      return {
+        signature_name: "serve_text_pair",
+        instances: [{ ...instance, question }],
+      };
+    },
+    texts: (values) => [values.context, values.question, ...linesOf(values.choices)],
+    show: (row, values) => {
+      const names = linesOf(values.choices);
+      const pairs = names.map((name, i) => [name, row.probabilities[i]]);
+      return {
+        spoken: `${names[row.choice]}, ${percent(row.probabilities[row.choice])}`,
+        elements: [...shares(pairs), ...cutNote(row)],
+      };
+    },
+  },
+
   other: {
     intro: "Calls any signature of this SavedModel.",
     action: "Predict",
@@ -312,6 +353,11 @@ const HEADS = {
     }),
   },
 };
+
+/** The lines of a text that are not blank. */
+function linesOf(text) {
+  return text.split("\n").filter((line) => line.trim());
+}
 
 /** The vector of a text: the mean over its pieces where each has one. */
 function vectorOf(row) {

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import logging
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -76,11 +77,13 @@ class ChoiceSet(NamedTuple):
         examples: in its order, all with the same number of choices.
         labels: the names of the choices as the file counts them, such as 0, 1
             or A, B; None without labels.
+        is_swag: whether it is a file of SWAG.
     """
 
     path: str
     examples: list[ChoiceExample]
     labels: tuple[str, ...] | None
+    is_swag: bool = False
 
     @property
     def num_choices(self) -> int:
@@ -100,41 +103,56 @@ class ChoiceColumns:
         question_col: column of the question. [question, if it is there]
         choice_cols: columns of the choices. [.jsonl: the list `choices`]
         label_col: column of the label. [label]
-        first_label: the number of the first choice.
-        swag_inputs: one of `SWAG_INPUTS`. [sentences]
+        first_label: the name of the first choice, a number or A. [0, or A
+            where the first label of a file is a letter]
+        swag_inputs: one of `SWAG_INPUTS`.
     """
 
     context_col: str | None = None
     question_col: str | None = None
     choice_cols: str | None = None
     label_col: str | None = None
-    first_label: int = 0
-    swag_inputs: str | None = None
+    first_label: str | None = None
+    swag_inputs: str = SENTENCES
 
     def is_swag(self, path: str) -> bool:
         """Whether a file is read as one of SWAG."""
         return path.endswith(".csv") and self.choice_cols is None
 
 
-def label_names(
-    num_choices: int, first_label: int = 0, letters: bool = False
-) -> tuple[str, ...]:
-    """The names of the choices: numbers, or letters."""
-    if letters:
+def label_names(num_choices: int, first_label: str) -> tuple[str, ...]:
+    """The names of the choices, given the first one: numbers, or letters."""
+    if first_label == _LETTERS[0]:
         return tuple(_LETTERS[:num_choices])
-    return tuple(str(first_label + n) for n in range(num_choices))
+    return tuple(str(int(first_label) + n) for n in range(num_choices))
 
 
-def require_one_kind(
-    sets: Sequence[ChoiceSet],
-) -> tuple[int, tuple[str, ...] | None]:
-    """The number of choices in all sets, and the names of the choices.
+def require_first_label(first_label: str | None) -> None:
+    """Raises `InputError` for a name that no first choice can have."""
+    if first_label is None or first_label == _LETTERS[0]:
+        return
+    if not re.fullmatch("[0-9]{1,9}", first_label):
+        raise InputError(
+            "`--first_label` must be the number of the first choice, such as "
+            f"0 or 1, or A. Received: --first_label={first_label}"
+        )
+
+
+def labels_of(
+    sets: Sequence[ChoiceSet], first_label: str | None = None
+) -> tuple[str, ...]:
+    """The names of the choices of all sets of a run.
+
+    Args:
+        sets: one or more.
+        first_label: as in `ChoiceColumns`, for sets without labels.
 
     Raises:
-        InputError: sets differ in one of both; names their files.
+        InputError: sets differ in the number of choices or in their names; says
+            which files.
     """
     first = sets[0]
-    names: tuple[str, ...] | None = None
+    labelled = None
     for one in sets:
         if one.num_choices != first.num_choices:
             raise InputError(
@@ -142,14 +160,28 @@ def require_one_kind(
                 f"{first.path} has {first.num_choices}, {one.path} has "
                 f"{one.num_choices}"
             )
-        names = names or one.labels
-        if one.labels not in (None, names):
+        if one.labels is None:
+            continue
+        labelled = labelled or one
+        if one.labels != labelled.labels:
             raise InputError(
                 "All files of a run must name the choices alike. "
-                f"{first.path} has {', '.join(first.labels or ())}; {one.path} "
-                f"has {', '.join(one.labels or ())}"
+                f"{labelled.path} has {', '.join(labelled.labels or ())}; "
+                f"{one.path} has {', '.join(one.labels)}"
             )
-    return first.num_choices, names
+    if labelled is not None and labelled.labels is not None:
+        return labelled.labels
+    return label_names(first.num_choices, first_label or "0")
+
+
+def require_swag(sets: Sequence[ChoiceSet], swag_inputs: str) -> None:
+    """Raises `InputError` where `--swag_inputs` would have no effect."""
+    for one in sets:
+        if not one.is_swag:
+            raise InputError(
+                f"`--swag_inputs` is for SWAG's files, and {one.path} is none. "
+                f"Received: --swag_inputs={swag_inputs}"
+            )
 
 
 def read_part(
@@ -187,7 +219,9 @@ def read_part(
             count_of(len(reader.empty), "row"),
             reader.empty[0],
         )
-    return ChoiceSet(path, reader.examples, reader.labels())
+    return ChoiceSet(
+        path, reader.examples, reader.labels(), columns.is_swag(path)
+    )
 
 
 def _find(data_dir: str, part: str) -> str:
@@ -235,13 +269,13 @@ def _swag_rows(
                 f"are fixed, and {path} is read as one. Received: "
                 f"--{name}={getattr(columns, name)}"
             )
-    if columns.first_label:
+    if columns.first_label not in (None, "0"):
         raise InputError(
             "`--first_label` must be 0 for SWAG, which counts from there. "
             f"Received: --first_label={columns.first_label} for {path}"
         )
     wanted = {
-        **_SWAG_COLUMNS[columns.swag_inputs or SENTENCES],
+        **_SWAG_COLUMNS[columns.swag_inputs],
         **{_role(n): name for n, name in enumerate(_ENDINGS)},
     }
     if is_labelled:
@@ -256,16 +290,6 @@ def _role(number: int) -> str:
 def _own_rows(
     path: str, columns: ChoiceColumns, problems: Problems, is_labelled: bool
 ) -> Rows:
-    if columns.swag_inputs is not None:
-        raise InputError(
-            "`--swag_inputs` is for SWAG's files, and "
-            + (
-                "--choice_cols says that these are your own. "
-                if columns.choice_cols
-                else f"{path} is none. "
-            )
-            + f"Received: --swag_inputs={columns.swag_inputs}"
-        )
     is_jsonl = path.endswith(".jsonl")
     if columns.choice_cols is None and not is_jsonl:
         raise InputError(
@@ -308,15 +332,15 @@ class _Reader:
     Attributes:
         examples: so far.
         empty: lines with an empty context or choice.
+        first_label: as in `ChoiceColumns`; that of the file, once it is known.
     """
 
-    def __init__(self, problems: Problems, first_label: int):
+    def __init__(self, problems: Problems, first_label: str | None):
         self.problems = problems
         self.first_label = first_label
         self.examples: list[ChoiceExample] = []
         self.empty: list[int] = []
-        self._letters: bool | None = None
-        # Of the first row with choices, and of the first one with a label.
+        # The lines of the first row with choices, and with a label.
         self._num_choices = self._counted = self._labelled = 0
 
     def add(self, guid: str, line: int, values: Mapping[str, Any]) -> None:
@@ -341,9 +365,9 @@ class _Reader:
 
     def labels(self) -> tuple[str, ...] | None:
         """The names of the choices; None without labels."""
-        if self._letters is None:
+        if not self._labelled or self.first_label is None:
             return None
-        return label_names(self._num_choices, self.first_label, self._letters)
+        return label_names(self._num_choices, self.first_label)
 
     def _choices(self, line: int, values: Mapping[str, Any]) -> tuple[str, ...]:
         if "choice_cols" in values:
@@ -371,17 +395,15 @@ class _Reader:
     def _label(self, line: int, value: Any) -> int:
         text = value if isinstance(value, str) else json.dumps(value)
         text = text.strip()
-        letters = self._letters
-        if letters is None:
-            letters = not self.first_label and not text[:1].isdigit()
-        names = label_names(self._num_choices, self.first_label, letters)
+        first = self.first_label or ("0" if text[:1].isdigit() else "A")
+        names = label_names(self._num_choices, first)
         if text not in names:
             expected = f"one of {', '.join(names)}"
-            if self._letters is not None:
+            if self._labelled:
                 expected += f", as in line {self._labelled}"
-            if text == str(len(names)) and names[0] == "0":
+            if first == "0" and text == str(len(names)):
                 expected += " (--first_label=1 for labels that count from 1)"
             raise BadValue(f"the label {quote(text)}", expected)
-        if self._letters is None:
-            self._letters, self._labelled = letters, line
+        if not self._labelled:
+            self.first_label, self._labelled = first, line
         return names.index(text)

@@ -36,7 +36,7 @@ class ChoiceTask:
     """A `Task` whose examples are `data.ChoiceExample`s.
 
     Args:
-        labels: the names of the choices, in order.
+        labels: the names of the choices, in order; not needed to export.
         tokenizer: a `FullTokenizer`.
         max_seq_length: word pieces of the row of a choice.
     """
@@ -81,9 +81,7 @@ class ChoiceTask:
         )
 
     def build(self, config, one_hot):
-        return models.multiple_choice(
-            config, len(self.labels), use_one_hot_embeddings=one_hot
-        )
+        return models.multiple_choice(config, use_one_hot_embeddings=one_hot)
 
     def loss(self, outputs, batch, totals):
         loss, _ = heads.classification_loss(

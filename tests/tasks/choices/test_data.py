@@ -10,8 +10,10 @@ from bert_tf.tasks.choices.data import (
     ChoiceColumns,
     ChoiceExample,
     label_names,
+    labels_of,
     read_part,
-    require_one_kind,
+    require_first_label,
+    require_swag,
 )
 
 HEADER = (
@@ -108,7 +110,7 @@ def test_the_annotated_files_of_swag_are_named(folder):
     ("columns", "names"),
     [
         (ChoiceColumns(label_col="label"), ("--label_col", "--choice_cols")),
-        (ChoiceColumns(first_label=1), ("--first_label=1", "SWAG")),
+        (ChoiceColumns(first_label="1"), ("--first_label=1", "SWAG")),
     ],
 )
 def test_flags_for_own_files_are_refused_for_swag(folder, columns, names):
@@ -143,9 +145,9 @@ def test_json_lines_have_a_list_of_choices(folder):
 @pytest.mark.parametrize(
     ("columns", "question"),
     [
-        (ChoiceColumns("c", "q", "x,y,z", "l", 1), "Who?"),
-        (ChoiceColumns("c", None, "x,y,z", "l", 1), ""),
-        (ChoiceColumns("0", "1", "2,3,4", "l", 1), "Who?"),
+        (ChoiceColumns("c", "q", "x,y,z", "l", "1"), "Who?"),
+        (ChoiceColumns("c", None, "x,y,z", "l", "1"), ""),
+        (ChoiceColumns("0", "1", "2,3,4", "l", "1"), "Who?"),
     ],
 )
 def test_columns_are_given_by_name_or_place(
@@ -176,9 +178,16 @@ def test_labels_may_be_letters(folder):
 
 
 def test_names_of_choices():
-    assert label_names(3) == ("0", "1", "2")
-    assert label_names(2, 1) == ("1", "2")
-    assert label_names(2, 0, letters=True) == ("A", "B")
+    assert label_names(3, "0") == ("0", "1", "2")
+    assert label_names(2, "1") == ("1", "2")
+    assert label_names(2, "A") == ("A", "B")
+
+
+@pytest.mark.parametrize("bad", ["-1", "B", "", "1.5", "²"])
+def test_a_first_label_is_a_number_or_a(bad):
+    require_first_label("A")
+    with pytest.raises(InputError, match=f"--first_label={bad}"):
+        require_first_label(bad)
 
 
 def test_rows_without_a_text_are_counted(folder, caplog):
@@ -198,7 +207,7 @@ def row(**changed):
         (row(label=2), "'2'", "0, 1"),
         (row(label=-1), "'-1'", "0, 1, as in line 1"),
         (row(label="B"), "'B'", "0, 1, as in line 1"),
-        (row(label=None), "'null'", "0, 1"),
+        (row(label=None), "'null'", "0, 1, as in line 1"),
         (row(label=True), "'true'", "0, 1"),
         (row(label=1.0), "'1.0'", "0, 1"),
         (row(label=""), "''", "0, 1"),
@@ -232,7 +241,7 @@ def test_labels_that_count_from_one_are_explained(folder):
 
 def test_letters_are_no_labels_where_a_first_number_is_given(folder):
     message = message_of(
-        folder("train.jsonl", [row(label="A")]), ChoiceColumns(first_label=1)
+        folder("train.jsonl", [row(label="A")]), ChoiceColumns(first_label="1")
     )
     assert "'A'" in message and "one of 1, 2" in message
 
@@ -272,18 +281,6 @@ def test_letters_are_no_labels_where_a_first_number_is_given(folder):
             ChoiceColumns(choice_cols="a,b", question_col="q"),
             ("question_col", "'q'"),
         ),
-        (
-            "train.csv",
-            "context,a,b,label\nA,x,y,0\n",
-            ChoiceColumns(choice_cols="a,b", swag_inputs="startphrase"),
-            ("--swag_inputs=startphrase", "--choice_cols"),
-        ),
-        (
-            "train.jsonl",
-            [row()],
-            ChoiceColumns(swag_inputs="startphrase"),
-            ("--swag_inputs=startphrase", "train.jsonl"),
-        ),
     ],
 )
 def test_files_and_columns_that_do_not_fit_are_named(
@@ -291,6 +288,17 @@ def test_files_and_columns_that_do_not_fit_are_named(
 ):
     message = message_of(folder(name, content), columns)
     assert all(one in message for one in names), message
+
+
+def test_inputs_of_swag_are_for_files_of_swag(folder):
+    data_dir = folder("val.csv", HEADER + ROW)
+    folder("train.jsonl", [row()])
+    columns = ChoiceColumns(swag_inputs="startphrase")
+    own, swag = (read_part(data_dir, x, columns) for x in ("train", "dev"))
+
+    require_swag([swag], "startphrase")
+    with pytest.raises(InputError, match=r"swag_inputs.*train\.jsonl"):
+        require_swag([swag, own], "startphrase")
 
 
 def test_all_files_of_a_run_have_as_many_choices_named_alike(folder):
@@ -302,8 +310,9 @@ def test_all_files_of_a_run_have_as_many_choices_named_alike(folder):
         for part in ("train", "dev", "test")
     )
 
-    assert require_one_kind([train, train]) == (2, ("0", "1"))
+    assert labels_of([train, train]) == ("0", "1")
+    assert labels_of([dev._replace(labels=None)], "1") == ("1", "2", "3")
     with pytest.raises(InputError, match=r"train\.jsonl has 2.*dev\.jsonl.*3"):
-        require_one_kind([train, dev])
+        labels_of([train, dev])
     with pytest.raises(InputError, match=r"train.*0, 1.*test\.jsonl.*A, B"):
-        require_one_kind([train, test])
+        labels_of([train, test])

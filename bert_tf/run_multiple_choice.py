@@ -1,0 +1,205 @@
+r"""Fine-tunes BERT to choose among texts: SWAG, or files of your own.
+
+--data_dir holds SWAG's train.csv, val.csv and test.csv, or train, dev and test
+as .jsonl, .csv or .tsv: see docs/multiple_choice.md.
+
+  python -m bert_tf.run_multiple_choice --data_dir=SWAG --do_train=true \
+    --do_eval=true --init_checkpoint=BERT --max_seq_length=80 \
+    --train_batch_size=16 --learning_rate=2e-5 --num_train_epochs=3.0 \
+    --output_dir=/tmp/swag_output
+"""
+
+from bert_tf.checkpoints import finding
+from bert_tf.checkpoints.folder_settings import FolderSettings
+from bert_tf.cli import (
+    command_line,
+    export_flags,
+    model_flags,
+    training_flags,
+)
+from bert_tf.cli.command_line import FlagSet
+from bert_tf.errors import InputError
+from bert_tf.support import files
+from bert_tf.tasks.choices import data, served
+from bert_tf.tasks.choices.task import RESULTS, ChoiceTask
+from bert_tf.tasks.run import (
+    finetune,
+    folder_to_resume,
+    read_sets,
+    run_several,
+)
+from bert_tf.training import devices, start
+
+HEAD = "choices"
+FOLDER_FLAGS = ("max_seq_length", "swag_inputs")
+"""What the folder of a training notes, and later runs take from it."""
+
+COLUMNS = ("context_col", "question_col", "choice_cols", "label_col")
+
+
+def define_flags(values):
+    """Defines this script's flags on a `FlagValues`."""
+    flags = FlagSet(values)
+    flags.string(
+        "data_dir",
+        None,
+        "Folder of SWAG's train.csv, val.csv and test.csv, or of your own "
+        "train, dev and test, each .jsonl, .csv or .tsv.",
+    )
+    flags.require("data_dir")
+    flags.integer(
+        "max_seq_length",
+        128,
+        "Word pieces of the context with one choice; the rest is truncated.",
+    )
+    training_flags.define_actions(flags, train_batch_size=16)
+    model_flags.define(flags)
+    model_flags.define_casing(flags)
+    training_flags.define_original(flags)
+    training_flags.define_epochs(flags, "the training set")
+    flags.choice(
+        "swag_inputs",
+        data.SENTENCES,
+        data.SWAG_INPUTS,
+        "What BERT reads of SWAG. sentences: sent1 [SEP] sent2 ending. "
+        "startphrase: both sentences so far [SEP] ending.",
+    )
+    flags.string(
+        "context_col",
+        None,
+        "Own files: column of the context, by name (in .jsonl, its key) or "
+        "counted from 0. [context]",
+    )
+    flags.string(
+        "question_col",
+        None,
+        "The same for a question, which is read before each choice. [question, "
+        "if it is there]",
+    )
+    flags.string(
+        "choice_cols",
+        None,
+        "The same for the choices: a,b,c. [.jsonl: the list choices; a .csv "
+        "file without this flag is one of SWAG]",
+    )
+    flags.string("label_col", None, "The same for the label. [label]")
+    flags.string(
+        "first_label",
+        None,
+        "The label of the first choice: 0, 1, or A for letters. [0, or A if "
+        "the first label is a letter]",
+    )
+    training_flags.define(flags)
+    training_flags.define_runs(flags)
+    export_flags.define(flags)
+
+
+def main(flags):
+    """Does what the parsed flags ask for."""
+    model_flags.take_folder_settings(
+        flags,
+        HEAD,
+        FOLDER_FLAGS,
+        output_dir=folder_to_resume(flags.output_dir, flags.num_runs),
+        trains=flags.do_train,
+    )
+    check_flags(flags)
+    settings = training_flags.run_settings(
+        flags,
+        epochs=training_flags.epochs(flags),
+        folder=FolderSettings(
+            HEAD, **{name: flags[name].value for name in FOLDER_FLAGS}
+        ),
+    )
+    opened = start.open_model(
+        settings.files, settings.output_dir, settings.build
+    )
+    start.require_positions(opened.config, flags.max_seq_length)
+    if opened.config.type_vocab_size < 2:
+        raise InputError(
+            "Multiple choice needs a model with two token types. "
+            f"`type_vocab_size` of {opened.config_file} is "
+            f"{opened.config.type_vocab_size}"
+        )
+    strategy = devices.find_strategy(training_flags.devices(flags))
+    run_several(
+        lambda one: run(flags, one, opened, strategy),
+        settings,
+        flags.num_runs,
+        strategy,
+    )
+
+
+def check_flags(flags):
+    """Raises `InputError` for flags that do not fit each other."""
+    training_flags.check_actions(flags)
+    training_flags.check_epochs(flags)
+    training_flags.check(flags, RESULTS)
+    if flags.max_seq_length < 5:
+        raise InputError(
+            "`--max_seq_length` must be at least 5: [CLS], a token of the "
+            "context, [SEP], a token of the choice, [SEP]. Received: "
+            f"--max_seq_length={flags.max_seq_length}"
+        )
+    data.require_first_label(flags.first_label)
+
+
+def run(flags, settings, opened, strategy):
+    """Trains, evaluates, predicts and exports, once.
+
+    Returns:
+        The results of evaluation by name; None without it.
+    """
+    columns = data.ChoiceColumns(
+        **{name: flags[name].value for name in COLUMNS},
+        first_label=flags.first_label,
+        swag_inputs=flags.swag_inputs,
+    )
+    read = []
+
+    def read_part(part):
+        is_labelled = part != "test"
+        read.append(data.read_part(flags.data_dir, part, columns, is_labelled))
+        return read[-1].examples
+
+    files.make_folder("output_dir", settings.output_dir)
+    export_dir = export_flags.find_export_dir(flags, settings.output_dir)
+    sets = read_sets(read_part, settings, flags.do_eval, flags.do_predict)
+    if flags["swag_inputs"].present:
+        data.require_swag(read, flags.swag_inputs)
+    labels: tuple[str, ...] = ()
+    if read:
+        labels = data.labels_of(read, first_label_of(flags, settings))
+        settings = settings.noting(first_label=labels[0])
+
+    def export(checkpoint):
+        source = export_flags.source_of_run(flags, checkpoint, opened)
+        served.export_choices(source, export_dir)
+
+    return finetune(
+        ChoiceTask(labels, opened.tokenizer, flags.max_seq_length),
+        sets,
+        opened,
+        settings,
+        strategy,
+        export if flags.do_export else None,
+    )
+
+
+def first_label_of(flags, settings):
+    """The name of the first choice where files do not tell, or None."""
+    if flags.first_label is None:
+        noted = finding.find_noted(
+            settings.files.checkpoint, settings.output_dir, settings.do_train
+        )
+        return noted.settings.said().get("first_label")
+    return flags.first_label
+
+
+def cli():
+    """The console command."""
+    command_line.run(define_flags, main, __doc__)
+
+
+if __name__ == "__main__":
+    cli()
