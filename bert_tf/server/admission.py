@@ -149,6 +149,11 @@ def _check_framing(scope: Scope) -> None:
             Connection="close",
         )
     names = {name for name, _ in scope["headers"]}
+    if b"transfer-encoding" in names and scope["http_version"] == "1.0":
+        raise RequestError(
+            "A request of HTTP/1.0 may not have Transfer-Encoding.",
+            Connection="close",
+        )
     if names >= {b"transfer-encoding", b"content-length"}:
         # A proxy in front may have found another end of the request.
         raise RequestError(

@@ -9,7 +9,6 @@ and /healthz, /readyz and /metrics.
 
 import asyncio
 import concurrent.futures
-import json
 import threading
 import time
 from typing import NamedTuple
@@ -24,7 +23,7 @@ from starlette.routing import Route
 
 from bert_tf import __version__
 from bert_tf.errors import InputError, quote
-from bert_tf.server import admission, costs, output, protocol, values
+from bert_tf.server import admission, costs, output, protocol, values, work
 from bert_tf.server import metrics as server_metrics
 from bert_tf.server.admission import Hosts
 from bert_tf.server.protocol import Limits, RequestError
@@ -269,32 +268,33 @@ class Application:
                 name = asked.signature_name
                 signature = protocol.find_signature(model.signatures, name)
                 inputs = values.read_inputs(asked, signature, limits)
+                # Before they are computed: they may not fit into memory.
+                protocol.limit_values(model.least_values(name, inputs), limits)
                 spent = model.costs(name, inputs, limits.windows)
+                kind = model.kind(name, inputs)
                 # What was read is much larger than the arrays made of it.
-                return name, asked.is_row, inputs, spent
+                return name, asked.is_row, inputs, spent, kind
 
-            name, is_row, inputs, spent = await self._do(
+            name, is_row, inputs, spent, kind = await self._do(
                 prepare, until, len(body) <= QUICK_BYTES
             )
-            kind = model.kind(name, inputs)
+            compute = model.compute(name)
+            if not isinstance(kind, tuple):
+                compute = work.Limited(compute, limits)
             if kind is not None and not self.settings.batching:
                 kind = object()  # Equal to no other.
-            future = self.batcher.submit(
-                model.compute(name), kind, inputs, spent
-            )
+            future = self.batcher.submit(compute, kind, inputs, spent)
         except BaseException:
             self.versions.give_back(lent)
             raise
         future.add_done_callback(lambda _: self.versions.give_back(lent))
-        outputs = model.cut(await self._wait(future, request, until))
+        outputs = await self._wait(future, request, until)
         size = sum(array.size for array in outputs.values())
-        if size > limits.answer_values:
-            raise protocol.too_many_values(size, limits)
         answer = await self._do(
-            lambda: output.write_outputs(outputs, is_row, limits),
+            lambda: output.write_outputs(model.cut(outputs), is_row, limits),
             until,
             size <= QUICK_VALUES,
-            size,
+            min(size, limits.answer_values),  # More are refused.
         )
         return Response(answer, media_type=JSON)
 
@@ -315,7 +315,7 @@ class Application:
             # Part by part, so that others get their turn, and as JSON, which
             # is smaller than the pieces.
             future = self.batcher.submit(
-                _Tokenizing(lent.model, limits).compute,
+                work.Tokenizing(lent.model, limits),
                 object(),
                 {"texts": column},
                 spent,
@@ -332,11 +332,11 @@ class Application:
         )
         return Response(answer, media_type=JSON)
 
-    async def _do(self, work, until, is_quick, size=0):
-        """The result of `work`, computed in a thread unless it is quick.
+    async def _do(self, make, until, is_quick, size=0):
+        """The result of `make`, computed in a thread unless it is quick.
 
         Args:
-            work: function of nothing.
+            make: function of nothing.
             until: time at which the answer must be ready.
             is_quick: whether it does not hold up other requests.
             size: number of values of the answer that it writes.
@@ -346,7 +346,7 @@ class Application:
                 has not been read yet.
         """
         if is_quick:
-            return work()
+            return make()
         most = WRITTEN_ANSWERS * self.settings.limits.answer_values
         if self._written + size > most or self.unread() > UNREAD_BYTES:
             raise RequestError(
@@ -356,7 +356,7 @@ class Application:
             )
         with self._lock:
             self._written += size
-        future = self._converters.submit(work)
+        future = self._converters.submit(make)
         future.add_done_callback(lambda _: self._written_by(size))
         result = asyncio.wrap_future(future)
         try:
@@ -468,27 +468,3 @@ class _Protocol:
         except InputError as error:
             response = error_response(str(error), 400)
         await response(scope, receive, send)
-
-
-class _Tokenizing:
-    """Tokenizes the texts of one request, and counts the values on the way.
-
-    Args:
-        model: a `ServedModel`.
-        limits: of the answer.
-    """
-
-    def __init__(self, model, limits):
-        self.model, self.limits = model, limits
-        self.values = 0
-
-    def compute(self, inputs):
-        """The pieces of some texts, each list as JSON."""
-        found = np.empty(len(inputs["texts"]), object)
-        for index, text in enumerate(inputs["texts"]):
-            (pieces,) = self.model.tokenize([text])
-            self.values += sum(map(len, pieces))
-            if self.values > self.limits.answer_values:
-                raise protocol.too_many_values(self.values, self.limits)
-            found[index] = json.dumps(pieces, ensure_ascii=False).encode()
-        return {"json": found}

@@ -3,7 +3,9 @@
 A free worker takes the request that has waited longest, with all others of the
 same kind up to a number of rows. No request waits for others to arrive, and
 batches grow only with the load. A long request is computed in parts, between
-which others get their turn.
+which others get their turn. What is longer than a batch and has no parts, such
+as one text of many windows, has a thread of its own: others are computed beside
+it.
 """
 
 import collections
@@ -26,6 +28,9 @@ Compute = Callable[[Arrays], Mapping[str, NDArray]]
 # Weight of the newest batch in the moving average of the seconds per row.
 NEWEST = 0.2
 LONGEST_RETRY = 60
+
+# The thread for what is longer than a batch.
+LONG = "model-long"
 
 
 class Watcher(Protocol):
@@ -118,9 +123,10 @@ class Batcher:
     """A bounded queue, and threads that work on it.
 
     Args:
-        max_batch: cost of a batch. A row that costs more is computed alone.
+        max_batch: cost of a batch. A row that costs more is computed alone, in
+            a thread for such rows.
         max_waiting: cost of the queue; above it, requests are refused.
-        num_workers: threads; each computes a batch at a time.
+        num_workers: other threads; each computes a batch at a time.
         watcher: is notified of each batch.
     """
 
@@ -139,9 +145,12 @@ class Batcher:
         self._seconds_of_row = 0.0
         self._closed = False
         self._changed = threading.Condition()
+        names = [f"model-{n}" for n in range(num_workers)]
         self._workers = [
-            threading.Thread(target=self._work, name=f"model-{n}", daemon=True)
-            for n in range(num_workers)
+            threading.Thread(
+                target=self._work, args=(name == LONG,), name=name, daemon=True
+            )
+            for name in [*names, LONG]
         ]
         for worker in self._workers:
             worker.start()
@@ -191,7 +200,7 @@ class Batcher:
                 )
             self._jobs.append(job)
             self._rows += job.cost
-            self._changed.notify()
+            self._changed.notify_all()
         job.future.add_done_callback(lambda _: self._remove(job))
         return job.future
 
@@ -219,8 +228,8 @@ class Batcher:
             self._jobs.remove(job)
             self._rows -= job.cost
 
-    def _work(self) -> None:
-        while taken := self._take():
+    def _work(self, is_long: bool) -> None:
+        while taken := self._take(is_long):
             # Requests of clients that have gone away are not computed.
             taken = [each for each in taken if self._is_wanted(each)]
             if taken:
@@ -232,16 +241,29 @@ class Batcher:
             return not future.done() and future.set_running_or_notify_cancel()
         return not future.done()
 
-    def _take(self) -> list[Taken]:
-        """The next batch; none once the queue is closed."""
+    def _take(self, is_long: bool) -> list[Taken]:
+        """The next batch; none once the queue is closed.
+
+        Args:
+            is_long: whether it is for the thread of what is longer than one.
+        """
+
+        def first_job() -> Job | None:
+            of_mine = (
+                job
+                for job in self._jobs
+                if (job.next_cost > self.max_batch) == is_long
+            )
+            return next(of_mine, None)
+
         with self._changed:
-            while not self._jobs:
-                if self._closed:
+            while not (first := first_job()):
+                if self._closed and not self._jobs:
                     return []
                 self._changed.wait()
-            first = self._jobs.popleft()
+            self._jobs.remove(first)
             jobs, cost = [first], first.next_cost
-            if first.kind is not None:
+            if first.kind is not None and not is_long:
                 left: collections.deque[Job] = collections.deque()
                 for job in self._jobs:
                     fits = cost + job.next_cost <= self.max_batch
@@ -257,9 +279,9 @@ class Batcher:
                 # Others get their turn before its next part.
                 if job.cost and not job.future.done():
                     self._jobs.append(job)
-                    self._changed.notify()
                 else:
                     self._rows -= job.cost
+            self._changed.notify_all()
             return taken
 
     def _run(self, taken: Sequence[Taken]) -> None:

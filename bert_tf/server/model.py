@@ -4,7 +4,9 @@ The SavedModel may be an export of bert_tf, or any other one whose signatures
 take and return dense tensors. TensorFlow is needed, Keras is not.
 """
 
+import contextlib
 import functools
+import math
 import os
 import re
 import threading
@@ -33,6 +35,7 @@ from bert_tf.server.protocol import (
 from bert_tf.tasks.pretraining import cloze
 
 EXAMPLES_SIGNATURE = "serve_examples"
+IDS, POSITIONS = "input_ids", "masked_lm_positions"
 
 # Texts are batched with texts of similar length, between the same two powers of
 # two, so that short ones are not padded to long ones. Up to this many bytes all
@@ -72,7 +75,8 @@ class ServedModel:
     """
 
     def __init__(self, path, version):
-        self.path, self.version = path, version
+        self.path, self.version = os.fspath(path), version
+        path = self.path
         meta_graph = _read_meta_graph(path)
         self.about = _read_about(path)
         self._head = HEADS.get(self.about.get("head", ""))
@@ -138,18 +142,22 @@ class ServedModel:
         return functools.partial(self.run, signature_name)
 
     def kind(self, signature_name, inputs):
-        """A key of requests that may be batched; None for no batching.
+        """A key of requests that may be batched.
 
         Args:
             signature_name: one of `signatures`.
             inputs: arrays by name.
+
+        Returns:
+            A key that is equal to no other where rows may be computed apart,
+            but not together with other requests'; None where they must not be.
         """
         signature = self.signatures[signature_name]
-        if not self._is_shared(signature_name, signature):
-            return None
         rows = {len(array) if array.ndim else None for array in inputs.values()}
-        if len(rows) != 1 or rows == {0}:
+        if not _has_rows(signature) or len(rows) != 1 or rows == {0}:
             return None
+        if not self._is_shared(signature_name, signature):
+            return object() if self._is_apart(signature_name, inputs) else None
         shapes = tuple(
             (name, array.shape[1:]) for name, array in sorted(inputs.items())
         )
@@ -164,6 +172,45 @@ class ServedModel:
         )
         size = (max(longest, SHORT_TEXT) - 1).bit_length()
         return (self.version, id(self), signature_name, shapes, size)
+
+    def _is_apart(self, name, inputs):
+        """Whether rows give the same, but for padding, without the others."""
+        if not self.about:
+            return False
+        if name != EXAMPLES_SIGNATURE:
+            return True
+        # In longer rows the model computes something for padding, too.
+        return len({_lengths(row)[IDS] for row in inputs["examples"]}) == 1
+
+    def least_values(self, signature_name, inputs):
+        """The least number of values that a signature will return.
+
+        For exports of bert_tf whose rows have ids: their predictions of
+        positions are as many as the vocabulary has pieces, for each position.
+
+        Args:
+            signature_name: one of `signatures`.
+            inputs: arrays by name.
+        """
+        if not self.about:
+            return 0
+        if signature_name == EXAMPLES_SIGNATURE:
+            lengths = [_lengths(row) for row in inputs["examples"].flat]
+            widths = {n: max(row[n] for row in lengths) for n in lengths[0]}
+        else:
+            widths = {n: a.shape[1] for n, a in inputs.items() if a.ndim == 2}
+        if IDS not in widths:
+            return 0
+        rows = max(len(array) for array in inputs.values())
+        found = 0
+        for name, tensor in self.signatures[signature_name].outputs.items():
+            row = POSITIONS if name.startswith("masked_lm") else IDS
+            sizes = [
+                widths.get(row, 1) if size is None else size
+                for size in (tensor.shape or ())[1:]
+            ]
+            found += rows * math.prod(sizes)
+        return found
 
     def costs(self, signature_name, inputs, most):
         """The windows that each row of a request is read in.
@@ -258,13 +305,10 @@ class ServedModel:
 
     def _is_shared(self, name, signature):
         """Whether rows of several requests may be computed together."""
-        inputs, outputs = signature.inputs.values(), signature.outputs.values()
-        for tensor in (*inputs, *outputs):
-            if not tensor.shape or tensor.shape[0] is not None:
-                return False
         if self.about and name == EXAMPLES_SIGNATURE:
             # Their numbers of ids, which must be equal, are not known here.
             return False
+        inputs = signature.inputs.values()
         if not any(tensor.dtype == "string" for tensor in inputs):
             return True
         if self._head is not None and self._head.choices:
@@ -311,6 +355,22 @@ class ServedModel:
                 self.version,
                 error,
             )
+
+
+def _has_rows(signature):
+    """Whether the first axis of all tensors is of any length."""
+    tensors = (*signature.inputs.values(), *signature.outputs.values())
+    return all(tensor.shape and tensor.shape[0] is None for tensor in tensors)
+
+
+def _lengths(example):
+    """The lengths of the lists of a serialized `tf.train.Example`, by name."""
+    found = dict.fromkeys((IDS, POSITIONS), 0)
+    with contextlib.suppress(DecodeError):  # The graph refuses it.
+        features = tf.train.Example.FromString(example).features.feature
+        for name in found:
+            found[name] = len(features[name].int64_list.value)
+    return found
 
 
 def _align(text, tokenizer):

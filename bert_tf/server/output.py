@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from bert_tf.server.protocol import (
     Limits,
     RequestError,
+    limit_values,
     show_shape,
-    too_many_values,
 )
 from bert_tf.server.values import BASE64_KEY, BYTES_SUFFIX, Arrays
 
@@ -31,9 +31,7 @@ def write_outputs(outputs: Arrays, is_row: bool, limits: Limits) -> bytes:
         RequestError: outputs have no rows, or different numbers of them (400);
             there are too many values (413).
     """
-    values = sum(array.size for array in outputs.values())
-    if values > limits.answer_values:
-        raise too_many_values(values, limits)
+    limit_values(sum(array.size for array in outputs.values()), limits)
     names = sorted(outputs)
     columns = {name: _rows_as_json(name, outputs[name]) for name in names}
     if not is_row:

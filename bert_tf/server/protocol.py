@@ -60,14 +60,15 @@ class Limits(NamedTuple):
     windows: int = 2048
 
 
-def too_many_values(values: int, limits: Limits) -> RequestError:
-    """The refusal of an answer of more values than it may have."""
-    return RequestError(
-        f"The answer would have {values} values, and may have "
-        f"{limits.answer_values}: send fewer or shorter rows, or use a "
-        "signature that gives less.",
-        413,
-    )
+def limit_values(values: int, limits: Limits) -> None:
+    """Raises `RequestError`, 413, for an answer of more values than allowed."""
+    if values > limits.answer_values:
+        raise RequestError(
+            f"The answer would have {values} values, and may have "
+            f"{limits.answer_values}: send fewer or shorter rows, or use a "
+            "signature that gives less.",
+            413,
+        )
 
 
 # ------------------------------------------------------------- what is served
@@ -190,12 +191,14 @@ def parse_path(method: str, path: str) -> Target:
 
 
 def _require_method(method: str, wanted: str, path: str) -> None:
-    if method != wanted:
+    # HEAD is GET without the body, which the connection leaves out.
+    allowed = {"GET": ("GET", "HEAD")}.get(wanted, (wanted,))
+    if method not in allowed:
         raise RequestError(
             f"{quote(path)} must be asked for with {wanted}. Received: "
             f"{quote(method)}",
             405,
-            Allow=wanted,
+            Allow=", ".join(allowed),
         )
 
 

@@ -220,6 +220,48 @@ def test_two_lengths_of_a_body_close_the_connection(local):
     assert answer.count(b"HTTP/1.1") == 1
 
 
+def test_http_1_0_has_no_chunks(local):
+    answer = local.send(
+        b"POST /v1/models/odd:predict HTTP/1.0\r\nhost: localhost\r\n"
+        b"connection: keep-alive\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"
+        b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
+    )
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1") == 1
+
+
+PATHS = ("/", "/page/about.json", "/healthz", "/metrics", "/v1/models/odd")
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/v1/models/odd/metadata"])
+def test_head_is_get_without_the_body(local, path):
+    connection = local.connect()
+    connection.request("HEAD", path)
+    head = connection.getresponse()
+    assert head.status == 200 and head.read() == b""
+    # The connection goes on: what follows is the next answer.
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    assert answer.status == 200
+    if path != "/metrics":
+        length = int(head.getheader("content-length"))
+        assert len(answer.read()) == length
+    connection.close()
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "PUT", "DELETE", "TRACE", "ODD"])
+def test_other_methods_name_those_that_there_are(local, method):
+    for path, allowed in (
+        ("/v1/models/odd", "GET, HEAD"),
+        ("/v1/models/odd:predict", "POST"),
+        ("/healthz", "GET, HEAD"),
+    ):
+        got, headers, content = local.ask(method, path)
+        assert got == 405 and list(content) == ["error"]
+        assert ", ".join(sorted(headers["allow"].split(", "))) == allowed
+        assert "access-control-allow-origin" not in headers
+
+
 @pytest.mark.parametrize("parts", [1, 3])
 def test_heads_have_a_limit_however_they_arrive(local, parts):
     def ask(size):

@@ -265,7 +265,44 @@ def test_work_is_counted_by_its_cost(start, gate):
         submit(batcher, gate, 4)
     gate.open.set()
     assert squares(long) == [1, 4, 9]
-    assert gate.batches == [[0], [1], [2], [3]]
+    assert sorted(gate.batches) == [[0], [1], [2], [3]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "costs"),
+    [
+        ("same", [9]),  # A text of many windows.
+        (None, [1] * 9),  # Rows that are not independent.
+    ],
+)
+def test_others_are_computed_beside_what_is_longer_than_a_batch(kind, costs):
+    batcher = Batcher(max_batch=4)
+    long, short = Gate(), Gate()
+    short.open.set()
+    inputs = {"x": np.arange(len(costs))}
+    first = batcher.submit(long, kind, inputs, costs)
+    assert long.entered.acquire(timeout=WAIT)
+    second = batcher.submit(long, kind, inputs, costs)
+    for value in range(5):
+        assert squares(submit(batcher, short, value)) == [value**2]
+    # One at a time.
+    assert not long.entered.acquire(blocking=False)
+    assert batcher.waiting == sum(costs)
+    long.open.set()
+    batcher.close(WAIT)
+    for future in (first, second):
+        assert squares(future) == [n * n for n in range(len(costs))]
+
+
+def test_a_closed_queue_finishes_long_and_short_parts_of_one_request():
+    batcher = Batcher(max_batch=2)
+    gate = Gate()
+    gate.open.set()
+    costs = [1, 9, 1, 1, 9, 9, 1]
+    inputs = {"x": np.arange(len(costs))}
+    future = batcher.submit(gate, "same", inputs, costs)
+    batcher.close(WAIT)
+    assert squares(future) == [n * n for n in range(len(costs))]
 
 
 def test_parts_of_different_widths_are_padded():

@@ -117,8 +117,6 @@ def test_texts_of_similar_length_are_of_one_kind(reviews):
 
 
 def test_rows_that_depend_on_each_other_are_not_batched(reviews, odd, masks):
-    example = np.array([b"..."], object)
-    assert reviews.kind("serve_examples", {"examples": example}) is None
     assert odd.kind("characters", {"text": texts("abc")}) is None
     assert odd.kind("total", {"x": np.zeros(3, np.float32)}) is None
     wait = {"x": np.zeros(3, np.float32), "seconds": np.float32(0)}
@@ -126,6 +124,36 @@ def test_rows_that_depend_on_each_other_are_not_batched(reviews, odd, masks):
     join = {"a": texts("a"), "b": texts("b")}
     assert odd.kind("serving_default", join) is not None
     assert masks.kind("serve_text", {"text": texts("[MASK]")}) is not None
+
+
+def example(**features):
+    made = tf.train.Example()
+    for name, values in features.items():
+        made.features.feature[name].int64_list.value.extend(values)
+    return made.SerializeToString()
+
+
+def test_rows_of_examples_are_computed_apart_where_they_are_equally_long(
+    reviews,
+):
+    def kind(*given):
+        inputs = {"examples": np.array(given, object)}
+        return reviews.kind("serve_examples", inputs)
+
+    two, three = example(input_ids=[1, 2]), example(input_ids=[1, 2, 3])
+    assert kind(two, two) not in (None, kind(two, two))
+    assert kind(two, three) is None
+    assert kind(two, b"\xff") is None
+
+
+def test_values_are_counted_before_they_are_computed(reviews, masks):
+    rows = dict.fromkeys(small_models.IDS, np.zeros((3, 5), np.int32))
+    # Two logits and two probabilities for each row.
+    assert reviews.least_values("serving_default", rows) == 12
+    given = {"examples": np.array([example(input_ids=[1] * 5)] * 3, object)}
+    assert reviews.least_values("serve_examples", given) == 12
+    assert reviews.least_values("serve_text", {"text_a": texts("a")}) == 0
+    assert masks.least_values("serve_text", {"text": texts("a")}) == 0
 
 
 def test_guesses_are_truncated_to_the_masks_of_one_request(masks):

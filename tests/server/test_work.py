@@ -1,10 +1,13 @@
 """One long request beside others: limits, turns and time."""
 
 import asyncio
+import base64
+import re
 import threading
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from helpers import in_process, small_models
 
 from bert_tf.server.model import ServedModel
@@ -59,6 +62,52 @@ def columns(rows):
         key: np.array([row[key].encode() for row in rows], object)
         for key in rows[0]
     }
+
+
+@pytest.mark.parametrize("signature", ["serving_default", "serve_examples"])
+def test_predictions_for_more_positions_than_fit_are_not_computed(
+    signature, monkeypatch
+):
+    model = in_process.served("pretraining")
+    monkeypatch.setattr(ServedModel, "run", None)
+    row = {"input_ids": [2, 3], "input_mask": [1, 1], "segment_ids": [0, 0]}
+    row["masked_lm_positions"] = [0] * 1000
+    # 30 rows of 1000 positions, for each of which there are 1027 logits.
+    if signature == "serve_examples":
+        made = tf.train.Example()
+        for name, values in row.items():
+            made.features.feature[name].int64_list.value.extend(values)
+        packed = base64.b64encode(made.SerializeToString()).decode()
+        row = {"b64": packed}
+    with in_process.answering(model) as server:
+        asked = {"signature_name": signature, "instances": [row] * 30}
+        status, _, content = server.ask("predict", asked)
+    assert status == 413
+    count = int(re.search(r"would have (\d+) values", content["error"])[1])
+    assert count >= 30 * 1000 * 1027
+
+
+def test_vectors_of_tokens_are_computed_in_parts():
+    model = in_process.served("tokens")
+    texts = ["a museum", "the quiet museum", LONG, "a"]
+    wanted = model.run("serve_text", columns([{"text_a": t} for t in texts]))
+    with in_process.answering(model, max_batch=1) as server:
+        asked = {"signature_name": "serve_text", "inputs": texts}
+        got = server.predict(asked)["outputs"]
+        assert server.metric("bert_tf_run_seconds_count") == len(texts)
+    assert got["tokens"] == in_process.as_json(wanted["tokens"].tolist())
+    is_token = wanted["tokens"] != b""
+    np.testing.assert_allclose(
+        np.array(got["embedding"])[is_token],
+        wanted["embedding"][is_token],
+        atol=2e-5,
+    )
+    row = sum(array[0].size for array in wanted.values())
+    with in_process.answering(
+        model, max_batch=1, limits={"answer_values": row}
+    ) as server:
+        assert server.ask("predict", asked)[0] == 413
+        assert server.metric("bert_tf_run_seconds_count") < len(texts)
 
 
 @pytest.mark.parametrize(
