@@ -55,7 +55,7 @@ COMMANDS = {
         **TRAINING,
         "task_name": "MRPC",
         "data_dir": MRPC,
-        "num_train_epochs": 3,
+        "num_train_epochs": 2,
         "do_eval": True,
         "eval_every_steps": 3,
         "keep_best": "eval_accuracy",
