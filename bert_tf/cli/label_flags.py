@@ -102,7 +102,11 @@ def check(flags, dataset):
         )
     if threshold.value != AUTO:
         command_line.require_between(flags, "threshold", 0, 1)
-    elif flags.do_train and flags.do_predict and not flags.do_eval:
+    elif (
+        flags.do_train
+        and (flags.do_predict or flags.do_export)
+        and not flags.do_eval
+    ):
         raise InputError(
             f"`--threshold={AUTO}` needs --do_eval here: thresholds are chosen "
             "on the dev set, for the checkpoint that is trained."

@@ -189,6 +189,41 @@ class Vectors(tf.Module):
         }
 
 
+class Counts(tf.Module):
+    """A classifier of several labels, by how often they stand in a text.
+
+    A label that stands there n times has the score 1 - 1 / (1 + n). With
+    `label_type="number"` its value is how often "good" does.
+    """
+
+    head = "classifier"
+
+    def __init__(self, label_type):
+        super().__init__()
+        self.label_type = label_type
+        self.about = {"label_type": label_type, "thresholds": [0.5, 0.75]}
+
+    @tf.function(input_signature=[strings("text_a")])
+    def serve_text(self, text_a):
+        words = tf.strings.split(text_a)
+        counts = [
+            tf.reduce_sum(tf.cast(words == label, tf.float32), 1)
+            for label in LABELS
+        ]
+        none = tf.zeros_like(counts[1], tf.int32)
+        if self.label_type == "number":
+            return {"value": counts[1], "num_cut": none}
+        scores = 1 - 1 / (1 + tf.stack(counts, 1))
+        labels = tf.broadcast_to(tf.constant(LABELS), tf.shape(scores))
+        return {"scores": scores, "labels": labels, "num_cut": none}
+
+    def signatures(self):
+        return {
+            "serving_default": self.serve_text,
+            "serve_text": self.serve_text,
+        }
+
+
 class Odd(tf.Module):
     """What other people's SavedModels have."""
 
@@ -252,6 +287,7 @@ def save(module, folder, signatures=None, **about):
         "labels": LABELS if module.head == "classifier" else None,
         "do_lower_case": True,
         "max_seq_length": 64,
+        **getattr(module, "about", {}),
         **about,
     }
     assets = folder / "assets"

@@ -122,6 +122,8 @@ MODELS = {
     "spans": small_models.Spans,
     "masks": small_models.Masks,
     "vectors": small_models.Vectors,
+    "labels": functools.partial(small_models.Counts, "multi"),
+    "numbers": functools.partial(small_models.Counts, "number"),
     "odd": small_models.Odd,
 }
 
@@ -210,6 +212,27 @@ def test_a_text_is_classified(page):
     page.wait(lambda: rows(page)[0][0] == "bad")
     page.click("#request summary")
     assert '"signature_name": "serve_text_pair"' in page.text("#curl")
+
+
+@needs_browser
+@pytest.mark.parametrize("page", ["labels"], indirect=True)
+def test_labels_over_their_thresholds_are_named(page):
+    ask(page, first="good good bad")
+    assert rows(page) == [["good", "66.7 %"], ["bad", "50.0 %"]]
+    # bad is at its threshold, and good is below its own.
+    assert page.text(".verdict") == "bad"
+    ask(page, first="good")
+    page.wait(lambda: page.text(".verdict") == "No label")
+    ask(page, first="good good good bad")
+    page.wait(lambda: page.text(".verdict") == "bad, good")
+
+
+@needs_browser
+@pytest.mark.parametrize("page", ["numbers"], indirect=True)
+def test_a_predicted_number_is_shown(page):
+    ask(page, first="good good bad")
+    assert page.text(".verdict") == "2.000"
+    assert rows(page) == []
 
 
 @needs_browser
