@@ -106,6 +106,7 @@ def main(flags):
         flags.batch_size,
         strips,
         ignore,
+        flags.skip_padding,
     )
     tasks, asked = itertools.tee(find_tasks())
     readings = reader.read_all((query for query, _ in asked), flags.num_answers)

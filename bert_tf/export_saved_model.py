@@ -116,6 +116,12 @@ def define_flags(values):
         "[classifier, tokens and features 128, span 384, pretraining the "
         "number of positions]",
     )
+    model_flags.define_padding(
+        flags,
+        None,
+        "Vectors and logits of padding are then zeros, or nothing that means "
+        "anything. [true; span false, since padding counts in its softmax]",
+    )
     flags.choice(
         "quantize",
         None,

@@ -55,6 +55,7 @@ def define_flags(values):
         "long lines are truncated]",
     )
     flags.integer("batch_size", 32, "Number of lines in a batch.")
+    model_flags.define_padding(flags, True, "TPUs always compute padding.")
     training_flags.define_tpu(flags)
     flags.boolean(
         "use_one_hot_embeddings",
@@ -249,6 +250,7 @@ def load_extractor(flags, config, reader, tokenizer, layers):
         batch_size=flags.batch_size,
         has_fixed_shape=needs_fixed_shape(flags, strategy),
         use_one_hot_embeddings=flags.use_one_hot_embeddings,
+        skip_padding=flags.skip_padding,
     )
 
 

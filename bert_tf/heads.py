@@ -166,17 +166,21 @@ class ClassifierHead(_Head):
 class SpanHead(_Head):
     """Scores each token as the start and as the end of an answer.
 
+    Args:
+        config: a `BertConfig`.
+        skip_padding: logits of padding are -1e9; nothing is computed there.
+
     Call arguments:
         sequence_output: float tensor [B, S, D].
-        input_mask: int tensor [B, S] of a model that skips padding, where
-            logits are then -1e9; None for logits of all positions.
+        input_mask: int tensor [B, S]; needed with `skip_padding`.
 
     Returns:
         `start_logits` and `end_logits`, each [B, S], padding included.
     """
 
-    def __init__(self, config, name="cls", **kwargs):
+    def __init__(self, config, skip_padding=False, name="cls", **kwargs):
         super().__init__(config, name=name, **kwargs)
+        self.skip_padding = skip_padding
         self.build()
 
     def build(self, *input_shapes):
@@ -188,9 +192,12 @@ class SpanHead(_Head):
 
     def call(self, sequence_output, input_mask=None):
         logits = _project(self, sequence_output)  # [B, S, 2]
-        if input_mask is not None:
+        if self.skip_padding:
             logits = ops.where(input_mask[..., None] > 0, logits, NO_ANSWER)
         return {"start_logits": logits[..., 0], "end_logits": logits[..., 1]}
+
+    def get_config(self):
+        return {**super().get_config(), "skip_padding": self.skip_padding}
 
 
 def _add_output_weights(layer, num_outputs, stddev=0.02):

@@ -522,15 +522,15 @@ class TransformerModel(keras.layers.Layer):
         hidden: float tensor [B, S, D], the embedding output.
         input_mask: int tensor [B, S], 1 for tokens and 0 for padding, or None
             if there is no padding.
+        skip_padding: bool, see `BertModel`.
 
     Returns:
         A list of `num_hidden_layers` float tensors [B, S, D], each layer's
         output after its last LayerNorm.
     """
 
-    def __init__(self, config, skip_padding=False, name="encoder", **kwargs):
+    def __init__(self, config, name="encoder", **kwargs):
         super().__init__(name=name, **kwargs)
-        self.skip_padding = skip_padding and packs_rows()
         self.direction = config.attention_direction()
         self.layers = [
             TransformerLayer(config, f"layer_{i}", dtype=self.dtype_policy)
@@ -541,7 +541,7 @@ class TransformerModel(keras.layers.Layer):
         for layer in self.layers:
             layer.build((None, hidden_shape[-1]))
 
-    def call(self, hidden, input_mask=None, training=None):
+    def call(self, hidden, input_mask=None, skip_padding=False, training=None):
         _, length, width = ops.shape(hidden)
         adder = None
         if input_mask is not None:
@@ -551,7 +551,7 @@ class TransformerModel(keras.layers.Layer):
             adder = later if adder is None else adder + later
         rows = ops.reshape(hidden, (-1, width))
         packing = None
-        if self.skip_padding and input_mask is not None:
+        if skip_padding and input_mask is not None and packs_rows():
             packing = PackedRows(input_mask, training)
             rows = packing.pack(rows)
         where = {"length": length, "adder": adder, "packing": packing}
@@ -617,9 +617,9 @@ class BertModel(keras.layers.Layer):
             config, dtype=dtype
         )
         self.skip_padding = skip_padding
-        self.encoder = TransformerModel(config, skip_padding, dtype=dtype)
-        # XLA, which Keras' `compile` would choose, needs fixed shapes.
-        self.supports_jit = not self.encoder.skip_padding
+        # Keras' `compile` chooses XLA, which needs fixed shapes.
+        self.supports_jit = not (skip_padding and packs_rows())
+        self.encoder = TransformerModel(config, dtype=dtype)
         # Always tanh, whatever the config's activation.
         tanh = get_activation("tanh")
         self.pooler = dense(config, config.hidden_size, dtype, tanh)
@@ -647,7 +647,12 @@ class BertModel(keras.layers.Layer):
         embedded = self.embedding_postprocessor(
             self.embedding_lookup(input_ids), token_type_ids, training=training
         )
-        layers = self.encoder(embedded, input_mask, training=training)
+        layers = self.encoder(
+            embedded,
+            input_mask,
+            skip_padding=self.skip_padding,
+            training=training,
+        )
         table = self.embedding_lookup.word_embeddings
         return {
             "pooled_output": self.pooler(layers[-1][:, 0]),

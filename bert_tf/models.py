@@ -10,6 +10,7 @@ from keras import ops
 
 from bert_tf.errors import InputError
 from bert_tf.heads import ClassifierHead, PretrainingHeads, SpanHead
+from bert_tf.layers import packs_rows
 from bert_tf.modeling import BertModel
 
 ENCODER_INPUTS = ("input_ids", "input_mask", "segment_ids")
@@ -192,8 +193,8 @@ def span(
     # original it has no gradient, no optimizer slots and no decay.
     bert.pooler.trainable = False
     sequence = bert(*inputs.values())["sequence_output"]
-    skipped = {"input_mask": inputs["input_mask"]} if skip_padding else {}
-    return keras.Model(inputs, SpanHead(config)(sequence, **skipped))
+    logits = SpanHead(config, skip_padding)(sequence, inputs["input_mask"])
+    return keras.Model(inputs, logits)
 
 
 def feature_extractor(
@@ -347,6 +348,22 @@ def recompute(model):
     """
     for layer in find_bert(model).encoder.layers:
         layer.recompute = True
+
+
+def skip_padding(model):
+    """Makes a model compute its encoder at tokens only, from its next call on.
+
+    Logits and vectors of tokens differ by rounding only, so do all results that
+    depend on tokens. See `BertModel` and `span` for those of padding.
+
+    Args:
+        model: the result of a function of this module.
+    """
+    bert = find_bert(model)
+    bert.skip_padding, bert.supports_jit = True, not packs_rows()
+    for layer in model.layers:
+        if isinstance(layer, SpanHead):
+            layer.skip_padding = True
 
 
 def find_bert(model):

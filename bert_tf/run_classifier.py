@@ -97,6 +97,7 @@ def main(flags):
         output_dir=folder_to_resume(flags.output_dir, flags.num_runs),
         trains=flags.do_train,
     )
+    training_flags.take_padding(flags, folder_to_resume(flags))
     dataset = check_flags(flags)
     settings = training_flags.run_settings(
         flags,

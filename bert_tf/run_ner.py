@@ -96,6 +96,7 @@ def main(flags):
         output_dir=output_dir,
         trains=flags.do_train,
     )
+    training_flags.take_padding(flags, output_dir)
     check_flags(flags)
     settings = training_flags.run_settings(
         flags,

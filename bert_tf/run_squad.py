@@ -93,14 +93,6 @@ def define_flags(values):
         "changes the text (accents, Hangul, special spaces), the original "
         "loses some answers to train on and predicts whole words.",
     )
-    flags.boolean(
-        "skip_padding",
-        False,
-        "Predict windows of similar length together, padded to the longest in "
-        "the batch, which is faster. In the original, padding takes places "
-        "among the --n_best_size starts and ends; without it "
-        "nbest_predictions.json may have more answers and other probabilities.",
-    )
     flags.choice(
         "on_bad_answer",
         data.SKIP,
@@ -108,7 +100,13 @@ def define_flags(values):
         "If an answer is not at the position given in --train_file: skip the "
         "question with a warning, or stop.",
     )
-    training_flags.define(flags)
+    training_flags.define(
+        flags,
+        skips_padding=False,
+        padding="In the original padding counts in the loss and takes places "
+        "among the --n_best_size starts and ends; without it both differ, and "
+        "nbest_predictions.json may have more answers.",
+    )
     export_flags.define(flags)
 
 
@@ -121,6 +119,7 @@ def main(flags):
         output_dir=flags.output_dir,
         trains=flags.do_train,
     )
+    training_flags.take_padding(flags, flags.output_dir)
     check_flags(flags)
     settings = dataclasses.replace(
         training_flags.run_settings(
@@ -275,11 +274,6 @@ def check_flags(flags):
     )
     training_flags.check_epochs(flags)
     training_flags.check(flags, result_names(flags.version_2_with_negative))
-    if flags.skip_padding and training_flags.devices(flags).use_tpu:
-        raise InputError(
-            "`--skip_padding` makes batches of many lengths, and a TPU needs "
-            "them of one. Received: --skip_padding --use_tpu"
-        )
     check_threshold(flags)
 
 

@@ -32,12 +32,13 @@ UNSAID: Final = Unsaid.UNSAID
 It differs from None: `"doc_stride": null` says that there were no windows.
 """
 
-TEXT, INPUT, HEAD = "text", "input", "head"
+TEXT, INPUT, HEAD, TRAINING = "text", "input", "head", "training"
 """What a setting belongs to, and so where it binds.
 
 TEXT: the vocabulary; binds all uses, new trainings that start from it too.
 INPUT: the weights; binds all uses but new trainings.
 HEAD: the task; binds uses of the same head but new trainings.
+TRAINING: how weights change; binds a training that goes on.
 """
 
 
@@ -70,6 +71,7 @@ class FolderSettings:
         label_separator: what stands between the names of several labels.
         train_scheme: how labels of words write entities.
         document_context: whether a sentence is read with those around it.
+        skip_padding: whether training computes tokens only.
         more: entries that this version does not know; kept as they are.
     """
 
@@ -90,6 +92,7 @@ class FolderSettings:
     label_separator: Annotated[str | Unsaid, Entry(str, HEAD)] = UNSAID
     train_scheme: Annotated[str | Unsaid, Entry(str, HEAD)] = UNSAID
     document_context: Annotated[bool | Unsaid, Entry(bool, HEAD)] = UNSAID
+    skip_padding: Annotated[bool | Unsaid, Entry(bool, TRAINING)] = UNSAID
     more: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def said(self) -> dict[str, Any]:

@@ -40,7 +40,9 @@ def find_length(config, max_seq_length=None, default=None):
     return max_seq_length
 
 
-def load_model(build, config, checkpoint, may_lack, strategy=None):
+def load_model(
+    build, config, checkpoint, may_lack, strategy=None, skip_padding=False
+):
     """A model with the weights of a checkpoint.
 
     They are read while the model is built.
@@ -51,6 +53,7 @@ def load_model(build, config, checkpoint, may_lack, strategy=None):
         checkpoint: whatever `checkpoints.find` takes, or a `CheckpointReader`.
         may_lack: beginnings of the names that may be missing.
         strategy: a `tf.distribute.Strategy`, or None for the default one.
+        skip_padding: whether to compute tokens only: `models.skip_padding`.
 
     Returns:
         The model, and the names of its variables that the checkpoint lacks.
@@ -71,6 +74,8 @@ def load_model(build, config, checkpoint, may_lack, strategy=None):
             expect=[name for name in weights if not name.startswith(may_lack)],
         )
     logging.info("%s", report.summary())
+    if skip_padding:
+        models.skip_padding(model)
     return model, report.missing
 
 

@@ -65,6 +65,7 @@ def source_of(flags):
         flags.quantize,
         strips,
         ignore,
+        flags.skip_padding,
     )
 
 
@@ -78,6 +79,7 @@ def source_of_run(flags, checkpoint, opened):
             export gets.
     """
     basic = opened.tokenizer.basic_tokenizer
+    padding = flags["skip_padding"]
     return Source(
         checkpoint,
         opened.vocab_file,
@@ -86,6 +88,7 @@ def source_of_run(flags, checkpoint, opened):
         flags.max_seq_length,
         strip_accents=basic.strip_accents,
         ignore_folder_settings=True,
+        skip_padding=padding.value if padding.present else None,
     )
 
 

@@ -27,6 +27,7 @@ def define(flags):
     """Defines the flags for the model, the batch size and the output."""
     define_model(flags)
     flags.integer("batch_size", 32, "Rows in a batch.")
+    model_flags.define_padding(flags, True)
     flags.string(
         "output_file",
         None,
@@ -106,6 +107,7 @@ def load_language_model(flags):
         flags.batch_size,
         strips,
         ignore,
+        flags.skip_padding,
     )
 
 

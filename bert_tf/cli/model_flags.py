@@ -78,6 +78,22 @@ def casing(values):
     )
 
 
+def define_padding(flags, default, more=""):
+    """Defines --skip_padding.
+
+    Args:
+        flags: a `FlagSet`.
+        default: whether padding is skipped.
+        more: what else there is to say about it in this command.
+    """
+    flags.boolean(
+        "skip_padding",
+        default,
+        f"Compute the encoder at tokens only, not at padding. {more}"
+        f"{' ' * bool(more)}false: compute padding too, as the original does.",
+    )
+
+
 def take_folder_settings(
     values,
     head,

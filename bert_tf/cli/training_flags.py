@@ -1,6 +1,9 @@
 """Flags of commands that train, and the settings that they become."""
 
+import dataclasses
 import math
+
+from absl import logging
 
 from bert_tf.checkpoints.folder_settings import NOTHING_SAID
 from bert_tf.cli import command_line, model_flags, output_folder
@@ -83,8 +86,21 @@ def define_tpu(flags):
     flags.integer("num_tpu_cores", 8, "Cores that the TPU must have.")
 
 
-def define(flags):
-    """Defines flags that the original lacks; defaults change no result."""
+def define(flags, skips_padding=True, padding=""):
+    """Defines flags that the original lacks; defaults change no result.
+
+    Args:
+        flags: a `FlagSet`.
+        skips_padding: whether padding is skipped; false where results depend
+            on it.
+        padding: how they do, for the help.
+    """
+    model_flags.define_padding(
+        flags,
+        skips_padding,
+        f"{padding} In training dropout then draws other values; a training "
+        "that is resumed keeps its way.".lstrip(),
+    )
     flags.choice(
         "distribution",
         OFF,
@@ -178,6 +194,45 @@ def define_precision(flags):
         "checkpoints are always float32. With mixed_float16 the loss is "
         "scaled, and steps whose gradients overflow are skipped.",
     )
+
+
+def take_padding(values, output_dir):
+    """Sets --skip_padding where it is not given.
+
+    A training that goes on keeps its way; one that noted none, such as the
+    original's, computed padding. TPUs and XLA need batches of one shape.
+
+    Args:
+        values: parsed `FlagValues`.
+        output_dir: the folder in which a training may go on.
+
+    Raises:
+        InputError: --skip_padding is given, and cannot be.
+    """
+    # Imported here, since it loads TensorFlow.
+    from bert_tf.checkpoints import finding
+
+    flag = values["skip_padding"]
+    fixed = "--jit_compile" if values.jit_compile else None
+    if devices(values).use_tpu:
+        fixed = "--use_tpu"
+    goes_on = values.do_train and finding.has_checkpoints(output_dir)
+    if not flag.present and goes_on:
+        noted = finding.find_noted(None, output_dir).settings.skip_padding
+        flag.value = noted is True
+    elif not flag.present and fixed and flag.value:
+        flag.value = False
+        logging.info("Padding is computed: %s needs it.", fixed)
+    if flag.value and fixed:
+        raise InputError(
+            "`--skip_padding` makes batches of many shapes, and "
+            f"{fixed} needs them of one. Received: {fixed}, and "
+            + (
+                "--skip_padding"
+                if flag.present
+                else f"{output_dir}, whose training skips padding"
+            )
+        )
 
 
 def check(values, results):
@@ -352,12 +407,16 @@ def run_settings(
         seed=values.seed,
         epochs=epochs,
         build=settings.BuildSettings(
-            values.precision, values.recompute, values.freeze, use_tpu
+            values.precision,
+            values.recompute,
+            values.freeze,
+            use_tpu,
+            values.skip_padding,
         ),
         evaluation=evaluation,
         use_tpu=use_tpu,
         bucket_by_length=values.bucket_by_length,
-        folder=folder,
+        folder=dataclasses.replace(folder, skip_padding=values.skip_padding),
         **batch_sizes,
     )
 

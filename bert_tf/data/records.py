@@ -430,6 +430,11 @@ def evaluation_batches(
     return _parsed(batches, schema, vocab_size)
 
 
+def trim_batches(batches: tf.data.Dataset, schema: Schema) -> tf.data.Dataset:
+    """Batches without the columns that are padding in all of their rows."""
+    return _for_devices(batches.map(lambda x: _trimmed(x, schema)))
+
+
 def _in_order(files: Sequence[bytes]) -> tf.data.Dataset:
     """The records of all files, one file after the other."""
     return tf.data.Dataset.from_tensor_slices(files).flat_map(_open_checked)
@@ -479,8 +484,7 @@ def _grouped(
 
     windows = records.enumerate().batch(grouping.BATCHES_AHEAD * batch_size)
     batches = windows.map(sort).prefetch(1).flat_map(split)
-    trimmed = batches.map(lambda features: _trimmed(features, schema))
-    return _for_devices(trimmed)
+    return trim_batches(batches, schema)
 
 
 def _bucketed(
@@ -509,7 +513,7 @@ def _bucketed(
 
     windows = windows.enumerate(first).map(sort).prefetch(1)
     batches = windows.flat_map(tf.data.Dataset.from_tensor_slices).skip(used)
-    return _for_devices(batches.map(lambda x: _trimmed(x, schema)))
+    return trim_batches(batches, schema)
 
 
 def _by_length(features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:

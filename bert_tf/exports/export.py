@@ -110,17 +110,26 @@ def find_labels(opened, labels, num_outputs, least=2):
     return labels
 
 
-def load(source, opened, build, may_lack):
+def load(source, opened, build, may_lack, skips_padding=True):
     """The model with its weights, quantized where the source asks for it.
 
     Args:
         source: a `Source`.
         opened: its `folders.ModelFolder`.
         build, may_lack: as `inference.load_model` takes them.
+        skips_padding: whether to skip it where the source does not say.
     """
     with layers.precision(quantization.precision(source.quantize)):
         model, _ = inference.load_model(
-            build, opened.config, opened.reader, may_lack
+            build,
+            opened.config,
+            opened.reader,
+            may_lack,
+            skip_padding=(
+                skips_padding
+                if source.skip_padding is None
+                else source.skip_padding
+            ),
         )
     if source.quantize is not None:
         quantization.quantize(model, source.quantize)

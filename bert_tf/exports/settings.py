@@ -23,6 +23,9 @@ class Source:
             for the default of the task's own command, or as many as the model
             has positions for.
         quantize: one of `QUANTIZATIONS`, or None to keep float32.
+        skip_padding: whether the encoder is computed at tokens only, and its
+            outputs at padding are zeros; None for what changes no result of the
+            head.
         ignore_folder_settings: whether casing wins where it contradicts the
             folder.
     """
@@ -35,3 +38,4 @@ class Source:
     quantize: str | None = None
     strip_accents: bool | None = None
     ignore_folder_settings: bool = False
+    skip_padding: bool | None = None

@@ -264,17 +264,23 @@ class Run:
         )
         self._log("Running training", counts, size)
         logging.info("  Num steps = %d", training.num_train_steps)
-        return loop.train(
-            self.model,
-            self.task.loss,
-            lambda step: records.training_batches(
+
+        def batches(step):
+            found = records.training_batches(
                 [file],
                 schema,
                 size,
                 seed,
                 step,
                 bucket_by_length=settings.bucket_by_length,
-            ),
+            )
+            skips = settings.build.skip_padding
+            return records.trim_batches(found, schema) if skips else found
+
+        return loop.train(
+            self.model,
+            self.task.loss,
+            batches,
             point,
             training,
             self.strategy,

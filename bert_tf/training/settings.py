@@ -77,12 +77,14 @@ class BuildSettings:
             `models.parse_parts` reads them; None for none.
         one_hot_embeddings: whether to look up embeddings by a product with
             one-hot rows, as the original does on TPUs.
+        skip_padding: whether to compute the encoder at tokens only.
     """
 
     precision: str = "float32"
     recompute: bool = False
     freeze: str | None = None
     one_hot_embeddings: bool = False
+    skip_padding: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -198,6 +198,8 @@ def build_model(
         model = _load(build, config, start, strategy, config_file)
     if settings.recompute:
         models.recompute(model)
+    if settings.skip_padding:
+        models.skip_padding(model)
     if settings.freeze is not None:
         parts = models.parse_parts(settings.freeze, config.num_hidden_layers)
         models.freeze(model, parts)

@@ -27,6 +27,7 @@ class LanguageModel:
             notes, else as `do_lower_case`.
         ignore_folder_settings: whether what is asked for wins where it
             contradicts the folder.
+        skip_padding: see `BertModel`.
 
     Attributes:
         unknown: `UnknownTokens` of all texts that were tokenized.
@@ -47,6 +48,7 @@ class LanguageModel:
         batch_size=32,
         strip_accents=None,
         ignore_folder_settings=False,
+        skip_padding=True,
     ):
         opened = folders.find(checkpoint, vocab_file, bert_config_file)
         self.path, self.config = opened.path, opened.config
@@ -74,6 +76,7 @@ class LanguageModel:
             opened.config,
             opened.reader,
             (MASKED_LM, NEXT_SENTENCE, POOLER),
+            skip_padding=skip_padding,
         )
         self._forward = inference.compile_forward(model)
 

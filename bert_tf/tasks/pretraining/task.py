@@ -248,7 +248,10 @@ class Pretraining:
                 FILES_AT_ONCE,
                 self.settings.bucket_by_length,
             )
-            return masker.remask(found, seed, step) if masker else found
+            if masker:
+                found = masker.remask(found, seed, step)
+            skips = self.settings.build.skip_padding
+            return records.trim_batches(found, self.schema) if skips else found
 
         with self._naming_bad_records():
             return loop.train(

@@ -49,6 +49,7 @@ class Reader:
             notes, else as `do_lower_case`.
         ignore_folder_settings: whether what is asked for wins where it
             contradicts the folder.
+        skip_padding: see `BertModel`.
 
     Attributes:
         unknown: `UnknownTokens` of all windows.
@@ -74,6 +75,7 @@ class Reader:
         batch_size=32,
         strip_accents=None,
         ignore_folder_settings=False,
+        skip_padding=True,
     ):
         errors.require_positive("max_answer_length", max_answer_length)
         errors.require_positive("batch_size", batch_size)
@@ -117,6 +119,7 @@ class Reader:
             opened.config,
             opened.reader,
             (SQUAD, POOLER),
+            skip_padding=skip_padding,
         )
         lacking = [name for name in missing if name.startswith(SQUAD)]
         if lacking:

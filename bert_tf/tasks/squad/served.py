@@ -217,6 +217,7 @@ def export_span(
         opened,
         lambda: models.span(opened.config),
         may_lack=(POOLER,),
+        skips_padding=False,  # It counts in the softmax.
     )
     span_rules = SpanRules(
         doc_stride,

@@ -39,7 +39,8 @@ class Extractor:
         joins_windows: whether a line may have several examples, its windows.
         batch_size: maximum number of examples in a batch.
         has_fixed_shape: pads all batches to [batch_size, max_seq_length].
-        use_one_hot_embeddings: see `BertModel`.
+        use_one_hot_embeddings, skip_padding: see `BertModel`; with batches of
+            a fixed shape padding is always computed.
 
     Raises:
         InputError: the checkpoint lacks a weight, or one does not fit.
@@ -58,6 +59,7 @@ class Extractor:
         batch_size=32,
         has_fixed_shape=False,
         use_one_hot_embeddings=False,
+        skip_padding=True,
     ):
         self.tokenizer = tokenizer
         self.strategy = strategy
@@ -80,6 +82,7 @@ class Extractor:
             checkpoint,
             POOLER,
             strategy,
+            skip_padding and not has_fixed_shape,
         )
 
     @property
