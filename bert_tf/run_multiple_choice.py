@@ -96,12 +96,11 @@ def define_flags(values):
 
 def main(flags):
     """Does what the parsed flags ask for."""
-    model_flags.take_folder_settings(
+    training_flags.take_folder_settings(
         flags,
         HEAD,
         FOLDER_FLAGS,
-        output_dir=folder_to_resume(flags.output_dir, flags.num_runs),
-        trains=flags.do_train,
+        folder_to_resume(flags.output_dir, flags.num_runs),
     )
     check_flags(flags)
     settings = training_flags.run_settings(

@@ -89,14 +89,12 @@ def main(flags):
     output_dir = flags.output_dir
     if flags.num_runs > 1:
         output_dir = folder_of_run(output_dir, 1)
-    model_flags.take_folder_settings(
+    training_flags.take_folder_settings(
         flags,
         HEAD,
         FOLDER_FLAGS,
-        output_dir=output_dir,
-        trains=flags.do_train,
+        output_dir,
     )
-    training_flags.take_padding(flags, output_dir)
     check_flags(flags)
     settings = training_flags.run_settings(
         flags,

@@ -104,14 +104,12 @@ def define_flags(values):
 
 def main(flags):
     """Does what the parsed flags ask for."""
-    model_flags.take_folder_settings(
+    training_flags.take_folder_settings(
         flags,
         HEAD,
         FOLDER_FLAGS,
-        output_dir=flags.output_dir,
-        trains=flags.do_train,
+        flags.output_dir,
     )
-    training_flags.take_padding(flags, flags.output_dir)
     check_flags(flags)
     settings = training_flags.run_settings(
         flags,

@@ -196,6 +196,23 @@ def define_precision(flags):
     )
 
 
+def take_folder_settings(values, head, names, output_dir):
+    """Sets flags that are not given to what the model's folder notes.
+
+    Args:
+        values: parsed `FlagValues`.
+        head, names: as in `model_flags.take_folder_settings`.
+        output_dir: the folder in which a training may go on.
+
+    Raises:
+        InputError: a given flag contradicts the folder.
+    """
+    model_flags.take_folder_settings(
+        values, head, names, output_dir=output_dir, trains=values.do_train
+    )
+    take_padding(values, output_dir)
+
+
 def take_padding(values, output_dir):
     """Sets --skip_padding where it is not given.
 
