@@ -57,7 +57,14 @@ def _parser():
     to.add_argument(
         "--do_lower_case",
         type=_true_or_false,
-        help="for their tokenizer; default: whether no token is a capital",
+        help="for their tokenizer; default: as bert_tf.json beside the "
+        "checkpoint has it, else whether no token is a capital",
+    )
+    to.add_argument(
+        "--strip_accents",
+        type=_true_or_false,
+        help="for their tokenizer; default: as bert_tf.json beside the "
+        "checkpoint has it, else as it lower-cases",
     )
 
     back = commands.add_parser(

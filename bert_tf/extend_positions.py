@@ -116,7 +116,14 @@ def extend(
     config.max_position_embeddings = max_position_embeddings
     with open(source.vocab_file, "rb") as file:
         vocab = file.read()
-    folders.write(output_dir, weights, vocab, config, source.labels_file)
+    folders.write(
+        output_dir,
+        weights,
+        vocab,
+        config,
+        source.labels_file,
+        source.noted.settings,
+    )
     return before
 
 

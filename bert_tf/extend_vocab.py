@@ -8,11 +8,14 @@ Writes a new folder. The words replace [unused0], [unused1] and so on or, with
 Pretrain on text with the words afterwards. Details: docs/extending.md.
 """
 
+import dataclasses
+
 import numpy as np
 from absl import logging
 
 from bert_tf import tokenization
-from bert_tf.checkpoints import folders
+from bert_tf.checkpoints import casing, folders
+from bert_tf.checkpoints.folder_settings import UNSAID
 from bert_tf.checkpoints.names import MASKED_LM_BIAS, WORD_EMBEDDINGS
 from bert_tf.cli import command_line, model_flags
 from bert_tf.cli.command_line import FlagSet
@@ -45,13 +48,16 @@ def define_flags(values):
 
 def main(flags):
     """Runs the command with parsed flags."""
+    lowers, strips, ignore = model_flags.casing(flags)
     new_words = extend(
         flags.init_checkpoint,
         flags.output_dir,
         read_words(flags.words, flags.words_file),
         vocab_file=flags.vocab_file,
         bert_config_file=flags.bert_config_file,
-        do_lower_case=flags.do_lower_case,
+        do_lower_case=lowers,
+        strip_accents=strips,
+        ignore_folder_settings=ignore,
         grow=flags.grow,
         mean_of_pieces=flags.mean_of_pieces,
     )
@@ -90,7 +96,9 @@ def extend(
     *,
     vocab_file=None,
     bert_config_file=None,
-    do_lower_case=True,
+    do_lower_case=None,
+    strip_accents=None,
+    ignore_folder_settings=False,
     grow=False,
     mean_of_pieces=True,
 ):
@@ -102,7 +110,8 @@ def extend(
             of it is written.
         words: the new tokens.
         vocab_file, bert_config_file: None for those beside the checkpoint.
-        do_lower_case: whether the model lower-cases text.
+        do_lower_case, strip_accents, ignore_folder_settings: as
+            `casing.decide` takes them.
         grow: add new rows instead of replacing `[unusedN]` tokens.
         mean_of_pieces: initialize with the mean of the pieces; else rows keep
             their values.
@@ -122,17 +131,20 @@ def extend(
     folders.check_output(output_dir)
     source = folders.find(init_checkpoint, vocab_file, bert_config_file)
     reader, config = source.reader, source.config
-    tokenization.validate_case_matches_checkpoint(do_lower_case, reader.path)
     rows = config.vocab_size
     folders.require_shape(reader, WORD_EMBEDDINGS, (rows, config.hidden_size))
     if MASKED_LM_BIAS in reader:
         folders.require_shape(reader, MASKED_LM_BIAS, (rows,))
 
     vocab = tokenization.load_vocab(source.vocab_file)
+    asked = do_lower_case, strip_accents, ignore_folder_settings
+    found = casing.decide(
+        vocab, source.vocab_file, reader.path, source.noted, *asked
+    )
     new_words = vocabulary.plan_words(
         words,
         vocab,
-        tokenization.BasicTokenizer(do_lower_case),
+        tokenization.BasicTokenizer(*found),
         config.vocab_size,
         grow,
     )
@@ -146,7 +158,12 @@ def extend(
         for name in (WORD_EMBEDDINGS, MASKED_LM_BIAS):
             if name in weights:
                 weights[name] = with_means(weights[name], new_words)
-    folders.write(output_dir, weights, content, config, source.labels_file)
+    settings = source.noted.settings
+    if do_lower_case is not None or settings.do_lower_case is not UNSAID:
+        settings = dataclasses.replace(settings, **found._asdict())
+    folders.write(
+        output_dir, weights, content, config, source.labels_file, settings
+    )
     return new_words
 
 

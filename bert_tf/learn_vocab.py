@@ -41,7 +41,12 @@ def define_flags(values):
     flags.boolean(
         "do_lower_case",
         True,
-        "Lower-case the text and strip accents, for an uncased model.",
+        "Lower-case the text, for an uncased model.",
+    )
+    flags.boolean(
+        "strip_accents",
+        None,
+        "Remove accents from letters. [as --do_lower_case]",
     )
     flags.integer(
         "num_unused",
@@ -72,7 +77,9 @@ def main(flags):
     """Runs the command with the parsed flags."""
     check_flags(flags)
     learner = import_learner()
-    tokenizer = tokenization.BasicTokenizer(flags.do_lower_case)
+    tokenizer = tokenization.BasicTokenizer(
+        flags.do_lower_case, flags.strip_accents
+    )
     paths = text_files.find_files(flags.input_file)
     files.require_other_file([flags.output_file], {"input_file": paths})
     counts = count_files(paths, tokenizer)

@@ -16,6 +16,7 @@ from bert_tf.checkpoints.folder_settings import (
     TEXT,
     Noted,
     contradiction,
+    noted_in,
     shown,
 )
 from bert_tf.checkpoints.names import PREFIX
@@ -143,6 +144,30 @@ def decide(
     if strip_accents is None:
         strip_accents = said.get("strip_accents")
     return Casing(lowers, strip_accents)
+
+
+def decide_for_file(
+    vocab_file: str,
+    do_lower_case: bool | None = None,
+    strip_accents: bool | None = None,
+    ignore_folder_settings: bool = False,
+) -> Casing:
+    """The casing of a vocabulary without a checkpoint; as `decide`.
+
+    What binds is the bert_tf.json beside the vocabulary.
+    """
+    # Whoever uses the vocabulary reads it again, and warns of what is odd.
+    with open(vocab_file, encoding="utf-8", errors="replace") as file:
+        tokens = [line.strip() for line in file]
+    return decide(
+        tokens,
+        vocab_file,
+        None,
+        noted_in(os.path.dirname(vocab_file)),
+        do_lower_case,
+        strip_accents,
+        ignore_folder_settings,
+    )
 
 
 def load_tokenizer(

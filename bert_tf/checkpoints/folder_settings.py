@@ -100,6 +100,15 @@ class FolderSettings:
         values = {name: getattr(self, name) for name in ENTRIES}
         return {k: value for k, value in values.items() if value is not UNSAID}
 
+    def to_json(self) -> str:
+        """The content of the file."""
+        return json.dumps({**self.said(), **self.more}, indent=2) + "\n"
+
+    def describe(self) -> str:
+        """The known settings as flags."""
+        said = self.said().items()
+        return ", ".join(f"--{name}={shown(value)}" for name, value in said)
+
     def only(self, belongs_to: Collection[str]) -> "FolderSettings":
         """Those that belong to one of these, without unknown entries."""
         return FolderSettings(
@@ -299,7 +308,7 @@ def _check(path: str, text: str, name: str, value: Any) -> None:
 
 
 def write(folder: str, settings: FolderSettings) -> None:
-    """Writes bert_tf.json, whole or not at all.
+    """Writes bert_tf.json for a model that stays; whole or not at all.
 
     Entries there that are not known are kept.
 
@@ -307,6 +316,14 @@ def write(folder: str, settings: FolderSettings) -> None:
         InputError: it cannot be written, or what is there is damaged.
     """
     more = {**read(folder).more, **settings.more}
-    values = {**settings.said(), **more}
-    if values:
-        files.write_text(path_in(folder), json.dumps(values, indent=2) + "\n")
+    replace(folder, dataclasses.replace(settings, more=more))
+
+
+def replace(folder: str, settings: FolderSettings) -> None:
+    """Writes bert_tf.json for a new model, whatever there is.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    if settings.said() or settings.more:
+        files.write_text(path_in(folder), settings.to_json())

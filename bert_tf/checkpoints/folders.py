@@ -337,7 +337,14 @@ def _has(path, content):
         return file.read() == content
 
 
-def write(output_dir, weights, vocab, config, labels_file=None):
+def write(
+    output_dir,
+    weights,
+    vocab,
+    config,
+    labels_file=None,
+    settings=folder_settings.NOTHING_SAID,
+):
     """Writes a new folder, which appears when all of it is written.
 
     Args:
@@ -346,6 +353,7 @@ def write(output_dir, weights, vocab, config, labels_file=None):
         vocab: the bytes of the vocabulary.
         config: a `BertConfig`.
         labels_file: a file of labels to copy, or None.
+        settings: `FolderSettings` to note.
 
     Raises:
         InputError: it cannot be written.
@@ -357,6 +365,7 @@ def write(output_dir, weights, vocab, config, labels_file=None):
         files.write_text(os.path.join(folder, CONFIG), config.to_json_string())
         if labels_file:
             files.copy(labels_file, os.path.join(folder, LABELS_FILE))
+        folder_settings.replace(folder, settings)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,12 @@ import re
 
 import numpy as np
 
-from bert_tf.checkpoints import folders, sentence_transformers, writing
+from bert_tf.checkpoints import (
+    folders,
+    sentence_transformers,
+    writing,
+)
+from bert_tf.checkpoints.folder_settings import UNSAID, FolderSettings, shown
 from bert_tf.checkpoints.hugging_face import (
     ACTIVATION_FROM_HF,
     HEADS,
@@ -31,6 +36,7 @@ from bert_tf.checkpoints.names import (
     MASKED_LM_BIAS,
     POSITION_EMBEDDINGS,
     PREFIX,
+    SETTINGS_FILE,
     TYPE_EMBEDDINGS,
     VOCAB,
     WORD_EMBEDDINGS,
@@ -91,7 +97,7 @@ def from_hf(
     allow_unused=False,
     overwrite=False,
 ):
-    """Writes checkpoint, config, vocabulary and labels from their folder.
+    """Writes checkpoint, config, vocabulary, labels, casing from their folder.
 
     Args:
         folder: with config.json, model.safetensors or pytorch_model.bin (or
@@ -152,9 +158,12 @@ def from_hf(
         hf_config.get("tokenizer_class"),
         ignore_tokenizer_settings,
     )
-    vocab, lowers = tokenizer.vocab, tokenizer.do_lower_case
+    vocab = tokenizer.vocab
     notes += tokenizer.notes
-    notes += sentence_transformers.report(folder, lowers, allow_unused)
+    notes += sentence_transformers.report(folder, allow_unused)
+    settings = _settings_of(
+        tokenizer, sentence_transformers.read_settings(folder), config
+    )
     if weights.prefix:
         notes.append(
             f"Left out of the tensors' names: {weights.prefix!r}, of a program "
@@ -165,6 +174,7 @@ def from_hf(
     texts = {
         VOCAB: "".join(f"{token}\n" for token in vocab),
         CONFIG: config.to_json_string(),
+        SETTINGS_FILE: settings.to_json(),
     }
     if len(labels) > 1:
         texts[LABELS_FILE] = "".join(f"{label}\n" for label in labels)
@@ -184,11 +194,29 @@ def from_hf(
         [
             f"Wrote {len(values)} variables to {prefix}, head: {head}, "
             f"hidden_act: {config.hidden_act}.",
-            f"Its vocabulary needs --do_lower_case={str(lowers).lower()}.",
+            f"Its vocabulary needs "
+            f"--do_lower_case={shown(settings.do_lower_case)}.",
+            f"Noted in {SETTINGS_FILE}, so that no flag is needed: "
+            f"{settings.describe()}.",
             *report_left_out(dropped + unknown),
             *report_no_pooler(chosen, "`checkpoints.load`"),
             *notes,
         ]
+    )
+
+
+def _settings_of(tokenizer, sentences, config):
+    """The `FolderSettings` of a tokenizer and what is done before it."""
+    lowers, strips = tokenizer.do_lower_case, tokenizer.strip_accents
+    if sentences.do_lower_case and not lowers:
+        # A cased tokenizer keeps accents, if nothing else is said.
+        lowers, strips = True, bool(strips)
+    longest = config.max_position_embeddings
+    length = sentences.max_seq_length or tokenizer.max_seq_length or UNSAID
+    if length is not UNSAID:
+        length = min(length, longest)
+    return FolderSettings(
+        do_lower_case=lowers, strip_accents=strips, max_seq_length=length
     )
 
 

@@ -1,8 +1,8 @@
 """The vocabulary of a Hugging Face folder, and what its tokenizer does.
 
-bert_tf has the original's tokenizer, with one setting: `do_lower_case`. A
-folder whose files describe another tokenizer is refused, because the model
-would get other tokens than those it was trained with.
+bert_tf has the original's tokenizer, with two settings: `do_lower_case` and
+`strip_accents`. A folder whose files describe another tokenizer is refused,
+because the model would get other tokens than those it was trained with.
 """
 
 import json
@@ -71,11 +71,21 @@ _SETTINGS = {
 
 
 class HFTokenizer(NamedTuple):
-    """Tokens in the order of their ids, casing, and lines for the report."""
+    """What a folder's files tell of its tokens.
+
+    Attributes:
+        vocab: tokens in the order of their ids.
+        do_lower_case: whether texts are lower-cased.
+        notes: lines for the report.
+        strip_accents: whether accents are stripped; None as `do_lower_case`.
+        max_seq_length: tokens of an input, if fewer than the positions.
+    """
 
     vocab: list[str]
     do_lower_case: bool
     notes: list[str]
+    strip_accents: bool | None = None
+    max_seq_length: int | None = None
 
 
 def read_tokenizer(folder, config, tokenizer_class=None, ignore_settings=False):
@@ -97,9 +107,10 @@ def read_tokenizer(folder, config, tokenizer_class=None, ignore_settings=False):
     files = _Files(folder)
     table, notes = _tokens(files, config.vocab_size)
     lowers = _casing(files, table, notes)
-    _check_config(files, tokenizer_class, lowers)
+    strips = _accents(files)
+    _check_config(files, tokenizer_class)
     special = _special_tokens(files, set(table.values()))
-    _check_tokenizer_file(files, lowers, special)
+    _check_tokenizer_file(files, special)
     _rename(special, table, notes)
     if files.differences and not ignore_settings:
         raise InputError(
@@ -110,13 +121,17 @@ def read_tokenizer(folder, config, tokenizer_class=None, ignore_settings=False):
         )
     notes += [f"Ignored: {difference}." for difference in files.differences]
     length = files.settings.get("model_max_length")
-    if type(length) is int and 0 < length < config.max_position_embeddings:
+    if type(length) is not int or not (
+        0 < length < config.max_position_embeddings
+    ):
+        length = None
+    else:
         notes.append(
             f"Its tokenizer cuts texts at {length} tokens: "
             f"--max_seq_length={length}."
         )
     vocab = [table[place] for place in range(len(table))]
-    return HFTokenizer(vocab, lowers, notes)
+    return HFTokenizer(vocab, lowers, notes, strips, length)
 
 
 class _Files:
@@ -314,16 +329,29 @@ def _compare(files, tokens):
 
 def _casing(files, table, notes):
     """`do_lower_case`: as a file states it, else judged by the vocabulary."""
+    lowers = _stated(files, "do_lower_case", "lowercase")
+    if lowers is not None:
+        return lowers
+    notes.append(
+        "No file states its casing: judged by whether a token of the "
+        "vocabulary is a capital letter."
+    )
+    return looks_uncased(table.values())
+
+
+def _accents(files):
+    """`strip_accents`; None where no file states it, for as `do_lower_case`."""
+    return _stated(files, "strip_accents", "strip_accents")
+
+
+def _stated(files, key, normalizer_key):
+    """What files state of the normalizer: true, false, or None for nothing."""
     normalizer = _single(files.tokenizer.get("normalizer"), "normalizers")
     stated = [
         (name, key, value)
         for name, key, value in (
-            (
-                HF_TOKENIZER_CONFIG,
-                "do_lower_case",
-                files.settings.get("do_lower_case"),
-            ),
-            (HF_TOKENIZER, "lowercase", normalizer.get("lowercase")),
+            (HF_TOKENIZER_CONFIG, key, files.settings.get(key)),
+            (HF_TOKENIZER, normalizer_key, normalizer.get(normalizer_key)),
         )
         if value is not None
     ]
@@ -333,25 +361,18 @@ def _casing(files, table, notes):
                 f"{files.path(name)} must have {key}=true or false. It has "
                 f"{key}={json.dumps(value)}."
             )
-    if not stated:
-        notes.append(
-            "No file states its casing: judged by whether a token of the "
-            "vocabulary is a capital letter."
-        )
-        return looks_uncased(table.values())
-    lowers = stated[0][2]
     for name, key, value in stated[1:]:
-        if value != lowers:
+        if value != stated[0][2]:
             files.differs(
                 name,
                 key,
                 value,
                 f"{files.path(stated[0][0])} states the contrary",
             )
-    return lowers
+    return stated[0][2] if stated else None
 
 
-def _check_config(files, tokenizer_class, lowers):
+def _check_config(files, tokenizer_class):
     """tokenizer_config.json, but for tokens and casing."""
     classes = (
         (HF_TOKENIZER_CONFIG, files.settings.get("tokenizer_class")),
@@ -368,9 +389,6 @@ def _check_config(files, tokenizer_class, lowers):
         value = files.settings.get(key)
         if value is not None and value != ours:
             files.differs(HF_TOKENIZER_CONFIG, key, value, why)
-    _check_accents(
-        files, HF_TOKENIZER_CONFIG, files.settings.get("strip_accents"), lowers
-    )
     whole = files.settings.get("never_split") or []
     if not isinstance(whole, list) or any(
         token not in SPECIAL_TOKENS.values() for token in whole
@@ -385,13 +403,6 @@ def _check_config(files, tokenizer_class, lowers):
             files.settings["auto_map"],
             "bert_tf runs no code of a folder",
         )
-
-
-def _check_accents(files, name, value, lowers):
-    if value is not None and value != lowers:
-        does = "strips" if lowers else "keeps"
-        does += " accents where it " + ("lower-cases" if lowers else "does not")
-        files.differs(name, "strip_accents", value, f"bert_tf {does}")
 
 
 def _special_tokens(files, known):
@@ -465,7 +476,7 @@ def _single(part, parts):
     return part
 
 
-def _check_tokenizer_file(files, lowers, special):
+def _check_tokenizer_file(files, special):
     """The model, normalizer, pre-tokenizer and template of tokenizer.json."""
     tokenizer = files.tokenizer
 
@@ -486,9 +497,6 @@ def _check_tokenizer_file(files, lowers, special):
             found = part.get("type") if part else tokenizer[key]
             files.differs(HF_TOKENIZER, key, found, f"bert_tf has {kind}")
         elif key == "normalizer":
-            _check_accents(
-                files, HF_TOKENIZER, part.get("strip_accents"), lowers
-            )
             expect(
                 part,
                 {

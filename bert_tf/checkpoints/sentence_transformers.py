@@ -6,6 +6,7 @@ and dense layers. Only the Transformer is a checkpoint.
 
 import json
 import os
+from typing import NamedTuple
 
 from bert_tf.checkpoints.hugging_face import read_json
 from bert_tf.errors import InputError
@@ -14,12 +15,40 @@ MODULES = "modules.json"
 SENTENCE_CONFIG = "sentence_bert_config.json"
 
 
-def report(folder, do_lower_case, allow_unused=False):
+class SentenceSettings(NamedTuple):
+    """What is done to texts before the tokenizer.
+
+    Attributes:
+        do_lower_case: whether they are lower-cased; accents are kept.
+        max_seq_length: tokens of an input; None if that is not said.
+    """
+
+    do_lower_case: bool = False
+    max_seq_length: int | None = None
+
+
+def read_settings(folder):
+    """The `SentenceSettings` of a Hugging Face folder.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = os.path.join(folder, SENTENCE_CONFIG)
+    settings = read_json(path) if os.path.exists(path) else {}
+    length = settings.get("max_seq_length")
+    if length is not None and (type(length) is not int or length < 1):
+        raise InputError(
+            f"{path} must have max_seq_length as a number above 0. It has "
+            f"{json.dumps(length)[:60]}."
+        )
+    return SentenceSettings(settings.get("do_lower_case") is True, length)
+
+
+def report(folder, allow_unused=False):
     """Lines about the modules after the encoder; none for other folders.
 
     Args:
         folder: the Hugging Face folder.
-        do_lower_case: the casing of its tokenizer.
         allow_unused: report modules that have weights, instead of failing.
 
     Raises:
@@ -30,19 +59,11 @@ def report(folder, do_lower_case, allow_unused=False):
     if os.path.exists(path):
         for module in _modules(path):
             lines += _about(module, folder, path, allow_unused)
-    path = os.path.join(folder, SENTENCE_CONFIG)
-    settings = read_json(path) if os.path.exists(path) else {}
-    length = settings.get("max_seq_length")
+    length = read_settings(folder).max_seq_length
     if length is not None:
         lines.append(
             f"Its sentence vectors are of the first {length} tokens: "
             f"--max_seq_length={length}."
-        )
-    if settings.get("do_lower_case") and not do_lower_case:
-        raise InputError(
-            f"{path} has do_lower_case=true for a cased tokenizer: it "
-            "lower-cases texts and keeps their accents, which bert_tf cannot "
-            "do. Remove the key if your texts are in lower case already."
         )
     return lines
 

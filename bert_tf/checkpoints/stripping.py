@@ -9,6 +9,7 @@ from bert_tf.checkpoints.names import (
     INDEX,
     LABELS_FILE,
     PREFIX,
+    SETTINGS_FILE,
     VOCAB,
     optimizer_slots,
 )
@@ -24,8 +25,8 @@ def strip(checkpoint, output, *, overwrite=False):
 
     Args:
         checkpoint: whatever `checkpoints.find` takes.
-        output: prefix of the new one. The config, vocabulary and labels that
-            lie beside the old one are copied there.
+        output: prefix of the new one. The config, vocabulary, labels and
+            bert_tf.json that lie beside the old one are copied there.
         overwrite: overwrite existing files.
 
     Returns:
@@ -51,7 +52,7 @@ def strip(checkpoint, output, *, overwrite=False):
     here, there = os.path.dirname(reader.path), os.path.dirname(output)
     beside = [
         name
-        for name in (CONFIG, VOCAB, LABELS_FILE)
+        for name in (CONFIG, VOCAB, LABELS_FILE, SETTINGS_FILE)
         if os.path.exists(os.path.join(here, name))
         and os.path.realpath(here) != os.path.realpath(there)
     ]

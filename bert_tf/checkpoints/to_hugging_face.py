@@ -6,7 +6,8 @@ import shutil
 
 import numpy as np
 
-from bert_tf.checkpoints import folders
+from bert_tf.checkpoints import folder_settings, folders
+from bert_tf.checkpoints.folder_settings import shown
 from bert_tf.checkpoints.hugging_face import (
     ACTIVATION_FROM_HF,
     HEADS,
@@ -56,6 +57,7 @@ def to_hf(
     labels_file=None,
     hidden_act=None,
     do_lower_case=None,
+    strip_accents=None,
     allow_unused=False,
     overwrite=False,
 ):
@@ -70,8 +72,10 @@ def to_hf(
             beside the checkpoint.
         hidden_act: transformers' name of the activation, if not the same
             function as the config's.
-        do_lower_case: for their tokenizer; when None, true unless the
-            vocabulary has a capital letter A to Z as a token.
+        do_lower_case: for their tokenizer; when None, what the folder notes,
+            else true unless the vocabulary has a capital letter A to Z as a
+            token.
+        strip_accents: the same; when None, what the folder notes, if anything.
         allow_unused: leave out variables that no head has, instead of failing.
         overwrite: overwrite files in `output`.
 
@@ -104,13 +108,20 @@ def to_hf(
     vocab_file = vocab_file or os.path.join(folder, VOCAB)
     vocab = read_vocab(vocab_file)
     folders.check_vocab(config.vocab_size, vocab_file, config_file)
+    noted = folder_settings.read(folder).said()
     if do_lower_case is None:
-        do_lower_case = looks_uncased(vocab)
+        do_lower_case = noted.get("do_lower_case", looks_uncased(vocab))
+    if strip_accents is None:
+        strip_accents = noted.get("strip_accents")
     tokenizer = {
         "do_lower_case": do_lower_case,
-        "model_max_length": config.max_position_embeddings,
+        "model_max_length": noted.get(
+            "max_seq_length", config.max_position_embeddings
+        ),
         "tokenizer_class": "BertTokenizer",
     }
+    if strip_accents is not None:
+        tokenizer["strip_accents"] = strip_accents
     weights = os.path.join(output, HF_WEIGHTS)
     contents = {
         os.path.join(output, HF_TOKENIZER_CONFIG): _json(tokenizer),
@@ -143,12 +154,14 @@ def to_hf(
         shutil.copymode(vocab_copy, name)  # Else only the owner may read it.
         os.replace(name, weights)
 
-    casing = "true" if do_lower_case else "false"
+    casing = f"do_lower_case {shown(do_lower_case)}"
+    if strip_accents is not None:
+        casing += f", strip_accents {shown(strip_accents)}"
     return "\n".join(
         [
             f"Wrote {len(tensors)} tensors of {reader.path} to {output} as "
             f"{HEADS[head].architecture}, hidden_act "
-            f"{hf_config['hidden_act']!r}, do_lower_case {casing}.",
+            f"{hf_config['hidden_act']!r}, {casing}.",
             *report_left_out(dropped),
             *report_dropped(slots),
             *report_no_pooler(chosen, "transformers"),

@@ -35,33 +35,33 @@ def define(flags, checkpoint="init_checkpoint", purpose=None, required=False):
         flags.require(checkpoint)
 
 
-def define_casing(flags):
-    """Defines --do_lower_case, --strip_accents and --ignore_folder_settings."""
+def define_casing(flags, beside="the checkpoint"):
+    """Defines --do_lower_case, --strip_accents and --ignore_folder_settings.
+
+    Args:
+        flags: a `FlagSet`.
+        beside: where bert_tf.json is, in words.
+    """
     flags.boolean(
         "do_lower_case",
         True,
         "Lower-case the text: true for uncased models, false for cased ones. "
-        "[as the model was trained: what bert_tf.json beside the checkpoint "
-        "has, else whether the vocabulary has capital letters]",
+        f"[as the model was trained: what bert_tf.json beside {beside} has, "
+        "else whether the vocabulary has capital letters]",
     )
-    define_strip_accents(flags)
-    flags.boolean(
-        "ignore_folder_settings",
-        False,
-        "A flag that contradicts how the model was trained, as bert_tf.json "
-        "beside the checkpoint notes it, is an error; so is a --do_lower_case "
-        "that contradicts the vocabulary. With this, flags that are given win: "
-        "to evaluate at another length, for example.",
-    )
-
-
-def define_strip_accents(flags):
-    """Defines --strip_accents."""
     flags.boolean(
         "strip_accents",
         None,
         "Remove accents from letters. [as the model was trained, which for "
         "models of the original is as --do_lower_case]",
+    )
+    flags.boolean(
+        "ignore_folder_settings",
+        False,
+        "A flag that contradicts how the model was trained, as bert_tf.json "
+        f"beside {beside} notes it, is an error; so is a --do_lower_case that "
+        "contradicts the vocabulary. With this, flags that are given win: to "
+        "use another length, for example.",
     )
 
 

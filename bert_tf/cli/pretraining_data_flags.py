@@ -3,7 +3,8 @@
 import dataclasses
 import os
 
-from bert_tf.cli import command_line
+from bert_tf.checkpoints import casing
+from bert_tf.cli import command_line, model_flags
 from bert_tf.errors import InputError
 from bert_tf.support import files
 from bert_tf.tasks.pretraining.instances import Settings
@@ -30,11 +31,7 @@ def define(flags):
         "examples in turn. With shards: the prefix of their names.",
     )
     flags.string("vocab_file", None, "The vocabulary of the model to pretrain.")
-    flags.boolean(
-        "do_lower_case",
-        True,
-        "Lower-case the text: true for uncased models, false for cased ones.",
-    )
+    model_flags.define_casing(flags, "the vocabulary")
     flags.boolean(
         "do_whole_word_mask", False, "Mask all pieces of a word or none."
     )
@@ -116,8 +113,12 @@ def check(flags) -> Options:
             "`--word_segmenter` says what a whole word is: it needs "
             "--do_whole_word_mask=True."
         )
-    options = Options(
-        flags.vocab_file, flags.do_lower_case, settings, flags.word_segmenter
+    find_segmenter(flags.word_segmenter)
+    found = casing.decide_for_file(flags.vocab_file, *model_flags.casing(flags))
+    return Options(
+        flags.vocab_file,
+        found.do_lower_case,
+        settings,
+        flags.word_segmenter,
+        found.strip_accents,
     )
-    find_segmenter(options.word_segmenter)
-    return options

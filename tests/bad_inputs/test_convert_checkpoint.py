@@ -92,10 +92,6 @@ CASES = [
         for settings, name in [
             ({"tokenize_chinese_chars": False}, "tokenize_chinese_chars=false"),
             (
-                {"do_lower_case": True, "strip_accents": False},
-                "strip_accents=false",
-            ),
-            (
                 {"tokenizer_class": "BertJapaneseTokenizer"},
                 'tokenizer_class="BertJapaneseTokenizer"',
             ),

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 from helpers.golden import CHECKPOINTS
@@ -11,6 +12,7 @@ from helpers.hugging_face import (
 )
 
 from bert_tf import checkpoints
+from bert_tf.checkpoints import casing, folder_settings
 from bert_tf.checkpoints.from_hugging_face import from_hf
 from bert_tf.checkpoints.names import DATA
 from bert_tf.checkpoints.stripping import strip
@@ -155,6 +157,7 @@ def test_activation_can_be_overridden(hf, tmp_path):
 )
 def test_casing_is_told_from_the_vocabulary(vocab, lowers, tmp_path):
     from_hf(HUGGING_FACE / "span", tmp_path / "tf")
+    (tmp_path / "tf" / "bert_tf.json").unlink()
     vocab_file = tmp_path / "tf" / "vocab.txt"
     vocab_file.write_text("\n".join(vocab + ["x"] * (15 - len(vocab))))
     to_hf(tmp_path / "tf", tmp_path / "hf")
@@ -189,6 +192,54 @@ def test_what_a_killed_conversion_left_is_no_obstacle(tiny, tmp_path):
         again()
         got = {p.name: p.read_bytes() for p in (tmp_path / folder).iterdir()}
         assert got == want
+
+
+def tokens_of(folder, text):
+    """The pieces of a text by what a folder notes."""
+    noted = folder_settings.noted_in(folder)
+    path = str(folder / "vocab.txt")
+    return casing.load_tokenizer(path, None, noted).tokenize(text)
+
+
+def test_accents_and_length_travel_there_and_back(tmp_path):
+    hf = tmp_path / "hf"
+    shutil.copytree(HUGGING_FACE / "span", hf)
+    put = {"do_lower_case": True, "strip_accents": False, "model_max_length": 9}
+    (hf / "tokenizer_config.json").write_text(json.dumps(put))
+
+    report = from_hf(hf, tmp_path / "tf")
+    assert "--strip_accents=false" in report
+    noted = json.loads((tmp_path / "tf" / "bert_tf.json").read_text())
+    assert noted == {
+        "do_lower_case": True,
+        "strip_accents": False,
+        "max_seq_length": 9,
+    }
+    assert tokens_of(tmp_path / "tf", "Á A") == ["[UNK]", "a"]
+    to_hf(tmp_path / "tf", tmp_path / "back")
+    path = tmp_path / "back" / "tokenizer_config.json"
+    got = json.loads(path.read_text())
+    assert {key: got[key] for key in put} == put
+    strip(tmp_path / "tf", str(tmp_path / "bare" / "bert_model.ckpt"))
+    copy = tmp_path / "bare" / "bert_tf.json"
+    assert json.loads(copy.read_text()) == noted
+
+
+@pytest.mark.parametrize("strips", [None, True, False])
+def test_sentences_are_lower_cased_before_a_cased_tokenizer(strips, tmp_path):
+    hf = tmp_path / "hf"
+    shutil.copytree(HUGGING_FACE / "span", hf)
+    put = {"do_lower_case": False, "strip_accents": strips}
+    (hf / "tokenizer_config.json").write_text(json.dumps(put))
+    sentences = {"do_lower_case": True, "max_seq_length": 10_000}
+    (hf / "sentence_bert_config.json").write_text(json.dumps(sentences))
+
+    from_hf(hf, tmp_path / "tf")
+    noted = folder_settings.read(tmp_path / "tf")
+    # Their tokenizer gets lower-cased text, and keeps accents by default.
+    assert (noted.do_lower_case, noted.strip_accents) == (True, strips is True)
+    config = json.loads((tmp_path / "tf" / "bert_config.json").read_text())
+    assert noted.max_seq_length == config["max_position_embeddings"]
 
 
 def test_existing_output_is_kept(tiny, tmp_path):

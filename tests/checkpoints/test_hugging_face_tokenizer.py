@@ -81,6 +81,8 @@ def fast(tmp_path):
         {"strip_accents": None, "do_lower_case": False},
         {"strip_accents": False, "do_lower_case": False},
         {"strip_accents": True, "do_lower_case": True},
+        {"strip_accents": False},
+        {"strip_accents": True, "do_lower_case": False},
         {"tokenizer_class": "BertTokenizerFast", "never_split": None},
         {"tokenizer_class": "DistilBertTokenizer", "never_split": ["[MASK]"]},
         {"do_basic_tokenize": True, "wordpieces_prefix": "##"},
@@ -92,13 +94,12 @@ def test_settings_of_bert_are_taken(settings, folder):
     got = read_tokenizer(folder, CONFIG)
     assert got.vocab == TOKENS
     assert got.do_lower_case == settings.get("do_lower_case", True)
+    assert got.strip_accents is settings.get("strip_accents")
 
 
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ({"strip_accents": False}, "strip_accents=false"),
-        ({"strip_accents": True, "do_lower_case": False}, "accents=true"),
         ({"tokenize_chinese_chars": False}, "tokenize_chinese_chars=false"),
         ({"do_basic_tokenize": False}, "do_basic_tokenize=false"),
         ({"never_split": ["New York"]}, r"never_split=\[.New York"),
@@ -137,6 +138,17 @@ def test_casing_is_that_of_tokenizer_json(lowers, fast):
     assert got.do_lower_case is not lowers
 
 
+@pytest.mark.parametrize("strips", [True, False])
+def test_accents_are_those_of_tokenizer_json(strips, fast):
+    content = bert_json()
+    content["normalizer"]["strip_accents"] = strips
+    put(fast, "tokenizer.json", content)
+    assert read_tokenizer(fast, CONFIG).strip_accents is strips
+    put(fast, "tokenizer_config.json", {"strip_accents": not strips})
+    with pytest.raises(InputError, match=r"strip_accents=.*the contrary"):
+        read_tokenizer(fast, CONFIG)
+
+
 def test_a_guess_of_the_casing_is_said(folder):
     got = read_tokenizer(folder, CONFIG)
     assert got.do_lower_case
@@ -146,7 +158,6 @@ def test_a_guess_of_the_casing_is_said(folder):
 @pytest.mark.parametrize(
     ("part", "changes", "named"),
     [
-        ("normalizer", {"strip_accents": False}, "strip_accents=false"),
         ("normalizer", {"handle_chinese_chars": False}, "chinese_chars=false"),
         ("normalizer", {"clean_text": False}, "clean_text=false"),
         ("normalizer", {"type": "NFKC"}, 'normalizer="NFKC"'),
@@ -258,14 +269,16 @@ def test_a_special_token_changes_places_with_the_one_of_its_name(folder):
 
 def test_a_shorter_tokenizer_than_positions_is_said(folder):
     put(folder, "tokenizer_config.json", {"model_max_length": 8})
-    notes = read_tokenizer(folder, CONFIG).notes
-    assert "--max_seq_length=8" in notes[-1]
+    got = read_tokenizer(folder, CONFIG)
+    assert "--max_seq_length=8" in got.notes[-1]
+    assert got.max_seq_length == 8
 
 
 @pytest.mark.parametrize(
     ("name", "content"),
     [
         ("tokenizer_config.json", {"do_lower_case": "yes"}),
+        ("tokenizer_config.json", {"strip_accents": 1}),
         ("tokenizer_config.json", {"added_tokens_decoder": {"a": {}}}),
         ("tokenizer_config.json", {"added_tokens_decoder": [1]}),
         ("tokenizer.json", {"added_tokens": [{"id": 1}]}),

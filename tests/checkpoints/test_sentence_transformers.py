@@ -3,7 +3,7 @@ import json
 import pytest
 
 from bert_tf.checkpoints.from_hugging_face import from_hf
-from bert_tf.checkpoints.sentence_transformers import report
+from bert_tf.checkpoints.sentence_transformers import read_settings, report
 from bert_tf.errors import InputError
 
 
@@ -35,7 +35,7 @@ def test_pooling_normalization_and_length_are_said(folder):
     )
     settings = {"max_seq_length": 256, "do_lower_case": False}
     (folder / "sentence_bert_config.json").write_text(json.dumps(settings))
-    pooling, normalization, length = report(folder, do_lower_case=True)
+    pooling, normalization, length = report(folder)
     assert "mean_tokens" in pooling
     assert "divided by their length" in normalization
     assert "--max_seq_length=256" in length
@@ -44,17 +44,24 @@ def test_pooling_normalization_and_length_are_said(folder):
 def test_a_module_with_weights_is_refused_or_left_out(folder):
     put(folder, module("Transformer"), module("Dense", "2_Dense"))
     with pytest.raises(InputError, match=r"models\.Dense.*--allow_unused"):
-        report(folder, do_lower_case=True)
-    (line,) = report(folder, do_lower_case=True, allow_unused=True)
+        report(folder)
+    (line,) = report(folder, allow_unused=True)
     assert "models.Dense" in line
 
 
-def test_lower_casing_of_a_cased_tokenizer_is_refused(folder):
+def test_what_is_done_before_the_tokenizer_is_read(folder):
+    assert read_settings(folder) == (False, None)
     path = folder / "sentence_bert_config.json"
-    path.write_text(json.dumps({"do_lower_case": True}))
-    assert report(folder, do_lower_case=True) == []
-    with pytest.raises(InputError, match=r"sentence_bert.*do_lower_case=true"):
-        report(folder, do_lower_case=False)
+    path.write_text('{"do_lower_case": true, "max_seq_length": 99}')
+    assert read_settings(folder) == (True, 99)
+
+
+@pytest.mark.parametrize("length", ['"99"', "0", "true", "1e9"])
+def test_a_length_that_is_no_number_is_named(length, folder):
+    path = folder / "sentence_bert_config.json"
+    path.write_text(f'{{"max_seq_length": {length}}}')
+    with pytest.raises(InputError, match=r"sentence_bert.*max_seq_length"):
+        report(folder)
 
 
 def test_the_subfolder_of_the_model_is_named(folder, tmp_path):
@@ -67,4 +74,4 @@ def test_the_subfolder_of_the_model_is_named(folder, tmp_path):
 def test_damaged_modules_are_named(text, folder):
     (folder / "modules.json").write_text(text)
     with pytest.raises(InputError, match=r"modules\.json"):
-        report(folder, do_lower_case=True)
+        report(folder)

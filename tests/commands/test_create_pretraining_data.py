@@ -201,6 +201,7 @@ def test_flags_are_the_originals():
     }
     assert {name: values[name].default for name in originals} == originals
     added = {"num_workers", "num_shards", "word_segmenter"}
+    added |= {"strip_accents", "ignore_folder_settings"}
     assert set(values) - set(originals) == added
 
 
@@ -514,3 +515,32 @@ def test_text_of_unknown_words_is_told_with_its_share(inputs, tmp_path, caplog):
         found = [m for m in caplog.messages if "% of the text are [UNK]" in m]
         assert len(found) == warnings
     assert "75 % of the text are [UNK]" in found[0]
+
+
+def test_casing_is_that_of_the_vocabulary_and_what_lies_beside_it(
+    inputs, tmp_path
+):
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "é", "É", "e", "a"]
+    vocab = tmp_path / "vocab.txt"
+    vocab.write_text("\n".join(tokens), encoding="utf-8")
+    (tmp_path / "in.txt").write_text("É a\na É\n", encoding="utf-8")
+    flags = {"input_file": tmp_path / "in.txt", "vocab_file": vocab}
+
+    def ids(**more):
+        run(**small(inputs, tmp_path / "x", **flags, **more))
+        record = read(tmp_path / "x")[0]
+        found = record["masked_lm_ids"][1] + record["input_ids"][1]
+        return set(found) & {5, 6, 7}
+
+    # A quarter of its words are capitals: a cased vocabulary.
+    assert ids() == {6}
+    with pytest.raises(InputError, match=r"vocab\.txt.*--do_lower_case=false"):
+        ids(do_lower_case=True)
+    both = {"do_lower_case": True, "ignore_folder_settings": True}
+    assert ids(**both) == {7}
+    assert ids(**both, strip_accents=False) == {5}
+    noted = '{"do_lower_case": true, "strip_accents": false}'
+    (tmp_path / "bert_tf.json").write_text(noted)
+    assert ids() == {5}
+    with pytest.raises(InputError, match=r"strip_accents=true.*bert_tf\.json"):
+        ids(strip_accents=True)

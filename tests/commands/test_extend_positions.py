@@ -234,3 +234,12 @@ def test_a_checkpoint_without_positions_is_refused(tiny, tmp_path):
 def test_an_unknown_method_lists_the_known_ones(tiny, tmp_path):
     with pytest.raises(InputError, match=r"repeat.*interpolate.*'mirror'"):
         script.extend(tiny, str(tmp_path / "out"), 256, new_positions="mirror")
+
+
+def test_what_the_folder_notes_is_carried_over(tiny, tmp_path):
+    noted = '{"do_lower_case": false, "max_seq_length": 32, "new": 1}'
+    (tiny / "bert_tf.json").write_text(noted)
+    out = tmp_path / "out"
+    script.extend(tiny, str(out), 200)
+    got = json.loads((out / "bert_tf.json").read_text())
+    assert got == json.loads(noted)

@@ -356,3 +356,15 @@ def test_an_empty_folder_can_be_the_output(tiny, tmp_path):
     (tmp_path / "out").mkdir()
     run(init_checkpoint=tiny, output_dir=tmp_path / "out", words=WORDS[0])
     assert sorted(stored(tmp_path / "out")) == sorted(stored(tiny))
+
+
+def test_what_the_folder_notes_is_carried_over(tiny, tmp_path):
+    noted = '{"do_lower_case": false, "max_seq_length": 32, "new": 1}'
+    (tiny / "bert_tf.json").write_text(noted)
+
+    with pytest.raises(InputError, match=r"_case=true.*bert_tf\.json"):
+        script.extend(tiny, str(tmp_path / "out"), ["x"], do_lower_case=True)
+    script.extend(tiny, str(tmp_path / "out"), ["Coronavirus"])
+
+    got = json.loads((tmp_path / "out" / "bert_tf.json").read_text())
+    assert got == {**json.loads(noted), "strip_accents": None}

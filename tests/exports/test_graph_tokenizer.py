@@ -36,12 +36,21 @@ MARKS = (
 )
 
 
+# do_lower_case and strip_accents.
+CASINGS = {
+    **{name: (lowers, None) for name, lowers in CASES.items()},
+    "lower, with accents": (True, False),
+    "cased, without accents": (False, True),
+}
+
+
 class Both:
     """A `FullTokenizer`, and a `GraphTokenizer` that must do the same."""
 
-    def __init__(self, vocab_file, do_lower_case):
-        self.plain = FullTokenizer(vocab_file, do_lower_case)
-        self.graph = GraphTokenizer(load_vocab(vocab_file), do_lower_case)
+    def __init__(self, vocab_file, do_lower_case, strip_accents=None):
+        casing = do_lower_case, strip_accents
+        self.plain = FullTokenizer(vocab_file, *casing)
+        self.graph = GraphTokenizer(load_vocab(vocab_file), *casing)
         self.ids = tf.function(self._ids, STRINGS, autograph=False)
         self.offsets = tf.function(
             self.graph.tokenize, STRINGS, autograph=False
@@ -97,14 +106,14 @@ def random_texts(seed, number):
     return [encodable(random_text(generator)) for _ in range(number)]
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(scope="module", params=CASINGS)
 def uncased_vocab(request, vocab_files):
-    return Both(vocab_files / "uncased", CASES[request.param])
+    return Both(vocab_files / "uncased", *CASINGS[request.param])
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(scope="module", params=CASINGS)
 def tiny_vocab(request, vocab_files):
-    return Both(vocab_files / "tiny", CASES[request.param])
+    return Both(vocab_files / "tiny", *CASINGS[request.param])
 
 
 @pytest.fixture
@@ -220,7 +229,7 @@ def make_letters(tmp_path_factory):
 
     @functools.cache
     def make(case):
-        basic = BasicTokenizer(CASES[case])
+        basic = BasicTokenizer(*CASINGS[case])
         became = set("abςσ")
         for code in assigned_code_points():
             became.update(basic.normalize(chr(code)))
@@ -230,7 +239,7 @@ def make_letters(tmp_path_factory):
                 tokens += [char, "##" + char]
         path = tmp_path_factory.mktemp("letters") / "vocab.txt"
         path.write_text("\n".join(tokens), encoding="utf-8")
-        return Both(path, CASES[case])
+        return Both(path, *CASINGS[case])
 
     return make
 
@@ -256,6 +265,11 @@ def in_context(context, codes, size=64):
         ("lower", "ΑΣ{0} {0}Σ"),
         ("lower", MARKS),
         ("cased", "a{}b"),
+        ("lower, with accents", "a{}b"),
+        ("lower, with accents", "ΑΣ{0} {0}Σ"),
+        ("lower, with accents", MARKS),
+        ("cased, without accents", "a{}b"),
+        ("cased, without accents", MARKS),
     ],
 )
 def test_every_assigned_character_in_contexts(case, context, make_letters):
@@ -266,7 +280,7 @@ def test_every_assigned_character_in_contexts(case, context, make_letters):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", CASINGS)
 def test_offsets_of_characters_that_change_their_number(case, make_letters):
     both = make_letters(case)
     codes = assigned_code_points()

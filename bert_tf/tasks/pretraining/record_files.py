@@ -42,6 +42,7 @@ class Options(NamedTuple):
     do_lower_case: bool
     settings: Settings
     word_segmenter: str | None = None
+    strip_accents: bool | None = None
 
 
 def find_text(patterns: str) -> list[Range]:
@@ -126,7 +127,7 @@ class Maker:
     def __init__(self, options: Options):
         self.options = options
         self.tokenizer = FullTokenizer(
-            options.vocab_file, do_lower_case=options.do_lower_case
+            options.vocab_file, options.do_lower_case, options.strip_accents
         )
         check_vocab(self.tokenizer.vocab, options.vocab_file)
         self.segmenter = find_segmenter(options.word_segmenter)

@@ -286,10 +286,13 @@ def describe(
     for path, _, end in ranges:
         changed = os.stat(path).st_mtime_ns
         inputs.append([os.path.abspath(path), end, changed])
+    # Shards without this key are finished as they were begun.
+    accents = {"strip_accents": options.strip_accents}
     return {
         "input_file": inputs,
         "vocab_file": vocab,
         "do_lower_case": options.do_lower_case,
+        **({} if options.strip_accents is None else accents),
         **dataclasses.asdict(options.settings),
         "word_segmenter": options.word_segmenter,
         "random_seed": seed,
