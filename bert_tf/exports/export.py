@@ -175,13 +175,14 @@ def _write(served, source, opened, path):
         served.assets = [tf.saved_model.Asset(asset) for asset in assets]
         with _unchanged_log_level():
             tf.saved_model.save(served, path, functions)
-    extra = os.path.join(path, "assets.extra")
+    extra = os.path.join(path, folder.EXTRA)
     os.mkdir(extra)
     samples = served.samples()
     warmup.write(
         os.path.join(extra, warmup.FILE_NAME),
         [(name, samples[name]) for name in functions],
     )
+    folder.write_checksums(path)
 
 
 def _write_assets(served, source, opened, beside):

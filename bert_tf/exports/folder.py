@@ -3,9 +3,11 @@
 MODEL/1, MODEL/2, ...      versions; the highest number is the newest
 MODEL/2/saved_model.pb
 MODEL/2/assets/bert_tf.json
+MODEL/2/assets.extra/bert_tf_checksums.json
 """
 
 import errno
+import hashlib
 import json
 import os
 from typing import Any
@@ -18,6 +20,8 @@ FORMAT = 1
 
 SETTINGS_FILE = "bert_tf.json"
 MODEL_FILE = "saved_model.pb"
+EXTRA = "assets.extra"
+CHECKSUMS_FILE = os.path.join(EXTRA, "bert_tf_checksums.json")
 
 
 def versions(folder: str) -> list[int]:
@@ -87,6 +91,61 @@ def read_settings(version: str) -> dict[str, Any]:
             f"{settings.get('bert_tf_version')}"
         )
     return settings
+
+
+def write_checksums(version: str) -> None:
+    """Writes the checksums of all files of a version but its weights.
+
+    TensorFlow has none of its graph and assets. Those of the weights are in
+    variables.index.
+    """
+    found = {}
+    for place, _, names in os.walk(version):
+        for name in names:
+            path = os.path.join(place, name)
+            if ".data-" not in name:
+                found[os.path.relpath(path, version)] = _checksum(path)
+    path = os.path.join(version, CHECKSUMS_FILE)
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(found, file, indent=1, sort_keys=True)
+
+
+def check_checksums(version: str) -> None:
+    """Raises `InputError` if a file is not the one that was exported.
+
+    Exports of older versions of bert_tf, and other SavedModels, have no
+    checksums.
+    """
+    path = os.path.join(version, CHECKSUMS_FILE)
+    try:
+        with open(path, encoding="utf-8") as file:
+            wanted = dict(json.load(file))
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise InputError(
+            f"{path} cannot be read: {error}. Copy or export {version} again."
+        ) from error
+    for name, checksum in wanted.items():
+        path = os.path.join(version, name)
+        if not os.path.exists(path):
+            if os.path.dirname(name) == EXTRA:
+                continue  # What a model can do without.
+            found = "is missing"
+        elif _checksum(path) != checksum:
+            found = "is not the file that was exported: it is damaged"
+        else:
+            continue
+        raise InputError(
+            f"{version} cannot be loaded: {path} {found}. Copy or export it "
+            "again. If it was changed on purpose, delete "
+            f"{os.path.join(version, CHECKSUMS_FILE)}."
+        )
+
+
+def _checksum(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_output(output_dir: str, flag: str = "output_dir") -> None:

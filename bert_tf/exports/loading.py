@@ -8,6 +8,7 @@ import tensorflow as tf
 from bert_tf.checkpoints import storage
 from bert_tf.checkpoints.names import DATA, INDEX
 from bert_tf.errors import InputError
+from bert_tf.exports import folder
 from bert_tf.exports.folder import MODEL_FILE
 from bert_tf.support import files
 
@@ -33,6 +34,7 @@ def load(path):
         raise InputError(
             f"{path} cannot be loaded: {weights}{INDEX} is missing."
         )
+    folder.check_checksums(path)
     # One without variables has no such files.
     if os.path.exists(weights + INDEX):
         storage.check_data(weights, storage.check_index(weights))

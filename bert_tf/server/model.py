@@ -21,7 +21,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from bert_tf import tokenization
 from bert_tf.checkpoints.names import VOCAB
-from bert_tf.errors import InputError
+from bert_tf.errors import InputError, printable
 from bert_tf.exports import folder, loading, warmup
 from bert_tf.exports.results import HEADS
 from bert_tf.server import costs
@@ -54,6 +54,8 @@ REFUSALS = (
     tf.errors.UnimplementedError,
     tf.errors.NotFoundError,
     tf.errors.DataLossError,
+    # The message has bytes of the inputs that are no UTF-8.
+    UnicodeDecodeError,
 )
 
 
@@ -323,7 +325,7 @@ class ServedModel:
         return padded <= self._per_mask
 
     def _warm_up(self):
-        path = os.path.join(self.path, "assets.extra", warmup.FILE_NAME)
+        path = os.path.join(self.path, folder.EXTRA, warmup.FILE_NAME)
         if os.path.isfile(path):
             for name, inputs in warmup.read(path):
                 name = name or DEFAULT_SIGNATURE
@@ -433,7 +435,10 @@ def _tensor(info, default=None):
 
 def _reason(error):
     """TensorFlow's message, without places in the graph."""
-    message = getattr(error, "message", None) or str(error)
+    if isinstance(error, UnicodeDecodeError):
+        message = error.object.decode("utf-8", "replace")
+    else:
+        message = getattr(error, "message", None) or str(error)
     lines = [line.strip() for line in message.splitlines()]
     lines = [
         re.sub(r"\s*\[(Op|\[\{?node|\[).*$", "", line)
@@ -444,4 +449,4 @@ def _reason(error):
         )
     ]
     text = " ".join(dict.fromkeys(filter(None, lines)))
-    return text[:500] or type(error).__name__
+    return printable(text[:500]) or type(error).__name__

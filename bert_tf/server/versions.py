@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from bert_tf.errors import InputError, list_folder
+from bert_tf.errors import InputError, list_folder, printable
 from bert_tf.exports import folder as model_folder
 from bert_tf.server.protocol import RequestError
 
@@ -227,7 +227,9 @@ class ModelVersions(Generic[Model]):
         except Exception as error:
             if self._stop.is_set():
                 return False
-            message = " ".join(str(error).split()) or type(error).__name__
+            # It may have names from a damaged file.
+            message = printable(" ".join(str(error).split()))
+            message = message or type(error).__name__
             self._set(version, END, message)
             kept = f" Version {self.version} stays." if self._current else ""
             _log.error("%s cannot be served: %s%s", path, message, kept)

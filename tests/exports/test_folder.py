@@ -72,3 +72,35 @@ def test_settings_of_an_unknown_format_are_refused(settings, message, tmp_path):
     (tmp_path / "assets" / "bert_tf.json").write_text(settings)
     with pytest.raises(InputError, match=message):
         folder.read_settings(str(tmp_path))
+
+
+def test_files_that_are_not_those_of_the_checksums_are_named(tmp_path):
+    for name in (
+        "saved_model.pb",
+        "assets/vocab.txt",
+        "assets.extra/warm_up",
+        "variables/variables.index",
+        "variables/variables.data-00000-of-00001",
+    ):
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(name)
+    folder.write_checksums(str(tmp_path))
+    folder.check_checksums(str(tmp_path))
+    # A model can do without these, and weights have checksums of their own.
+    (tmp_path / "assets.extra" / "warm_up").unlink()
+    (tmp_path / "variables" / "variables.data-00000-of-00001").write_text("x")
+    folder.check_checksums(str(tmp_path))
+    (tmp_path / "assets" / "vocab.txt").write_text("assets/vocab.tyt")
+    with pytest.raises(InputError, match=r"assets/vocab\.txt is not the file"):
+        folder.check_checksums(str(tmp_path))
+    (tmp_path / "assets" / "vocab.txt").unlink()
+    with pytest.raises(InputError, match=r"assets/vocab\.txt is missing"):
+        folder.check_checksums(str(tmp_path))
+    checksums = tmp_path / "assets.extra" / "bert_tf_checksums.json"
+    for content in ("", "[1]", "[" * 100_000, "\udc80"):
+        checksums.write_bytes(content.encode("utf-8", "surrogatepass"))
+        with pytest.raises(InputError, match=r"checksums\.json cannot be read"):
+            folder.check_checksums(str(tmp_path))
+    checksums.unlink()
+    folder.check_checksums(str(tmp_path))

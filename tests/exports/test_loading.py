@@ -10,6 +10,7 @@ from helpers.index_table import entry, write_checkpoint
 import bert_tf
 from bert_tf.errors import InputError
 from bert_tf.exports import loading
+from bert_tf.exports.folder import CHECKSUMS_FILE
 
 INDEX = "variables/variables.index"
 DATA = "variables/variables.data-00000-of-00001"
@@ -66,6 +67,7 @@ def test_a_predictor_names_what_is_damaged(version, name, damage):
 def test_weights_that_would_end_the_process_are_refused(version):
     prefix = version / "variables" / "variables"
     write_checkpoint(prefix, {b"a": entry((-1,))})
+    (version / CHECKSUMS_FILE).unlink()
 
     with pytest.raises(InputError, match=r"variables.index is damaged"):
         bert_tf.Predictor(version.parent)

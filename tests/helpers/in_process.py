@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import json
+import pathlib
 import types
 from unittest import mock
 
@@ -28,6 +29,11 @@ def served(name):
         mock.patch.object(ServedModel, "_warm_up"),
     ):
         return ServedModel(path, 1)
+
+
+def of_folder(path, version):
+    """`served` of the export that is in a folder, as the command loads one."""
+    return served(pathlib.Path(path).parent.name)
 
 
 class OneVersion:

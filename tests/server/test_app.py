@@ -230,6 +230,8 @@ def post(body, path=PREDICT, **headers):
 
 IDS_ROW = {"input_ids": [1, 2], "input_mask": [1, 1], "segment_ids": [0, 0]}
 
+BYTES = {"b64": base64.b64encode(b"\x9d\xff\xfe\x1b[2K").decode()}
+
 GZIPPED = gzip.compress(b'{"instances": []}')
 DAMAGED = GZIPPED[:-8] + b"\0" * 4 + GZIPPED[-4:]
 BOMB = gzip.compress(b" " * 5_000_000)
@@ -319,6 +321,12 @@ MALFORMED = [
     (post(text(*"abcdefghi")), 413, "at most 8 rows"),
     (
         post({"signature_name": "serve_examples", "instances": ["garbage"]}),
+        400,
+        "The model cannot compute this",
+    ),
+    # Bytes that are no UTF-8 stand in TensorFlow's message.
+    (
+        post({"signature_name": "serve_examples", "instances": [BYTES]}),
         400,
         "The model cannot compute this",
     ),
