@@ -74,6 +74,8 @@ def read_settings(version: str) -> dict[str, Any]:
         head, number = settings["head"], settings["format"]
         if not isinstance(head, str):
             raise TypeError(f"its head is {head!r}")
+        if number == FORMAT:
+            _check(settings)
     except OSError as error:
         raise InputError(
             f"The SavedModel {version} must have been written by bert_tf. "
@@ -128,7 +130,7 @@ def check_checksums(version: str) -> None:
         ) from error
     for name, checksum in wanted.items():
         path = os.path.join(version, name)
-        if not os.path.exists(path):
+        if not os.path.isfile(path):
             if os.path.dirname(name) == EXTRA:
                 continue  # What a model can do without.
             found = "is missing"
@@ -146,6 +148,23 @@ def check_checksums(version: str) -> None:
 def _checksum(path: str) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check(settings: dict[str, Any]) -> None:
+    """Raises an error for a value that no export has."""
+    labels = settings["labels"]
+    if labels is not None and not (
+        isinstance(labels, list)
+        and all(isinstance(label, str) for label in labels)
+    ):
+        raise TypeError(f"its labels are {labels!r}")
+    for key in ("max_seq_length", "doc_stride", "max_query_length"):
+        value = settings.get(key)
+        if value is not None and (type(value) is not int or value < 1):
+            raise ValueError(f"its {key} is {value!r}")
+    lowers = settings.get("do_lower_case", True)
+    if not isinstance(lowers, bool):
+        raise TypeError(f"its do_lower_case is {lowers!r}")
 
 
 def check_output(output_dir: str, flag: str = "output_dir") -> None:

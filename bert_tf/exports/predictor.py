@@ -83,6 +83,11 @@ class Predictor:
         self.path = folder.find(path)
         self.settings = folder.read_settings(self.path)
         self.head: str = self.settings["head"]
+        if self.head not in HEADS:
+            raise InputError(
+                f"{self.path} must have one of the heads "
+                f"{', '.join(HEADS)}. Received: {self.head!r}"
+            )
         self.labels: list[str] | None = self.settings["labels"]
         self.batch_size = batch_size
         self._tf = import_tensorflow()

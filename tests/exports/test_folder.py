@@ -1,5 +1,6 @@
 """Folders of versions, and their settings."""
 
+import json
 import os
 
 import pytest
@@ -61,6 +62,21 @@ def test_exporting_to_a_bucket_is_refused():
     [
         ("{", "must be what bert_tf.export_saved_model writes"),
         ("[]", "must be what bert_tf.export_saved_model writes"),
+        ('{"format": 1, "head": "span"}', "bert_tf.json.*'labels'"),
+        ('{"format": 1, "head": "span", "labels": 3}', "bert_tf.json.*3"),
+        ('{"format": 1, "head": "span", "labels": [3]}', "bert_tf.json.*3"),
+        *(
+            (
+                json.dumps({"format": 1, "head": "x", "labels": None} | wrong),
+                rf"bert_tf.json.*{next(iter(wrong))} is",
+            )
+            for wrong in (
+                {"max_seq_length": "64"},
+                {"doc_stride": 0},
+                {"max_query_length": True},
+                {"do_lower_case": 1},
+            )
+        ),
         (
             '{"format": 2, "head": "x", "bert_tf_version": "9.1"}',
             r"must be of format 1. It is of format 2.*9\.1",

@@ -318,3 +318,12 @@ def test_results_can_be_written_as_json():
     made.append(predict("pretraining")("[MASK]"))
     for one in made:
         assert json.loads(json.dumps(one._asdict()))
+
+
+def test_an_unknown_head_is_named(tmp_path):
+    (tmp_path / "saved_model.pb").touch()
+    (tmp_path / "assets").mkdir()
+    about = '{"format": 1, "head": "other", "labels": null}'
+    (tmp_path / "assets" / "bert_tf.json").write_text(about)
+    with pytest.raises(InputError, match=r"classifier.*'other'"):
+        bert_tf.Predictor(tmp_path)

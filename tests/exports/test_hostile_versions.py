@@ -1,0 +1,12 @@
+"""A damaged version is loaded or refused; it never ends the process.
+
+A few; with BERT_TF_HOSTILE=1 a hundred, for a change of the readers.
+"""
+
+import pytest
+from helpers.hostile import run_in_process
+
+
+@pytest.mark.slow
+def test_each_version_is_loaded_or_refused(tmp_path):
+    run_in_process(tmp_path, {"versions": 10})
