@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from bert_tf.data import grouping
 from bert_tf.errors import InputError
 from bert_tf.exports import folder
-from bert_tf.exports.results import Result, head_of
+from bert_tf.exports.results import HEADS, Result, head_of
 
 BATCHES_AHEAD = 16
 """Batches that are read ahead, to put texts of similar length together."""

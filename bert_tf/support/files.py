@@ -243,11 +243,11 @@ def overwritten(
 def require_utf8(path):
     """Raises `InputError` for a path that TensorFlow cannot write to."""
     try:
-        path.encode("utf-8")
+        os.fspath(path).encode("utf-8")
     except UnicodeEncodeError as error:
         raise InputError(
             "TensorFlow needs paths in UTF-8. Rename the folder, or take "
-            f"another name. Received: {path!a}"
+            f"another name. Received: {os.fspath(path)!a}"
         ) from error
 
 

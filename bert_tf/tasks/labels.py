@@ -6,6 +6,9 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 
+FEW_CLASSES = 20
+"""With up to this many, a small trial may have one example of each label."""
+
 _LOGGER = logging.getLogger(__name__)
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
@@ -34,11 +37,25 @@ def look_of(label: str) -> str:
     return " ".join(text.split())
 
 
-def are_scores(labels: Sequence[str]) -> bool:
-    """Whether all labels are numbers, and not all of them whole ones."""
-    return all(map(_NUMBER.fullmatch, labels)) and not all(
-        float(label).is_integer() for label in labels
-    )
+def are_scores(labels: Sequence[str], num_rows: int) -> bool:
+    """Whether labels are measurements rather than names of classes.
+
+    All of them are numbers, and not all are whole, or they are many: more than
+    `FEW_CLASSES`, and more than one for each two rows.
+
+    Args:
+        labels: the distinct ones.
+        num_rows: number of examples.
+    """
+    if not all(map(_NUMBER.fullmatch, labels)):
+        return False
+    are_whole = all(float(label).is_integer() for label in labels)
+    return not are_whole or are_many(labels, num_rows)
+
+
+def are_many(labels: Sequence[str], num_rows: int) -> bool:
+    """Whether there are too many labels to be learned as classes."""
+    return len(labels) > FEW_CLASSES and len(labels) > num_rows / 2
 
 
 def lookalike_hint(label: str, labels: Sequence[str]) -> str:

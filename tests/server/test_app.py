@@ -572,6 +572,8 @@ def test_requests_of_disconnected_clients_are_not_computed(start, gate):
             wait_until(lambda: server.metric("bert_tf_waiting_rows") == 3)
         line = "bert_tf_requests_abandoned_total"
         wait_until(lambda: server.metric(line) == 1)
+        # It leaves the queue a moment later.
+        wait_until(lambda: server.metric("bert_tf_waiting_rows") == 0)
         gate.open.set()
         assert busy.result()[0] == 200
         assert server.predict(join("d")) == joined("d")

@@ -21,6 +21,7 @@ from bert_tf.tasks import metrics
 from bert_tf.tasks.classification.target import CLASS, Label, Target
 from bert_tf.tasks.classification.targets import OneLabel, label_role
 from bert_tf.tasks.labels import (
+    are_many,
     are_scores,
     lookalike_hint,
     warn_of_lookalikes,
@@ -159,6 +160,7 @@ class OwnDataset(Dataset):
         header: "yes", "no", or "auto": yes if any column is given by name.
             Without effect on .jsonl files.
         target: a `Target`.
+        finds_scores: whether labels that look like measurements are an error.
     """
 
     text_a_col: str | int = "text"
@@ -166,6 +168,7 @@ class OwnDataset(Dataset):
     label_col: str | int | None = "label"
     header: str = "auto"
     target: Target = dataclasses.field(default_factory=own_target)
+    finds_scores: bool = True
     learns_labels = True
 
     def __post_init__(self):
@@ -216,9 +219,16 @@ class OwnDataset(Dataset):
                 f"label_col={self.label_col!r}. It has only "
                 f"{quote(labels[0])}, in {count_of(num_rows, 'row')}"
             )
-        # Fewer than two examples per label: probably a column of texts or
-        # measurements. Small trials with up to 20 labels get no warning.
-        if len(labels) > 20 and len(labels) > num_rows / 2:
+        if self.finds_scores and are_scores(labels, num_rows):
+            raise InputError(
+                f"{path} has {len(labels)} different numbers in "
+                f"label_col={self.label_col!r}, such as {some_of(labels, 3)}: "
+                "as labels, each of them is a class of its own, without order "
+                "or distance. Give --label_type=number to predict a number, "
+                "or --label_type=class if they are names of classes"
+            )
+        # Fewer than two examples per label: probably a column of texts.
+        if are_many(labels, num_rows):
             _LOGGER.warning(
                 "%s has %d different labels in %d rows: is label_col=%r the "
                 "column of the label?",
@@ -226,16 +236,6 @@ class OwnDataset(Dataset):
                 len(labels),
                 num_rows,
                 self.label_col,
-            )
-        elif are_scores(labels):
-            _LOGGER.warning(
-                "%s: the labels in label_col=%r are numbers with decimals, "
-                "such as %s: each of the %d is a class of its own, without "
-                "order or distance (--label_type=number predicts numbers)",
-                path,
-                self.label_col,
-                some_of(labels, 3),
-                len(labels),
             )
 
     def get_train_examples(self, data_dir: str) -> list[InputExample]:

@@ -307,7 +307,9 @@ def find_dataset(
         target = _own_target(label_type, label_cols, label_separator)
         if label_cols and "label_col" not in given:
             given["label_col"] = None
-        return OwnDataset(**given, target=target)
+        return OwnDataset(
+            **given, target=target, finds_scores=label_type is None
+        )
     labels = {
         "label_type": label_type,
         "label_cols": label_cols,

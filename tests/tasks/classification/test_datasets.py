@@ -298,7 +298,7 @@ def test_one_label_is_too_few(folder):
 
 
 def test_labels_that_hardly_repeat_are_logged(folder, caplog):
-    rows = "".join(f"text\t{number}\n" for number in range(30))
+    rows = "".join(f"text\tlabel {number}\n" for number in range(30))
     find_dataset("tsv").learn_labels(folder(train="text\tlabel\n" + rows))
     assert "30 different labels in 30 rows" in caplog.text
 
@@ -398,7 +398,7 @@ def test_labels_that_look_the_same_are_told(tmp_path, caplog, one, other):
 
 
 @pytest.mark.parametrize(
-    ("labels", "warns"),
+    ("labels", "are_scores"),
     [
         (("0", "1", "2"), False),
         (("1.0", "2.0"), False),
@@ -406,11 +406,19 @@ def test_labels_that_look_the_same_are_told(tmp_path, caplog, one, other):
         (("1.5", "many"), False),
         (("-1", "1"), False),
         (("good", "goods"), False),
+        (tuple(map(str, range(21))), True),
+        (tuple(map(str, range(21))) * 2, False),
+        (tuple(map(str, range(20))), False),
     ],
 )
-def test_labels_that_look_like_scores_are_told(tmp_path, caplog, labels, warns):
+def test_labels_that_look_like_scores_are_refused(tmp_path, labels, are_scores):
     text = "text\tlabel\n" + "".join(f"a\t{label}\n" for label in labels)
     (tmp_path / "train.tsv").write_text(text, encoding="utf-8")
-    find_dataset("tsv").learn_labels(str(tmp_path))
-    assert len(caplog.records) == warns
-    assert ("numbers with decimals" in caplog.text) == warns
+    if are_scores:
+        with pytest.raises(InputError) as caught:
+            find_dataset("tsv").learn_labels(str(tmp_path))
+        for fact in ("train.tsv", labels[0], "--label_type=number"):
+            assert fact in str(caught.value)
+    given = "class" if are_scores else None
+    found = find_dataset("tsv", given).learn_labels(str(tmp_path))
+    assert found.get_labels() == tuple(dict.fromkeys(labels))
