@@ -205,12 +205,13 @@ def versions_cases(rng, count, folder):
     from bert_tf.exports.folder import write_checksums
     from helpers import small_models
 
-    source = small_models.save(small_models.Reviews(0.5), folder / "good" / "1")
+    small_models.save(small_models.Reviews(0.5), folder / "good" / "1")
     want = read_versions(str(folder / "good"))
     for number in range(count):
         place = folder / str(number)
         shutil.copytree(folder / "good", place)
         if has_checksums := number % 2 == 0:
+            (place / "1" / "assets.extra").mkdir(exist_ok=True)
             write_checksums(str(place / "1"))
         files = sorted(one for one in place.rglob("*") if one.is_file())
         path = rng.choice(files)
