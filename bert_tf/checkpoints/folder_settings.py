@@ -105,9 +105,12 @@ class FolderSettings:
         return json.dumps({**self.said(), **self.more}, indent=2) + "\n"
 
     def describe(self) -> str:
-        """The known settings as flags."""
-        said = self.said().items()
-        return ", ".join(f"--{name}={shown(value)}" for name, value in said)
+        """The known settings as flags, but those that are none."""
+        return ", ".join(
+            f"--{name}={shown(value)}"
+            for name, value in self.said().items()
+            if value is not None
+        )
 
     def only(self, belongs_to: Collection[str]) -> "FolderSettings":
         """Those that belong to one of these, without unknown entries."""

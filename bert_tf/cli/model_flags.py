@@ -58,10 +58,11 @@ def define_casing(flags, beside="the checkpoint"):
     flags.boolean(
         "ignore_folder_settings",
         False,
-        "A flag that contradicts how the model was trained, as bert_tf.json "
-        f"beside {beside} notes it, is an error; so is a --do_lower_case that "
-        "contradicts the vocabulary. With this, flags that are given win: to "
-        "use another length, for example.",
+        f"bert_tf.json beside {beside} notes how the model was trained. Flags "
+        "that are not given take its values; one that contradicts it is an "
+        "error, and so is a --do_lower_case that contradicts the vocabulary. "
+        "With this, flags that are given win: to use another length, for "
+        "example.",
     )
 
 

@@ -106,12 +106,22 @@ def random_texts(seed, number):
     return [encodable(random_text(generator)) for _ in range(number)]
 
 
-@pytest.fixture(scope="module", params=CASINGS)
+def each_casing(*quick):
+    """Parameters of a fixture; those that are not named are slow."""
+    return [
+        pytest.param(name, marks=[] if name in quick else pytest.mark.slow)
+        for name in CASINGS
+    ]
+
+
+@pytest.fixture(scope="module", params=each_casing(*CASES))
 def uncased_vocab(request, vocab_files):
     return Both(vocab_files / "uncased", *CASINGS[request.param])
 
 
-@pytest.fixture(scope="module", params=CASINGS)
+@pytest.fixture(
+    scope="module", params=each_casing(*CASES, "lower, with accents")
+)
 def tiny_vocab(request, vocab_files):
     return Both(vocab_files / "tiny", *CASINGS[request.param])
 
