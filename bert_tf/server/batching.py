@@ -66,6 +66,7 @@ class Job:
     Attributes:
         future: of its outputs.
         since: time of arrival.
+        cost: of all parts that are not taken.
         found: outputs of each part, None where they are not known yet.
     """
 
@@ -81,6 +82,7 @@ class Job:
         self.future: concurrent.futures.Future = concurrent.futures.Future()
         self.since = time.monotonic()
         self.found: list[Arrays | None] = [None] * len(parts)
+        self.cost = sum(part.cost for part in parts)
         self._next = 0
 
     @property
@@ -88,13 +90,9 @@ class Job:
         """The cost of the part that `take` takes."""
         return self.parts[self._next].cost
 
-    @property
-    def cost(self) -> int:
-        """The cost of all parts that are not taken."""
-        return sum(part.cost for part in self.parts[self._next :])
-
     def take(self) -> "Taken":
         """Takes the next part."""
+        self.cost -= self.next_cost
         self._next += 1
         return Taken(self, self._next - 1)
 
@@ -125,7 +123,8 @@ class Batcher:
     Args:
         max_batch: cost of a batch. A row that costs more is computed alone, in
             a thread for such rows.
-        max_waiting: cost of the queue; above it, requests are refused.
+        max_waiting: cost of the queue; above it, requests are refused. A long
+            request counts as one batch, for others wait no longer than that.
         num_workers: other threads; each computes a batch at a time.
         watcher: is notified of each batch.
     """
@@ -141,7 +140,6 @@ class Batcher:
         self.max_waiting = max_waiting
         self.watcher = watcher
         self._jobs: collections.deque[Job] = collections.deque()
-        self._rows = 0
         self._seconds_of_row = 0.0
         self._closed = False
         self._changed = threading.Condition()
@@ -158,7 +156,11 @@ class Batcher:
     @property
     def waiting(self) -> int:
         """Cost of the queue."""
-        return self._rows
+        with self._changed:
+            return sum(map(self._weight, self._jobs))
+
+    def _weight(self, job: Job) -> int:
+        return min(job.cost, self.max_batch)
 
     def submit(
         self,
@@ -191,22 +193,22 @@ class Batcher:
         with self._changed:
             if self._closed:
                 raise RequestError("The server is stopping.", 503)
-            if self._jobs and self._rows + job.cost > self.max_waiting:
+            waiting = self.waiting
+            if waiting and waiting + self._weight(job) > self.max_waiting:
                 raise RequestError(
-                    f"The queue is full: {self._rows} of {self.max_waiting} "
+                    f"The queue is full: {waiting} of {self.max_waiting} "
                     "windows wait. Try again.",
                     503,
                     Retry_After=self.seconds_to_wait(),
                 )
             self._jobs.append(job)
-            self._rows += job.cost
             self._changed.notify_all()
         job.future.add_done_callback(lambda _: self._remove(job))
         return job.future
 
     def seconds_to_wait(self) -> int:
         """Estimated seconds until the queue is done; at least 1."""
-        seconds = math.ceil(self._rows * self._seconds_of_row)
+        seconds = math.ceil(self.waiting * self._seconds_of_row)
         return min(max(seconds, 1), LONGEST_RETRY)
 
     def close(self, seconds: float | None = None) -> None:
@@ -226,7 +228,6 @@ class Batcher:
         """Takes what is left of a cancelled or failed request off the queue."""
         with self._changed, contextlib.suppress(ValueError):
             self._jobs.remove(job)
-            self._rows -= job.cost
 
     def _work(self, is_long: bool) -> None:
         while taken := self._take(is_long):
@@ -274,13 +275,10 @@ class Batcher:
                         left.append(job)
                 self._jobs = left
             taken = [job.take() for job in jobs]
-            self._rows -= cost
             for job in jobs:
                 # Others get their turn before its next part.
                 if job.cost and not job.future.done():
                     self._jobs.append(job)
-                else:
-                    self._rows -= job.cost
             self._changed.notify_all()
             return taken
 

@@ -119,8 +119,9 @@ def run(model, folder, count, *flags):
                 wrong.append(f"{what}: {asking.others[:2]}")
                 asking.others.clear()
             shutil.rmtree(served / str(number))
-            while found[0] == "AVAILABLE" and state(asking.address, 1)[0] != (
-                "AVAILABLE"
+            # The status of the first version may be too old to be kept.
+            while found[0] == "AVAILABLE" and (
+                (state(asking.address, 1) or "?")[0] != "AVAILABLE"
             ):
                 time.sleep(0.1)
         asking.stopped = True

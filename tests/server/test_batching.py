@@ -260,12 +260,16 @@ def test_work_is_counted_by_its_cost(start, gate):
     batcher = start(max_batch=4, max_waiting=10)
     inputs = {"x": np.array([1, 2, 3])}
     long = batcher.submit(gate, "same", inputs, [3, 2, 9])
-    assert batcher.waiting == 14
-    with pytest.raises(RequestError, match="14 of 10 windows"):
-        submit(batcher, gate, 4)
+    # What is longer than a batch counts as one, for it is computed in parts.
+    assert batcher.waiting == 4
+    other = batcher.submit(gate, "same", inputs, [1, 1, 2])
+    assert batcher.waiting == 8
+    with pytest.raises(RequestError, match="8 of 10 windows"):
+        submit(batcher, gate, 4, 5, 6)
     gate.open.set()
-    assert squares(long) == [1, 4, 9]
-    assert sorted(gate.batches) == [[0], [1], [2], [3]]
+    assert squares(long) == squares(other) == [1, 4, 9]
+    # The row that costs 9 is computed beside the others.
+    assert sorted(gate.batches) == [[0], [1], [1, 2, 3], [2], [3]]
 
 
 @pytest.mark.parametrize(
@@ -287,7 +291,7 @@ def test_others_are_computed_beside_what_is_longer_than_a_batch(kind, costs):
         assert squares(submit(batcher, short, value)) == [value**2]
     # One at a time.
     assert not long.entered.acquire(blocking=False)
-    assert batcher.waiting == sum(costs)
+    assert batcher.waiting == 4
     long.open.set()
     batcher.close(WAIT)
     for future in (first, second):

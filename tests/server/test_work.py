@@ -191,7 +191,7 @@ def test_a_long_request_lets_others_go_first(reviews, gate):
             other = asyncio.ensure_future(
                 server.ask_in_loop("predict", body("bad"))
             )
-            await reach(lambda: server.batcher.waiting == 30)
+            await reach(lambda: server.batcher.waiting == 2)
             gate.open.set()
             return await long, await other
 
