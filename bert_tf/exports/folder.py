@@ -122,6 +122,9 @@ def check_checksums(version: str) -> None:
     try:
         with open(path, encoding="utf-8") as file:
             wanted = dict(json.load(file))
+        for name in wanted:
+            if os.path.isabs(name) or ".." in name.split("/"):
+                raise ValueError(f"it names {name!r}")
     except FileNotFoundError:
         return
     except (OSError, ValueError, TypeError, RecursionError) as error:

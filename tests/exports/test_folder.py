@@ -114,7 +114,8 @@ def test_files_that_are_not_those_of_the_checksums_are_named(tmp_path):
     with pytest.raises(InputError, match=r"assets/vocab\.txt is missing"):
         folder.check_checksums(str(tmp_path))
     checksums = tmp_path / "assets.extra" / "bert_tf_checksums.json"
-    for content in ("", "[1]", "[" * 100_000, "\udc80"):
+    outside = '{"assets/../../x": "0"}', '{"/dev/zero": "0"}'
+    for content in (*outside, "", "[1]", "[" * 100_000, "\udc80"):
         checksums.write_bytes(content.encode("utf-8", "surrogatepass"))
         with pytest.raises(InputError, match=r"checksums\.json cannot be read"):
             folder.check_checksums(str(tmp_path))
