@@ -228,7 +228,9 @@ class ServedModel:
         rows = max((len(a) for a in inputs.values() if a.ndim), default=1)
         names = self._head.inputs if self._head else ()
         texts = [inputs[name] for name in names if name in inputs]
-        if not signature_name.startswith("serve_text") or not texts:
+        if self._head and signature_name == "serve_words":
+            texts = [[b" ".join(words) for words in inputs["words"]]]
+        elif not signature_name.startswith("serve_text") or not texts:
             return [1] * rows
         if self._head and self._head.choices in inputs:
             # Each choice is a row of the model.

@@ -41,6 +41,8 @@ def columns_of(name, signature):
                 feature.int64_list.value.extend(values)
             made.append(example.SerializeToString())
         return {"examples": made}
+    if signature == "serve_words":
+        return {"words": [["the", "quiet museum"], ["John", ""]]}
     first = names - {"text_b", "context"}
     return {
         **dict.fromkeys(first, tuple(TEXTS)),
@@ -57,7 +59,7 @@ def to_json(values):
     ]
 
 
-HEADS = ["classifier", "span_v2", "pretraining", "features", "tokens"]
+HEADS = ["classifier", "span_v2", "pretraining", "features", "tokens", "ner"]
 
 
 @pytest.fixture(scope="module", params=HEADS)

@@ -124,6 +124,7 @@ MODELS = {
     "vectors": small_models.Vectors,
     "labels": functools.partial(small_models.Counts, "multi"),
     "numbers": functools.partial(small_models.Counts, "number"),
+    "words": small_models.Words,
     "odd": small_models.Odd,
 }
 
@@ -271,6 +272,20 @@ def test_each_mask_gets_its_guesses(page):
     first, second = page.run(f"{marked} q.innerHTML)")
     assert first == "It is <mark>[MASK]</mark>, or [MASK]"
     assert second == "It is [MASK], or <mark>[MASK]</mark>"
+
+
+@needs_browser
+@pytest.mark.parametrize("page", ["words"], indirect=True)
+def test_entities_are_marked_in_the_text(page):
+    ask(page, first="😀 A good day, <b>or</b> not.")
+    quote = page.run("return document.querySelector('blockquote').innerHTML")
+    mark = "<mark>good<small>OK</small></mark>"
+    assert quote == f"😀 A {mark} day, &lt;b&gt;or&lt;/b&gt; not."
+    assert rows(page) == [["good, OK", "75.0 %"]]
+    assert page.text("#spoken") == "good, OK"
+    ask(page, first="A day.")
+    page.wait(lambda: page.text("#spoken") == "No entity was found.")
+    assert page.find_all("mark") == []
 
 
 @needs_browser

@@ -11,6 +11,7 @@ import tensorflow as tf
 from helpers import in_process, small_models
 
 from bert_tf.server.model import ServedModel
+from bert_tf.server.protocol import RequestError
 
 pytestmark = pytest.mark.slow
 
@@ -42,6 +43,7 @@ def span(context=LONG):
         ("pretraining", {"text": "a [MASK] museum " * 100}),
         ("classifier_windows", {"text_a": LONG}),
         ("features_windows", {"text_a": LONG}),
+        ("ner", {"text": LONG}),
     ],
 )
 def test_windows_of_a_request_have_a_limit(name, row):
@@ -54,6 +56,19 @@ def test_windows_of_a_request_have_a_limit(name, row):
         assert "40 windows" in content["error"]
         short = {key: "a museum" for key in row}
         assert server.ask("predict", body(*[short] * 20))[0] == 200
+
+
+def test_given_words_are_counted_in_windows_too():
+    model = in_process.served("ner")
+    words = np.array([LONG.encode().split(), [b"a"] + [b""] * 419], object)
+
+    found = model.costs("serve_words", {"words": words}, 10**6)
+
+    text = columns([{"text": LONG}])
+    assert found == [*model.costs("serve_text", text, 10**6), 1]
+    with pytest.raises(RequestError) as caught:
+        model.costs("serve_words", {"words": words}, 10)
+    assert caught.value.status == 413
 
 
 def columns(rows):

@@ -53,16 +53,25 @@ function shares(pairs) {
   return [list, make("p", { className: "note" }, `and ${more} more`)];
 }
 
-/** Text with a range of characters marked; offsets count code points. */
-function marked(text, start, end) {
+/**
+ * Text with ranges of characters marked, each with a name if it has one; offsets
+ * count code points.
+ */
+function markedRanges(text, ranges) {
   const points = Array.from(text);
-  return make(
-    "blockquote",
-    {},
-    points.slice(0, start).join(""),
-    make("mark", {}, points.slice(start, end).join("")),
-    points.slice(end).join(""),
-  );
+  const parts = [];
+  let place = 0;
+  for (const { start, end, name } of ranges) {
+    const mark = make("mark", {}, points.slice(start, end).join(""));
+    if (name) mark.append(make("small", {}, name));
+    parts.push(points.slice(place, start).join(""), mark);
+    place = end;
+  }
+  return make("blockquote", {}, ...parts, points.slice(place).join(""));
+}
+
+function marked(text, start, end) {
+  return markedRanges(text, [{ start, end }]);
 }
 
 function note(text) {
@@ -240,6 +249,45 @@ const HEADS = {
       return {
         spoken: best.length ? `Best guesses: ${best.join(", ")}` : "No guesses",
         elements: [...elements, ...cutNote(row)],
+      };
+    },
+  },
+
+  tokens: {
+    intro: "Labels the words of a text, and finds the entities in it.",
+    action: "Find",
+    fields: () => [{ id: "first", label: "Text", tall: true }],
+    examples: [
+      {
+        name: "Example",
+        first:
+          "Maria Keller was born in Basel and joined the United Nations " +
+          "in New York in 1961 .",
+      },
+    ],
+    request: (values) => textRequest([values.first]),
+    texts: (values) => [values.first],
+    show: (row, values) => {
+      const found = row.entity_types
+        .map((name, i) => ({
+          name,
+          text: row.entity_texts[i],
+          start: row.entity_starts[i],
+          end: row.entity_ends[i],
+          share: row.entity_probabilities[i],
+        }))
+        .filter(({ start }) => start >= 0);
+      if (!found.length) {
+        const none = "No entity was found.";
+        return { spoken: none, elements: [note(none)] };
+      }
+      const named = found.map(({ text, name }) => `${text}, ${name}`);
+      return {
+        spoken: named.join("; "),
+        elements: [
+          markedRanges(values.first, found),
+          ...shares(found.map(({ share }, i) => [named[i], share])),
+        ],
       };
     },
   },
