@@ -39,6 +39,7 @@ PLAIN_TASK_FILES = {
     "labels.py",
     "metrics.py",
     "published.py",
+    "report.py",
     "rows.py",
     "schemes.py",
     "submission.py",

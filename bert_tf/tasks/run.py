@@ -341,6 +341,8 @@ class Run:
 
     def _write_results(self, evaluation, step):
         folder = self.settings.output_dir
+        for warning in evaluation.warnings:
+            logging.warning("%s", warning)
         _write_all(folder, evaluation.files)
         write_eval_results(
             folder,

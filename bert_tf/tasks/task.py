@@ -40,6 +40,7 @@ class Evaluation:
             a test set that has labels.
         model_files: texts of files that belong to the checkpoint evaluated,
             such as thresholds chosen for it, by name.
+        warnings: what to know about the results, for the log.
     """
 
     results: Mapping[str, float]
@@ -47,6 +48,7 @@ class Evaluation:
     files: Mapping[str, str] = dataclasses.field(default_factory=dict)
     results_file: str = EVAL_RESULTS
     model_files: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    warnings: Sequence[str] = ()
 
     def all(self) -> dict[str, float]:
         """All results by name."""
@@ -70,15 +72,17 @@ def merge(
     """
     (_, first), *others = evaluations.items()
     more, files = dict(first.more), dict(first.files)
+    warnings = list(first.warnings)
     for name, evaluation in others:
         more |= _renamed(evaluation.all(), name)
         files |= _renamed(evaluation.files, name)
+        warnings += [f"{name}: {text}" for text in evaluation.warnings]
     known = {**first.results, **more}
     for name, parts in means.items():
         if all(part in known for part in parts):
             mean, _ = metrics.mean_and_deviation([known[x] for x in parts])
             more[name] = mean
-    return dataclasses.replace(first, more=more, files=files)
+    return dataclasses.replace(first, more=more, files=files, warnings=warnings)
 
 
 def _renamed(by_name: Mapping[str, Any], name: str) -> dict[str, Any]:

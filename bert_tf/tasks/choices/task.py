@@ -11,7 +11,7 @@ from bert_tf import heads, models
 from bert_tf.data.packing import Truncation
 from bert_tf.data.records import Feature
 from bert_tf.support import files
-from bert_tf.tasks import metrics
+from bert_tf.tasks import metrics, report
 from bert_tf.tasks.choices import rows as choice_rows
 from bert_tf.tasks.task import Evaluation
 from bert_tf.training.step import count_examples
@@ -103,10 +103,41 @@ class ChoiceTask:
         )
         scores = metrics.log_softmax(np.stack(logits))
         losses = -scores[np.arange(len(scores)), truth]
-        found = metrics.accuracy(truth, scores.argmax(axis=-1))
+        predicted = scores.argmax(axis=-1)
         return Evaluation(
-            {"eval_accuracy": found, "eval_loss": float(losses.mean())}
+            {
+                "eval_accuracy": metrics.accuracy(truth, predicted),
+                "eval_loss": float(losses.mean()),
+            },
+            files=self._reports(examples, np.array(truth), np.exp(scores)),
+            warnings=report.only_prediction(
+                self._names(truth), self._names(predicted), ""
+            ),
         )
+
+    def _names(self, label_ids):
+        return [self.labels[at] for at in label_ids]
+
+    def _reports(self, examples, truth, probabilities):
+        """Texts of files about predictions, by name."""
+        texts = {"context": [example.context for example in examples]}
+        if any(example.question for example in examples):
+            texts["question"] = [example.question for example in examples]
+        for at, label in enumerate(self.labels):
+            texts[f"choice_{label}"] = [one.choices[at] for one in examples]
+        table = report.mistakes_table(
+            report.wrong_confidence(truth, probabilities),
+            texts,
+            self._names(truth),
+            self._names(probabilities.argmax(axis=-1)),
+            [example.guid for example in examples],
+        )
+        return {
+            report.REPORT: report.report_one_label(
+                self.labels, truth, probabilities
+            ),
+            report.MISTAKES: table,
+        }
 
     def write(self, examples, rows, folder, split):
         real = itertools.islice(rows, len(examples))

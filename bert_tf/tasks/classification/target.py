@@ -108,6 +108,27 @@ class Target(Protocol):
             mean losses, as in the original.
         """
 
+    def wrong_confidence(
+        self, label_ids: np.ndarray, logits: np.ndarray
+    ) -> np.ndarray | None:
+        """The probability of what is wrongly predicted, 0 where nothing is.
+
+        Of several labels, that of the most confident mistake.
+
+        Args:
+            label_ids, logits: as in `evaluate`, of real examples only.
+
+        Returns:
+            float [N]; None where predictions have no probability.
+        """
+
+    def names(self, label_ids: Iterable[Any]) -> list[str]:
+        """The labels of rows in words, as in `predictions`.
+
+        Args:
+            label_ids: what `encode` returns for each.
+        """
+
     def scores(self, logits: np.ndarray) -> np.ndarray:
         """What test_results.tsv has of each text, float32 [N, columns]."""
 

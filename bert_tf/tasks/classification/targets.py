@@ -6,6 +6,7 @@ and what is written about predictions.
 
 import collections
 import dataclasses
+import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -14,7 +15,7 @@ import numpy as np
 
 from bert_tf.data.tables import BadValue
 from bert_tf.errors import InputError
-from bert_tf.tasks import metrics
+from bert_tf.tasks import metrics, report
 from bert_tf.tasks.classification import cells, thresholds
 from bert_tf.tasks.classification.target import (
     CLASS,
@@ -116,7 +117,8 @@ class OneLabel:
         return self
 
     def evaluate(self, label_ids, logits, is_real, batch_size):
-        losses = -metrics.log_softmax(logits)[np.arange(len(logits)), label_ids]
+        scores = metrics.log_softmax(logits)
+        losses = -scores[np.arange(len(logits)), label_ids]
         truth = label_ids[is_real].tolist()
         predictions = logits[is_real].argmax(axis=-1).tolist()
         return Evaluation(
@@ -128,14 +130,31 @@ class OneLabel:
                 name: metric(truth, predictions, len(self.labels))
                 for name, metric in self.metrics.items()
             },
+            {
+                report.REPORT: report.report_one_label(
+                    self.labels, label_ids[is_real], np.exp(scores[is_real])
+                )
+            },
+            warnings=report.only_prediction(
+                self.names(truth),
+                self.names(predictions),
+                ", --class_weights=balanced if labels differ in frequency",
+            ),
         )
+
+    def wrong_confidence(self, label_ids, logits):
+        scores = metrics.log_softmax(logits)
+        return report.wrong_confidence(label_ids, np.exp(scores))
 
     def scores(self, logits):
         """Probabilities, float32 [N, L]."""
         return np.exp(metrics.log_softmax(logits)).astype(np.float32)
 
     def predictions(self, logits):
-        return [self.labels[best] for best in logits.argmax(axis=-1)]
+        return self.names(logits.argmax(axis=-1))
+
+    def names(self, label_ids):
+        return [self.labels[at] for at in label_ids]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -247,6 +266,12 @@ class Number:
                 "eval_mae": metrics.mean_absolute_error(truth, given),
             },
         )
+
+    def wrong_confidence(self, label_ids, logits):
+        return None
+
+    def names(self, label_ids):
+        return [f"{value:g}" for value in label_ids]
 
     def scores(self, logits):
         """The predicted numbers, float32 [N, 1]."""
@@ -392,7 +417,12 @@ class ManyLabels:
                 "eval_subset_accuracy": metrics.subset_accuracy(truth, found),
                 "eval_auc": float(np.mean(areas)) if areas else np.nan,
             },
-            files={"eval_per_label.tsv": _table(self.labels, each)},
+            files={
+                "eval_per_label.tsv": report.table_of_labels(self.labels, each),
+                report.REPORT: report.report_many_labels(
+                    self.labels, truth, found
+                ),
+            },
             model_files={
                 thresholds.FILE: thresholds.to_text(
                     self.labels, self.thresholds_in_force
@@ -400,7 +430,24 @@ class ManyLabels:
             }
             if self.chooses_thresholds
             else {},
+            warnings=report.only_prediction(
+                self.names(truth),
+                self.names(found),
+                ", --class_weights=balanced, or --threshold=auto",
+            ),
         )
+
+    def wrong_confidence(self, label_ids, logits):
+        scores = self.scores(logits)
+        found = self._holds(scores)
+        sure = np.where(found, scores, 1 - scores)
+        return np.where(found != label_ids, sure, 0).max(axis=1)
+
+    def names(self, label_ids):
+        return [
+            self.separator.join(itertools.compress(self.labels, row))
+            for row in label_ids
+        ]
 
     def _holds(self, scores):
         # In float32, so that a score that became a threshold is at it.
@@ -414,12 +461,7 @@ class ManyLabels:
         return (np.where(z < 0, small, 1) / (1 + small)).astype(np.float32)
 
     def predictions(self, logits):
-        return [
-            self.separator.join(
-                label for label, holds in zip(self.labels, row) if holds
-            )
-            for row in self._holds(self.scores(logits))
-        ]
+        return self.names(self._holds(self.scores(logits)))
 
 
 def make_target(label_type: str, **fields: Any) -> Target:
@@ -435,17 +477,6 @@ def make_target(label_type: str, **fields: Any) -> Target:
 def label_role(number: int) -> str:
     """The role of the column of a label that has its own."""
     return f"label_cols[{number}]"
-
-
-def _table(labels: Sequence[str], each: Sequence[metrics.LabelScores]) -> str:
-    columns = ["label", "support", "precision", "recall", "f1", "auc"]
-    columns += ["average_precision", "best_threshold"]
-    lines = ["\t".join(columns)]
-    for label, one in zip(labels, each):
-        numbers = (getattr(one, name) for name in columns[2:])
-        texts = (str(np.float32(number)) for number in numbers)
-        lines.append("\t".join((label, str(one.support), *texts)))
-    return "\n".join(lines) + "\n"
 
 
 def _require_rows(labels: Sequence[str], counts: Sequence[int]) -> None:

@@ -14,6 +14,7 @@ from bert_tf.data.packing import InputFeatures, Truncation
 from bert_tf.data.records import Feature, Values
 from bert_tf.errors import InputError
 from bert_tf.support import files
+from bert_tf.tasks import report
 from bert_tf.tasks.classification import submission
 from bert_tf.tasks.classification.rows import (
     convert_examples_to_windows,
@@ -157,6 +158,8 @@ class ClassificationTask:
         outputs = np.stack(logits)
         self.target = self.target.fitted(truth[real], outputs[real])
         found = self.target.evaluate(truth, outputs, real, batch_size)
+        mistakes = self._mistakes(examples, truth[real], outputs[real])
+        found = dataclasses.replace(found, files={**found.files, **mistakes})
         remark = self.remark and self.remark(found.all())
         if remark:
             logging.warning("%s", remark)
@@ -178,6 +181,23 @@ class ClassificationTask:
             logging.info("Wrote the predicted labels to %s.", path)
         if split in self.submissions:
             submission.write(folder, self.submissions[split], predictions)
+
+    def _mistakes(self, examples, label_ids, logits):
+        """The text of the file of mistakes, by its name."""
+        confidence = self.target.wrong_confidence(label_ids, logits)
+        if confidence is None:
+            return {}
+        texts = {"text_a": [example.text_a for example in examples]}
+        if any(example.text_b for example in examples):
+            texts["text_b"] = [example.text_b or "" for example in examples]
+        table = report.mistakes_table(
+            confidence,
+            texts,
+            self.target.names(label_ids),
+            self.target.predictions(logits),
+            [str(example.guid) for example in examples],
+        )
+        return {report.MISTAKES: table}
 
     def _logits(self, windows):
         """The logits [L] of a text, combined from those of its windows."""

@@ -259,6 +259,25 @@ def test_results_are_means_over_examples_without_padding(task):
     }
 
 
+def test_a_wrong_choice_is_shown_with_all_choices(task):
+    found = task.evaluate(EXAMPLES, rows(), batch_size=2)
+
+    lines = found.files["eval_report.txt"].splitlines()
+    # The choice 4 is right in one example, in which 2 is predicted.
+    counts = [line.split() for line in lines if line.startswith("4")]
+    assert counts == [
+        ["4", "0.000", "0.000", "0.000", "1"],
+        ["4", "0", "1", "0", "0"],
+    ]
+    header, row = found.files["eval_mistakes.tsv"].splitlines()
+    columns = "context choice_1 choice_2 choice_3 choice_4 label"
+    columns += " predicted_label probability row guid"
+    assert header.split("\t") == columns.split()
+    share = np.exp(2) / np.exp([1.0, 2, 0, 0]).sum()
+    want = ["", "", "", "", "", "4", "2", f"{share:.6f}", "2", "dev-3"]
+    assert row.split("\t") == want
+
+
 def test_predictions_are_named_as_the_labels_are(task, tmp_path):
     assert task.write(EXAMPLES, rows(), str(tmp_path), "predict") is None
 

@@ -1,0 +1,95 @@
+"""Reports that a classification writes beside its results."""
+
+import numpy as np
+import pytest
+
+from bert_tf.tasks.classification.data import InputExample
+from bert_tf.tasks.classification.targets import ManyLabels, Number, OneLabel
+from bert_tf.tasks.classification.task import ClassificationTask
+
+LOGITS = np.log([[0.7, 0.3], [0.9, 0.1], [0.2, 0.8]]).astype(np.float32)
+TEXTS = ("one\ttext", "two", "three")
+
+
+def rows_of(label_ids, logits, padding=0):
+    """Rows of one record each, and of records that pad a batch."""
+    for label, row in zip(label_ids, logits):
+        yield [{"label_ids": label, "is_real_example": 1, "logits": row}]
+    blank = np.zeros_like(label_ids[0])
+    for _ in range(padding):
+        yield [{"label_ids": blank, "is_real_example": 0, "logits": logits[0]}]
+
+
+def evaluate(target, labels, text_b=None, logits=LOGITS):
+    task = ClassificationTask(target, None, 16)
+    examples = [
+        InputExample(f"dev-{at}", text, text_b, label)
+        for at, (text, label) in enumerate(zip(TEXTS, labels), 2)
+    ]
+    ids = [np.array(target.encode(label)) for label in labels]
+    return task.evaluate(examples, rows_of(ids, logits, padding=1), 4)
+
+
+def test_one_label_has_a_report_and_its_mistakes():
+    found = evaluate(OneLabel(("bad", "good")), ["good", "good", "good"])
+
+    assert found.files.keys() == {"eval_report.txt", "eval_mistakes.tsv"}
+    lines = found.files["eval_report.txt"].splitlines()
+    good = [line.split()[1:] for line in lines if line.startswith("good")]
+    assert good == [["1.000", "0.333", "0.500", "3"], ["2", "1"]]
+    header, *rows = found.files["eval_mistakes.tsv"].splitlines()
+    columns = "text_a label predicted_label probability row guid"
+    assert header.split("\t") == columns.split()
+    assert [row.split("\t") for row in rows] == [
+        ["two", "good", "bad", "0.900000", "2", "dev-3"],
+        ["one\\ttext", "good", "bad", "0.700000", "1", "dev-2"],
+    ]
+    assert found.warnings == []
+
+
+def test_pairs_show_both_texts():
+    found = evaluate(OneLabel(("bad", "good")), ["good"] * 3, text_b="b")
+
+    lines = found.files["eval_mistakes.tsv"].splitlines()
+    assert lines[0].startswith("text_a\ttext_b\tlabel")
+    assert lines[1].startswith("two\tb\tgood")
+
+
+def test_a_model_that_knows_one_label_only_is_warned_of():
+    logits = np.tile(LOGITS[:1], (3, 1))
+
+    found = evaluate(
+        OneLabel(("bad", "good")), ["bad", "good", "good"], logits=logits
+    )
+
+    (warning,) = found.warnings
+    assert "'bad'" in warning and "--class_weights" in warning
+
+
+def test_several_labels_show_their_most_confident_mistake():
+    target = ManyLabels(("a", "b"), separator="|")
+    # Scores: 0.9 0.6, 0.9 0.6, 0.1 0.4.
+    scores = np.array([[0.9, 0.6], [0.9, 0.6], [0.1, 0.4]])
+    logits = np.log(scores / (1 - scores)).astype(np.float32)
+
+    found = evaluate(target, [("a",), ("b",), ()], logits=logits)
+
+    _, *rows = found.files["eval_mistakes.tsv"].splitlines()
+    got = [row.split("\t") for row in rows]
+    assert [row[:3] for row in got] == [
+        ["two", "b", "a|b"],
+        ["one\\ttext", "a", "a|b"],
+    ]
+    sure = [float(row[3]) for row in got]
+    assert sure == pytest.approx([0.9, 0.6], abs=1e-6)
+    lines = found.files["eval_report.txt"].splitlines()
+    assert [x.split()[1:] for x in lines if x.startswith("a ")] == [
+        ["0.500", "1.000", "0.667", "1"],
+        ["1", "1", "0", "1"],
+    ]
+
+
+def test_numbers_have_no_report():
+    found = evaluate(Number(), [0.5, 0.0, 1.0], logits=LOGITS[:, :1])
+
+    assert found.files == {}
