@@ -170,6 +170,7 @@ def run(flags, settings, opened, strategy):
         dataset.learns_labels and not is_number,
         find_submissions(dataset, sets, flags.data_dir),
         dataset.remark,
+        find_test_labels(dataset, flags),
     )
 
     def export(checkpoint):
@@ -252,6 +253,14 @@ def find_submissions(dataset, sets, data_dir):
         for name in sets.prediction
     }
     return {name: one for name, one in found.items() if one is not None}
+
+
+def find_test_labels(dataset, flags):
+    """The labels of each set to predict that has some."""
+    if not flags.do_predict or not flags.test_labels:
+        return {}
+    found = dataset.find_test_labels(flags.data_dir)
+    return {} if found is None else {"predict": found}
 
 
 def find_labels(dataset, data_dir, settings):

@@ -62,6 +62,13 @@ def define(flags):
         f"the order of labels.txt; {BALANCED}: in inverse proportion to how "
         "often a label occurs in the training file. [1 for all]",
     )
+    flags.boolean(
+        "test_labels",
+        True,
+        "With --task_name=tsv: evaluate predictions where each row of the test "
+        "file has a label that training knows, and not all the same one: "
+        "test_eval_results.txt and reports.",
+    )
 
 
 def is_own(flags):

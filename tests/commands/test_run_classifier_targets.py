@@ -102,6 +102,12 @@ def test_a_run_of_several_labels_writes_scores_names_and_thresholds(multi):
     hits = (truth & holds).sum()
     f1 = 2 * hits / (truth.sum() + holds.sum())
     assert results["eval_micro_f1"] == pytest.approx(f1, abs=1e-6)
+    tested = results_of(out, "test_eval_results.txt")
+    assert tested["eval_micro_f1"] == pytest.approx(results["eval_micro_f1"])
+    for name in ("report.txt", "mistakes.tsv", "per_label.tsv"):
+        of_dev = (out / f"eval_{name}").read_text()
+        of_test = (out / f"test_{name}").read_text()
+        assert of_test.count("\n") == of_dev.count("\n")
     header, *rows = (out / "eval_per_label.tsv").read_text().splitlines()
     assert header.startswith("label\tsupport\tprecision\trecall\tf1\tauc")
     assert [row.split("\t")[1] for row in rows] == ["11", "11", "11"]

@@ -22,8 +22,8 @@ def run_classifier(**flags):
     return run_command("run_classifier", **flags)
 
 
-def results_of(folder):
+def results_of(folder, file="eval_results.txt"):
     """The numbers in a folder's eval_results.txt, by name."""
-    lines = (folder / "eval_results.txt").read_text().splitlines()
+    lines = (folder / file).read_text().splitlines()
     pairs = (line.split(" = ") for line in lines)
     return {name: float(value) for name, value in pairs}

@@ -104,6 +104,10 @@ class Dataset(abc.ABC):
         """Those of a set in `extra_test`; None if there is no such file."""
         raise KeyError(name)
 
+    def find_test_labels(self, data_dir: str) -> list[Label] | None:
+        """The labels of the test file, if it has some; see `OwnDataset`."""
+        return None
+
     def find_submission(self, data_dir: str, name: str) -> Submission | None:
         """The `Submission` of a test set, if there is one.
 
@@ -250,6 +254,51 @@ class OwnDataset(Dataset):
         return [
             dataclasses.replace(example, label=blank) for example in examples
         ]
+
+    def find_test_labels(self, data_dir: str) -> list[Label] | None:
+        """The labels of the test file, in its order.
+
+        Returns:
+            None, with a line in the log if there is a column: a row has no
+            label or an unknown one, or all have the same, which holds the place
+            of labels that are not public.
+        """
+        path = find_file(data_dir, ["test" + ending for ending in FORMATS])
+        problems = Problems(path)
+        columns = self._columns(with_label=True)
+        try:
+            rows = list(
+                read_columns(path, columns, self._has_header(), problems)
+            )
+        except InputError:
+            return None  # There is no such column.
+        if not rows:
+            return None
+        reason = "not every row has one" if problems.count else None
+        found = []
+        for line, values in rows if reason is None else ():
+            try:
+                found.append(self._known_label(values))
+            except BadValue as bad:
+                reason = f"line {line} has {bad.found}"
+                break
+        if reason is None and len(set(found)) == 1:
+            reason = "all rows have the same"
+        if reason is not None:
+            _LOGGER.info("Labels of %s are not used: %s.", path, reason)
+            return None
+        return found
+
+    def _known_label(self, values: Mapping[str, Any]) -> Label:
+        """Raises `BadValue` for a label that is none of the target's."""
+        label = self.target.read(values)
+        for name in self.target.names_in(label):
+            if name not in self.target.labels:
+                raise BadValue(
+                    f"the label {quote(name)}, which the training file has not",
+                    "a known label",
+                )
+        return label
 
     def _columns(self, with_label: bool) -> dict[str, str | int]:
         columns = {"text_a_col": self.text_a_col, "text_b_col": self.text_b_col}

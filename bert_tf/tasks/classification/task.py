@@ -9,7 +9,7 @@ from absl import logging
 
 from bert_tf import models
 from bert_tf.checkpoints import folders
-from bert_tf.checkpoints.names import LABELS_FILE
+from bert_tf.checkpoints.names import EVAL_RESULTS, LABELS_FILE
 from bert_tf.data.packing import InputFeatures, Truncation
 from bert_tf.data.records import Feature, Values
 from bert_tf.errors import InputError
@@ -71,6 +71,8 @@ class ClassificationTask:
         window_pooling: one of `targets.WINDOW_POOLINGS`.
         names_predictions: whether to write the predicted labels by name.
         submissions: `data.Submission`s by the name of the set.
+        test_labels: the labels of sets to predict that have some, by the name
+            of the set.
         remark: function of results that returns what to know about them, for
             the log, or None.
 
@@ -92,6 +94,7 @@ class ClassificationTask:
         names_predictions=False,
         submissions=None,
         remark=None,
+        test_labels=None,
     ):
         self.target = target
         self.metrics = target.results
@@ -101,6 +104,7 @@ class ClassificationTask:
         self.names_predictions = names_predictions
         self.submissions = submissions or {}
         self.remark = remark
+        self.test_labels = test_labels or {}
         self._pool = WINDOW_POOLINGS[window_pooling]
         self._conversion = (
             target,
@@ -181,6 +185,30 @@ class ClassificationTask:
             logging.info("Wrote the predicted labels to %s.", path)
         if split in self.submissions:
             submission.write(folder, self.submissions[split], predictions)
+        if split in self.test_labels:
+            return self._evaluate_test(examples, logits, split)
+        return None
+
+    def _evaluate_test(self, examples, logits, split):
+        """The `Evaluation` of a set to predict; chooses no thresholds."""
+        label_ids = np.array(
+            [self.target.encode(label) for label in self.test_labels[split]]
+        )
+        real = np.ones(len(logits), bool)
+        found = self.target.evaluate(label_ids, logits, real, len(logits))
+        texts = {**found.files, **self._mistakes(examples, label_ids, logits)}
+        suffix = split.removeprefix("predict")
+        return dataclasses.replace(
+            found,
+            # The mean over batches of evaluation, of which there are none.
+            results={k: x for k, x in found.results.items() if k != "loss"},
+            files={
+                f"test{suffix}{name.removeprefix('eval')}": text
+                for name, text in texts.items()
+            },
+            results_file=f"test{suffix}_{EVAL_RESULTS}",
+            model_files={},
+        )
 
     def _mistakes(self, examples, label_ids, logits):
         """The text of the file of mistakes, by its name."""

@@ -9,6 +9,7 @@ from bert_tf.tasks.classification.task import ClassificationTask
 
 LOGITS = np.log([[0.7, 0.3], [0.9, 0.1], [0.2, 0.8]]).astype(np.float32)
 TEXTS = ("one\ttext", "two", "three")
+TEXTS_AT = list(enumerate(TEXTS, 2))  # With the lines below a header.
 
 
 def rows_of(label_ids, logits, padding=0):
@@ -24,7 +25,7 @@ def evaluate(target, labels, text_b=None, logits=LOGITS):
     task = ClassificationTask(target, None, 16)
     examples = [
         InputExample(f"dev-{at}", text, text_b, label)
-        for at, (text, label) in enumerate(zip(TEXTS, labels), 2)
+        for (at, text), label in zip(TEXTS_AT, labels)
     ]
     ids = [np.array(target.encode(label)) for label in labels]
     return task.evaluate(examples, rows_of(ids, logits, padding=1), 4)
@@ -93,3 +94,55 @@ def test_numbers_have_no_report():
     found = evaluate(Number(), [0.5, 0.0, 1.0], logits=LOGITS[:, :1])
 
     assert found.files == {}
+
+
+@pytest.mark.parametrize("labels", [None, ["good", "bad", "good"]])
+def test_labels_of_a_test_file_add_results_beside_the_predictions(
+    tmp_path, labels
+):
+    labelled = {} if labels is None else {"predict": labels}
+    task = ClassificationTask(
+        OneLabel(("bad", "good")), None, 16, test_labels=labelled
+    )
+    examples = [InputExample(f"test-{n}", x, None, "bad") for n, x in TEXTS_AT]
+
+    found = task.write(
+        examples, rows_of([0] * 3, LOGITS), str(tmp_path), "predict"
+    )
+
+    lines = (tmp_path / "test_results.tsv").read_text().splitlines()
+    got = [list(map(float, line.split("\t"))) for line in lines]
+    np.testing.assert_allclose(got, np.exp(LOGITS), atol=1e-6)
+    if labels is None:
+        assert found is None
+        return
+    # Right for the second and the third text.
+    loss = -np.log([0.3, 0.9, 0.8]).mean()
+    assert found.results == {
+        "eval_accuracy": pytest.approx(2 / 3),
+        "eval_loss": pytest.approx(loss, abs=1e-6),
+    }
+    assert found.results_file == "test_eval_results.txt"
+    assert found.files.keys() == {"test_report.txt", "test_mistakes.tsv"}
+    _, mistake = found.files["test_mistakes.tsv"].splitlines()
+    want = ["one\\ttext", "good", "bad", "0.700000", "1", "test-2"]
+    assert mistake.split("\t") == want
+
+
+def test_thresholds_are_not_chosen_on_a_test_file(tmp_path):
+    target = ManyLabels(("a", "b"), chooses_thresholds=True)
+    task = ClassificationTask(
+        target, None, 16, test_labels={"predict": [("a",), (), ("b",)]}
+    )
+    examples = [InputExample(f"test-{n}", x, None, ()) for n, x in TEXTS_AT]
+    blank = [np.zeros(2, int)] * 3
+
+    found = task.write(
+        examples, rows_of(blank, LOGITS), str(tmp_path), "predict"
+    )
+
+    assert task.target.thresholds == ()
+    assert found.model_files == {}
+    assert found.files.keys() == {
+        *("test_per_label.tsv", "test_report.txt", "test_mistakes.tsv")
+    }
