@@ -42,6 +42,7 @@ def damage(rng, folder):
         return f"{path.name} emptied"
     if way == 3:
         shutil.rmtree(path.parent)
+        folder.mkdir(exist_ok=True)
         return f"{path.parent.name}/ deleted"
     content = path.read_bytes()
     if content:

@@ -42,7 +42,6 @@ def span(context=LONG):
         ("span_v2", span()),
         ("pretraining", {"text": "a [MASK] museum " * 100}),
         ("classifier_windows", {"text_a": LONG}),
-        ("features_windows", {"text_a": LONG}),
         ("ner", {"text": LONG}),
     ],
 )
@@ -135,7 +134,6 @@ def test_vectors_of_tokens_are_computed_in_parts():
             + [{"text": "none"}],
         ),
         ("classifier_windows", [{"text_a": LONG[:n]} for n in (900, 9, 400)]),
-        ("features_windows", [{"text_a": LONG[:n]} for n in (900, 9, 400)]),
     ],
 )
 def test_parts_give_the_answers_of_the_whole(name, rows):
