@@ -51,7 +51,7 @@ def damage(rng, folder):
 
 
 class Asking(threading.Thread):
-    """Asks without a pause, and notes each answer that is another one."""
+    """Asks all the time, and notes each answer that is another one."""
 
     def __init__(self, address, name):
         super().__init__(daemon=True)
@@ -66,6 +66,7 @@ class Asking(threading.Thread):
             except OSError as error:
                 answer = error
             self.asked += 1
+            time.sleep(0.02)
             if answer != self.wanted:
                 self.others.append(answer)
 
