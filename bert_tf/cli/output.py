@@ -29,14 +29,19 @@ def printing() -> Iterator[None]:
         SystemExit: 1 with a message, stdout cannot be written; 141 without one,
             its reader has closed it, as in `| head`.
     """
-    with contextlib.suppress(AttributeError):  # Closed, or a test's own.
+    # Python has None for a stream that was closed, and the next file to be
+    # opened would get its number.
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+    with contextlib.suppress(AttributeError):  # A test's own.
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore
     try:
         try:
             yield
         finally:
-            if sys.stdout is not None:
-                sys.stdout.flush()  # Else Python does, too late for a message.
+            sys.stdout.flush()  # Else Python does, too late for a message.
     except OSError as error:
         # Failures of files are reported by their names elsewhere.
         if error.filename is not None or error.errno not in _OF_WRITING:

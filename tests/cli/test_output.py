@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -57,5 +58,18 @@ def test_a_reader_that_closes_is_no_message():
 
 
 def test_a_closed_stdout_is_none_to_print_to():
-    ended = run("'x'", preexec_fn=lambda: __import__("os").close(1))
-    assert ended.returncode == 0
+    text = "'x', file=sys.stdout, end=str(sys.stdout.write('y'))"
+    ended = run(text, preexec_fn=lambda: os.close(1))
+    assert ended.returncode == 0 and ended.stderr == b""
+
+
+def test_no_file_takes_the_place_of_a_closed_stream(tmp_path):
+    path = tmp_path / "weights"
+    text = f"open({str(path)!r}, 'w').fileno(), file=sys.__stderr__"
+
+    def close():
+        os.close(0)
+        os.close(1)
+
+    ended = run(text, preexec_fn=close)
+    assert int(ended.stderr) > 2
