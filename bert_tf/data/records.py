@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -234,7 +235,12 @@ def naming_bad_records(
     """
     try:
         yield
-    except (tf.errors.InvalidArgumentError, tf.errors.DataLossError):
+    except (
+        tf.errors.InvalidArgumentError,
+        tf.errors.DataLossError,
+        tf.errors.NotFoundError,
+        UnicodeDecodeError,  # Out of a message with a name that is not UTF-8.
+    ):
         check_records(files, schema, vocab_size, whole=True)
         raise
 
@@ -252,7 +258,9 @@ def _is_remote(path: str) -> bool:
 def _serialized(path: str, most: int | None = None) -> Iterator[bytes]:
     """The records of a file, of which `most` are checked beforehand."""
     name = os.fsencode(path)  # TensorFlow's own would be UTF-8 without fail.
-    if not tf.io.gfile.exists(name):
+    # TensorFlow's own look raises for a missing name that is not UTF-8.
+    exists = tf.io.gfile.exists if _is_remote(path) else os.path.exists
+    if not exists(path):
         raise InputError(f"There is no file {path}: it must hold records")
     if tf.io.gfile.isdir(name):
         raise InputError(f"{path} must be a file of records, but is a folder")
@@ -275,8 +283,13 @@ def _serialized(path: str, most: int | None = None) -> Iterator[bytes]:
         )
         raise InputError(
             f"{path} cannot be read after record {number}: {reason} "
-            f"({str(error.message).split(' [Op:')[0]})"
+            f"({_reason(error)})"
         ) from error
+
+
+def _reason(error: tf.errors.OpError) -> str:
+    """TensorFlow's message without the node of its graph."""
+    return re.sub(r"\{\{.*?\}\} ?| \[Op:.*", "", str(error.message))
 
 
 def require_frames(path: str, most: int | None = None) -> None:

@@ -482,6 +482,13 @@ def test_a_file_is_read_whatever_bytes_its_name_has(tmp_path):
             [path], ONE_NUMBER, 2, 1, files_at_once=at_once
         )
         assert len(list(endless.take(3))) == 3
+    batches = evaluation_batches([path], ONE_NUMBER, 9)
+    os.rename(path, tmp_path / "x")
+    with (
+        pytest.raises(InputError, match="There is no file"),
+        naming_bad_records([path], ONE_NUMBER),
+    ):
+        list(batches)
     # TensorFlow's writer takes UTF-8 only.
     with pytest.raises(InputError, match=r"UTF-8.*udcff"):
         write_records(path, [], ONE_NUMBER)
