@@ -1,8 +1,8 @@
 """Gives a running server damaged versions in turn, with fixed seeds.
 
-python -m helpers.hostile_versions MODEL FOLDER COUNT serves a copy of MODEL/1
-from FOLDER, and prints what became of the versions. What is damaged, but loads,
-must give the answers of MODEL.
+python -m helpers.hostile_versions MODEL FOLDER COUNT [FIRST] serves a copy of
+MODEL/1 from FOLDER, and prints what became of the versions. What is damaged,
+but loads, must give the answers of MODEL.
 """
 
 import collections
@@ -82,8 +82,15 @@ def state(address, number):
     return found["state"], found["status"]["error_message"]
 
 
-def run(model, folder, count, *flags):
-    """Damages versions; a list of what was wrong, and what became of them."""
+def run(model, folder, count, first=0):
+    """Damages versions; a list of what was wrong, and what became of them.
+
+    Args:
+        model: MODEL, which has one version.
+        folder: an empty one to work in.
+        count: number of versions.
+        first: the number of those that an earlier run has had.
+    """
     rng = random.Random(22)
     model, folder = pathlib.Path(model), pathlib.Path(folder)
     served = folder / "m"
@@ -93,7 +100,7 @@ def run(model, folder, count, *flags):
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "bert_tf.serve", str(served)),
-                *("--port=0", "--poll_seconds=0.2", *flags),
+                *("--port=0", "--poll_seconds=0.2"),
             ],
             stdout=subprocess.PIPE,
             stderr=log,
@@ -107,6 +114,9 @@ def run(model, folder, count, *flags):
             made = folder / "made"
             shutil.copytree(model / "1", made)
             what = damage(rng, made)
+            if number < first + 2:
+                shutil.rmtree(made)
+                continue
             made.rename(served / str(number))
             until = time.monotonic() + SECONDS
             while not (found := state(asking.address, number)) or (
@@ -138,9 +148,9 @@ def run(model, folder, count, *flags):
     return wrong, {**became, "answers meanwhile": asking.asked}
 
 
-def main(model, folder, count):
+def main(model, folder, count, first=0):
     """Prints what is wrong, and what became of the versions."""
-    wrong, became = run(model, folder, int(count))
+    wrong, became = run(model, folder, int(count), int(first))
     print(*wrong, sep="\n")
     print(f"{len(wrong)} of {count} wrong; {became}")
 
