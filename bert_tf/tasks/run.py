@@ -343,13 +343,13 @@ class Run:
         folder = self.settings.output_dir
         for warning in evaluation.warnings:
             logging.warning("%s", warning)
-        _write_all(folder, evaluation.files)
         write_eval_results(
             folder,
             {**evaluation.results, "global_step": step},
             evaluation.more,
             evaluation.results_file,
         )
+        _write_all(folder, evaluation.files)
 
     def _rows(self, name, examples, batch_size, label):
         """Yields the rows of each example's records, in order.

@@ -512,9 +512,9 @@ def test_text_of_unknown_words_is_told_with_its_share(inputs, tmp_path, caplog):
         caplog.clear()
         (tmp_path / "x.txt").write_text(text * 4, encoding="utf-8")
         run(**small(inputs, tmp_path / "x", input_file=tmp_path / "x.txt"))
-        found = [m for m in caplog.messages if "% of the text are [UNK]" in m]
+        found = [m for m in caplog.messages if "of the text are [UNK]" in m]
         assert len(found) == warnings
-    assert "75 % of the text are [UNK]" in found[0]
+    assert "75 %" in found[0]
 
 
 def test_casing_is_that_of_the_vocabulary_and_what_lies_beside_it(

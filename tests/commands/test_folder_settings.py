@@ -212,6 +212,7 @@ def test_training_notes_how_it_was_done_also_beside_the_best(trained):
         "doc_stride": 8,
         "window_pooling": "max",
         "label_type": "class",
+        "skip_padding": True,
     }
     assert read(trained / "best") == read(trained)
 
@@ -300,7 +301,8 @@ def test_an_export_reads_texts_as_training_did(trained, tmp_path):
     )
 
     predict = bert_tf.Predictor(tmp_path / "model")
-    settings = {k: v for k, v in read(trained).items() if k != "label_type"}
+    of_training = {"label_type", "skip_padding"}
+    settings = {k: v for k, v in read(trained).items() if k not in of_training}
     assert settings.items() <= predict.settings.items()
     rows = (MRPC / "test.tsv").read_text(encoding="utf-8-sig").splitlines()
     pairs = [tuple(row.split("\t")[3:5]) for row in rows[1:]]
@@ -363,4 +365,5 @@ def test_pretraining_notes_the_casing_that_it_is_told(tmp_path, records_file):
         "head": "pretraining",
         "do_lower_case": False,
         "max_seq_length": 32,
+        "skip_padding": True,
     }

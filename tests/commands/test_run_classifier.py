@@ -123,6 +123,7 @@ def test_evaluates_and_predicts_what_the_original_did(name, tmp_path):
 
     assert_same_results(tmp_path / "out", golden)
     wanted = patterns(settings["output_dir_files"]) - {"train_run.json"}
+    wanted |= REPORTS
     if settings["do_predict"]:
         assert_same_probabilities(tmp_path / "out", golden)
         wanted |= {datasets.find_dataset(golden.parent.name).test.submission[0]}
@@ -176,6 +177,8 @@ def assert_same_probabilities(folder, golden):
 
 # What stands beside the checkpoints of a training, and not in the original.
 BESIDE = {"bert_config.json", "bert_tf.json", "vocab.txt", "labels.txt"}
+# Of an evaluation; not the original's.
+REPORTS = {"eval_report.txt", "eval_mistakes.tsv"}
 
 
 def patterns(names):
@@ -511,6 +514,7 @@ def test_trains_and_writes_the_same_files_as_the_original(
     }
     middle = {f"model.ckpt-4.{x}" for x in ("index", "data-00000-of-00001")}
     of_eval = {"eval.tf_record", "eval_results.txt", "eval/events.out.tfevents"}
+    of_eval |= REPORTS
     assert files_below(out) == patterns(original) | middle | of_eval | BESIDE
     assert (out / "labels.txt").read_text() == "0\n1\n"
     assert (out / "bert_config.json").read_text() == small_bert.read_text()

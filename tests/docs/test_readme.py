@@ -86,6 +86,7 @@ def test_the_mrpc_command_trains_and_evaluates(tmp_path):
         "global_step",
         "loss",
         "eval_f1",
+        "eval_f1_and_accuracy",
     ]
 
 

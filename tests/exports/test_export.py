@@ -79,7 +79,11 @@ def test_settings_say_how_the_model_was_exported(name):
     has_windows = name.endswith("_windows")
     stride = {"doc_stride": exported.STRIDE if has_windows else None}
     of_head = {
-        "classifier": {"window_pooling": "mean" if has_windows else None}
+        "classifier": {
+            "window_pooling": "mean" if has_windows else None,
+            "label_type": "class",
+            "thresholds": None,
+        }
         | stride,
         "span": span,
         "choices": {},

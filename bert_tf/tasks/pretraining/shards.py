@@ -228,7 +228,8 @@ class Notes:
             )
 
     def _write(self) -> None:
-        notes = {"settings": self.settings, "finished": self.finished}
+        finished = dict(sorted(self.finished.items()))  # In any order.
+        notes = {"settings": self.settings, "finished": finished}
         files.write_text(self.path, json.dumps(notes, indent=1) + "\n")
 
     def has(self, shard: Shard) -> bool:
