@@ -151,6 +151,7 @@ def test_readers_and_language_models_take_what_the_folder_notes(make):
     assert (basic.do_lower_case, basic.strip_accents) == (True, False)
 
 
+@pytest.mark.slow
 def test_vectors_are_of_as_many_tokens_as_in_training(make, tmp_path):
     given = {
         "init_checkpoint": make("pretraining"),
@@ -262,6 +263,7 @@ def test_resuming_goes_on_as_before_and_changes_need_a_word(trained, tmp_path):
     assert set(lengths(folder / "train.tf_record")) == {20}
 
 
+@pytest.mark.slow
 def test_a_new_training_takes_over_casing_only(trained, tmp_path):
     run(
         "run_classifier",
@@ -348,6 +350,7 @@ def test_a_damaged_file_is_named_before_any_work(make, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_pretraining_notes_the_casing_that_it_is_told(tmp_path, records_file):
     flags = {
         "input_file": records_file,

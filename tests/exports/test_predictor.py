@@ -55,6 +55,7 @@ def test_a_pair_is_two_texts_or_one_tuple(given):
     assert got != predict("classifier")("a")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["span", "span_v2"])
 def test_a_question_gets_its_answer(name):
     context = "À Kraków, John Smith was born in 1895."
@@ -82,6 +83,7 @@ def test_without_a_question_or_a_context_there_is_no_answer():
     assert predict("span")("", TEXT) == none
 
 
+@pytest.mark.slow
 def test_masks_get_their_guesses():
     text = "the [MASK] museum [MASK]"
     got = predict("pretraining")(text)
@@ -93,6 +95,7 @@ def test_masks_get_their_guesses():
     assert got.next_sentence_probability is None
 
 
+@pytest.mark.slow
 def test_a_pair_gets_a_next_sentence_probability():
     got = predict("pretraining")("the museum", "John Smith")
     want = call(
@@ -118,6 +121,7 @@ def choice_of(context, choices, question=""):
     return Choice(best, chances[best], chances, got["num_cut"][0])
 
 
+@pytest.mark.slow
 def test_a_context_and_a_list_of_texts_get_a_choice():
     choices = ["was born .", "wrote the book " * 20]
     predictor = predict("choices")
@@ -161,6 +165,7 @@ def test_a_text_gets_one_vector():
     assert got.num_cut == want["num_cut"][0] > 0
 
 
+@pytest.mark.slow
 def test_tokens_get_a_vector_each():
     got = predict("tokens")("a b")
     want = call("tokens", "serve_text", text_a=["a b"])

@@ -205,13 +205,8 @@ def test_outputs_are_near_those_of_float32(quantized, mode, name):
         assert error < bound * np.abs(values).max(), key
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "classifier",
-        *(pytest.param(x, marks=pytest.mark.slow) for x in HEADS[1:]),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", HEADS)
 def test_exports_are_smaller_by_what_each_weight_saves(quantized, mode, name):
     before = exported.folder(name) / "1"
     sizes = [
@@ -227,6 +222,7 @@ def test_exports_are_smaller_by_what_each_weight_saves(quantized, mode, name):
     assert 0.95 * saved < sizes[0] - sizes[1] < 1.1 * saved
 
 
+@pytest.mark.slow
 def test_settings_have_the_quantization(quantized, mode):
     for path, want in (
         (quantized("classifier"), mode),

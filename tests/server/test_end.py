@@ -71,6 +71,7 @@ def ask(port, seconds):
         connection.close()
 
 
+@pytest.mark.slow
 def test_a_signal_under_load_loses_no_request(folder):
     with command(folder, "--port=0") as process:
         port = int(re.search(r":(\d+)/v1", process.stdout.readline())[1])

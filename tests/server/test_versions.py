@@ -166,6 +166,7 @@ def test_deleting_the_current_version_goes_back_to_the_previous_one(
         assert model.version == 1
 
 
+@pytest.mark.slow
 def test_there_is_always_a_model_while_versions_change(add, start):
     add(1)
     versions = start()

@@ -45,6 +45,7 @@ def test_a_classifier_gives_pairs_what_python_gives_them():
     assert_classified(got, PAIRS)
 
 
+@pytest.mark.slow
 def test_a_classifier_reads_long_texts_in_windows():
     name = "classifier_windows"
     first, second = zip(*PAIRS)
@@ -159,6 +160,7 @@ def outputs_of(model, signature, **inputs):
     return {name: value.numpy() for name, value in found.items()}
 
 
+@pytest.mark.slow
 def test_all_signatures_give_the_numbers_of_the_python_model(models, rng):
     rows = random_rows(rng, "classifier")
     logits = python_model("classifier")(rows)["logits"]
