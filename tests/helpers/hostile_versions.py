@@ -129,6 +129,7 @@ def run(model, folder, count, first=0):
             print(f"{number}: {what}: {found[0]} {found[1][:300]}", flush=True)
             if asking.others:
                 wrong.append(f"{what}: {asking.others[:2]}")
+                print(f"{number}: other answers", flush=True)
                 asking.others.clear()
             shutil.rmtree(served / str(number))
             # The status of the first version may be too old to be kept.
