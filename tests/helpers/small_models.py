@@ -254,6 +254,38 @@ class Words(tf.Module):
         }
 
 
+class Choices(tf.Module):
+    """Choices by bert_tf's contract: how often "good" stands in each text."""
+
+    head = "choices"
+    choices = tf.TensorSpec([None, None], tf.string, "choices")
+
+    @tf.function(input_signature=[strings("context"), choices])
+    def serve_text(self, context, choices):
+        words = tf.strings.split(choices)
+        is_good = tf.cast(words == "good", tf.float32)
+        shares = tf.nn.softmax(tf.reduce_sum(is_good, -1).to_tensor())
+        best = tf.argmax(shares, -1, tf.int32)
+        return {
+            "probabilities": tf.ensure_shape(shares, [None, None]),
+            "choice": best,
+            "num_cut": tf.zeros_like(best),
+        }
+
+    @tf.function(
+        input_signature=[strings("context"), strings("question"), choices]
+    )
+    def serve_text_pair(self, context, question, choices):
+        return self.serve_text(context, choices)
+
+    def signatures(self):
+        return {
+            "serving_default": self.serve_text,
+            "serve_text": self.serve_text,
+            "serve_text_pair": self.serve_text_pair,
+        }
+
+
 class Odd(tf.Module):
     """What other people's SavedModels have."""
 

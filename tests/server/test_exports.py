@@ -30,6 +30,10 @@ def columns_of(name, signature):
         rows["input_mask"] = [[1, 1, 1, 1], [1, 1, 1, 0]]
         rows["segment_ids"] = [[0, 0, 1, 1], [0, 0, 0, 0]]
         rows["masked_lm_positions"] = [[1, 2], [1, 0]]
+        if name == "choices":
+            # Two choices of each row, which begin with [CLS].
+            rows["input_ids"] = [[4, 9, 8, 3], [4, 7, 3, 0]]
+            rows = {key: [row, row[::-1]] for key, row in rows.items()}
         return {key: rows[key] for key in names}
     if signature == "serve_examples":
         made = []
@@ -38,11 +42,15 @@ def columns_of(name, signature):
             keys = columns_of(name, "serving_default")
             for key, values in zip(keys, row):
                 feature = example.features.feature[key]
-                feature.int64_list.value.extend(values)
+                feature.int64_list.value.extend(np.ravel(values))
             made.append(example.SerializeToString())
         return {"examples": made}
     if signature == "serve_words":
         return {"words": [["the", "quiet museum"], ["John", ""]]}
+    if name == "choices":
+        columns = {"context": tuple(TEXTS), "question": tuple(SECOND)}
+        choices = [[text, "a", "the museum"] for text in SECOND]
+        return {key: columns.get(key, choices) for key in names}
     first = names - {"text_b", "context"}
     return {
         **dict.fromkeys(first, tuple(TEXTS)),
@@ -59,7 +67,15 @@ def to_json(values):
     ]
 
 
-HEADS = ["classifier", "span_v2", "pretraining", "features", "tokens", "ner"]
+HEADS = [
+    "classifier",
+    "span_v2",
+    "pretraining",
+    "features",
+    "tokens",
+    "ner",
+    "choices",
+]
 
 
 @pytest.fixture(scope="module", params=HEADS)

@@ -41,6 +41,13 @@ def masks(folder):
     return ServedModel(small_models.save(small_models.Masks(), folder / "3"), 3)
 
 
+@pytest.fixture(scope="module")
+def choices(folder):
+    return ServedModel(
+        small_models.save(small_models.Choices(), folder / "4"), 4
+    )
+
+
 def texts(*values):
     return np.array([value.encode() for value in values], object)
 
@@ -154,6 +161,30 @@ def test_values_are_counted_before_they_are_computed(reviews, masks):
     assert reviews.least_values("serve_examples", given) == 12
     assert reviews.least_values("serve_text", {"text_a": texts("a")}) == 0
     assert masks.least_values("serve_text", {"text": texts("a")}) == 0
+
+
+def asked_to_choose(count, rows=2):
+    choices = [[b"good"] * count] * rows
+    return {
+        "context": texts(*["It is"] * rows),
+        "choices": np.array(choices, object),
+    }
+
+
+def test_rows_with_as_many_choices_are_of_one_kind(choices):
+    def kind(count, rows=2):
+        return choices.kind("serve_text", asked_to_choose(count, rows))
+
+    assert kind(3) == kind(3, 1) is not None
+    assert kind(3) != kind(4)
+
+
+def test_each_choice_counts_as_a_window(choices):
+    asked = asked_to_choose(3)
+    assert choices.costs("serve_text", asked, 6) == [3, 3]
+    with pytest.raises(RequestError, match="5 windows") as error:
+        choices.costs("serve_text", asked, 5)
+    assert error.value.status == 413
 
 
 def test_guesses_are_truncated_to_the_masks_of_one_request(masks):

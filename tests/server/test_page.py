@@ -125,6 +125,7 @@ MODELS = {
     "labels": functools.partial(small_models.Counts, "multi"),
     "numbers": functools.partial(small_models.Counts, "number"),
     "words": small_models.Words,
+    "choices": small_models.Choices,
     "odd": small_models.Odd,
 }
 
@@ -286,6 +287,21 @@ def test_entities_are_marked_in_the_text(page):
     ask(page, first="A day.")
     page.wait(lambda: page.text("#spoken") == "No entity was found.")
     assert page.find_all("mark") == []
+
+
+@needs_browser
+@pytest.mark.parametrize("page", ["choices"], indirect=True)
+def test_each_choice_gets_a_bar(page):
+    page.fill("#field-context", "It is")
+    page.fill("#field-choices", "so good\n\n")
+    page.click("#submit")
+    page.wait(lambda: "two choices" in page.text("#problem"))
+    ask(page, choices="so bad\n\n  good good\n")
+    assert rows(page) == [["  good good", "88.1 %"], ["so bad", "11.9 %"]]
+    assert page.text("#spoken") == "good good, 88.1 %"
+    assert '"choices": [' in page.run(
+        "return document.querySelector('#curl').textContent"
+    )
 
 
 @needs_browser
