@@ -1,5 +1,6 @@
 """Reads a folder that transformers wrote, and writes a checkpoint."""
 
+import dataclasses
 import json
 import os
 import re
@@ -14,7 +15,6 @@ from bert_tf.checkpoints import (
 from bert_tf.checkpoints.folder_settings import UNSAID, FolderSettings, shown
 from bert_tf.checkpoints.hugging_face import (
     ACTIVATION_FROM_HF,
-    HEADS,
     HF_CONFIG,
     HF_WEIGHTS,
     SPAN_HEAD,
@@ -26,6 +26,7 @@ from bert_tf.checkpoints.hugging_face import (
     report_no_pooler,
     require_finite,
 )
+from bert_tf.checkpoints.hugging_face_labels import labels_from_hf
 from bert_tf.checkpoints.hugging_face_tokenizer import read_tokenizer
 from bert_tf.checkpoints.hugging_face_weights import open_weights
 from bert_tf.checkpoints.names import (
@@ -145,13 +146,14 @@ def from_hf(
     values = {name: values[name] for name in chosen}
     _check_shapes(values, config, folder)
     require_finite(values, weights.source)
-    labels, notes = (), []
-    if HEADS[head].has_labels:
-        if head == "classifier":
-            _check_problem(hf_config, architectures, values, config_file)
-        labels, notes = _labels_from_hf(
-            hf_config, len(values["output_bias"]), folder
-        )
+    predicted = labels_from_hf(
+        hf_config,
+        head,
+        architectures,
+        len(values.get("output_bias", ())),
+        config_file,
+    )
+    notes = predicted.notes
     tokenizer = read_tokenizer(
         folder,
         config,
@@ -161,8 +163,11 @@ def from_hf(
     vocab = tokenizer.vocab
     notes += tokenizer.notes
     notes += sentence_transformers.report(folder, allow_unused)
-    settings = _settings_of(
-        tokenizer, sentence_transformers.read_settings(folder), config
+    settings = dataclasses.replace(
+        _settings_of(
+            tokenizer, sentence_transformers.read_settings(folder), config
+        ),
+        **predicted.settings,
     )
     if weights.prefix:
         notes.append(
@@ -176,8 +181,8 @@ def from_hf(
         CONFIG: config.to_json_string(),
         SETTINGS_FILE: settings.to_json(),
     }
-    if len(labels) > 1:
-        texts[LABELS_FILE] = "".join(f"{label}\n" for label in labels)
+    if predicted.labels:
+        texts[LABELS_FILE] = "".join(f"{x}\n" for x in predicted.labels)
     contents = {
         os.path.join(output, name): text.encode("utf-8")
         for name, text in texts.items()
@@ -408,52 +413,3 @@ def _architectures(hf_config, config_file):
             f"{json.dumps(value)[:200]}."
         )
     return value
-
-
-def _check_problem(hf_config, architectures, values, config_file):
-    """Refuses classifiers that do not choose one of several labels."""
-    kind = hf_config.get("problem_type")
-    is_choice = "BertForMultipleChoice" in architectures
-    if is_choice:
-        found = "architectures=BertForMultipleChoice, which compares texts"
-    elif kind not in (None, "single_label_classification"):
-        found = f"problem_type={json.dumps(kind)}"
-    elif len(values["output_bias"]) == 1:
-        found = "one output, which is a score and not a label"
-    else:
-        return
-    raise InputError(
-        "A classifier can be converted if it chooses one of several labels. "
-        f"{config_file} has {found}. With --head=none the encoder is converted "
-        "without its classifier."
-    )
-
-
-def _labels_from_hf(hf_config, num_labels, folder):
-    """The labels by their ids, and lines for the report."""
-    named = hf_config.get("id2label")
-    default = [f"LABEL_{i}" for i in range(num_labels)]
-    if not named:
-        return default, []
-    if (
-        isinstance(named, dict)
-        and len(named) != num_labels
-        and all(value == f"LABEL_{key}" for key, value in named.items())
-    ):
-        return default, [
-            f"id2label has {len(named)} of {num_labels} labels, without names: "
-            f"they are LABEL_0 to LABEL_{num_labels - 1}."
-        ]
-    places = [str(i) for i in range(num_labels)]
-    labels = (
-        [str(named[place]).strip() for place in places]
-        if isinstance(named, dict) and named.keys() == set(places)
-        else []
-    )
-    if "" in labels or len(set(labels)) < num_labels:
-        raise InputError(
-            f"id2label in {os.path.join(folder, HF_CONFIG)} must give each of "
-            f"{', '.join(places)} a label of its own, as classifier.weight has "
-            f"{num_labels} of them. It is {json.dumps(named)[:200]}"
-        )
-    return labels, []

@@ -62,7 +62,7 @@ class Head(NamedTuple):
     @property
     def has_labels(self):
         """Whether the number of outputs is that of the labels."""
-        return self.variables == CLASSIFIER
+        return self.variables == CLASSIFIER and self != HEADS["choices"]
 
 
 HEADS = {
@@ -77,6 +77,7 @@ HEADS = {
     "classifier": Head("BertForSequenceClassification", CLASSIFIER, True),
     "span": Head("BertForQuestionAnswering", SPAN_HEAD, False),
     "token": Head("BertForTokenClassification", CLASSIFIER, False),
+    "choices": Head("BertForMultipleChoice", CLASSIFIER, True),
 }
 
 
@@ -127,8 +128,8 @@ def find_head(head, names, where, architectures=None):
         head: a key of `HEADS`, or "auto".
         names: our names of the variables.
         where: what to call the model in an error.
-        architectures: of their config, which tell heads for tokens from heads
-            for sentences.
+        architectures: of their config, which tell heads for tokens and for
+            choices from heads for sentences.
     """
     if head != "auto":
         if head not in HEADS:
@@ -150,8 +151,10 @@ def find_head(head, names, where, architectures=None):
             "--head which of them is meant."
         )
     if there == {"classifier"}:
-        token = HEADS["token"].architecture
-        return "token" if token in (architectures or ()) else "classifier"
+        for kind in ("token", "choices"):
+            if HEADS[kind].architecture in (architectures or ()):
+                return kind
+        return "classifier"
     return there.pop() if there else "none"
 
 

@@ -24,9 +24,16 @@ from bert_tf.checkpoints.hugging_face import (
     report_no_pooler,
     require_finite,
 )
+from bert_tf.checkpoints.hugging_face_labels import (
+    MULTI,
+    PROBLEM_OF,
+    labels_to_hf,
+    noted_architectures,
+)
 from bert_tf.checkpoints.names import (
     CONFIG,
     LABELS_FILE,
+    THRESHOLDS_FILE,
     VOCAB,
     optimizer_slots,
 )
@@ -67,7 +74,8 @@ def to_hf(
         checkpoint: whatever `checkpoints.find` takes.
         output: the folder to write.
         head: a key of `HEADS`, or "auto" for the one in the file. Classifiers
-            of sentences and of tokens look alike: "auto" takes the former.
+            of sentences, of tokens and of choices look alike: "auto" takes the
+            one that the folder notes, else the first.
         bert_config_file, vocab_file, labels_file: None for those
             beside the checkpoint.
         hidden_act: transformers' name of the activation, if not the same
@@ -96,19 +104,19 @@ def to_hf(
 
     slots = optimizer_slots(reader.names)
     names = [name for name in reader.names if name not in slots]
-    head = find_head(head, names, reader.path)
+    settings = folder_settings.read(folder)
+    noted = settings.said()
+    head = find_head(head, names, reader.path, noted_architectures(settings))
     chosen, dropped = choose_variables(
         names, head, config, reader.path, allow_unused
     )
     hf_config = _hf_config(config, head, hidden_act)
-    if HEADS[head].has_labels:
-        num_labels = reader.shapes["output_bias"][0]
-        labels_file = labels_file or os.path.join(folder, LABELS_FILE)
-        hf_config |= _hf_labels(num_labels, labels_file)
+    labels_file = labels_file or os.path.join(folder, LABELS_FILE)
+    num_outputs = reader.shapes.get("output_bias", (0,))[0]
+    hf_config |= labels_to_hf(head, settings, num_outputs, labels_file)
     vocab_file = vocab_file or os.path.join(folder, VOCAB)
     vocab = read_vocab(vocab_file)
     folders.check_vocab(config.vocab_size, vocab_file, config_file)
-    noted = folder_settings.read(folder).said()
     if do_lower_case is None:
         do_lower_case = noted.get("do_lower_case", looks_uncased(vocab))
     if strip_accents is None:
@@ -165,8 +173,22 @@ def to_hf(
             *report_left_out(dropped),
             *report_dropped(slots),
             *report_no_pooler(chosen, "transformers"),
+            *_report_thresholds(folder, hf_config),
         ]
     )
+
+
+def _report_thresholds(folder, hf_config):
+    """Lines about thresholds, which are no part of a config.json."""
+    path = os.path.join(folder, THRESHOLDS_FILE)
+    if hf_config.get("problem_type") != PROBLEM_OF[MULTI]:
+        return []
+    if not os.path.exists(path):
+        return []
+    return [
+        f"Not converted: {path}. Programs of transformers predict a label "
+        "where its score is over 0.5, or over a threshold of their own."
+    ]
 
 
 def _tensors(reader, names, config, with_scope):
@@ -207,23 +229,6 @@ def _hf_config(config, head, hidden_act):
         "layer_norm_eps": LAYER_NORM_EPSILON,
         "pad_token_id": 0,
         "position_embedding_type": "absolute",
-    }
-
-
-def _hf_labels(num_labels, labels_file):
-    labels = (
-        folders.read_labels(labels_file)
-        if os.path.exists(labels_file)
-        else tuple(f"LABEL_{i}" for i in range(num_labels))
-    )
-    if len(labels) != num_labels:
-        raise InputError(
-            f"{labels_file} must name the {num_labels} labels of the "
-            f"checkpoint. It has {len(labels)}."
-        )
-    return {
-        "id2label": {str(i): label for i, label in enumerate(labels)},
-        "label2id": {label: i for i, label in enumerate(labels)},
     }
 
 

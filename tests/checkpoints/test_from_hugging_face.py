@@ -27,6 +27,8 @@ def build(head, config, num_labels):
         return models.pretraining(config)
     if head == "span":
         return models.span(config)
+    if head == "choices":
+        return models.multiple_choice(config)
     kinds = {
         "classifier": models.classifier,
         "token": models.token_classifier,
@@ -34,7 +36,9 @@ def build(head, config, num_labels):
     return kinds[head](config, num_labels)
 
 
-@pytest.mark.parametrize("head", ["pretraining", "classifier", "span", "token"])
+@pytest.mark.parametrize(
+    "head", ["pretraining", "classifier", "span", "token", "choices"]
+)
 def test_converted_model_computes_what_transformers_does(head, tmp_path):
     from_hf(HUGGING_FACE / head, tmp_path)
 
@@ -52,9 +56,10 @@ def test_converted_model_computes_what_transformers_does(head, tmp_path):
         want[name].astype(np.int32)
         for name in ("input_ids", "attention_mask", "token_type_ids")
     )
-    encoded = bert(ids, mask, segments)
+    rows = [x.reshape(-1, 12) for x in (ids, mask, segments)]  # Of choices.
+    encoded = bert(*rows)
     states = [encoded["embedding_output"], *encoded["all_encoder_layers"]]
-    real = mask == 1
+    real = rows[1] == 1
     np.testing.assert_allclose(
         np.stack(states)[:, real], want["hidden_states"][:, real], atol=1e-5
     )
@@ -211,13 +216,16 @@ def test_vocabulary_is_filled_up_to_the_embeddings(hf, tmp_path):
         ({"hidden_act": "gelu_10"}, r"hidden_act='gelu_10'"),
         ({"hidden_act": "quick_gelu"}, r"hidden_act='quick_gelu'"),
         (
-            {"problem_type": "multi_label_classification"},
-            r'problem_type="multi_label_classification".*--head=none',
+            {"problem_type": "regression"},
+            r'problem_type="regression".*one output. It has 3.*--head=none',
         ),
-        ({"problem_type": "regression"}, r'problem_type="regression"'),
+        (
+            {"problem_type": "ranking"},
+            r'regression.*problem_type="ranking".*--head=none',
+        ),
         (
             {"architectures": ["BertForMultipleChoice"]},
-            r"BertForMultipleChoice.*--head=none",
+            r"one output.*config\.json has 3.*a classifier",
         ),
         ({"architectures": "BertModel"}, r"a list of architectures"),
         (
@@ -237,22 +245,85 @@ def test_what_is_not_bert_is_refused(changes, message, hf, tmp_path):
 
 def test_an_encoder_can_be_taken_from_a_refused_classifier(hf, tmp_path):
     folder = hf("classifier")
-    edit_json(folder / "config.json", problem_type="regression")
+    edit_json(folder / "config.json", problem_type="ranking")
     from_hf(folder, tmp_path / "tf", head="none")
     assert "output_weights" not in stored(tmp_path / "tf")
 
 
-def test_a_single_output_is_a_score(hf, tmp_path):
-    folder = hf("classifier")
+def keep_outputs(folder, count):
+    """Leaves a classifier its first outputs."""
 
-    def keep_one(tensors):
+    def keep(tensors):
         for name in ("classifier.weight", "classifier.bias"):
-            tensors[name] = tensors[name][:1]
+            tensors[name] = tensors[name][:count]
 
-    edit_tensors(folder, keep_one)
-    edit_json(folder / "config.json", id2label={"0": "LABEL_0"})
-    with pytest.raises(InputError, match=r"one output, .*--head=none"):
+    edit_tensors(folder, keep)
+
+
+@pytest.mark.parametrize("problem", ["regression", None])
+def test_a_single_output_is_a_number(problem, hf, tmp_path):
+    folder = hf("classifier")
+    keep_outputs(folder, 1)
+    changes = {"id2label": {"0": "LABEL_0"}, "problem_type": problem}
+    edit_json(folder / "config.json", **changes)
+
+    from_hf(folder, tmp_path / "tf")
+
+    noted = json.loads((tmp_path / "tf" / "bert_tf.json").read_text())
+    assert (noted["head"], noted["label_type"]) == ("classifier", "number")
+    assert not (tmp_path / "tf" / "labels.txt").exists()
+    assert stored(tmp_path / "tf")["output_weights"].shape == (1, 16)
+
+
+def test_one_label_of_one_is_refused(hf, tmp_path):
+    folder = hf("classifier")
+    keep_outputs(folder, 1)
+    problem = "single_label_classification"
+    edit_json(folder / "config.json", problem_type=problem)
+    with pytest.raises(InputError, match=r"single_label.*two or more. It has"):
         from_hf(folder, tmp_path / "tf")
+
+
+@pytest.mark.parametrize(
+    ("problem", "label_type"),
+    [
+        ("single_label_classification", "class"),
+        (None, "class"),
+        ("multi_label_classification", "multi"),
+    ],
+)
+def test_the_type_of_labels_is_noted(problem, label_type, hf, tmp_path):
+    folder = hf("classifier")
+    edit_json(folder / "config.json", problem_type=problem)
+    from_hf(folder, tmp_path / "tf")
+    noted = json.loads((tmp_path / "tf" / "bert_tf.json").read_text())
+    assert (noted["head"], noted["label_type"]) == ("classifier", label_type)
+    labels = (tmp_path / "tf" / "labels.txt").read_text()
+    assert labels == "red\ngreen\nblue\n"
+
+
+@pytest.mark.parametrize(
+    ("labels", "scheme"),
+    [
+        (["O", "B-X", "I-X", "B-Y"], None),
+        (["B-X", "I-X", "E-X", "S-X"], "IOBES"),
+        (["E-mail", "S-bahn", "B", "I"], None),
+    ],
+)
+def test_the_scheme_of_words_labels_is_noted(labels, scheme, hf, tmp_path):
+    names = {str(number): label for number, label in enumerate(labels)}
+    folder = hf("token")
+    edit_json(folder / "config.json", id2label=names)
+    from_hf(folder, tmp_path / "tf")
+    noted = json.loads((tmp_path / "tf" / "bert_tf.json").read_text())
+    assert noted["head"] == "tokens"
+    assert noted.get("train_scheme") == scheme
+    assert (tmp_path / "tf" / "labels.txt").read_text().split() == labels
+
+
+def test_a_head_for_choices_is_no_classifier(hf, tmp_path):
+    with pytest.raises(InputError, match=r"compares texts.*--head=choices"):
+        from_hf(hf("choices"), tmp_path / "tf", head="classifier")
 
 
 def test_default_labels_of_another_number_are_numbered(hf, tmp_path):

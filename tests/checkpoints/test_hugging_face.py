@@ -7,6 +7,7 @@ from helpers.hugging_face import (
     HUGGING_FACE,
     assert_same,
     edit_json,
+    edit_tensors,
     stored,
     tensors_of,
 )
@@ -20,10 +21,13 @@ from bert_tf.checkpoints.to_hugging_face import to_hf
 from bert_tf.errors import InputError
 
 
-@pytest.mark.parametrize("head", ["pretraining", "classifier", "span", "token"])
+@pytest.mark.parametrize(
+    "head", ["pretraining", "classifier", "span", "token", "choices"]
+)
 def test_from_hugging_face_and_back_gives_the_same_tensors(head, tmp_path):
     from_hf(HUGGING_FACE / head, tmp_path / "tf")
-    to_hf(tmp_path / "tf", tmp_path / "back", head=head)
+    # The folder notes which head it is.
+    to_hf(tmp_path / "tf", tmp_path / "back")
 
     assert_same(tensors_of(tmp_path / "back"), tensors_of(HUGGING_FACE / head))
     back = json.loads((tmp_path / "back" / "config.json").read_text())
@@ -92,6 +96,49 @@ def test_labels_travel_in_both_directions(tmp_path):
     labels.write_text("x\ny\n")
     with pytest.raises(InputError, match=r"labels\.txt must name the 3.*has 2"):
         to_hf(tmp_path / "tf", tmp_path / "hf", overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("problem", "outputs"),
+    [
+        ("single_label_classification", 3),
+        ("multi_label_classification", 3),
+        ("multi_label_classification", 1),
+        ("regression", 1),
+    ],
+)
+def test_the_problem_travels_there_and_back(problem, outputs, hf, tmp_path):
+    folder = hf("classifier")
+    labels = ["red", "green", "blue"][:outputs]
+    if problem == "regression":
+        labels = ["LABEL_0"]
+    names = {str(number): label for number, label in enumerate(labels)}
+    edit_json(folder / "config.json", problem_type=problem, id2label=names)
+
+    def keep(tensors):
+        for name in ("classifier.weight", "classifier.bias"):
+            tensors[name] = tensors[name][:outputs]
+
+    edit_tensors(folder, keep)
+    from_hf(folder, tmp_path / "tf")
+    if problem.startswith("multi"):
+        (tmp_path / "tf" / "thresholds.tsv").write_text("red\t0.25\n")
+    report = to_hf(tmp_path / "tf", tmp_path / "back")
+
+    config = json.loads((tmp_path / "back" / "config.json").read_text())
+    assert config["problem_type"] == problem
+    assert config["id2label"] == names
+    assert ("thresholds.tsv" in report) == problem.startswith("multi")
+    assert_same(tensors_of(tmp_path / "back"), tensors_of(folder))
+
+
+def test_what_a_head_cannot_be_is_refused(hf, tmp_path):
+    from_hf(hf("classifier"), tmp_path / "tf")
+    with pytest.raises(InputError, match=r"one output.*has 3.*a classifier"):
+        to_hf(tmp_path / "tf", tmp_path / "back", head="choices")
+    edit_json(tmp_path / "tf" / "bert_tf.json", label_type="rank")
+    with pytest.raises(InputError, match=r"label_type.*class, number.*'rank'"):
+        to_hf(tmp_path / "tf", tmp_path / "back")
 
 
 @pytest.mark.parametrize(
@@ -211,6 +258,7 @@ def test_accents_and_length_travel_there_and_back(tmp_path):
     assert "--strip_accents=false" in report
     noted = json.loads((tmp_path / "tf" / "bert_tf.json").read_text())
     assert noted == {
+        "head": "span",
         "do_lower_case": True,
         "strip_accents": False,
         "max_seq_length": 9,

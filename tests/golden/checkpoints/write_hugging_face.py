@@ -39,6 +39,7 @@ MODELS = {
         transformers.BertForTokenClassification,
         {"hidden_act": "gelu_pytorch_tanh", "num_labels": 4},
     ),
+    "choices": (transformers.BertForMultipleChoice, {"hidden_act": "gelu"}),
 }
 
 
@@ -55,6 +56,9 @@ def write(folder, model_class, settings, seed):
         shape = (3, 12)
         ids = torch.randint(1, len(TOKENS), shape, generator=generator) * mask
         types = torch.randint(0, 2, shape, generator=generator) * mask
+        if model_class is transformers.BertForMultipleChoice:
+            # One example of three choices; the encoder sees rows.
+            ids, mask, types = ids[None], mask[None], types[None]
         outputs = model(
             input_ids=ids,
             attention_mask=mask,
