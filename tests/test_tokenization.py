@@ -107,7 +107,7 @@ def test_every_assigned_character_gives_the_originals_tokens(case):
     check_code_points(case, codes)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("case", CASES)
 def test_every_unicode_scalar_value_gives_the_originals_tokens(case):
     assert len(SCALAR_VALUES) == 1_112_064

@@ -223,10 +223,14 @@ def test_frozen_weights_can_be_trained_later_with_new_slots(
 @pytest.mark.parametrize(
     "flags",
     [
-        {"optimizer": "lamb"},
-        {"gradient_accumulation_steps": 2, "bucket_by_length": True},
-        {"recompute": True, "precision": "mixed_float16"},
         {
+            "optimizer": "lamb",
+            "gradient_accumulation_steps": 2,
+            "bucket_by_length": True,
+        },
+        {
+            "recompute": True,
+            "precision": "mixed_float16",
             "bias_correction": True,
             "layerwise_lr_decay": 0.5,
             "freeze": "embeddings,0",

@@ -535,7 +535,12 @@ def test_trains_and_writes_the_same_files_as_the_original(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("action", "size"), [("train", 16), ("eval", 12), ("predict", 8)]
+    ("action", "size"),
+    [
+        ("train", 16),
+        pytest.param("eval", 12, marks=pytest.mark.exhaustive),
+        pytest.param("predict", 8, marks=pytest.mark.exhaustive),
+    ],
 )
 def test_a_batch_too_large_for_memory_names_the_flags_to_change(
     action, size, tmp_path, capsys

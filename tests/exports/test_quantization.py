@@ -27,7 +27,12 @@ from bert_tf.exports import quantization
 from bert_tf.exports.settings import QUANTIZATIONS
 from bert_tf.tasks.vectors import served
 
-HEADS = ("classifier", "span", "pretraining", "features")
+HEADS = (
+    "classifier",
+    "pretraining",
+    pytest.param("span", marks=pytest.mark.exhaustive),
+    pytest.param("features", marks=pytest.mark.exhaustive),
+)
 ROWS = {
     "input_ids": np.array(
         [[2, 9, 10, 11, 12, 3], [2, 7, 3, 0, 0, 0]], np.int32

@@ -146,7 +146,9 @@ def test_two_devices_train_like_one(tmp_path, pretraining_flags):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize(
+    "count", [2, pytest.param(4, marks=pytest.mark.exhaustive)]
+)
 def test_workers_train_like_one_process_and_the_chief_writes(
     count, tmp_path, pretraining_flags
 ):
@@ -196,7 +198,9 @@ def wait_for(path, processes):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize(
+    "victim", [0, pytest.param(1, marks=pytest.mark.exhaustive)]
+)
 def test_a_killed_worker_ends_the_job_and_the_same_command_resumes(
     tmp_path, pretraining_flags, victim
 ):
