@@ -58,13 +58,20 @@ def _parser():
         "--do_lower_case",
         type=_true_or_false,
         help="for their tokenizer; default: as bert_tf.json beside the "
-        "checkpoint has it, else whether no token is a capital",
+        "checkpoint has it, else false if a fifth of the vocabulary's words "
+        "have a capital letter, or 50 longer ones and a twentieth",
     )
     to.add_argument(
         "--strip_accents",
         type=_true_or_false,
         help="for their tokenizer; default: as bert_tf.json beside the "
         "checkpoint has it, else as it lower-cases",
+    )
+    to.add_argument(
+        "--ignore_folder_settings",
+        action="store_true",
+        help="--do_lower_case and --strip_accents win where bert_tf.json, the "
+        "name or the vocabulary contradicts them",
     )
 
     back = commands.add_parser(

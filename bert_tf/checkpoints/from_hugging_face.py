@@ -12,7 +12,7 @@ from bert_tf.checkpoints import (
     sentence_transformers,
     writing,
 )
-from bert_tf.checkpoints.folder_settings import UNSAID, FolderSettings, shown
+from bert_tf.checkpoints.folder_settings import UNSAID, FolderSettings
 from bert_tf.checkpoints.hugging_face import (
     ACTIVATION_FROM_HF,
     HF_CONFIG,
@@ -46,7 +46,7 @@ from bert_tf.checkpoints.names import (
 from bert_tf.errors import InputError, some_of
 from bert_tf.layers import LAYER_NORM_EPSILON, get_activation
 from bert_tf.modeling import BertConfig
-from bert_tf.support.files import files_below, whole_or_nothing
+from bert_tf.support.files import whole_or_nothing
 
 # What transformers' BertConfig takes for a key that config.json lacks.
 HF_DEFAULTS = {
@@ -187,7 +187,8 @@ def from_hf(
         os.path.join(output, name): text.encode("utf-8")
         for name, text in texts.items()
     }
-    inputs = {"FOLDER": files_below(folder)}
+    # Only a file directly in it can have the name of one that is written.
+    inputs = {"FOLDER": [entry.path for entry in os.scandir(folder)]}
     folders.check_not_there(prefix + INDEX, contents, inputs, overwrite)
     os.makedirs(output, exist_ok=True)
     for path, content in contents.items():
@@ -199,8 +200,6 @@ def from_hf(
         [
             f"Wrote {len(values)} variables to {prefix}, head: {head}, "
             f"hidden_act: {config.hidden_act}.",
-            f"Its vocabulary needs "
-            f"--do_lower_case={shown(settings.do_lower_case)}.",
             f"Noted in {SETTINGS_FILE}, so that no flag is needed: "
             f"{settings.describe()}.",
             *report_left_out(dropped + unknown),

@@ -236,12 +236,6 @@ def read_vocab(path):
         raise InputError(f"{path} must be UTF-8 text: {error}") from error
 
 
-def looks_uncased(vocab):
-    """Whether no token is a capital letter."""
-    capitals = set(map(chr, range(ord("A"), ord("Z") + 1)))
-    return capitals.isdisjoint(vocab)
-
-
 def read_json(path):
     """The object in a JSON file."""
     try:

@@ -196,6 +196,12 @@ def labels_to_hf(
         )
     problem = {"problem_type": PROBLEM_OF[label_type]}
     if label_type == NUMBER:
+        if num_outputs != 1:
+            raise InputError(
+                "`label_type` is number in bert_tf.json, for which the head "
+                f"must have one output. The checkpoint's has {num_outputs}: "
+                "its outputs are classes or labels, `class` or `multi`"
+            )
         # Their number of labels is that of names.
         return {**problem, **_numbered(["LABEL_0"])}
     return {**problem, **_id2label(num_outputs, labels_file)}

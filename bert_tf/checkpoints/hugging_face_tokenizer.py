@@ -9,10 +9,10 @@ import json
 import os
 from typing import Any, NamedTuple
 
+from bert_tf.checkpoints import casing
 from bert_tf.checkpoints.hugging_face import (
     HF_CONFIG,
     HF_TOKENIZER_CONFIG,
-    looks_uncased,
     read_json,
     read_vocab,
 )
@@ -126,10 +126,7 @@ def read_tokenizer(folder, config, tokenizer_class=None, ignore_settings=False):
     ):
         length = None
     else:
-        notes.append(
-            f"Its tokenizer cuts texts at {length} tokens: "
-            f"--max_seq_length={length}."
-        )
+        notes.append(f"Its tokenizer cuts texts at {length} tokens.")
     vocab = [table[place] for place in range(len(table))]
     return HFTokenizer(vocab, lowers, notes, strips, length)
 
@@ -332,11 +329,12 @@ def _casing(files, table, notes):
     lowers = _stated(files, "do_lower_case", "lowercase")
     if lowers is not None:
         return lowers
+    capitals = casing.count_capitals(table.values())
     notes.append(
-        "No file states its casing: judged by whether a token of the "
-        "vocabulary is a capital letter."
+        "No file states its casing: judged by the vocabulary, which has "
+        f"{capitals.describe()}."
     )
-    return looks_uncased(table.values())
+    return not capitals.is_cased
 
 
 def _accents(files):

@@ -61,10 +61,7 @@ def report(folder, allow_unused=False):
             lines += _about(module, folder, path, allow_unused)
     length = read_settings(folder).max_seq_length
     if length is not None:
-        lines.append(
-            f"Its sentence vectors are of the first {length} tokens: "
-            f"--max_seq_length={length}."
-        )
+        lines.append(f"Its sentence vectors are of the first {length} tokens.")
     return lines
 
 

@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 
-from bert_tf.checkpoints import folder_settings, folders
+from bert_tf.checkpoints import casing, folder_settings, folders
 from bert_tf.checkpoints.folder_settings import shown
 from bert_tf.checkpoints.hugging_face import (
     ACTIVATION_FROM_HF,
@@ -18,7 +18,6 @@ from bert_tf.checkpoints.hugging_face import (
     find_head,
     hf_tensors,
     import_safetensors,
-    looks_uncased,
     read_vocab,
     report_left_out,
     report_no_pooler,
@@ -65,6 +64,7 @@ def to_hf(
     hidden_act=None,
     do_lower_case=None,
     strip_accents=None,
+    ignore_folder_settings=False,
     allow_unused=False,
     overwrite=False,
 ):
@@ -80,10 +80,10 @@ def to_hf(
             beside the checkpoint.
         hidden_act: transformers' name of the activation, if not the same
             function as the config's.
-        do_lower_case: for their tokenizer; when None, what the folder notes,
-            else true unless the vocabulary has a capital letter A to Z as a
-            token.
-        strip_accents: the same; when None, what the folder notes, if anything.
+        do_lower_case, strip_accents: for their tokenizer; None for what the
+            folder, the vocabulary and the name tell, as in `casing.decide`.
+        ignore_folder_settings: whether these two win where they contradict the
+            folder.
         allow_unused: leave out variables that no head has, instead of failing.
         overwrite: overwrite files in `output`.
 
@@ -92,7 +92,8 @@ def to_hf(
 
     Raises:
         InputError: a file is missing, damaged or does not fit, variables are
-            missing or left over, or the output is there already.
+            missing or left over, the casing is not the model's, or the output
+            is there already.
     """
     safetensors = import_safetensors()
     reader = CheckpointReader(checkpoint)
@@ -104,8 +105,8 @@ def to_hf(
 
     slots = optimizer_slots(reader.names)
     names = [name for name in reader.names if name not in slots]
-    settings = folder_settings.read(folder)
-    noted = settings.said()
+    noted = folder_settings.noted_in(folder)
+    settings = noted.settings
     head = find_head(head, names, reader.path, noted_architectures(settings))
     chosen, dropped = choose_variables(
         names, head, config, reader.path, allow_unused
@@ -117,19 +118,23 @@ def to_hf(
     vocab_file = vocab_file or os.path.join(folder, VOCAB)
     vocab = read_vocab(vocab_file)
     folders.check_vocab(config.vocab_size, vocab_file, config_file)
-    if do_lower_case is None:
-        do_lower_case = noted.get("do_lower_case", looks_uncased(vocab))
-    if strip_accents is None:
-        strip_accents = noted.get("strip_accents")
+    decided = casing.decide(
+        vocab,
+        vocab_file,
+        reader.path,
+        noted,
+        do_lower_case,
+        strip_accents,
+        ignore_folder_settings,
+    )
+    of_text = {k: v for k, v in decided._asdict().items() if v is not None}
     tokenizer = {
-        "do_lower_case": do_lower_case,
-        "model_max_length": noted.get(
+        **of_text,
+        "model_max_length": settings.said().get(
             "max_seq_length", config.max_position_embeddings
         ),
         "tokenizer_class": "BertTokenizer",
     }
-    if strip_accents is not None:
-        tokenizer["strip_accents"] = strip_accents
     weights = os.path.join(output, HF_WEIGHTS)
     contents = {
         os.path.join(output, HF_TOKENIZER_CONFIG): _json(tokenizer),
@@ -162,14 +167,12 @@ def to_hf(
         shutil.copymode(vocab_copy, name)  # Else only the owner may read it.
         os.replace(name, weights)
 
-    casing = f"do_lower_case {shown(do_lower_case)}"
-    if strip_accents is not None:
-        casing += f", strip_accents {shown(strip_accents)}"
+    described = [f"{name} {shown(v)}" for name, v in of_text.items()]
     return "\n".join(
         [
             f"Wrote {len(tensors)} tensors of {reader.path} to {output} as "
             f"{HEADS[head].architecture}, hidden_act "
-            f"{hf_config['hidden_act']!r}, {casing}.",
+            f"{hf_config['hidden_act']!r}, {', '.join(described)}.",
             *report_left_out(dropped),
             *report_dropped(slots),
             *report_no_pooler(chosen, "transformers"),

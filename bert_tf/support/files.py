@@ -211,15 +211,6 @@ def require_other_file(outputs, inputs, flag="output_file"):
         )
 
 
-def files_below(folder: str) -> list[str]:
-    """Paths of all files in a folder and in those below it."""
-    return [
-        os.path.join(top, name)
-        for top, _, names in os.walk(folder)
-        for name in names
-    ]
-
-
 def overwritten(
     outputs: Iterable[str], inputs: Mapping[str, Iterable[str]]
 ) -> Iterator[tuple[str, str, str]]:

@@ -194,6 +194,16 @@ CASES = [
         options=("--hidden_act", "swish"),
     ),
     to_hf(
+        "a casing that contradicts the folder",
+        (
+            "--do_lower_case=false",
+            "bert/bert_tf.json, which has do_lower_case=true",
+            "--ignore_folder_settings",
+        ),
+        write("bert/bert_tf.json", {"do_lower_case": True}),
+        options=("--do_lower_case", "false"),
+    ),
+    to_hf(
         "a damaged weight",
         (PREFIX, "bert/encoder/layer_0/intermediate/dense/kernel"),
         flip_byte(WEIGHTS, 900_000),

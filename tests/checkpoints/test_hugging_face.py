@@ -136,6 +136,9 @@ def test_what_a_head_cannot_be_is_refused(hf, tmp_path):
     from_hf(hf("classifier"), tmp_path / "tf")
     with pytest.raises(InputError, match=r"one output.*has 3.*a classifier"):
         to_hf(tmp_path / "tf", tmp_path / "back", head="choices")
+    edit_json(tmp_path / "tf" / "bert_tf.json", label_type="number")
+    with pytest.raises(InputError, match=r"label_type.*one output.*has 3"):
+        to_hf(tmp_path / "tf", tmp_path / "back")
     edit_json(tmp_path / "tf" / "bert_tf.json", label_type="rank")
     with pytest.raises(InputError, match=r"label_type.*class, number.*'rank'"):
         to_hf(tmp_path / "tf", tmp_path / "back")
@@ -200,20 +203,34 @@ def test_activation_can_be_overridden(hf, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("vocab", "lowers"), [(["a", "the", "[CLS]"], True), (["a", "B"], False)]
+    ("vocab", "lowers"),
+    [
+        (["a", "the", "[CLS]"], True),
+        (["a", "B"], True),
+        (["Anna", "Bob", "Carl", "Dora"], False),
+    ],
 )
 def test_casing_is_told_from_the_vocabulary(vocab, lowers, tmp_path):
     from_hf(HUGGING_FACE / "span", tmp_path / "tf")
     (tmp_path / "tf" / "bert_tf.json").unlink()
     vocab_file = tmp_path / "tf" / "vocab.txt"
-    vocab_file.write_text("\n".join(vocab + ["x"] * (15 - len(vocab))))
+    more = [f"x{number}" for number in range(15 - len(vocab))]
+    vocab_file.write_text("\n".join(vocab + more))
     to_hf(tmp_path / "tf", tmp_path / "hf")
-    to_hf(tmp_path / "tf", tmp_path / "other", do_lower_case=not lowers)
+    given = {"do_lower_case": not lowers, "ignore_folder_settings": True}
+    to_hf(tmp_path / "tf", tmp_path / "other", **given)
+    # The same rule in both directions.
+    path = tmp_path / "hf" / "tokenizer_config.json"
+    told = path.read_text()
+    path.unlink()
+    from_hf(tmp_path / "hf", tmp_path / "judged")
+    assert folder_settings.read(tmp_path / "judged").do_lower_case is lowers
+    path.write_text(told)
     for folder, want in (("hf", lowers), ("other", not lowers)):
         path = tmp_path / folder / "tokenizer_config.json"
         assert json.loads(path.read_text())["do_lower_case"] is want
     report = from_hf(tmp_path / "other", tmp_path / "again")
-    assert f"--do_lower_case={str(not lowers).lower()}." in report
+    assert f"--do_lower_case={str(not lowers).lower()}" in report
 
 
 def test_what_a_killed_conversion_left_is_no_obstacle(tiny, tmp_path):
@@ -278,16 +295,31 @@ def test_sentences_are_lower_cased_before_a_cased_tokenizer(strips, tmp_path):
     hf = tmp_path / "hf"
     shutil.copytree(HUGGING_FACE / "span", hf)
     put = {"do_lower_case": False, "strip_accents": strips}
+    put["model_max_length"] = 9
     (hf / "tokenizer_config.json").write_text(json.dumps(put))
     sentences = {"do_lower_case": True, "max_seq_length": 10_000}
     (hf / "sentence_bert_config.json").write_text(json.dumps(sentences))
 
-    from_hf(hf, tmp_path / "tf")
+    report = from_hf(hf, tmp_path / "tf")
+    assert report.count("--max_seq_length") == 1
+    assert report.count("--do_lower_case") == 1
     noted = folder_settings.read(tmp_path / "tf")
     # Their tokenizer gets lower-cased text, and keeps accents by default.
     assert (noted.do_lower_case, noted.strip_accents) == (True, strips is True)
     config = json.loads((tmp_path / "tf" / "bert_config.json").read_text())
     assert noted.max_seq_length == config["max_position_embeddings"]
+
+
+def test_the_output_may_lie_below_the_folder(hf):
+    folder = hf("classifier")
+    from_hf(folder, folder / "tf")
+    want = {p.name: p.read_bytes() for p in (folder / "tf").iterdir()}
+    from_hf(folder, folder / "tf", overwrite=True)
+    # As a killed conversion leaves it.
+    (folder / "tf" / "bert_model.ckpt.index").unlink()
+    from_hf(folder, folder / "tf")
+    got = {p.name: p.read_bytes() for p in (folder / "tf").iterdir()}
+    assert got == want
 
 
 def test_existing_output_is_kept(tiny, tmp_path):

@@ -270,7 +270,7 @@ def test_a_special_token_changes_places_with_the_one_of_its_name(folder):
 def test_a_shorter_tokenizer_than_positions_is_said(folder):
     put(folder, "tokenizer_config.json", {"model_max_length": 8})
     got = read_tokenizer(folder, CONFIG)
-    assert "--max_seq_length=8" in got.notes[-1]
+    assert "at 8 tokens" in got.notes[-1]
     assert got.max_seq_length == 8
 
 

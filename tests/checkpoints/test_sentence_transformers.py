@@ -38,7 +38,7 @@ def test_pooling_normalization_and_length_are_said(folder):
     pooling, normalization, length = report(folder)
     assert "mean_tokens" in pooling
     assert "divided by their length" in normalization
-    assert "--max_seq_length=256" in length
+    assert "first 256 tokens" in length
 
 
 def test_a_module_with_weights_is_refused_or_left_out(folder):
