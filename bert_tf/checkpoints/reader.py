@@ -47,12 +47,13 @@ class CheckpointReader:
         return self._index.nbytes(names)
 
     def check_data(self):
-        """Checks that the .data file exists and is as long as it must be.
+        """Checks, once, that the .data files are there and long enough.
 
-        Quick: reads none of it. Damage inside is found when a tensor is read.
+        None of them is read: damage inside is found when a tensor is read. A
+        V1 file has no others, and all of its tensors are checked.
 
         Raises:
-            InputError: it is missing or too short.
+            InputError: one is missing or too short, or a V1 file is damaged.
         """
         self._index.check_data()
 
@@ -62,7 +63,9 @@ class CheckpointReader:
         Raises:
             InputError: its bytes are missing or do not match their checksum.
         """
-        self._index.require_data()
+        # TensorFlow's reader allocates what the index says before it looks at
+        # the .data files.
+        self._index.check_data()
         try:
             return self._index.reader.get_tensor(name)
         except storage.READ_ERRORS as error:
@@ -128,7 +131,7 @@ class CheckpointReader:
 
         Several are read together, since each call reads the index again.
         """
-        self._index.require_data()
+        self._index.check_data()
         with tf.device("CPU:0"):
             tensors = tf.raw_ops.RestoreV2(
                 prefix=self._stored,

@@ -78,25 +78,18 @@ class Index:
         return total
 
     def check_data(self):
-        """Checks that the .data files exist and are as long as they must be.
+        """Checks, once, that the .data files are there and long enough.
 
-        Quick: reads none of them. Damage inside is found when a tensor is
-        read.
+        None of them is read: damage inside is found when a tensor is read. A
+        V1 file has no others, and all of its tensors are checked.
 
         Raises:
-            InputError: one is missing or too short.
+            InputError: one is missing or too short, or a V1 file is damaged.
         """
+        if self._has_data:
+            return
         check_data(self.stored, self._bundle)
         self._has_data = True
-
-    def require_data(self):
-        """`check_data`, once.
-
-        TensorFlow's reader allocates what the index says before it looks at
-        the .data files.
-        """
-        if not self._has_data:
-            self.check_data()
 
 
 def check_index(prefix):

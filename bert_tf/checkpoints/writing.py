@@ -114,7 +114,7 @@ def tidy(folder, keep=5):
         _settle_all(folder)
         _, named = finding.read_state(folder) or (None, [])
         # With more than one too many, the folder was made with another `keep`.
-        if len(named) == keep + 1:
+        if keep and len(named) == keep + 1:
             _keep_newest(folder, named, keep)
 
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from bert_tf import checkpoints
 from bert_tf.checkpoints import reader as reader_module
+from bert_tf.checkpoints import storage
 from bert_tf.checkpoints.names import DATA
 from bert_tf.errors import InputError
 
@@ -33,6 +34,19 @@ def test_load_reads_a_few_variables_at_a_time(micro, weights, groups_read):
     assert len(groups_read) > 5
     reader = checkpoints.CheckpointReader(micro)
     assert all(reader.nbytes(group[:-1]) < 5_000 for group in groups_read)
+
+
+def test_files_are_checked_once(micro, monkeypatch):
+    checked = []
+    check = storage.check_data
+    monkeypatch.setattr(
+        storage, "check_data", lambda *what: checked.append(check(*what))
+    )
+    reader = checkpoints.CheckpointReader(micro)
+    for _ in range(2):
+        reader.check_data()
+        reader.tensor(reader.names[0])
+    assert len(checked) == 1
 
 
 def test_weights_read_ahead_are_read_once_and_slots_are_not(

@@ -458,9 +458,10 @@ def test_a_state_file_of_another_machine_is_understood(
     assert "mrpc" not in (tmp_path / "checkpoint").read_text()
 
 
-def test_tidy_deletes_nothing_of_who_keeps_more(tmp_path, variables):
+@pytest.mark.parametrize("keep", [2, None])
+def test_tidy_deletes_nothing_of_who_keeps_more(keep, tmp_path, variables):
     for step in range(4):
         checkpoints.save(tmp_path, step, variables, keep=None)
     before = files_of(tmp_path)
-    checkpoints.tidy(tmp_path, keep=2)
+    checkpoints.tidy(tmp_path, keep=keep)
     assert files_of(tmp_path) == before
