@@ -204,23 +204,6 @@ def casing_of(tokenizer: tokenization.FullTokenizer) -> Casing:
     return Casing(basic.do_lower_case, basic.strip_accents)
 
 
-def check_name(
-    do_lower_case: bool,
-    checkpoint: str | os.PathLike[str] | None,
-    noted: Noted = NOTHING,
-) -> None:
-    """Compares casing with the name of a released model.
-
-    Raises:
-        InputError: they contradict each other, and the folder notes no casing,
-            which would count instead.
-    """
-    if "do_lower_case" not in noted.settings.said():
-        tokenization.validate_case_matches_checkpoint(
-            do_lower_case, _name_of(checkpoint)
-        )
-
-
 def _name_of(checkpoint):
     """The path by which the original recognizes its models."""
     path = os.fspath(checkpoint or "")
@@ -229,7 +212,9 @@ def _name_of(checkpoint):
 
 def _check(do_lower_case, found, vocab_file, checkpoint):
     """Compares what the caller asks for with the name and the vocabulary."""
-    check_name(do_lower_case, checkpoint)
+    tokenization.validate_case_matches_checkpoint(
+        do_lower_case, _name_of(checkpoint)
+    )
     if do_lower_case and found.is_cased:
         raise InputError(
             f"{vocab_file} is the vocabulary of a cased model: it has "

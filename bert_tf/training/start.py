@@ -68,8 +68,6 @@ def open_model(
     noted = finding.find_noted(files.checkpoint, output_dir)
     asked = files.do_lower_case, files.strip_accents
     ignore = files.ignore_folder_settings
-    if reads_text and files.do_lower_case is not None and not ignore:
-        casing.check_name(files.do_lower_case, files.checkpoint, noted)
     for flag in ("vocab_file", "bert_config_file"):
         if (path := getattr(files, flag)) is not None:
             require_file(flag, path)

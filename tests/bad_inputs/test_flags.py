@@ -89,6 +89,8 @@ CASES = [
         ("--do_lower_case=False", "cased_L-12_H-768_A-12"),
         move("bert", "cased_L-12_H-768_A-12"),
         init_checkpoint="cased_L-12_H-768_A-12/bert_model.ckpt",
+        vocab_file="cased_L-12_H-768_A-12/vocab.txt",
+        bert_config_file="cased_L-12_H-768_A-12/bert_config.json",
         do_lower_case=True,
     ),
 ]
