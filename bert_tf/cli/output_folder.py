@@ -8,16 +8,25 @@ import fnmatch
 import glob
 import os
 
-from bert_tf.checkpoints.names import BEST_FOLDER, INDEX, STATE_FILE
+from bert_tf.checkpoints.names import (
+    BEST_FOLDER,
+    INDEX,
+    STATE_FILE,
+    THRESHOLDS_FILE,
+)
 from bert_tf.errors import InputError
 from bert_tf.support import files, locks
 from bert_tf.tasks.classification.datasets import PUBLISHED
+from bert_tf.training.settings import RUNS_FILE
 
 WRITTEN = (
     STATE_FILE,
     "model.ckpt-*",
-    "*.tf_record",
+    "train.tf_record",
+    "eval*.tf_record",
+    "predict*.tf_record",
     "*_results.tsv",
+    "test_results_*.tsv",
     "*_results.txt",
     "*predictions.json",
     "*predictions.tsv",
@@ -25,14 +34,14 @@ WRITTEN = (
     "*_report.txt",
     "*_mistakes.tsv",
     "*_per_label.tsv",
-    "thresholds.tsv",
+    THRESHOLDS_FILE,
     "*.tfevents.*",
     "evaluations.json",
     "not_finite_at_step_*.npz",
     "null_odds.json",
     "null_score_diff_threshold*",
     "precision_recall.svg",
-    "runs.tsv",
+    RUNS_FILE,
     "sweep.tsv",
     "training.svg",
     locks.FILE_NAME,
@@ -88,7 +97,7 @@ def _read_by(values):
         if name.endswith("_file") and isinstance(values[name].value, str)
     }
     if "data_dir" in values and values.data_dir:
-        # By their own names, files of this kind are none of a data set.
+        # No data set has files of these names.
         found["data_dir"] = [
             path
             for folder in ("", "*")

@@ -12,13 +12,13 @@ import json
 import os
 from typing import Any
 
+from bert_tf.checkpoints.names import SETTINGS_FILE
 from bert_tf.errors import InputError, list_folder
 from bert_tf.support import files
 
 FORMAT = 1
 """Version of the format of assets/bert_tf.json."""
 
-SETTINGS_FILE = "bert_tf.json"
 MODEL_FILE = "saved_model.pb"
 EXTRA = "assets.extra"
 CHECKSUMS_FILE = os.path.join(EXTRA, "bert_tf_checksums.json")

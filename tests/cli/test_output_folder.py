@@ -3,7 +3,7 @@ import os
 import pytest
 from absl import flags
 
-from bert_tf import run_classifier, run_squad
+from bert_tf import run_classifier, run_pretraining, run_squad
 from bert_tf.cli import output_folder
 from bert_tf.errors import InputError
 
@@ -51,6 +51,14 @@ def test_input_in_the_output_folder_is_legal_under_other_names(out, given):
     output_folder.check(parsed(run_classifier, **given))
     more = {"train_file": "out/questions.json", "predict_file": "nowhere"}
     output_folder.check(parsed(run_squad, **given, **more))
+
+
+def test_records_to_pretrain_on_are_only_read(out):
+    (out / "pretrain.tf_record").touch()
+    given = {"input_file": "out/pre*.tf_record"}
+    output_folder.check(parsed(run_pretraining, **given))
+    with pytest.raises(InputError, match=r"eval\.tf_record.*--input_file"):
+        output_folder.check(parsed(run_pretraining, input_file="out/*record"))
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from absl import flags as absl_flags
 from helpers import kill_and_resume
 from helpers.golden import read_variables, write_small_config
 from helpers.numpy_bert import NumpyBert, log_softmax
+from helpers.output_files import unlisted
 from helpers.paths import GOLDEN
 
 from bert_tf import (
@@ -132,6 +133,7 @@ def test_evaluates_and_predicts_what_the_original_did(name, tmp_path):
     if name == "mrpc/eval_in_model_dir":
         wanted |= BESIDE - {"bert_tf.json"}  # Of a training only.
     assert files_below(tmp_path / "out") == wanted
+    assert not unlisted(tmp_path / "out")
     for kind in ("eval", "predict"):
         file = golden / f"{kind}.tf_record.gz"
         if file.exists():
@@ -516,6 +518,7 @@ def test_trains_and_writes_the_same_files_as_the_original(
     of_eval = {"eval.tf_record", "eval_results.txt", "eval/events.out.tfevents"}
     of_eval |= REPORTS
     assert files_below(out) == patterns(original) | middle | of_eval | BESIDE
+    assert not unlisted(out)
     assert (out / "labels.txt").read_text() == "0\n1\n"
     assert (out / "bert_config.json").read_text() == small_bert.read_text()
     assert "Num examples = 61" in log.text and "Num steps = 7" in log.text

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from helpers.commands import results_of, run_classifier
 from helpers.golden import write_small_config
+from helpers.output_files import unlisted
 from helpers.paths import GOLDEN
 
 pytestmark = pytest.mark.slow
@@ -69,6 +70,7 @@ def test_both_dev_sets_of_mnli_are_evaluated(mnli):
     )
     assert "mm_loss" not in results
     assert (mnli / "out" / "eval_mm.tf_record").exists()
+    assert not unlisted(mnli / "out")
     assert (
         '"metric": "eval_m_and_mm"'
         in (mnli / "out" / "evaluations.json").read_text()

@@ -16,6 +16,7 @@ import pytest
 import tensorflow as tf
 from absl import flags as absl_flags
 from helpers.golden import write_small_config
+from helpers.output_files import unlisted
 from helpers.squad_golden import DATA, SQUAD, TINY, archive
 
 from bert_tf import (
@@ -156,6 +157,7 @@ def test_predicts_like_the_original(name, predicted):
     if name == "v2.0":
         wanted.add("precision_recall.svg")
     assert files_below(folder) == wanted
+    assert not unlisted(folder)
 
 
 def assert_same_records(folder, name, golden):
@@ -276,6 +278,7 @@ def test_writes_the_same_training_records_as_the_original(
     # Not the original's: what the checkpoint is used with.
     beside = {"bert_config.json", "bert_tf.json", "vocab.txt"}
     assert files_below(tmp_path) == original | beside
+    assert not unlisted(tmp_path)
 
 
 # ---------------------------------------------------------------------- metrics
