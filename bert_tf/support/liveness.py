@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 try:
     import fcntl
-except ImportError:  # Windows.
+except ImportError:  # Windows, whose files `flock` cannot lock.
     fcntl = None  # type: ignore[assignment]
 
 # What `flock` fails with where a file system has no locks.
-NO_LOCKS = (
+_NO_LOCKS = (
     errno.ENOLCK,
     errno.ENOTSUP,
     errno.EOPNOTSUPP,
@@ -110,7 +110,7 @@ def lock(descriptor: int) -> bool | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        if error.errno in NO_LOCKS:
+        if error.errno in _NO_LOCKS:
             return None
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
             return False

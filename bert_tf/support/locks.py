@@ -30,8 +30,8 @@ INTERVAL = 10.0
 MISSED = 6
 """A training elsewhere is taken for ended after this many intervals."""
 
-# Errors of opening the file where a file system cannot have such a file.
-_NO_SUCH_FILES = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+# Errors of what a file system cannot do.
+_UNSUPPORTED = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 _held: dict[str, "_Lock"] = {}
 
@@ -43,7 +43,8 @@ def alone(
     """Keeps other trainings out of a folder during the block.
 
     Args:
-        folder: must exist. One in a bucket (`gs://`) is not locked.
+        folder: must exist. One in a bucket (`gs://`) is not locked,
+            and neither is the local folder of its other files.
         interval: seconds between two heartbeats.
         missed: intervals without a heartbeat after which a training that cannot
             be seen from here is taken for ended.
@@ -132,6 +133,10 @@ class _Owner:
         )
 
 
+class _NoSuchFileError(Exception):
+    """The file cannot be opened, as its file system has none of this kind."""
+
+
 class _Lock:
     """The lock of one folder, for one training of this process."""
 
@@ -164,11 +169,11 @@ class _Lock:
         try:
             while not self._try():
                 pass
+        except _NoSuchFileError:
+            logging.warning("No lock is possible in %s.", self.folder)
+            return False
         except OSError as error:
             self._close()
-            if error.errno in _NO_SUCH_FILES:
-                logging.warning("No lock is possible in %s.", self.folder)
-                return False
             raise InputError(
                 f"`--output_dir`: {self.path}, which keeps other trainings "
                 f"out, cannot be written: {error.strerror}."
@@ -193,13 +198,19 @@ class _Lock:
 
     def _try(self) -> bool:
         """One attempt; False to start over, since the file has changed."""
-        is_new, is_ours = self._open()
+        try:
+            is_new, is_ours = self._open()
+        except OSError as error:
+            if error.errno in _UNSUPPORTED:
+                raise _NoSuchFileError from error
+            raise
         self._locked = liveness.lock(self._file)
         content = b"" if is_new else _read(self.path)
         if content is None or (self._locked and not self._is_in_place()):
             return self._give_up()  # Its owner has just removed it.
-        is_free = not content and (self._locked or is_new)
-        is_free = is_free and self._locked is not False
+        is_free = not content and (
+            self._locked or (is_new and self._locked is None)
+        )
         if not is_free and not self._has_ended(content):
             return self._give_up()
         if not (is_free or self._locked) or not is_ours:
@@ -270,7 +281,8 @@ class _Lock:
             alive = liveness.is_alive(owner.process)
             return None if self._locked is False else alive
         if self._locked:
-            return False  # On one machine, the lock knows.
+            # On one machine the operating system's lock decides.
+            return False
         alive = liveness.is_alive(owner.process)
         return True if alive is None and self._locked is False else alive
 
@@ -330,7 +342,9 @@ class _Lock:
             os.rename(self.path, aside)
             if _read(aside) != content:
                 # Another process was quicker; this is its file.
-                with contextlib.suppress(FileExistsError):
+                # Without it, as where there are no hard links, that process
+                # finds the next owner's file, and writes nothing more.
+                with contextlib.suppress(OSError):
                     os.link(aside, self.path)
             os.remove(aside)
 
@@ -340,7 +354,11 @@ class _Lock:
         content = self.owner.content(self._beats)
         os.pwrite(self._file, content, 0)
         os.ftruncate(self._file, len(content))
-        os.fsync(self._file)
+        try:
+            os.fsync(self._file)
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                raise
 
     def _beat_until_end(self) -> None:
         while not self._ended.wait(self.interval):

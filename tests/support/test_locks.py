@@ -297,6 +297,39 @@ def test_a_folder_in_a_bucket_is_not_locked(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize("code", [errno.EPERM, errno.ENOTSUP])
+def test_without_hard_links_a_quicker_process_is_told_by_its_successor(
+    tmp_path, no_locks, monkeypatch, code
+):
+    path = leave(tmp_path, boot="before")
+    rename = os.rename
+
+    def rename_late(source, target):
+        monkeypatch.setattr(locks.os, "rename", rename)
+        leave(tmp_path, token="quicker")
+        rename(source, target)
+
+    def refuse(*_):
+        raise OSError(code, "no links")
+
+    monkeypatch.setattr(locks.os, "rename", rename_late)
+    monkeypatch.setattr(locks.os, "link", refuse)
+    with locks.alone(str(tmp_path), interval=1000):
+        assert json.loads(path.read_text())["token"] != "quicker"
+        refused(tmp_path, "this one")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_file_system_that_cannot_flush_can_still_lock(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EINVAL, "not supported")
+
+    monkeypatch.setattr(locks.os, "fsync", refuse)
+    with locks.alone(str(tmp_path)):
+        refused(tmp_path, "this one")
+    assert os.listdir(tmp_path) == []
+
+
 def test_where_there_can_be_no_such_file_there_is_no_lock(
     tmp_path, monkeypatch
 ):
