@@ -9,6 +9,7 @@ import keras
 from bert_tf import checkpoints
 from bert_tf.checkpoints import folder_settings, folders
 from bert_tf.checkpoints.names import BEST_FOLDER
+from bert_tf.errors import InputError
 from bert_tf.exports.export import checkpoint_of_run
 from bert_tf.support import files, locks
 from bert_tf.training import devices, start
@@ -111,6 +112,13 @@ def note_of(opened, settings, resumed):
     if goes_on and not settings.files.ignore_folder_settings:
         noted = folder_settings.noted_in(settings.output_dir)
         wrong = noted.differences(said)
+        if "head" in wrong:
+            raise InputError(
+                f"{noted.path} has head={noted.settings.head}: this folder is "
+                f"another task's. Take another --output_dir. Received: "
+                f"--output_dir={settings.output_dir}, to train "
+                f"head={wrong['head']}"
+            )
         if wrong:
             raise folder_settings.contradiction(
                 noted.path, wrong, noted.settings.said()
