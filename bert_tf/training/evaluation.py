@@ -242,8 +242,7 @@ def _save_best(folder, step, weights):
     for name in of_model:
         source = os.path.join(folder, name)
         if os.path.exists(source):
-            with open(source, encoding="utf-8") as file:
-                files.write_text(os.path.join(best, name), file.read())
+            files.copy(source, os.path.join(best, name))
 
 
 def load_best(model, output_dir):

@@ -188,7 +188,8 @@ def test_evaluation_does_not_change_the_numbers(tmp_path, uninterrupted):
 
 
 def test_the_best_checkpoint_is_kept_with_what_belongs_to_it(tmp_path, log):
-    (tmp_path / "labels.txt").write_text("yes\nno\n")
+    labels = b"yes\r\nno\r\n"  # Copied as it is.
+    (tmp_path / "labels.txt").write_bytes(labels)
 
     train(tmp_path, 6, evaluation=Scores([0.5, 0.75, 0.25], metric="score"))
 
@@ -197,7 +198,7 @@ def test_the_best_checkpoint_is_kept_with_what_belongs_to_it(tmp_path, log):
     saved, kept = contents(tmp_path / "model.ckpt-4"), contents(best)
     assert kept.keys() == {n for n in saved if "adam" not in n}
     assert_same(kept, {name: saved[name] for name in kept})
-    assert (best / "labels.txt").read_text() == "yes\nno\n"
+    assert (best / "labels.txt").read_bytes() == labels
     assert "So far the best score is 0.75, of step 4; 1 evaluation" in log.text
 
     model = small_model()
