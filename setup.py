@@ -55,7 +55,8 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["bert_tf*"]),
-    # Said so, an editable install adds the clone to the path, and no finder.
+    # With this entry an editable install adds the clone to the path instead of
+    # an import finder.
     package_dir={"": "."},
     package_data={"bert_tf.server": ["page/*"]},
     # `released_models` looks in `bert_tf/_checkpoints` and in the clone.

@@ -204,7 +204,7 @@ class Place:
         }
 
     def contents(self):
-        """{name: checksum or size} of what was written.
+        """{name: checksum} of what was written.
 
         TensorBoard's files have times in their names; a second version of an
         export, made after a kill that came too late, is left out.
