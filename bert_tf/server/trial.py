@@ -1,8 +1,8 @@
 """Tries a version in a process of its own before the server loads it.
 
 A damaged SavedModel may end the process that loads it, in ways that no check of
-its files foresees, or never finish. A server must survive both, and go on
-serving the version that it has.
+its files foresees, or loading it never returns. A server must survive both, and
+go on serving the version that it has.
 """
 
 import importlib
@@ -68,7 +68,10 @@ class Loader:
     def stop(self) -> None:
         """Ends a trial that is under way, and any later one."""
         self._stopped = True
-        self._end()
+        # Only the thread that loads waits for the process and reads its output.
+        with self._lock:
+            if self._process and self._process.poll() is None:
+                self._process.kill()
 
     def _start(self, path: str, version: int) -> subprocess.Popen:
         assert self.seconds is not None
@@ -110,8 +113,9 @@ class Loader:
             raise InputError(json.loads(said))
         raise InputError(
             f"{path} ends the process that loads it "
-            f"({_how_it_ended(process.returncode)}), as one that tried it "
-            "shows: it is damaged, or needs more memory than there is. "
+            f"({_how_it_ended(process.returncode)}), as a trial in another "
+            "process showed: it is damaged, or needs more memory than there "
+            "is. "
             f"{_last_words(log)}"
         )
 
@@ -174,4 +178,4 @@ def _last_words(log: bytes) -> str:
     ]
     fatal = [line for line in lines if line.startswith("F")]
     found = (fatal or lines)[-1:]
-    return f"It said: {quote(found[0], SHOWN)}" if found else ""
+    return f"Its last output: {quote(found[0], SHOWN)}" if found else ""

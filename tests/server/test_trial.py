@@ -1,10 +1,12 @@
 """Versions are tried in a process of their own before they are loaded."""
 
+import concurrent.futures
 import os
+import subprocess
 import threading
-import time
 
 import pytest
+from helpers.running_server import wait_until
 
 from bert_tf.errors import InputError
 from bert_tf.server.trial import Loader
@@ -38,13 +40,6 @@ def is_alive(process):
     except ProcessLookupError:
         return False
     return True
-
-
-def wait_until(condition):
-    until = time.monotonic() + WAIT
-    while not condition():
-        assert time.monotonic() < until, "it did not come to pass"
-        time.sleep(POLL)
 
 
 def test_a_version_is_loaded_by_another_process_and_then_here(add, tmp_path):
@@ -123,7 +118,17 @@ def test_at_the_start_a_version_that_ends_processes_is_an_error(add, tmp_path):
         ModelVersions(str(tmp_path), Loader(LOAD, WAIT))
 
 
-def test_a_server_that_ends_does_not_wait_for_a_trial(add, tmp_path, caplog):
+def test_a_server_that_ends_does_not_wait_for_a_trial(
+    add, tmp_path, caplog, monkeypatch
+):
+    readers = set()
+    communicate = subprocess.Popen.communicate
+
+    def noting_the_thread(*args, **options):
+        readers.add(threading.current_thread().name)
+        return communicate(*args, **options)
+
+    monkeypatch.setattr(subprocess.Popen, "communicate", noting_the_thread)
     add(1)
     loader = Loader(LOAD, 600)
     versions = ModelVersions(
@@ -131,9 +136,10 @@ def test_a_server_that_ends_does_not_wait_for_a_trial(add, tmp_path, caplog):
     )
     add(2, "hang")
     wait_until(lambda: len(processes(tmp_path)) == 3)
-    closing = threading.Thread(target=versions.close)
-    closing.start()
-    closing.join(WAIT)
-    assert not closing.is_alive()
+    pool = concurrent.futures.ThreadPoolExecutor(1, "closing")
+    pool.submit(versions.close).result(WAIT)
+    # Two threads that read the same pipes close them under each other.
+    assert len(readers) == 2
+    assert not [name for name in readers if name.startswith("closing")]
     assert not is_alive(processes(tmp_path)[-1])
     assert not [r for r in caplog.records if r.levelname == "ERROR"]
