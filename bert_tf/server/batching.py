@@ -29,6 +29,9 @@ Compute = Callable[[Arrays], Mapping[str, NDArray]]
 NEWEST = 0.2
 LONGEST_RETRY = 60
 
+# What exports pad texts and integers with, by the kind of their dtype.
+PADDING: dict[str, bytes | int] = {"O": b"", "i": -1}
+
 # The thread for what is longer than a batch.
 LONG = "model-long"
 
@@ -208,7 +211,9 @@ class Batcher:
 
     def seconds_to_wait(self) -> int:
         """Estimated seconds until the queue is done; at least 1."""
-        seconds = math.ceil(self.waiting * self._seconds_of_row)
+        with self._changed:
+            cost = sum(job.cost for job in self._jobs)
+        seconds = math.ceil(cost * self._seconds_of_row)
         return min(max(seconds, 1), LONGEST_RETRY)
 
     def close(self, seconds: float | None = None) -> None:
@@ -226,8 +231,11 @@ class Batcher:
 
     def _remove(self, job: Job) -> None:
         """Takes what is left of a cancelled or failed request off the queue."""
-        with self._changed, contextlib.suppress(ValueError):
-            self._jobs.remove(job)
+        with self._changed:
+            with contextlib.suppress(ValueError):
+                self._jobs.remove(job)
+            # A worker may wait for the end of a closed queue.
+            self._changed.notify_all()
 
     def _work(self, is_long: bool) -> None:
         while taken := self._take(is_long):
@@ -331,7 +339,8 @@ def split(costs: Sequence[int], most: float) -> list[Part]:
 def join(parts: Sequence[Arrays]) -> Arrays:
     """Outputs of the parts of a request, one after the other.
 
-    Where their shapes differ, by the number of [MASK]s, they are padded.
+    Where their shapes differ, by the number of [MASK]s or of entities, they are
+    padded as exports pad them: with "", 0.0 and -1.
     """
     if len(parts) == 1:
         return parts[0]
@@ -339,7 +348,7 @@ def join(parts: Sequence[Arrays]) -> Arrays:
     for name in parts[0]:
         arrays = [part[name] for part in parts]
         shape = np.max([array.shape[1:] for array in arrays], axis=0)
-        padding = b"" if arrays[0].dtype == object else 0
+        padding = PADDING.get(arrays[0].dtype.kind, 0)
         padded = [
             np.pad(
                 array,

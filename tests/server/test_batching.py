@@ -5,6 +5,7 @@ import threading
 
 import numpy as np
 import pytest
+from helpers.running_server import wait_until
 
 from bert_tf.server import batching
 from bert_tf.server.batching import Batcher
@@ -309,12 +310,49 @@ def test_a_closed_queue_finishes_long_and_short_parts_of_one_request():
     assert squares(future) == [n * n for n in range(len(costs))]
 
 
+def test_close_returns_when_the_last_waiting_request_is_cancelled():
+    batcher, gate = Batcher(max_batch=4), Gate()
+    first, second = (
+        batcher.submit(gate, "same", {"x": np.array([value])}, [9])
+        for value in (1, 2)
+    )
+    assert gate.entered.acquire(timeout=WAIT)
+    closing = threading.Thread(target=batcher.close, daemon=True)
+    closing.start()
+
+    def the_other_worker_waits():
+        with batcher._changed:
+            return batcher._closed and batcher._changed._waiters
+
+    wait_until(the_other_worker_waits)
+    assert second.cancel()
+    gate.open.set()
+    assert squares(first) == [1]
+    closing.join(WAIT)
+    assert not closing.is_alive()
+
+
+def test_time_to_wait_is_that_of_all_parts_that_wait(start, gate):
+    batcher = start(max_batch=2)
+    submit(batcher, gate, *range(1, 11))
+    submit(batcher, gate, 11, 12, kind="other")
+    batcher._seconds_of_row = 0.5
+    assert batcher.seconds_to_wait() == 6
+
+
 def test_parts_of_different_widths_are_padded():
     parts = [
-        {"tokens": np.array([[[b"a"]]], object), "n": np.float32([[1]])},
+        {
+            "tokens": np.array([[[b"a"]]], object),
+            "n": np.float32([[1]]),
+            "entity_starts": np.int32([[0, 5]]),
+            "scores": np.float32([[0.5]]),
+        },
         {
             "tokens": np.array([[[b"b"], [b"c"]]] * 2, object),
             "n": np.float32([[2], [3]]),
+            "entity_starts": np.int32([[3], [-1]]),
+            "scores": np.float32([[0.25, 1.0]] * 2),
         },
     ]
     joined = batching.join(parts)
@@ -323,5 +361,7 @@ def test_parts_of_different_widths_are_padded():
         [[b"b"], [b"c"]],
         [[b"b"], [b"c"]],
     ]
+    assert joined["entity_starts"].tolist() == [[0, 5], [3, -1], [-1, -1]]
+    assert joined["scores"].tolist() == [[0.5, 0.0], [0.25, 1.0], [0.25, 1.0]]
     assert joined["n"].tolist() == [[1], [2], [3]]
     assert joined["n"].dtype == np.float32
