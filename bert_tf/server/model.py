@@ -189,16 +189,21 @@ class ServedModel:
 
         For exports of bert_tf whose rows have ids: their predictions of
         positions are as many as the vocabulary has pieces, for each position.
+        0 where it is not known: an example's ids do not tell how many choices
+        it has, and its outputs are few.
 
         Args:
             signature_name: one of `signatures`.
             inputs: arrays by name.
         """
-        if not self.about:
+        if not self.about or (self._head and self._head.choices):
             return 0
         if signature_name == EXAMPLES_SIGNATURE:
             lengths = [_lengths(row) for row in inputs["examples"].flat]
-            widths = {n: max(row[n] for row in lengths) for n in lengths[0]}
+            widths = {
+                name: max((row[name] for row in lengths), default=0)
+                for name in (IDS, POSITIONS)
+            }
         else:
             widths = {n: a.shape[1] for n, a in inputs.items() if a.ndim == 2}
         if IDS not in widths:

@@ -7,8 +7,24 @@ import numpy as np
 from bert_tf.server import protocol
 
 
-class Limited:
-    """Computes one request, and counts the values of its parts on the way.
+class _Counting:
+    """Counts the values of the parts of one request on the way.
+
+    Args:
+        limits: of the answer.
+    """
+
+    def __init__(self, limits):
+        self.limits, self.values = limits, 0
+
+    def count(self, values):
+        """Adds values; raises `RequestError`, 413, above the limit."""
+        self.values += values
+        protocol.limit_values(self.values, self.limits)
+
+
+class Limited(_Counting):
+    """Computes one request up to a number of values.
 
     Args:
         compute: function of the inputs of a part.
@@ -16,20 +32,17 @@ class Limited:
     """
 
     def __init__(self, compute, limits):
-        self.compute, self.limits = compute, limits
-        self.values = 0
+        super().__init__(limits)
+        self.compute = compute
 
     def __call__(self, inputs):
         outputs = self.compute(inputs)
-        self.values += sum(array.size for array in outputs.values())
-        protocol.limit_values(self.values, self.limits)
+        self.count(sum(array.size for array in outputs.values()))
         return outputs
 
 
-class Tokenizing:
+class Tokenizing(_Counting):
     """The pieces of texts of one request, each text's list as JSON.
-
-    Counts the values on the way.
 
     Args:
         model: a `ServedModel`.
@@ -37,14 +50,13 @@ class Tokenizing:
     """
 
     def __init__(self, model, limits):
-        self.model, self.limits = model, limits
-        self.values = 0
+        super().__init__(limits)
+        self.model = model
 
     def __call__(self, inputs):
         found = np.empty(len(inputs["texts"]), object)
         for index, text in enumerate(inputs["texts"]):
             (pieces,) = self.model.tokenize([text])
-            self.values += sum(map(len, pieces))
-            protocol.limit_values(self.values, self.limits)
+            self.count(sum(map(len, pieces)))
             found[index] = json.dumps(pieces, ensure_ascii=False).encode()
         return {"json": found}

@@ -124,6 +124,14 @@ def test_the_example_of_tensorflow_servings_documentation(start):
     server.stop()
 
 
+@pytest.mark.parametrize("signature", ["serve_text", "serve_examples"])
+def test_no_rows_are_answered_with_none(reviews, signature):
+    asked = {"signature_name": signature, "inputs": []}
+    outputs = reviews.predict(asked)["outputs"]
+    assert "probabilities" in outputs
+    assert not any(outputs.values())
+
+
 def test_rows_and_columns_get_the_same_numbers(reviews):
     ids = {
         "input_ids": [[1, 2]],

@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import in_process, small_models
+from helpers import in_process, reference, small_models
 
 from bert_tf.server.model import ServedModel
 from bert_tf.server.protocol import RequestError
@@ -101,6 +101,23 @@ def test_predictions_for_more_positions_than_fit_are_not_computed(
     assert count >= 30 * 1000 * 1027
 
 
+def test_the_ids_of_an_example_do_not_count_as_its_choices():
+    rows = reference.random_rows(np.random.default_rng(3), "choices")
+    examples = np.array(reference.as_examples(rows), object)
+    model = in_process.served("choices")
+    count, choices, _ = rows["input_ids"].shape
+    # A logit and a probability of each choice.
+    most = count * choices * 2
+    assert model.least_values("serve_examples", {"examples": examples}) <= most
+    assert model.least_values("serving_default", rows) <= most
+
+
+@pytest.mark.parametrize("name", ["choices", "pretraining"])
+def test_no_examples_make_no_values(name):
+    none = {"examples": np.array([], object)}
+    assert in_process.served(name).least_values("serve_examples", none) == 0
+
+
 def test_vectors_of_tokens_are_computed_in_parts():
     model = in_process.served("tokens")
     texts = ["a museum", "the quiet museum", LONG, "a"]
@@ -134,6 +151,7 @@ def test_vectors_of_tokens_are_computed_in_parts():
             + [{"text": "none"}],
         ),
         ("classifier_windows", [{"text_a": LONG[:n]} for n in (900, 9, 400)]),
+        ("ner", [{"text": LONG[:n]} for n in (300, 9, 900)]),
     ],
 )
 def test_parts_give_the_answers_of_the_whole(name, rows):
