@@ -150,7 +150,7 @@ def check_flags(flags):
             "digits after the point in any case."
         )
     path = flags.output_file
-    if not path or "://" in path or os.path.isdir(path):
+    if not path or not files.is_local(path) or os.path.isdir(path):
         raise InputError(
             "`--output_file` must name a file on this machine. Received: "
             f"--output_file={path}"

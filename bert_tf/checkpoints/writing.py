@@ -17,6 +17,7 @@ from bert_tf.checkpoints import finding, storage
 from bert_tf.checkpoints.names import DATA, GLOBAL_STEP, INDEX, STATE_FILE
 from bert_tf.checkpoints.storage import REPLACEMENT, UNFINISHED
 from bert_tf.errors import InputError
+from bert_tf.support.files import is_local
 
 
 def write(prefix, values):
@@ -214,7 +215,7 @@ def _prepare_state(folder, paths):
 def _is_prepared(folder):
     """Whether the next state file is whole, and its checkpoint is there."""
     path = os.path.join(folder, STATE_FILE + UNFINISHED)
-    if _is_local(path) and os.path.islink(path):
+    if is_local(path) and os.path.islink(path):
         return False
     try:
         state = finding.read_state(folder, os.path.basename(path))
@@ -238,7 +239,7 @@ def _delete(prefix):
 
 def _remove_if_there(path):
     # TensorFlow says of a link to nothing that it does not exist.
-    if tf.io.gfile.exists(path) or (_is_local(path) and os.path.islink(path)):
+    if tf.io.gfile.exists(path) or (is_local(path) and os.path.islink(path)):
         tf.io.gfile.remove(path)
 
 
@@ -252,19 +253,15 @@ def _remove_files(prefix):
             tf.io.gfile.remove(os.path.join(folder, file))
 
 
-def _is_local(path):
-    return "://" not in path
-
-
 def _flush(path):
-    if _is_local(path):
+    if is_local(path):
         with open(path, "rb") as file:
             os.fsync(file.fileno())
 
 
 def _rename(source, target):
     tf.io.gfile.rename(source, target, overwrite=True)
-    if _is_local(target):
+    if is_local(target):
         folder = os.open(os.path.dirname(target) or ".", os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -274,7 +271,7 @@ def _rename(source, target):
 
 def _link(source, target):
     """A second name for a file, or a copy where there is no such thing."""
-    if _is_local(source):
+    if is_local(source):
         try:
             os.link(source, target)
             return

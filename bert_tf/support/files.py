@@ -163,7 +163,7 @@ def is_left_over(name: str, path: str) -> bool:
         start is None or start == liveness.incarnation(number)
     ):
         return False
-    return "://" in name or not liveness.is_locked(name)
+    return not is_local(name) or not liveness.is_locked(name)
 
 
 _END = ".incomplete"
@@ -182,6 +182,11 @@ def _remove(path: str) -> None:
     else:
         with contextlib.suppress(OSError):
             os.remove(path)
+
+
+def is_local(path: str) -> bool:
+    """Whether a path is on this machine, and not in a bucket (`gs://`)."""
+    return "://" not in path
 
 
 def require_file(flag, path):
