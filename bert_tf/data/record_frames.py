@@ -38,7 +38,7 @@ def find_fault(path: str, most: int | None = None) -> str:
 
 
 def find_fault_in(file: BinaryIO, length: int, most: int | None = None) -> str:
-    """The same for an open file of so many bytes, such as one in a bucket."""
+    """As `find_fault`, for an open file of `length` bytes, as in a bucket."""
 
     def head_at(place: int) -> bytes:
         file.seek(place)

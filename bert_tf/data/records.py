@@ -20,6 +20,7 @@ from bert_tf.data import grouping, record_frames
 from bert_tf.errors import InputError
 from bert_tf.support.files import (
     is_left_over,
+    is_local,
     require_utf8,
     unfinished_name,
     unfinished_names,
@@ -246,20 +247,16 @@ def naming_bad_records(
 
 
 def _size(path: str) -> int:
-    if _is_remote(path) and tf.io.gfile.exists(path):
+    if not is_local(path) and tf.io.gfile.exists(path):
         return tf.io.gfile.stat(path).length
     return os.path.getsize(path) if os.path.isfile(path) else 0
 
 
-def _is_remote(path: str) -> bool:
-    return "://" in path
-
-
 def _serialized(path: str, most: int | None = None) -> Iterator[bytes]:
     """The records of a file, of which `most` are checked beforehand."""
-    name = os.fsencode(path)  # TensorFlow's own would be UTF-8 without fail.
-    # TensorFlow's own look raises for a missing name that is not UTF-8.
-    exists = tf.io.gfile.exists if _is_remote(path) else os.path.exists
+    name = os.fsencode(path)  # A str would be encoded as strict UTF-8.
+    # tf.io.gfile.exists raises for a missing name that is not UTF-8.
+    exists = os.path.exists if is_local(path) else tf.io.gfile.exists
     if not exists(path):
         raise InputError(f"There is no file {path}: it must hold records")
     if tf.io.gfile.isdir(name):
@@ -298,11 +295,11 @@ def require_frames(path: str, most: int | None = None) -> None:
     Args:
         most: the number of records to look at; None for all.
     """
-    if _is_remote(path):
+    if is_local(path):
+        fault = record_frames.find_fault(path, most)
+    else:
         found = tf.io.gfile.stat(path)
         fault = _remote_fault(path, found.length, found.mtime_nsec, most)
-    else:
-        fault = record_frames.find_fault(path, most)
     if fault:
         raise InputError(f"{path} {fault}")
 
@@ -536,9 +533,20 @@ def _by_length(features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
 
 
 def _lengths(features: dict[str, tf.Tensor]) -> tf.Tensor:
-    """Tokens of each record, int32 [B]; of several rows, of the longest."""
-    lengths = tf.reduce_sum(features["input_mask"], axis=-1)
-    return tf.reduce_max(lengths, axis=list(range(1, lengths.shape.rank)))
+    """Columns of each record up to the last one in use, int32 [B].
+
+    The number of its tokens, of several rows that of the longest; more only in
+    records of other programs: with tokens behind padding, or predictions there.
+    """
+    mask = features["input_mask"]
+    numbers = tf.range(1, tf.shape(mask)[-1] + 1)
+    lengths = tf.reduce_max(
+        tf.where(mask != 0, numbers, 0), axis=list(range(1, mask.shape.rank))
+    )
+    positions = features.get("masked_lm_positions")
+    if positions is None:
+        return lengths
+    return tf.maximum(lengths, tf.reduce_max(positions, axis=-1) + 1)
 
 
 def _trimmed(

@@ -824,6 +824,42 @@ def test_buckets_work_with_other_features_of_the_same_length_flag(tmp_path):
     assert batch["masked_lm_positions"].shape == (2, 3)
 
 
+def trimmed(path, schema, values):
+    """The one record of a file, as it is trained on."""
+    write_records(path, [values], schema)
+    batches = evaluation_batches([path], schema, 1)
+    (batch,) = records.trim_batches(batches, schema).as_numpy_iterator()
+    return batch
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_tokens_behind_padding_are_not_trimmed(tmp_path, sign):
+    mask = [sign, 0, 0, 0, 0, 1, 0, 0, 0, 0]
+    values = classifier_record(length=10, input_mask=mask)
+    schema = classifier_schema(10)
+    path = str(tmp_path / "holes.tf_record")
+
+    batch = trimmed(path, schema, values)
+
+    assert batch["input_mask"].tolist() == [mask[:8]]
+    assert batch["input_ids"].shape == batch["segment_ids"].shape == (1, 8)
+    (grouped,) = evaluation_batches(
+        [path], schema, 1, group_by_length=True
+    ).as_numpy_iterator()
+    assert grouped["input_mask"].tolist() == [mask[:8]]
+
+
+def test_a_prediction_behind_the_tokens_is_not_trimmed(tmp_path):
+    schema = pretraining_schema(40, 3)
+    values = {name: [1] * schema[name].length for name in schema}
+    values["input_mask"] = [1] * 5 + [0] * 35
+    values["masked_lm_positions"] = [4, 16, 0]
+
+    batch = trimmed(str(tmp_path / "pretraining.tf_record"), schema, values)
+
+    assert batch["input_ids"].shape == (1, 20)
+
+
 # ------------------------------------------- several rows of tokens in a record
 
 
@@ -873,6 +909,16 @@ def test_rows_of_a_record_stay_together_and_are_trimmed_together(choices):
         )
         of_its_own = batch["input_mask"] * (labels + 1)[:, None, None]
         np.testing.assert_array_equal(batch["input_ids"], of_its_own)
+
+
+def test_of_several_rows_the_last_column_in_use_counts(tmp_path):
+    schema = {"input_mask": Feature((2, 10), length_flag="max_seq_length")}
+    mask = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0], [1, 1, 1, 0, 0, 0, 0, 0, 0, 0]
+    path = str(tmp_path / "holes.tf_record")
+
+    batch = trimmed(path, schema, {"input_mask": [*mask[0], *mask[1]]})
+
+    assert batch["input_mask"].tolist() == [[mask[0][:8], mask[1][:8]]]
 
 
 def test_message_about_a_length_counts_the_rows_of_a_record(choices):
