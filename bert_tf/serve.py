@@ -124,7 +124,6 @@ def check_flags(flags):
     )
     for name in (
         "poll_seconds",
-        "load_seconds",
         "timeout",
         "max_body_mb",
         "request_seconds",
@@ -132,6 +131,8 @@ def check_flags(flags):
         "idle_seconds",
     ):
         command_line.require_between(flags, name, 0.001, math.inf)
+    # Longer than any load, and short enough for alarm() and poll().
+    command_line.require_between(flags, "load_seconds", 0.001, 86_400)
     command_line.require_between(flags, "drain_seconds", 0, math.inf)
     command_line.require_between(flags, "port", 0, 65535)
     make_hosts(flags["allowed_hosts"].value, flags["host"].value)

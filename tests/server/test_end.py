@@ -142,6 +142,7 @@ def test_packages_that_are_missing_are_named(monkeypatch):
         (["nowhere", "--port=99999"], "`--port` must be"),
         (["nowhere", "--max_batch=0"], "`--max_batch` must be above 0"),
         (["nowhere", "--timeout=nan"], "`--timeout` must be a finite"),
+        (["nowhere", "--load_seconds=86401"], "and at most 86400"),
         (["nowhere", "--host=256.0.0.1"], "Cannot listen at --host=256.0.0.1"),
         (["nowhere", "--max_connections=99999999"], "must be below what"),
     ],
