@@ -168,6 +168,28 @@ def _check(settings: dict[str, Any]) -> None:
     lowers = settings.get("do_lower_case", True)
     if not isinstance(lowers, bool):
         raise TypeError(f"its do_lower_case is {lowers!r}")
+    strips = settings.get("strip_accents")
+    if strips is not None and not isinstance(strips, bool):
+        raise TypeError(f"its strip_accents is {strips!r}")
+    label_type = settings.get("label_type")
+    if label_type not in (None, "class", "number", "multi"):
+        raise ValueError(f"its label_type is {label_type!r}")
+    if label_type == "multi":
+        _check_thresholds(settings.get("thresholds"), labels or [])
+
+
+def _check_thresholds(thresholds: Any, labels: list[str]) -> None:
+    if not isinstance(thresholds, list) or not all(
+        type(one) in (int, float) and 0 <= one <= 1 for one in thresholds
+    ):
+        raise ValueError(
+            f"its thresholds are {thresholds!r}, not a list of numbers from 0 "
+            "to 1"
+        )
+    if len(thresholds) != len(labels):
+        raise ValueError(
+            f"its thresholds are {thresholds!r}, for {len(labels)} labels"
+        )
 
 
 def check_output(output_dir: str, flag: str = "output_dir") -> None:
@@ -180,7 +202,7 @@ def check_output(output_dir: str, flag: str = "output_dir") -> None:
     Raises:
         InputError: it is not on this machine, or cannot be made.
     """
-    if "://" in output_dir:
+    if not files.is_local(output_dir):
         raise InputError(
             f"`--{flag}` must be a folder on this machine. Received: "
             f"--{flag}={output_dir}"

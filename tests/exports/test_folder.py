@@ -1,6 +1,7 @@
 """Folders of versions, and their settings."""
 
 import json
+import math
 import os
 
 import pytest
@@ -75,6 +76,30 @@ def test_exporting_to_a_bucket_is_refused():
                 {"doc_stride": 0},
                 {"max_query_length": True},
                 {"do_lower_case": 1},
+                {"strip_accents": "no"},
+                {"label_type": "several"},
+                {"label_type": ["multi"]},
+            )
+        ),
+        *(
+            (
+                json.dumps(
+                    {"format": 1, "head": "classifier", "label_type": "multi"}
+                    | {"labels": ["a", "b"]}
+                    | wrong
+                ),
+                r"bert_tf.json.*thresholds are",
+            )
+            for wrong in (
+                {},
+                {"thresholds": None},
+                {"thresholds": 0.5},
+                {"thresholds": [0.5, "0.5"]},
+                {"thresholds": [0.5, True]},
+                {"thresholds": [0.5, math.nan]},
+                {"thresholds": [0.5, 1.5]},
+                {"thresholds": [0.5]},
+                {"thresholds": [0.5, 0.5], "labels": None},
             )
         ),
         (
@@ -88,6 +113,22 @@ def test_settings_of_an_unknown_format_are_refused(settings, message, tmp_path):
     (tmp_path / "assets" / "bert_tf.json").write_text(settings)
     with pytest.raises(InputError, match=message):
         folder.read_settings(str(tmp_path))
+
+
+def test_settings_of_exports_are_read(tmp_path):
+    (tmp_path / "assets").mkdir()
+    many = {"label_type": "multi", "labels": ["a", "b"]}
+    many["thresholds"] = [0, 0.75]
+    for written in (
+        {"labels": None},  # Of a version that noted less.
+        many | {"strip_accents": False, "do_lower_case": True},
+        {"label_type": "number", "labels": None, "thresholds": None},
+        {"label_type": "class", "labels": ["a", "b"], "thresholds": None},
+    ):
+        settings = {"format": 1, "head": "classifier", **written}
+        path = tmp_path / "assets" / "bert_tf.json"
+        path.write_text(json.dumps(settings))
+        assert folder.read_settings(str(tmp_path)) == settings
 
 
 def test_files_that_are_not_those_of_the_checksums_are_named(tmp_path):
