@@ -5,8 +5,9 @@ r"""Writes a SavedModel that takes text and needs nothing but TensorFlow.
 
 makes /tmp/mrpc_model/1; the next time /tmp/mrpc_model/2, and so on. The head is
 what the checkpoint was trained for: classifier, span (run_squad), tokens
-(run_ner), pretraining, or features for any. docs/serving.md has the inputs and
-outputs of each; `bert_tf.Predictor("/tmp/mrpc_model")` loads it in Python.
+(run_ner), choices (run_multiple_choice), pretraining, or features for any.
+docs/serving.md has the inputs and outputs of each;
+`bert_tf.Predictor("/tmp/mrpc_model")` loads it in Python.
 """
 
 import importlib
@@ -113,8 +114,8 @@ def define_flags(values):
         None,
         "Word pieces of a row made of text. Longer texts are truncated, or "
         "read in windows: contexts of questions, and texts around a [MASK]. "
-        "[classifier, tokens and features 128, span 384, pretraining the "
-        "number of positions]",
+        "[classifier, tokens, choices and features 128, span 384, pretraining "
+        "the number of positions]",
     )
     model_flags.define_padding(
         flags,

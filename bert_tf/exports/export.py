@@ -80,7 +80,7 @@ def count_outputs(opened, purpose, command):
     return shape[0]
 
 
-def find_labels(opened, labels, num_outputs, least=2):
+def find_labels(opened, labels, num_outputs, least=2, alternative=""):
     """The names of the classes of a checkpoint, in the order of their ids.
 
     Args:
@@ -88,6 +88,8 @@ def find_labels(opened, labels, num_outputs, least=2):
         labels: the names, or None for those in labels.txt beside it.
         num_outputs: what `count_outputs` returns.
         least: the smallest number of labels.
+        alternative: what the head takes instead of `--labels_file`, for the
+            message that there is no labels.txt.
 
     Raises:
         InputError: there is no labels.txt, or another number of labels.
@@ -98,8 +100,7 @@ def find_labels(opened, labels, num_outputs, least=2):
             raise InputError(
                 f"Beside the checkpoint {opened.path} there is no "
                 f"{names.LABELS_FILE}, which names the labels: give its path, "
-                "`--labels_file`, or the `--task_name` that the model was "
-                "trained for."
+                f"`--labels_file`{alternative}."
             )
         labels = folders.read_labels(path, least)
     if num_outputs != len(labels):

@@ -170,18 +170,15 @@ def export_choices(source, output_dir, rows_at_once=ROWS_AT_ONCE):
     """
     require_positive("rows_at_once", rows_at_once)
     opened, rules = export.open_source(source, default_length=128)
-    shape = export.shapes_of(opened).get("output_weights")
-    if shape is None or shape[0] != 1:
+    num_outputs = export.count_outputs(
+        opened, "to choose among texts", "run_multiple_choice"
+    )
+    if num_outputs != 1:
         raise InputError(
             f"{opened.path} has no head to choose among texts: output_weights "
-            "must have one row, "
-            + (
-                "and it lacks them. "
-                if shape is None
-                else f"and has {shape[0]}. "
-            )
-            + "Fine-tune it with bert_tf.run_multiple_choice first, and give "
-            "the checkpoint that this writes."
+            f"must have one row, and has {num_outputs}. Fine-tune it with "
+            "bert_tf.run_multiple_choice first, and give the checkpoint that "
+            "this writes."
         )
     if opened.config.type_vocab_size < 2:
         raise InputError(

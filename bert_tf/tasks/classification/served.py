@@ -216,7 +216,15 @@ def _find_target(opened, num_outputs, labels):
     if label_type == NUMBER:
         return Number()
     least = 1 if label_type == MULTI else 2
-    labels = tuple(export.find_labels(opened, labels, num_outputs, least))
+    labels = tuple(
+        export.find_labels(
+            opened,
+            labels,
+            num_outputs,
+            least,
+            ", or the `--task_name` that the model was trained for",
+        )
+    )
     if label_type == CLASS:
         return OneLabel(labels)
     kept = thresholds.find([os.path.dirname(opened.path)], labels)
