@@ -17,8 +17,9 @@ text may have, drawn for each request.
       --seconds=60 --largest --requests=20000
 
 --largest adds a client that sends the largest requests that the server takes to
-all of its paths, in turns; its own answers are counted apart. --requests sends
-as many before and after which the server's memory is compared.
+all of its paths, in turns; its own answers are counted apart. Signatures that
+take lists of texts (words, choices) or rows of choices are left out, and named.
+--requests sends as many before and after which the server's memory is compared.
 """
 
 import base64
@@ -40,6 +41,8 @@ import urllib.parse
 import urllib.request
 
 from absl import app, flags
+
+from bert_tf.server.protocol import Limits
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SAMPLES = ROOT / "run_scripts" / "sample_data" / "text"
@@ -73,7 +76,10 @@ def make_body(inputs, sentences, draw):
         found = " ".join(draw.choice(sentences) for _ in range(count))
         return found.replace("the", "[MASK]", 1) if name == "text" else found
 
-    rows = [{name: text(name) for name in inputs} for _ in range(FLAGS.rows)]
+    def value(name):
+        return [text(name), text(name)] if name == "choices" else text(name)
+
+    rows = [{name: value(name) for name in inputs} for _ in range(FLAGS.rows)]
     return json.dumps({"signature_name": "serve_text", "instances": rows})
 
 
@@ -122,34 +128,38 @@ class Largest(threading.Thread):
     def __init__(self, url, signatures):
         super().__init__()
         self.url = urllib.parse.urlsplit(url)
-        self.requests = [
-            self.find_largest(make, suffix)
-            for make, suffix in [
+        found = [
+            self.find_largest(make, suffix, name)
+            for make, suffix, name in [
                 *(
-                    (make_rows(name, signature), ":predict")
+                    (make_rows(name, signature), ":predict", name)
                     for name, signature in signatures
                     # __saved_model_init_op has none.
                     if signature["inputs"]
                 ),
-                (lambda size: {"instances": make_texts(size)}, ":tokenize"),
+                (lambda size: {"instances": make_texts(size)}, ":tokenize", ""),
             ]
         ]
+        self.requests = [request for request in found if request]
         self.requests += [("GET", self.url.path + s, None) for s in GET_PATHS]
         self.requests += [("GET", path, None) for path in OTHER_PATHS]
         self.stopped = threading.Event()
         self.statuses = collections.Counter()
 
-    def find_largest(self, make, suffix):
-        """A request of the greatest size that is not refused with 4xx."""
+    def find_largest(self, make, suffix, name):
+        """A request of the greatest size that is not refused with 4xx.
+
+        None for a signature whose inputs are of another form.
+        """
         path = self.url.path + suffix
-        for half in itertools.count():
+        for half in range(20):
             body = json.dumps(make(0.5**half)).encode()
             status = self.send("POST", path, body)
             if not 400 <= status < 500:
-                print(f"{suffix} takes {len(body):,} bytes: {status}")
+                print(f"{suffix} {name} takes {len(body):,} bytes: {status}")
                 return "POST", path, body
-            if half > 20:
-                raise SystemExit(f"{path} takes nothing: {status}")
+        print(f"{suffix} {name} is left out: {status}")
+        return None
 
     def send(self, method, path, body):
         """The status, or 0 without an answer."""
@@ -176,15 +186,15 @@ class Largest(threading.Thread):
 GET_PATHS = ("", "/metadata", "/versions/1")
 OTHER_PATHS = ("/", "/page/app.js", "/page/about.json", "/metrics", "/readyz")
 
-# The server's limits of a request.
-ROWS, BODY_BYTES, TEXT_CHARS, TOKENS = 128, 2 * MEGABYTE, 20_000, 512
+# The server's limits of a request, and positions of a model.
+LIMITS, TOKENS = Limits(), 512
 
 
 def make_texts(size):
     """Texts that fill this share of a body; first fewer, then shorter ones."""
-    rows = max(1, int(ROWS * size))
-    chars = min(TEXT_CHARS, BODY_BYTES // rows) - 300
-    chars = int(chars * min(1, ROWS * size))
+    rows = max(1, int(LIMITS.instances * size))
+    chars = min(LIMITS.text_chars, LIMITS.body_bytes // rows) - 300
+    chars = int(chars * min(1, LIMITS.instances * size))
     text = " ".join(read_sentences()[:9]) + " [MASK] "
     return [(text * (1 + chars // len(text)))[: max(chars, 1)]] * rows
 
@@ -205,7 +215,9 @@ def make_rows(name, signature):
         tokens = max(1, int(TOKENS * size))
         return {
             "signature_name": name,
-            "inputs": {key: [[1] * tokens] * ROWS for key in inputs},
+            "inputs": {
+                key: [[1] * tokens] * LIMITS.instances for key in inputs
+            },
         }
 
     def of_examples(size):
@@ -216,7 +228,8 @@ def make_rows(name, signature):
             values = [int(key != "segment_ids")] * max(1, int(TOKENS * size))
             example.features.feature[key].int64_list.value.extend(values)
         row = base64.b64encode(example.SerializeToString()).decode()
-        return {"signature_name": name, "inputs": [{"b64": row}] * ROWS}
+        rows = [{"b64": row}] * LIMITS.instances
+        return {"signature_name": name, "inputs": rows}
 
     if "examples" in inputs:
         return of_examples
@@ -330,7 +343,7 @@ def beside(url, signatures):
     """Runs a `Largest` client, if there is to be one; lists its statuses."""
     found = []
     if not FLAGS.largest:
-        yield ""
+        yield found
         return
     client = Largest(url, sorted(signatures.items()))
     client.start()
