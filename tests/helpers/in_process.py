@@ -15,6 +15,7 @@ from bert_tf.server.metrics import Metrics
 from bert_tf.server.model import ServedModel
 from bert_tf.server.protocol import Limits
 from helpers import exported
+from helpers.running_server import value_of
 
 
 @functools.cache
@@ -127,11 +128,7 @@ class InProcess:
 
     def metric(self, line):
         """The value of a line of the metrics, 0 if there is none."""
-        for found in self.metrics.text().decode().splitlines():
-            name, _, value = found.rpartition(" ")
-            if name == line:
-                return float(value)
-        return 0.0
+        return value_of(self.metrics.text().decode(), line)
 
 
 def as_json(value):

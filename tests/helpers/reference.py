@@ -64,6 +64,7 @@ def python_model(name):
         "pretraining": lambda: models.pretraining(config),
         "features": lambda: models.encoder(config, exported.LAYERS, every),
         "tokens": lambda: models.encoder(config, exported.TOKEN_LAYERS, every),
+        "ner": lambda: models.token_classifier(config, len(TOKEN_LABELS)),
     }[name]
     model, _ = inference.load_model(
         build,
@@ -176,19 +177,6 @@ def language_model():
     return LanguageModel(exported.CHECKPOINTS["pretraining"], max_seq_length=24)
 
 
-@functools.cache
-def token_forward():
-    """A forward pass of the token classifier in Python."""
-    config = read_config(TINY.parent)
-    model, _ = inference.load_model(
-        lambda: models.token_classifier(config, len(TOKEN_LABELS)),
-        config,
-        exported.CHECKPOINTS["ner"],
-        may_lack=(),
-    )
-    return inference.compile_forward(model)
-
-
 def token_probabilities(words):
     """float [words, L], of a sentence."""
     maker = WindowMaker(tokenizer(), exported.LENGTHS["ner"])
@@ -198,9 +186,8 @@ def token_probabilities(words):
         rows = inference.encoder_inputs(
             [(ids, [0] * len(ids))], exported.LENGTHS["ner"]
         )
-        (logits,) = token_forward()(rows)["logits"].astype(float)
-        shares = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-        found.update(zip(window.words, shares[window.positions]))
+        (logits,) = python_model("ner")(rows)["logits"]
+        found.update(zip(window.words, softmax(logits)[window.positions]))
     return np.array([found[word] for word in range(len(words))]).reshape(-1, 3)
 
 

@@ -99,15 +99,16 @@ class Running:
     def metric_of_runs(self):
         """How often the model ran, also once the server has ended."""
         text = self.application.metrics.text().decode()
-        return _value(text, "bert_tf_run_seconds_count")
+        return value_of(text, "bert_tf_run_seconds_count")
 
     def metric(self, line):
         """The value of a line of /metrics, 0 if there is none."""
         _, _, text = self.ask("GET", "/metrics")
-        return _value(text.decode(), line)
+        return value_of(text.decode(), line)
 
 
-def _value(text, line):
+def value_of(text, line):
+    """The value of a line of metrics, 0 if there is none."""
     for found in text.splitlines():
         name, _, value = found.rpartition(" ")
         if name == line:

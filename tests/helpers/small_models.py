@@ -28,6 +28,26 @@ def strings(name):
 AND_MORE = tf.constant([" and more"])
 
 
+def counts_of(texts):
+    """How often each label stands in texts [B], float [B, L]."""
+    words = tf.strings.split(texts)
+    counts = [
+        tf.reduce_sum(tf.cast(words == label, tf.float32), 1)
+        for label in LABELS
+    ]
+    return tf.stack(counts, 1)
+
+
+class TextModel(tf.Module):
+    """A model that takes texts only, with its function `serve_text`."""
+
+    def signatures(self):
+        return {
+            "serving_default": self.serve_text,
+            "serve_text": self.serve_text,
+        }
+
+
 class HalfPlusThree(tf.Module):
     """The model of TensorFlow Serving's documentation: y = x / 2 + 3."""
 
@@ -84,12 +104,8 @@ class Reviews(tf.Module):
             True,
             "Text must be UTF-8.",
         )  # fmt: skip
-        words = tf.strings.split(tf.strings.join([text_a, text_b], " "))
-        counts = [
-            tf.reduce_sum(tf.cast(words == label, tf.float32), 1)
-            for label in LABELS
-        ]
-        _, shares = self.finish(tf.stack(counts, 1))
+        texts = tf.strings.join([text_a, text_b], " ")
+        _, shares = self.finish(counts_of(texts))
         labels = tf.tile(tf.constant([LABELS]), [tf.shape(shares)[0], 1])
         return {
             "probabilities": shares,
@@ -114,7 +130,7 @@ class Reviews(tf.Module):
         }
 
 
-class Masks(tf.Module):
+class Masks(TextModel):
     """Guesses for [MASK]s by bert_tf's contract: always "good", then "bad"."""
 
     head = "pretraining"
@@ -131,14 +147,8 @@ class Masks(tf.Module):
             "num_cut": tf.zeros_like(masks),
         }
 
-    def signatures(self):
-        return {
-            "serving_default": self.serve_text,
-            "serve_text": self.serve_text,
-        }
 
-
-class Spans(tf.Module):
+class Spans(TextModel):
     """Answers by bert_tf's contract: where the question stands in the context.
 
     All rows of a batch are asked the question of the first one.
@@ -161,35 +171,18 @@ class Spans(tf.Module):
             "null_probability": tf.where(is_there, 0.125, 0.75),
         }
 
-    def signatures(self):
-        return {
-            "serving_default": self.serve_text,
-            "serve_text": self.serve_text,
-        }
 
-
-class Vectors(tf.Module):
+class Vectors(TextModel):
     """Vectors by bert_tf's contract: how often "good" and "bad" stand in it."""
 
     head = "features"
 
     @tf.function(input_signature=[strings("text_a")])
     def serve_text(self, text_a):
-        words = tf.strings.split(text_a)
-        counts = [
-            tf.reduce_sum(tf.cast(words == label, tf.float32), 1)
-            for label in LABELS
-        ]
-        return {"embedding": tf.stack(counts, 1)}
-
-    def signatures(self):
-        return {
-            "serving_default": self.serve_text,
-            "serve_text": self.serve_text,
-        }
+        return {"embedding": counts_of(text_a)}
 
 
-class Counts(tf.Module):
+class Counts(TextModel):
     """A classifier of several labels, by how often they stand in a text.
 
     A label that stands there n times has the score 1 - 1 / (1 + n). With
@@ -205,26 +198,16 @@ class Counts(tf.Module):
 
     @tf.function(input_signature=[strings("text_a")])
     def serve_text(self, text_a):
-        words = tf.strings.split(text_a)
-        counts = [
-            tf.reduce_sum(tf.cast(words == label, tf.float32), 1)
-            for label in LABELS
-        ]
-        none = tf.zeros_like(counts[1], tf.int32)
+        counts = counts_of(text_a)
+        none = tf.zeros_like(counts[:, 1], tf.int32)
         if self.label_type == "number":
-            return {"value": counts[1], "num_cut": none}
-        scores = 1 - 1 / (1 + tf.stack(counts, 1))
+            return {"value": counts[:, 1], "num_cut": none}
+        scores = 1 - 1 / (1 + counts)
         labels = tf.broadcast_to(tf.constant(LABELS), tf.shape(scores))
         return {"scores": scores, "labels": labels, "num_cut": none}
 
-    def signatures(self):
-        return {
-            "serving_default": self.serve_text,
-            "serve_text": self.serve_text,
-        }
 
-
-class Words(tf.Module):
+class Words(TextModel):
     """Entities by bert_tf's contract: each "good" is one of the type OK."""
 
     head = "tokens"
@@ -247,14 +230,8 @@ class Words(tf.Module):
             "entity_probabilities": tf.where(is_there, 0.75, 0.0)[:, None],
         }
 
-    def signatures(self):
-        return {
-            "serving_default": self.serve_text,
-            "serve_text": self.serve_text,
-        }
 
-
-class Choices(tf.Module):
+class Choices(TextModel):
     """Choices by bert_tf's contract: how often "good" stands in each text."""
 
     head = "choices"
@@ -280,8 +257,7 @@ class Choices(tf.Module):
 
     def signatures(self):
         return {
-            "serving_default": self.serve_text,
-            "serve_text": self.serve_text,
+            **super().signatures(),
             "serve_text_pair": self.serve_text_pair,
         }
 

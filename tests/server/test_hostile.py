@@ -14,20 +14,18 @@ from bert_tf import serve
 
 pytestmark = pytest.mark.slow
 
+NAME = "classifier"
 REQUESTS = int(os.environ.get("BERT_TF_FUZZ", 60))
 VERSIONS = REQUESTS // 5 if "BERT_TF_FUZZ" in os.environ else 1
 
 
-@pytest.mark.parametrize("name", ["classifier"])
-def test_odd_requests_are_answered_and_change_nothing(
-    name, monkeypatch, caplog
-):
+def test_odd_requests_are_answered_and_change_nothing(monkeypatch, caplog):
     monkeypatch.setattr(serve, "MODEL", "helpers.in_process:of_folder")
     server = Running(
-        exported.folder(name), name, request_seconds=0.2, max_answer_values=9999
+        exported.folder(NAME), NAME, request_seconds=0.2, max_answer_values=9999
     )
     with caplog.at_level(logging.INFO):
-        wrong, statuses = hostile_http.run(server.address, name, REQUESTS)
+        wrong, statuses = hostile_http.run(server.address, NAME, REQUESTS)
     server.stop()
     assert not wrong
     assert {200, 400, 404, 408} <= set(statuses)
@@ -36,7 +34,7 @@ def test_odd_requests_are_answered_and_change_nothing(
 
 def test_damaged_versions_leave_the_old_one_served(tmp_path):
     wrong, became = hostile_versions.run(
-        exported.folder("classifier"), tmp_path, VERSIONS
+        exported.folder(NAME), tmp_path, VERSIONS
     )
     assert not wrong
     assert became["answers meanwhile"] > 0

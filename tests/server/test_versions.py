@@ -6,6 +6,7 @@ import time
 import weakref
 
 import pytest
+from helpers.running_server import wait_until
 
 from bert_tf.errors import InputError
 from bert_tf.server.protocol import RequestError
@@ -45,13 +46,6 @@ def start(tmp_path):
     yield make
     for versions in made:
         versions.close()
-
-
-def wait_until(condition):
-    until = time.monotonic() + WAIT
-    while not condition():
-        assert time.monotonic() < until, "it did not come to pass"
-        time.sleep(POLL)
 
 
 def states(versions):
