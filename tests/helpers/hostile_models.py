@@ -198,18 +198,25 @@ def read_hugging_face(folder):
 
 
 def versions_cases(rng, count, folder):
-    """Damaged copies of an exported version: any of its files.
+    """Damaged copies of two exported versions: any of their files.
 
     Half of them have checksums of their files, as exports do.
     """
     from bert_tf.exports.folder import write_checksums
     from helpers import small_models
 
-    small_models.save(small_models.Reviews(0.5), folder / "good" / "1")
-    want = read_versions(str(folder / "good"))
+    good = {
+        "one": small_models.Reviews(0.5),
+        "many": small_models.Counts("multi"),
+    }
+    wanted = {}
+    for name, model in good.items():
+        small_models.save(model, folder / name / "1")
+        wanted[name] = read_versions(str(folder / name))
     for number in range(count):
         place = folder / str(number)
-        shutil.copytree(folder / "good", place)
+        name = rng.choice(sorted(good))
+        shutil.copytree(folder / name, place)
         if has_checksums := number % 2 == 0:
             (place / "1" / "assets.extra").mkdir(exist_ok=True)
             write_checksums(str(place / "1"))
@@ -222,7 +229,7 @@ def versions_cases(rng, count, folder):
             else damaged(rng, path.read_bytes())
         )
         is_known = has_checksums or "variables" in path.parts
-        yield str(place), want if is_known else None
+        yield str(place), wanted[name] if is_known else None
         shutil.rmtree(place)
 
 
@@ -234,12 +241,14 @@ def read_versions(folder):
     from bert_tf.server.model import ServedModel
     from bert_tf.server.protocol import RequestError
 
-    found = []
-    predict = bert_tf.Predictor(folder)
-    found.append(predict.signatures["serve_text"])
+    bert_tf.Predictor(folder)
     served = ServedModel(f"{folder}/1", 1)
     try:
         out = served.run("serve_text", {"text_a": np.array([b"good"], object)})
-        return out["probabilities"].tolist()
+        return {
+            name: out[name].tolist()
+            for name in ("scores", "probabilities")
+            if name in out
+        }
     except RequestError as error:
         return str(error)
