@@ -12,9 +12,7 @@ Your own data: --task_name=tsv, see docs/classification.md.
 import dataclasses
 import os
 
-from bert_tf.checkpoints import finding, folders
-from bert_tf.checkpoints.folder_settings import FolderSettings
-from bert_tf.checkpoints.names import BEST_FOLDER, LABELS_FILE
+from bert_tf.checkpoints import folders
 from bert_tf.cli import (
     command_line,
     export_flags,
@@ -36,7 +34,7 @@ from bert_tf.tasks.classification import (
 )
 from bert_tf.tasks.classification.target import MULTI, NUMBER
 from bert_tf.tasks.classification.task import ClassificationTask
-from bert_tf.tasks.run import Sets, finetune, folder_to_resume, run_several
+from bert_tf.tasks.run import Sets, finetune, run_several
 from bert_tf.training import devices, start
 
 HEAD = "classifier"
@@ -87,24 +85,11 @@ def define_flags(values):
 
 def main(flags):
     """Does what the parsed flags ask for."""
-    training_flags.take_folder_settings(
-        flags,
-        HEAD,
-        (
-            *FOLDER_FLAGS,
-            *(OWN_FOLDER_FLAGS if label_flags.is_own(flags) else ()),
-        ),
-        folder_to_resume(flags.output_dir, flags.num_runs),
-    )
+    own = OWN_FOLDER_FLAGS if label_flags.is_own(flags) else ()
+    training_flags.take_folder_settings(flags, HEAD, (*FOLDER_FLAGS, *own))
     dataset = check_flags(flags)
     settings = training_flags.run_settings(
-        flags,
-        epochs=training_flags.epochs(flags),
-        folder=FolderSettings(
-            HEAD,
-            **label_flags.noted(dataset),
-            **{name: flags[name].value for name in FOLDER_FLAGS},
-        ),
+        flags, HEAD, FOLDER_FLAGS, **label_flags.noted(dataset)
     )
     opened = start.open_model(
         settings.files, settings.output_dir, settings.build
@@ -267,20 +252,15 @@ def find_labels(dataset, data_dir, settings):
     """A dataset with its labels, which must fit the checkpoint.
 
     Those of own data are learned from the training file or, without training,
-    read from labels.txt: in the folder of the run, else beside the initial
-    checkpoint.
+    read from the model's labels.txt.
     """
     if dataset.learns_labels and settings.do_train:
         return dataset.learn_labels(data_dir)
     if dataset.target.label_type == NUMBER or settings.do_train:
         return dataset
-    paths = [
-        os.path.join(folder, LABELS_FILE) for folder in places_of(settings)
-    ]
-    there = list(filter(os.path.exists, paths))
-    if not dataset.learns_labels and not there:
+    path = start.labels_file(settings)
+    if not dataset.learns_labels and not os.path.exists(path):
         return dataset
-    path = there[0] if there else paths[0]
     labels = folders.read_labels(path, least=1)
     if dataset.labels not in (None, labels):
         raise InputError(
@@ -305,13 +285,13 @@ def find_target(target, sets, flags, settings):
     kept = None
     is_given = not flags["threshold"].using_default_value
     if not flags.do_train and not is_given:
-        kept = thresholds.find(places_of(settings), target.labels)
+        kept = thresholds.find(start.model_folders(settings), target.labels)
     if flags.threshold != thresholds.AUTO and kept is None:
         each = (flags.threshold,) * len(target.labels)
         return dataclasses.replace(target, thresholds=each)
     if is_given and (flags.do_eval or flags.do_train):
         return dataclasses.replace(target, chooses_thresholds=True)
-    kept = kept or thresholds.find(places_of(settings), target.labels)
+    kept = kept or thresholds.find(start.model_folders(settings), target.labels)
     if kept is None:
         raise InputError(
             f"`--threshold={thresholds.AUTO}` needs --do_eval, which chooses "
@@ -319,15 +299,6 @@ def find_target(target, sets, flags, settings):
             f"which it keeps. There is none in {settings.output_dir}"
         )
     return dataclasses.replace(target, thresholds=kept)
-
-
-def places_of(settings):
-    """Folders in which the files of the model may be, the first one first."""
-    if settings.best_metric is not None:
-        yield os.path.join(settings.output_dir, BEST_FOLDER)
-    yield settings.output_dir
-    if settings.files.checkpoint:
-        yield finding.folder_of(settings.files.checkpoint)
 
 
 def cli():

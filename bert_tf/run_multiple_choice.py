@@ -10,7 +10,6 @@ as .jsonl, .csv or .tsv: see docs/multiple_choice.md.
 """
 
 from bert_tf.checkpoints import finding
-from bert_tf.checkpoints.folder_settings import FolderSettings
 from bert_tf.cli import (
     command_line,
     export_flags,
@@ -22,12 +21,7 @@ from bert_tf.errors import InputError
 from bert_tf.support import files
 from bert_tf.tasks.choices import data, served
 from bert_tf.tasks.choices.task import RESULTS, ChoiceTask
-from bert_tf.tasks.run import (
-    finetune,
-    folder_to_resume,
-    read_sets,
-    run_several,
-)
+from bert_tf.tasks.run import finetune, read_sets, run_several
 from bert_tf.training import devices, start
 
 HEAD = "choices"
@@ -96,20 +90,9 @@ def define_flags(values):
 
 def main(flags):
     """Does what the parsed flags ask for."""
-    training_flags.take_folder_settings(
-        flags,
-        HEAD,
-        FOLDER_FLAGS,
-        folder_to_resume(flags.output_dir, flags.num_runs),
-    )
+    training_flags.take_folder_settings(flags, HEAD, FOLDER_FLAGS)
     check_flags(flags)
-    settings = training_flags.run_settings(
-        flags,
-        epochs=training_flags.epochs(flags),
-        folder=FolderSettings(
-            HEAD, **{name: flags[name].value for name in FOLDER_FLAGS}
-        ),
-    )
+    settings = training_flags.run_settings(flags, HEAD, FOLDER_FLAGS)
     opened = start.open_model(
         settings.files, settings.output_dir, settings.build
     )
@@ -164,6 +147,10 @@ def run(flags, settings, opened, strategy):
     files.make_folder("output_dir", settings.output_dir)
     export_dir = export_flags.find_export_dir(flags, settings.output_dir)
     sets = read_sets(read_part, settings, flags.do_eval, flags.do_predict)
+    if sets.train is not None:
+        settings.epochs.count_steps(
+            len(sets.train), settings.training.batch_size
+        )
     if flags["swag_inputs"].present:
         data.require_swag(read, flags.swag_inputs)
     labels: tuple[str, ...] = ()

@@ -10,7 +10,6 @@ each line, see docs/ner.md.
 
 import dataclasses
 
-from bert_tf.checkpoints.folder_settings import FolderSettings
 from bert_tf.cli import (
     command_line,
     export_flags,
@@ -22,7 +21,7 @@ from bert_tf.errors import InputError
 from bert_tf.support import files
 from bert_tf.tasks.ner import data, schemes, served
 from bert_tf.tasks.ner.task import RESULTS, TokenTask
-from bert_tf.tasks.run import Sets, finetune, folder_of_run, run_several
+from bert_tf.tasks.run import finetune, read_sets, run_several
 from bert_tf.training import devices, start
 
 HEAD = "tokens"
@@ -86,37 +85,20 @@ def define_flags(values):
 
 def main(flags):
     """Does what the parsed flags ask for."""
-    output_dir = flags.output_dir
-    if flags.num_runs > 1:
-        output_dir = folder_of_run(output_dir, 1)
-    training_flags.take_folder_settings(
-        flags,
-        HEAD,
-        FOLDER_FLAGS,
-        output_dir,
-    )
+    training_flags.take_folder_settings(flags, HEAD, FOLDER_FLAGS)
     check_flags(flags)
-    settings = training_flags.run_settings(
-        flags,
-        epochs=training_flags.epochs(flags),
-        folder=FolderSettings(
-            HEAD, **{name: flags[name].value for name in FOLDER_FLAGS}
-        ),
-    )
+    settings = training_flags.run_settings(flags, HEAD, FOLDER_FLAGS)
     opened = start.open_model(
         settings.files, settings.output_dir, settings.build
     )
     start.require_positions(opened.config, flags.max_seq_length)
     strategy = devices.find_strategy(training_flags.devices(flags))
-    if flags.num_runs == 1:
-        run(flags, settings, opened, strategy)
-    else:
-        run_several(
-            lambda one: run(flags, one, opened, strategy),
-            settings,
-            flags.num_runs,
-            strategy,
-        )
+    run_several(
+        lambda one: run(flags, one, opened, strategy),
+        settings,
+        flags.num_runs,
+        strategy,
+    )
 
 
 def check_flags(flags):
@@ -137,7 +119,7 @@ def run(flags, settings, opened, strategy):
     Returns:
         The results of evaluation by name; None without it.
     """
-    sets, labels = read_sets(flags, settings)
+    sets, labels = read_files(flags, settings)
     files.make_folder("output_dir", settings.output_dir)
     export_dir = export_flags.find_export_dir(flags, settings.output_dir)
 
@@ -163,7 +145,7 @@ def run(flags, settings, opened, strategy):
     )
 
 
-def read_sets(flags, settings):
+def read_files(flags, settings):
     """Reads all files, so that a bad row fails before any work.
 
     Returns:
@@ -171,19 +153,17 @@ def read_sets(flags, settings):
     """
     names = [field.name for field in dataclasses.fields(data.FileSettings)]
     given = data.FileSettings(**{name: flags[name].value for name in names})
-    train, evaluation, prediction, watched = None, {}, {}, {}
+    train = None
     if flags.do_train:
         train, labels = data.read_train(given)
     else:
         labels = start.read_labels(settings)
-    watches = flags.do_train and settings.evaluation is not None
-    if flags.do_eval or watches:
-        dev = data.read_part(given, "dev", labels)
-        evaluation = {"eval": dev} if flags.do_eval else {}
-        watched = {"eval": dev} if watches else {}
-    if flags.do_predict:
-        prediction["predict"] = data.read_part(given, "test", labels)
-    return Sets(train, evaluation, prediction, watched), labels
+
+    def read(part):
+        return train if part == "train" else data.read_part(given, part, labels)
+
+    sets = read_sets(read, settings, flags.do_eval, flags.do_predict)
+    return sets, labels
 
 
 def cli():

@@ -14,7 +14,6 @@ import math
 from absl import logging
 
 from bert_tf import checkpoints, models, tokenization
-from bert_tf.checkpoints.folder_settings import FolderSettings
 from bert_tf.cli import (
     command_line,
     export_flags,
@@ -104,21 +103,9 @@ def define_flags(values):
 
 def main(flags):
     """Does what the parsed flags ask for."""
-    training_flags.take_folder_settings(
-        flags,
-        HEAD,
-        FOLDER_FLAGS,
-        flags.output_dir,
-    )
+    training_flags.take_folder_settings(flags, HEAD, FOLDER_FLAGS)
     check_flags(flags)
-    settings = training_flags.run_settings(
-        flags,
-        flags.num_train_steps,
-        flags.num_warmup_steps,
-        folder=FolderSettings(
-            HEAD, **{name: flags[name].value for name in FOLDER_FLAGS}
-        ),
-    )
+    settings = training_flags.run_settings(flags, HEAD, FOLDER_FLAGS)
     opened = start.open_model(
         settings.files,
         settings.output_dir,

@@ -12,8 +12,6 @@ may have no answer: --version_2_with_negative=true.
 import dataclasses
 import math
 
-from bert_tf.checkpoints import finding
-from bert_tf.checkpoints.folder_settings import FolderSettings
 from bert_tf.cli import (
     command_line,
     export_flags,
@@ -112,21 +110,10 @@ def define_flags(values):
 
 def main(flags):
     """Does what the parsed flags ask for."""
-    training_flags.take_folder_settings(
-        flags,
-        HEAD,
-        FOLDER_FLAGS,
-        flags.output_dir,
-    )
+    training_flags.take_folder_settings(flags, HEAD, FOLDER_FLAGS)
     check_flags(flags)
     settings = dataclasses.replace(
-        training_flags.run_settings(
-            flags,
-            epochs=training_flags.epochs(flags),
-            folder=FolderSettings(
-                HEAD, **{name: flags[name].value for name in FOLDER_FLAGS}
-            ),
-        ),
+        training_flags.run_settings(flags, HEAD, FOLDER_FLAGS),
         eval_batch_size=flags.predict_batch_size,
     )
     opened = start.open_model(
@@ -136,7 +123,8 @@ def main(flags):
     windows.require_token_types(opened.config.type_vocab_size)
     strategy = devices.find_strategy(training_flags.devices(flags))
     sets = read_sets(flags, settings)
-    null_threshold = find_threshold(flags, sets)
+    places = start.model_folders(settings)
+    null_threshold = find_threshold(flags, sets, places)
     files.make_folder("output_dir", flags.output_dir)
     export_dir = export_flags.find_export_dir(flags, flags.output_dir)
 
@@ -144,7 +132,7 @@ def main(flags):
         export_threshold = 0.0
         if flags.version_2_with_negative:
             export_threshold = threshold.threshold_to_export(
-                flags.null_score_diff_threshold, threshold_folders(flags)
+                flags.null_score_diff_threshold, places
             )
         served.export_span(
             export_flags.source_of_run(flags, checkpoint, opened),
@@ -218,15 +206,19 @@ def read_sets(flags, settings):
     return Sets(train, {}, prediction, watched)
 
 
-def find_threshold(flags, sets):
+def find_threshold(flags, sets, places):
     """The threshold to predict with; None to choose it in this run.
+
+    Args:
+        flags: parsed and checked `FlagValues`.
+        sets: `Sets`.
+        places: folders where an earlier prediction may have kept a threshold.
 
     Raises:
         InputError: the threshold of an earlier prediction is needed, to predict
             or to export, and was not kept.
     """
-    given, places = flags.null_score_diff_threshold, threshold_folders(flags)
-    found = given
+    found = given = flags.null_score_diff_threshold
     examples = sets.prediction.get("eval")
     if examples is None:
         examples = sets.watched.get("eval")
@@ -238,13 +230,6 @@ def find_threshold(flags, sets):
     if flags.do_export and not is_chosen_here:
         threshold.threshold_to_export(given, places)
     return found
-
-
-def threshold_folders(flags):
-    """Folders where an earlier prediction may have kept a threshold."""
-    if not flags.init_checkpoint:
-        return [flags.output_dir]
-    return [flags.output_dir, finding.folder_of(flags.init_checkpoint)]
 
 
 def check_flags(flags):

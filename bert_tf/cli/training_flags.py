@@ -1,11 +1,10 @@
 """Flags of commands that train, and the settings that they become."""
 
-import dataclasses
 import math
 
 from absl import logging
 
-from bert_tf.checkpoints.folder_settings import NOTHING_SAID
+from bert_tf.checkpoints.folder_settings import UNSAID, FolderSettings
 from bert_tf.cli import command_line, model_flags, output_folder
 from bert_tf.errors import InputError
 from bert_tf.training import settings
@@ -196,17 +195,19 @@ def define_precision(flags):
     )
 
 
-def take_folder_settings(values, head, names, output_dir):
+def take_folder_settings(values, head, names):
     """Sets flags that are not given to what the model's folder notes.
 
     Args:
         values: parsed `FlagValues`.
         head, names: as in `model_flags.take_folder_settings`.
-        output_dir: the folder in which a training may go on.
 
     Raises:
         InputError: a given flag contradicts the folder.
     """
+    output_dir = values.output_dir
+    if "num_runs" in values and values.num_runs > 1:
+        output_dir = settings.folder_of_run(output_dir, 1)
     model_flags.take_folder_settings(
         values, head, names, output_dir=output_dir, trains=values.do_train
     )
@@ -375,20 +376,14 @@ def devices(values):
     )
 
 
-def run_settings(
-    values,
-    num_train_steps=0,
-    num_warmup_steps=0,
-    epochs=None,
-    folder=NOTHING_SAID,
-):
+def run_settings(values, head=UNSAID, names=(), **noted):
     """The `RunSettings` of the flags.
 
     Args:
         values: parsed and checked `FlagValues`.
-        num_train_steps, num_warmup_steps: ints, where there are no epochs.
-        epochs: `Epochs`, where the number of steps depends on the data.
-        folder: what training notes in the folder, but casing.
+        head: what is trained, as in `FolderSettings`.
+        names: of flags whose values training notes in its folder.
+        noted: what else it notes there, by name.
     """
     use_tpu = devices(values).use_tpu
     evaluation = None
@@ -398,6 +393,12 @@ def run_settings(
             values.keep_best,
             values.early_stopping_patience,
         )
+    epochs = None
+    if "num_train_epochs" in values:
+        epochs = settings.Epochs(
+            values.num_train_epochs, values.warmup_proportion
+        )
+    has_steps = "num_train_steps" in values
     batch_sizes = {
         name: values[name].value
         for name in ("eval_batch_size", "predict_batch_size")
@@ -408,9 +409,9 @@ def run_settings(
         files=model_flags.model_files(values),
         training=settings.TrainingSettings(
             output_dir=values.output_dir,
-            num_train_steps=num_train_steps,
+            num_train_steps=values.num_train_steps if has_steps else 0,
             learning_rate=values.learning_rate,
-            num_warmup_steps=num_warmup_steps,
+            num_warmup_steps=values.num_warmup_steps if has_steps else 0,
             batch_size=values.train_batch_size,
             save_checkpoints_steps=values.save_checkpoints_steps,
             steps_per_call=values.iterations_per_loop,
@@ -433,11 +434,11 @@ def run_settings(
         evaluation=evaluation,
         use_tpu=use_tpu,
         bucket_by_length=values.bucket_by_length,
-        folder=dataclasses.replace(folder, skip_padding=values.skip_padding),
+        folder=FolderSettings(
+            head,
+            skip_padding=values.skip_padding,
+            **{name: values[name].value for name in names},
+            **noted,
+        ),
         **batch_sizes,
     )
-
-
-def epochs(values):
-    """The `Epochs` of the flags."""
-    return settings.Epochs(values.num_train_epochs, values.warmup_proportion)

@@ -23,7 +23,7 @@ from bert_tf.tasks.beginning import (
 from bert_tf.tasks.task import merge
 from bert_tf.training import devices, loop, prediction
 from bert_tf.training.evaluation import write_eval_results
-from bert_tf.training.settings import RUNS_FILE
+from bert_tf.training.settings import RUNS_FILE, folder_of_run
 
 EXAMPLES_LOGGED = 5
 
@@ -71,19 +71,15 @@ def read_sets(read, settings, evaluates, predicts):
 
     Args:
         read: function of `train`, `dev` or `test` that returns its examples.
-        settings: `RunSettings`, with `epochs`.
+        settings: `RunSettings`.
         evaluates, predicts: whether the run does so at its end.
 
     Returns:
         `Sets`, named `eval` and `predict` as the original's record files.
-
-    Raises:
-        InputError: there is not one step to train.
     """
     train, evaluation, prediction, watched = None, {}, {}, {}
     if settings.do_train:
         train = read("train")
-        settings.epochs.count_steps(len(train), settings.training.batch_size)
     watches = settings.do_train and settings.evaluation is not None
     if evaluates or watches:
         dev = {"eval": read("dev")}
@@ -181,16 +177,6 @@ def run_several(run_once, settings, num_runs, strategy):
             results.append(run_once(settings.in_folder(folder, seed)))
         if devices.is_chief(strategy):
             write_runs(os.path.join(settings.output_dir, RUNS_FILE), results)
-
-
-def folder_to_resume(output_dir, num_runs):
-    """The folder whose checkpoint a command goes on with, if there is one."""
-    return output_dir if num_runs == 1 else folder_of_run(output_dir, 1)
-
-
-def folder_of_run(output_dir, number):
-    """The folder of one of several runs, which are counted from 1."""
-    return os.path.join(output_dir, f"run_{number}")
 
 
 def write_runs(path, results):

@@ -1,6 +1,7 @@
 """Settings of a run: plain values that commands create from their flags."""
 
 import dataclasses
+import os
 
 from bert_tf.checkpoints.folder_settings import NOTHING_SAID, FolderSettings
 from bert_tf.errors import InputError
@@ -16,6 +17,11 @@ OFF, MIRRORED, MULTI_WORKER, TPU = DISTRIBUTIONS = (
     "multi_worker",
     "tpu",
 )
+
+
+def folder_of_run(output_dir: str, number: int) -> str:
+    """The folder of one of several runs, which are counted from 1."""
+    return os.path.join(output_dir, f"run_{number}")
 
 
 @dataclasses.dataclass(frozen=True)

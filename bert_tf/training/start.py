@@ -11,7 +11,7 @@ from absl import logging
 from bert_tf import checkpoints, layers, models, tokenization
 from bert_tf.checkpoints import casing, finding, folders, inference
 from bert_tf.checkpoints.folder_settings import NOTHING_SAID, FolderSettings
-from bert_tf.checkpoints.names import LABELS_FILE
+from bert_tf.checkpoints.names import BEST_FOLDER, LABELS_FILE
 from bert_tf.errors import InputError
 from bert_tf.modeling import BertConfig
 from bert_tf.support.files import require_file
@@ -319,11 +319,43 @@ def set_seed(seed, strategy=None):
     return seed
 
 
+def model_folders(settings):
+    """Folders that may have a file of the run's model, the first one first.
+
+    The best checkpoint's if the run keeps one, that of the run, and that of the
+    initial checkpoint.
+
+    Args:
+        settings: `RunSettings`.
+    """
+    folders_of_run = [settings.output_dir]
+    if settings.best_metric is not None:
+        best = os.path.join(settings.output_dir, BEST_FOLDER)
+        folders_of_run.insert(0, best)
+    if settings.files.checkpoint:
+        folders_of_run.append(finding.folder_of(settings.files.checkpoint))
+    return folders_of_run
+
+
+def labels_file(settings):
+    """The labels.txt of the run's model.
+
+    Args:
+        settings: `RunSettings`.
+
+    Returns:
+        The first path of a file that exists; if there is none, the path that it
+        would have in the folder of the run.
+    """
+    for folder in model_folders(settings):
+        path = os.path.join(folder, LABELS_FILE)
+        if os.path.exists(path):
+            return path
+    return os.path.join(settings.output_dir, LABELS_FILE)
+
+
 def read_labels(settings):
     """The labels of a trained model, in the order of their ids.
-
-    They are in labels.txt: in the folder of the run, else beside the initial
-    checkpoint.
 
     Args:
         settings: `RunSettings`.
@@ -331,10 +363,4 @@ def read_labels(settings):
     Raises:
         InputError: there is none, or it is damaged.
     """
-    path = os.path.join(settings.output_dir, LABELS_FILE)
-    checkpoint = settings.files.checkpoint
-    if not os.path.exists(path) and checkpoint:
-        beside = finding.folder_of(checkpoint)
-        beside = os.path.join(beside, LABELS_FILE)
-        path = beside if os.path.exists(beside) else path
-    return folders.read_labels(path)
+    return folders.read_labels(labels_file(settings))

@@ -812,9 +812,7 @@ def job(long_flags, monkeypatch):
         values = parse(*long_flags, *arguments)
         run_classifier.check_flags(values)
         config = BertConfig.from_json_file(values.bert_config_file)
-        settings = training_flags.run_settings(
-            values, epochs=training_flags.epochs(values)
-        )
+        settings = training_flags.run_settings(values)
         task = classification_task.ClassificationTask(
             targets.OneLabel(("x", "y", "z")),
             tokenization.FullTokenizer(values.vocab_file),

@@ -40,7 +40,7 @@ from bert_tf.tasks.squad import (
 from bert_tf.tasks.squad import windows as squad_windows
 from bert_tf.tasks.squad.reader import Reader
 from bert_tf.tasks.squad.threshold import THRESHOLD_FILE, threshold_to_predict
-from bert_tf.training import prediction
+from bert_tf.training import prediction, start
 from bert_tf.training.start import build_model, find_starting_point
 
 RUNS = json.loads((SQUAD / "end_to_end" / "end_to_end.json").read_text())
@@ -373,7 +373,7 @@ def test_auto_without_answers_asks_for_an_earlier_prediction(tmp_path):
     flags = parse(
         *common_flags(tmp_path, init_checkpoint=tmp_path / "x" / "model.ckpt")
     )
-    folders = run_squad.threshold_folders(flags)
+    folders = start.model_folders(training_flags.run_settings(flags))
     unanswered = [data.SquadExample("q", "?", "text")]
 
     def find():

@@ -11,7 +11,20 @@ from helpers.small_training import micro_classifier, train
 
 from bert_tf import checkpoints, models
 from bert_tf.errors import InputError
-from bert_tf.training.start import build_model, find_starting_point, set_seed
+from bert_tf.training.settings import (
+    EvaluationSettings,
+    ModelFiles,
+    RunSettings,
+    TrainingSettings,
+)
+from bert_tf.training.start import (
+    build_model,
+    find_starting_point,
+    labels_file,
+    model_folders,
+    read_labels,
+    set_seed,
+)
 
 
 def test_a_folder_of_another_model_is_not_resumed(tmp_path):
@@ -99,3 +112,31 @@ def test_a_drawn_seed_is_logged_and_repeats_the_run(log):
 
     set_seed(seed)
     np.testing.assert_array_equal(keras.random.uniform((3,)), first)
+
+
+def test_files_of_the_best_model_come_first_then_the_newest_and_the_initial(
+    tmp_path,
+):
+    run, initial = str(tmp_path / "run"), tmp_path / "initial"
+    files = ModelFiles(str(initial / "model.ckpt"))
+    training = TrainingSettings(run, 1, 1e-3, 0, 8)
+    keeps = RunSettings(
+        run, files, training, evaluation=EvaluationSettings(1, "eval_loss")
+    )
+    best = str(tmp_path / "run" / "best")
+    assert model_folders(keeps) == [best, run, str(initial)]
+    # A best checkpoint of an earlier run is not this one's.
+    assert model_folders(RunSettings(run, files, training)) == [
+        run,
+        str(initial),
+    ]
+
+    for folder in (run, initial, best):
+        tmp_path.joinpath(folder).mkdir()
+    with pytest.raises(InputError, match=f"{run}/labels.txt"):
+        read_labels(keeps)
+    for name in ("initial", "run", "run/best"):
+        path = tmp_path / name / "labels.txt"
+        path.write_text(f"a\nof {name}\n")
+        assert labels_file(keeps) == str(path)
+        assert read_labels(keeps) == ("a", f"of {name}")
