@@ -19,7 +19,7 @@ from bert_tf.cli import (
 from bert_tf.cli.command_line import FlagSet
 from bert_tf.errors import InputError
 from bert_tf.support import files
-from bert_tf.tasks.choices import data, served
+from bert_tf.tasks.choices import data, rows, served
 from bert_tf.tasks.choices.task import RESULTS, ChoiceTask
 from bert_tf.tasks.run import finetune, read_sets, run_several
 from bert_tf.training import devices, start
@@ -97,12 +97,7 @@ def main(flags):
         settings.files, settings.output_dir, settings.build
     )
     start.require_positions(opened.config, flags.max_seq_length)
-    if opened.config.type_vocab_size < 2:
-        raise InputError(
-            "Multiple choice needs a model with two token types. "
-            f"`type_vocab_size` of {opened.config_file} is "
-            f"{opened.config.type_vocab_size}"
-        )
+    rows.require_token_types(opened.config.type_vocab_size, opened.config_file)
     strategy = devices.find_strategy(training_flags.devices(flags))
     run_several(
         lambda one: run(flags, one, opened, strategy),

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from bert_tf.data import packing
 from bert_tf.data.packing import PackedTokens
-from bert_tf.errors import count_of
+from bert_tf.errors import InputError, count_of
 from bert_tf.tasks.choices.data import ChoiceExample
 from bert_tf.tokenization import Tokenizer
 
@@ -49,6 +49,20 @@ def choice_values(
         for name, numbers in zip(INPUTS, padded, strict=True):
             values[name] += numbers
     return {**values, "label_ids": [label]}
+
+
+def require_token_types(type_vocab_size: int, config: str) -> None:
+    """Raises `InputError` unless the model tells context and choice apart.
+
+    Args:
+        type_vocab_size: of its config.
+        config: the config, in words.
+    """
+    if type_vocab_size < 2:
+        raise InputError(
+            "Multiple choice needs a model with two token types. "
+            f"`type_vocab_size` of {config} is {type_vocab_size}"
+        )
 
 
 def describe_example(

@@ -10,6 +10,7 @@ from bert_tf.errors import InputError, require_positive
 from bert_tf.exports import export, graph_rows, signature
 from bert_tf.exports.settings import ROWS_AT_ONCE
 from bert_tf.exports.signature import DEVICE, STRINGS
+from bert_tf.tasks.choices.rows import require_token_types
 
 LISTS = tf.TensorSpec([None, None], tf.string)
 
@@ -180,12 +181,9 @@ def export_choices(source, output_dir, rows_at_once=ROWS_AT_ONCE):
             "bert_tf.run_multiple_choice first, and give the checkpoint that "
             "this writes."
         )
-    if opened.config.type_vocab_size < 2:
-        raise InputError(
-            "Multiple choice needs a model with two token types. "
-            f"`type_vocab_size` of {opened.path}'s config is "
-            f"{opened.config.type_vocab_size}"
-        )
+    require_token_types(
+        opened.config.type_vocab_size, f"{opened.path}'s config"
+    )
     model = export.load(
         source,
         opened,
