@@ -1,16 +1,41 @@
-"""Labels that are learned from a training file."""
+"""Labels in users' files, and those that a training file teaches."""
 
 import collections
+import json
 import logging
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bert_tf.data.tables import BadValue, text_value
+from bert_tf.errors import quote
 
 FEW_CLASSES = 20
 """With up to this many, a small trial may have one example of each label."""
 
 _LOGGER = logging.getLogger(__name__)
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
+
+
+def read_label(role: str, value: Any) -> str:
+    """A label, without white space around it; JSON numbers as written.
+
+    Args:
+        role: of the cell, for the error.
+        value: of the cell: a text, or any JSON value of a .jsonl file.
+
+    Raises:
+        BadValue: it is none that labels.txt can hold.
+    """
+    if isinstance(value, bool | int | float):
+        value = json.dumps(value)
+    label = text_value(role, value).strip()
+    if not label:
+        raise BadValue("an empty label", "a label")
+    if len(label.splitlines()) > 1:
+        raise BadValue(f"the label {quote(label)}", "a label of one line")
+    return label
 
 
 def infer_labels(found: Sequence[str]) -> tuple[str, ...]:

@@ -11,23 +11,12 @@ from typing import Any
 
 from bert_tf.data.tables import BadValue, text_value
 from bert_tf.errors import quote, some_of
+from bert_tf.tasks.labels import read_label
 
 # The largest float32: records and models have no larger number.
 _LARGEST = 3.4028234663852886e38
 _DECIMAL = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _FLAGS = re.compile(r"\[\s*([01]\s*(,\s*[01]\s*)*)?\]")
-
-
-def read_label(role: str, value: Any) -> str:
-    """A label, without white space around it; JSON numbers as written."""
-    if isinstance(value, bool | int | float):
-        value = json.dumps(value)
-    label = text_value(role, value).strip()
-    if not label:
-        raise BadValue("an empty label", "a label")
-    if len(label.splitlines()) > 1:
-        raise BadValue(f"the label {quote(label)}", "a label of one line")
-    return label
 
 
 def read_number(role: str, value: Any) -> float:

@@ -5,9 +5,9 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from bert_tf.data.tables import Problems, find_file, read_lines
+from bert_tf.data.tables import BadValue, Problems, find_file, read_lines
 from bert_tf.errors import InputError, count_of, quote, some_of
-from bert_tf.tasks.labels import infer_labels, lookalike_hint
+from bert_tf.tasks.labels import infer_labels, lookalike_hint, read_label
 from bert_tf.tasks.ner import schemes
 
 _LOGGER = logging.getLogger(__name__)
@@ -150,7 +150,8 @@ def _read(
             [[row._replace(label=None) for row in s] for s in d]
             for d in documents
         ]
-        sentences = [s for document in documents for s in document]
+    documents = _with_clean_labels(path, documents)
+    sentences = [s for document in documents for s in document]
     scheme = _find_scheme(path, sentences, settings, train_scheme)
     if scheme == schemes.NO_SCHEME:
         train_scheme = scheme
@@ -342,6 +343,30 @@ def _uses_labels(
     return True
 
 
+def _with_clean_labels(
+    path: str, documents: Sequence[Sequence[Sentence]]
+) -> list[list[Sentence]]:
+    """The documents with labels as labels.txt holds them.
+
+    Raises:
+        InputError: it cannot hold some.
+    """
+    problems = Problems(path)
+
+    def clean(row: Row) -> Row:
+        if row.label is None:
+            return row
+        try:
+            return row._replace(label=read_label("label", row.label))
+        except BadValue as bad:
+            problems.add(row.line, bad.found, bad.expected)
+            return row
+
+    cleaned = [[list(map(clean, s)) for s in d] for d in documents]
+    problems.raise_if_any()
+    return cleaned
+
+
 def _find_scheme(
     path: str,
     sentences: Sequence[Sentence],
@@ -389,11 +414,12 @@ def _log_repairs(path: str, examples: Sequence[Example], scheme: str) -> None:
         count += len(bad)
     if count:
         _LOGGER.warning(
-            "%s has %s that %s would not write so, the first in the sentence "
-            "of line %d: repaired by conlleval's rule, by which an entity "
-            "begins wherever none of its type goes on.",
+            "%s has %s ill-formed in %s, the first in the sentence of line "
+            "%d: repaired by conlleval's rule, by which an entity begins "
+            "wherever none of its type goes on.",
             path,
-            count_of(count, "label"),
+            count_of(count, "label")
+            + (" that are" if count > 1 else " that is"),
             scheme,
             first,
         )

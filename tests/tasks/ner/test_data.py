@@ -141,7 +141,7 @@ def test_ill_formed_labels_are_repaired_and_counted(write, caplog):
 
     assert labels_of(examples) == ["B-A B-B O B-A", "B-A B-A"]
     assert examples[0].labels == ["B-A", "I-B", "O", "I-A"]
-    assert "has 2 labels that IOB2" in caplog.text
+    assert "has 2 labels that are ill-formed in IOB2" in caplog.text
 
 
 def test_labels_without_a_scheme(write):
@@ -152,6 +152,21 @@ def test_labels_without_a_scheme(write):
     assert examples[0].scheme == "none"
     write("dev.txt", "c VB\n")
     assert labels_of(data.read_part(settings, "dev", labels)) == ["VB"]
+
+
+def test_labels_are_as_labels_txt_holds_them(write):
+    # White space that divides no columns: an ideographic space.
+    settings = write("train.txt", "a DT\u3000\nb NN\n")
+    examples, labels = data.read_train(settings)
+
+    assert labels == ("DT", "NN")
+    assert examples[0].labels == ["DT", "NN"]
+
+
+def test_labels_that_are_not_used_may_be_empty(write):
+    settings = write("test.tsv", "text_a\tlabel\na\x02b\t\x02\n")
+
+    assert data.read_part(settings, "test", LABELS)[0].labels is None
 
 
 def test_a_test_file_may_have_only_words(write):
@@ -229,6 +244,21 @@ BAD = {
         "train.tsv",
         "text_a\tlabel\na\x02b\tB-X\n",
         ["line 2", "2 words and 1 label"],
+    ),
+    "joined empty label": (
+        "train.tsv",
+        "text_a\tlabel\na\x02b\tDT\x02NN\na\x02b\tNN\x02\n",
+        ["line 3", "an empty label"],
+    ),
+    "a label of white space": (
+        "train.txt",
+        "Ann NN\nran \u3000\n",
+        ["line 2", "an empty label"],
+    ),
+    "a label of two lines": (
+        "train.txt",
+        "Ann NN\nran V\u2028B\n",
+        ["line 2", "'V\\u2028B'", "one line"],
     ),
     "two files": (
         "train.conll",
