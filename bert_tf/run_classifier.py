@@ -282,23 +282,23 @@ def find_target(target, sets, flags, settings):
         target = weights.weigh(target, flags.class_weights, found)
     if target.label_type != MULTI:
         return target
-    kept = None
-    is_given = not flags["threshold"].using_default_value
-    if not flags.do_train and not is_given:
-        kept = thresholds.find(start.model_folders(settings), target.labels)
-    if flags.threshold != thresholds.AUTO and kept is None:
-        each = (flags.threshold,) * len(target.labels)
-        return dataclasses.replace(target, thresholds=each)
-    if is_given and (flags.do_eval or flags.do_train):
+    is_auto = flags.threshold == thresholds.AUTO
+    if is_auto and (flags.do_eval or flags.do_train):
         return dataclasses.replace(target, chooses_thresholds=True)
-    kept = kept or thresholds.find(start.model_folders(settings), target.labels)
-    if kept is None:
+    if flags.do_train:
+        thresholds.require_none(start.own_folders(settings))
+    is_given = not flags["threshold"].using_default_value
+    kept = None
+    if is_auto or not (is_given or flags.do_train):
+        kept = thresholds.find(start.model_folders(settings), target.labels)
+    if is_auto and kept is None:
         raise InputError(
             f"`--threshold={thresholds.AUTO}` needs --do_eval, which chooses "
             f"the thresholds, or {thresholds.FILE} beside the checkpoint, "
             f"which it keeps. There is none in {settings.output_dir}"
         )
-    return dataclasses.replace(target, thresholds=kept)
+    each = (flags.threshold,) * len(target.labels)
+    return dataclasses.replace(target, thresholds=kept or each)
 
 
 def cli():

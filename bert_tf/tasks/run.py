@@ -304,10 +304,6 @@ class Run:
         """
         evaluation = self.results(sets, means)
         self._write_results(evaluation, step)
-        folder = self.settings.output_dir
-        best = os.path.join(folder, BEST_FOLDER)
-        has_best = self.settings.best_metric and os.path.isdir(best)
-        _write_all(best if has_best else folder, evaluation.model_files)
         return evaluation
 
     def predict(self, name, examples, step):
@@ -336,6 +332,9 @@ class Run:
             evaluation.results_file,
         )
         _write_all(folder, evaluation.files)
+        best = os.path.join(folder, BEST_FOLDER)
+        has_best = self.settings.best_metric and os.path.isdir(best)
+        _write_all(best if has_best else folder, evaluation.model_files)
 
     def _rows(self, name, examples, batch_size, label):
         """Yields the rows of each example's records, in order.

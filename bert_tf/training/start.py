@@ -328,13 +328,18 @@ def model_folders(settings):
     Args:
         settings: `RunSettings`.
     """
-    folders_of_run = [settings.output_dir]
-    if settings.best_metric is not None:
-        best = os.path.join(settings.output_dir, BEST_FOLDER)
-        folders_of_run.insert(0, best)
+    found = own_folders(settings)
     if settings.files.checkpoint:
-        folders_of_run.append(finding.folder_of(settings.files.checkpoint))
-    return folders_of_run
+        found.append(finding.folder_of(settings.files.checkpoint))
+    return found
+
+
+def own_folders(settings):
+    """Those of `model_folders` that the run writes to."""
+    found = [settings.output_dir]
+    if settings.best_metric is not None:
+        found.insert(0, os.path.join(settings.output_dir, BEST_FOLDER))
+    return found
 
 
 def labels_file(settings):

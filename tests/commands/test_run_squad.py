@@ -369,6 +369,28 @@ def test_auto_chooses_and_keeps_the_threshold_of_the_best_f1(
     assert THRESHOLD_FILE in log.text
 
 
+@pytest.mark.slow
+def test_the_threshold_of_the_best_checkpoint_lies_beside_it(
+    predicted, tmp_path
+):
+    (tmp_path / "best").mkdir()
+    for path in CHECKPOINT.parent.glob(f"{CHECKPOINT.name}.*"):
+        name = path.name.replace(CHECKPOINT.name, "model.ckpt-1")
+        shutil.copy(path, tmp_path / "best" / name)
+    name, *more = CRASHES
+
+    run(
+        *predict_flags(tmp_path, "2.0", eval_every_steps=1, keep_best="f1"),
+        *RUNS["runs"][name]["flags"],
+        *more,
+    )
+
+    # The best weights here are those that the other prediction began with.
+    want = (predicted(*CRASHES) / THRESHOLD_FILE).read_text()
+    assert (tmp_path / "best" / THRESHOLD_FILE).read_text() == want
+    assert not (tmp_path / THRESHOLD_FILE).exists()
+
+
 def test_auto_without_answers_asks_for_an_earlier_prediction(tmp_path):
     flags = parse(
         *common_flags(tmp_path, init_checkpoint=tmp_path / "x" / "model.ckpt")

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 
 import pytest
@@ -6,8 +7,14 @@ import tensorflow as tf
 from bert_tf.errors import InputError
 from bert_tf.support import locks
 from bert_tf.tasks import run
+from bert_tf.tasks.task import Evaluation
 from bert_tf.training import devices
-from bert_tf.training.settings import ModelFiles, RunSettings, TrainingSettings
+from bert_tf.training.settings import (
+    EvaluationSettings,
+    ModelFiles,
+    RunSettings,
+    TrainingSettings,
+)
 
 
 def settings_of(folder, do_train=True):
@@ -60,3 +67,38 @@ def test_repeated_runs_lock_the_folder_around_theirs(tmp_path, strategy):
 
     found = {name for _, _, names in os.walk(tmp_path) for name in names}
     assert found == {run.RUNS_FILE}
+
+
+class Chooses:
+    """A task whose predictions choose something for their checkpoint."""
+
+    groups_by_length = False
+
+    def write(self, examples, rows, folder, split):
+        return Evaluation({"f1": 1.0}, model_files={"limit.txt": "0.5"})
+
+
+@pytest.mark.parametrize(
+    ("has_best", "keeps_best", "place"),
+    [
+        (True, True, "best/limit.txt"),
+        # A best checkpoint that the run does not use.
+        (True, False, "limit.txt"),
+        (False, True, "limit.txt"),
+    ],
+)
+def test_what_predictions_choose_lies_beside_the_weights_that_made_them(
+    tmp_path, strategy, has_best, keeps_best, place
+):
+    if has_best:
+        (tmp_path / "best").mkdir()
+    settings = settings_of(tmp_path, do_train=False)
+    if keeps_best:
+        evaluation = EvaluationSettings(1, "f1")
+        settings = dataclasses.replace(settings, evaluation=evaluation)
+
+    run.Run(Chooses(), None, settings, 9, strategy).predict("eval", [], 3)
+
+    (found,) = tmp_path.rglob("limit.txt")
+    assert str(found.relative_to(tmp_path)) == place
+    assert found.read_text() == "0.5"

@@ -41,6 +41,18 @@ def find(
     return None
 
 
+def require_none(folders: Iterable[str]) -> None:
+    """Raises `InputError` if folders to train in keep thresholds."""
+    paths = [os.path.join(folder, FILE) for folder in folders]
+    old = [path for path in paths if os.path.isfile(path)]
+    if old:
+        raise InputError(
+            f"{' and '.join(old)}: thresholds of an earlier checkpoint, which "
+            "later runs would use with the one that is trained now. Give "
+            f"`--threshold={AUTO}` to choose them again, or remove the file"
+        )
+
+
 def read(path: str, labels: Sequence[str]) -> tuple[float, ...]:
     """The thresholds of a file.
 

@@ -153,9 +153,10 @@ class SquadTask:
                 yield one.qas_id, squad_answers.nbest_to_json(one.nbest)
 
         squad_answers.write_json(path("nbest_predictions.json"), nbest_lists())
-        threshold = self.threshold
+        threshold, kept = self.threshold, {}
         if threshold is None:
-            threshold = self._choose_and_keep(found, path(THRESHOLD_FILE))
+            threshold = self._choose_threshold(found)
+            kept[THRESHOLD_FILE] = f"{threshold}\n"
         final = found.answers_above(threshold)
         squad_answers.write_json(path("predictions.json"), final.items())
         if self.has_negatives:
@@ -172,21 +173,21 @@ class SquadTask:
         if curves:
             drawing = metrics.draw_precision_recall(curves)
             files.write_text(path("precision_recall.svg"), drawing)
-        return Evaluation(results, {"null_score_diff_threshold": threshold})
+        more = {"null_score_diff_threshold": threshold}
+        return Evaluation(results, more, model_files=kept)
 
     def write_model_files(self, folder):
         """Writes nothing: config and vocabulary are enough."""
 
-    def _choose_and_keep(self, found, path):
-        """Chooses the threshold with the best F1, and writes it."""
+    def _choose_threshold(self, found):
+        """The threshold with the best F1."""
         chosen = found.choose_threshold()
-        files.write_text(path, f"{chosen.threshold}\n")
         logging.info(
-            "The threshold %s gives the best F1 on %s, %.4f; kept in %s.",
+            "The threshold %s gives the best F1 on %s, %.4f; kept as %s.",
             chosen.threshold,
             self.source,
             chosen.score,
-            path,
+            THRESHOLD_FILE,
         )
         return chosen.threshold
 
