@@ -32,6 +32,9 @@ UNSAID: Final = Unsaid.UNSAID
 It differs from None: `"doc_stride": null` says that there were no windows.
 """
 
+LABEL_TYPES: Final = ("class", "number", "multi")
+"""What a classifier predicts: one label of several, a number, any labels."""
+
 TEXT, INPUT, HEAD, TRAINING = "text", "input", "head", "training"
 """What a setting belongs to, and so where it binds.
 
@@ -67,7 +70,7 @@ class FolderSettings:
         max_query_length: word pieces of a question.
         first_label: the name of the first choice of multiple choice.
         swag_inputs: what multiple choice reads of SWAG.
-        label_type: what a classifier predicts: `class` is one of its labels.
+        label_type: what a classifier predicts, one of `LABEL_TYPES`.
         label_separator: what stands between the names of several labels.
         train_scheme: how labels of words write entities.
         document_context: whether a sentence is read with those around it.

@@ -10,12 +10,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bert_tf.checkpoints import folders
-from bert_tf.checkpoints.folder_settings import UNSAID, FolderSettings
+from bert_tf.checkpoints.folder_settings import (
+    LABEL_TYPES,
+    UNSAID,
+    FolderSettings,
+)
 from bert_tf.checkpoints.hugging_face import HEADS
 from bert_tf.errors import InputError
 
-CLASS, NUMBER, MULTI = "class", "number", "multi"
-"""Types of labels, as classification calls them."""
+CLASS, NUMBER, MULTI = LABEL_TYPES
 
 PROBLEM_OF = {
     CLASS: "single_label_classification",

@@ -1,9 +1,10 @@
 """Flags of what a classifier predicts, and the data set that they name."""
 
+from bert_tf.checkpoints.folder_settings import LABEL_TYPES
 from bert_tf.cli import command_line
 from bert_tf.errors import InputError
 from bert_tf.tasks.classification import datasets
-from bert_tf.tasks.classification.target import LABEL_TYPES, MULTI, NUMBER
+from bert_tf.tasks.classification.target import MULTI, NUMBER
 from bert_tf.tasks.classification.thresholds import AUTO
 from bert_tf.tasks.classification.weights import BALANCED
 
@@ -66,8 +67,8 @@ def define(flags):
         "test_labels",
         True,
         "With --task_name=tsv: evaluate predictions where each row of the test "
-        "file has a label that training knows, and not all the same one: "
-        "test_eval_results.txt and reports.",
+        "file has a label of the training file, and not all rows have the "
+        "same: test_eval_results.txt and reports.",
     )
 
 
@@ -101,6 +102,14 @@ def find_dataset(flags):
 def check(flags, dataset):
     """Raises `InputError` for flags without effect on this data set."""
     kind = dataset.target.label_type
+    test_labels = flags["test_labels"]
+    if test_labels.present and not is_own(flags):
+        raise InputError(
+            f"`--test_labels` needs --task_name={datasets.OWN}: the test files "
+            "of published tasks have no labels. Received: "
+            f"--task_name={flags.task_name} "
+            f"--test_labels={str(test_labels.value).lower()}"
+        )
     threshold = flags["threshold"]
     if kind != MULTI and not threshold.using_default_value:
         raise InputError(
@@ -111,8 +120,12 @@ def check(flags, dataset):
         command_line.require_between(flags, "threshold", 0, 1)
     elif (
         flags.do_train
-        and (flags.do_predict or flags.do_export)
         and not flags.do_eval
+        and (
+            flags.do_predict
+            or flags.do_export
+            or flags.eval_every_steps is None
+        )
     ):
         raise InputError(
             f"`--threshold={AUTO}` needs --do_eval here: thresholds are chosen "

@@ -282,7 +282,7 @@ def find_dataset(
 
     Args:
         name: one of `DATASETS`, in any case, with or without - and _.
-        label_type: for the task tsv: one of `targets.LABEL_TYPES`.
+        label_type: for the task tsv: one of `folder_settings.LABEL_TYPES`.
         label_cols: for several labels: their names, and their columns if
             `label_col` is not given.
         label_separator: between names of labels in a cell.

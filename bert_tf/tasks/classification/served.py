@@ -7,7 +7,7 @@ import tensorflow as tf
 from bert_tf import models
 from bert_tf.checkpoints.folder_settings import UNSAID
 from bert_tf.checkpoints.names import LABELS_FILE
-from bert_tf.errors import InputError
+from bert_tf.errors import InputError, count_of, some_of
 from bert_tf.exports import export, graph_rows, signature
 from bert_tf.exports.settings import ROWS_AT_ONCE
 from bert_tf.tasks.classification import thresholds
@@ -177,6 +177,8 @@ def export_classifier(
     )
     if target is None:
         target = _find_target(opened, num_outputs, labels)
+    elif not source.ignore_folder_settings:
+        _require_type(opened, target.label_type)
     if target.labels:
         export.find_labels(opened, target.labels, num_outputs)
     elif num_outputs != target.num_outputs:
@@ -193,6 +195,18 @@ def export_classifier(
     classifier = CLASSIFIERS[target.label_type]
     served = classifier(rules, model, target, window_rules, window_pooling)
     return export.save(served, source, opened, output_dir)
+
+
+def _require_type(opened, label_type):
+    """Raises `InputError` for a target of another type than the folder's."""
+    noted = opened.noted.settings.label_type
+    if noted not in (UNSAID, label_type):
+        raise InputError(
+            f"{opened.noted.path} has label_type={noted}, and the labels of "
+            f"`--task_name` are of the type {label_type}: the model was "
+            "trained for another task. Leave out --task_name, or give "
+            "--ignore_folder_settings"
+        )
 
 
 def _find_target(opened, num_outputs, labels):
@@ -214,6 +228,12 @@ def _find_target(opened, num_outputs, labels):
             f"{', '.join(CLASSIFIERS)}. It is {label_type!r}"
         )
     if label_type == NUMBER:
+        if labels is not None:
+            raise InputError(
+                f"{opened.path} predicts a number, which has no labels: leave "
+                "out `--labels_file`. Received: "
+                f"{count_of(len(labels), 'label')}, {some_of(labels)}"
+            )
         return Number()
     least = 1 if label_type == MULTI else 2
     labels = tuple(

@@ -5,13 +5,13 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from bert_tf.checkpoints.folder_settings import LABEL_TYPES
 from bert_tf.tasks.task import Evaluation
 
 Label = str | float | tuple[str, ...]
 """What an example has: one label, a number, or the labels that hold."""
 
-CLASS, NUMBER, MULTI = LABEL_TYPES = ("class", "number", "multi")
-"""Values of --label_type."""
+CLASS, NUMBER, MULTI = LABEL_TYPES
 
 
 class Target(Protocol):
@@ -43,7 +43,7 @@ class Target(Protocol):
     def blank(self) -> Label: ...
 
     def read(self, values: Mapping[str, Any]) -> Label:
-        """The label of a row; raises `cells.BadValue`.
+        """The label of a row; raises `BadValue`.
 
         Args:
             values: the row's cells by role; those whose role starts with

@@ -216,8 +216,36 @@ def test_the_predictor_gives_labels_over_their_thresholds(models):
 
 
 def test_a_head_of_another_size_is_refused(folders, tmp_path):
-    source = Source(str(folders / "number" / "model.ckpt"))
+    source = Source(
+        str(folders / "number" / "model.ckpt"), ignore_folder_settings=True
+    )
     target = OneLabel(("a", "b"))
     with pytest.raises(InputError, match=r"has classes, 1\. Received: 2, a, b"):
         served.export_classifier(source, str(tmp_path), target=target)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "named"),
+    [
+        (
+            "multi",
+            {"target": OneLabel(("a", "b c", "d"))},
+            ("multi/bert_tf.json", "label_type=multi", "class", "--task_name"),
+        ),
+        (
+            "number",
+            {"labels": ("a",)},
+            ("number/model.ckpt", "number", "--labels_file", "1 label"),
+        ),
+    ],
+)
+def test_labels_of_another_type_than_the_folders_are_refused(
+    folders, tmp_path, name, options, named
+):
+    source = Source(str(folders / name / "model.ckpt"))
+    with pytest.raises(InputError) as caught:
+        served.export_classifier(source, str(tmp_path), **options)
+    for fact in named:
+        assert fact in str(caught.value)
     assert os.listdir(tmp_path) == []
