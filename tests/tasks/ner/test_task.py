@@ -1,24 +1,19 @@
-"""Training, evaluation and predictions of token labels."""
+"""Loss, records, evaluation and predictions of token labels."""
 
 import gzip
 import json
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import task_training
-from helpers.golden import read_arrays
-from helpers.paths import GOLDEN, ROOT
+from helpers.paths import GOLDEN
 
 from bert_tf.tasks.ner.data import Example
 from bert_tf.tasks.ner.task import TokenTask
 from bert_tf.tokenization import FullTokenizer
 
 FOLDER = GOLDEN / "ner"
-TRAINING = FOLDER / "training.npz"
 LABELS = ("B-PER", "I-PER", "O")
 
 
@@ -57,67 +52,6 @@ def test_a_batch_without_labels_has_no_loss():
     )
 
     assert float(loss) == 0.0
-
-
-def test_first_logits_and_gradients_are_those_of_torch():
-    task, model = task_training.make("ner")
-    batch = {k: x[0] for k, x in task_training.read_batches("ner").items()}
-    with tf.GradientTape() as tape:
-        outputs = model({name: batch[name] for name in model.input})
-        loss = task.loss(outputs, batch, None)
-    variables = model.trainable_variables
-    found = tape.gradient(loss, [v.value for v in variables])
-    gradients = {
-        v.path: tf.convert_to_tensor(g) for v, g in zip(variables, found)
-    }
-
-    want = read_arrays(TRAINING, "")["first_logits"]
-    np.testing.assert_allclose(
-        outputs["logits"], want, atol=task_training.LOSS_NOISE
-    )
-    for name, value in read_arrays(TRAINING, "grad_step0/").items():
-        np.testing.assert_allclose(
-            gradients[name],
-            value,
-            rtol=0,
-            atol=task_training.GRADIENT_NOISE,
-            err_msg=name,
-        )
-
-
-@pytest.mark.parametrize("parts", [1, pytest.param(4, marks=pytest.mark.slow)])
-def test_training_is_that_of_torch_in_one_part_or_in_four(parts):
-    scalars, weights = task_training.take_steps("ner", parts, 12)
-
-    want = read_arrays(TRAINING, "per_step/")
-    np.testing.assert_allclose(
-        scalars["loss"], want["loss"], atol=task_training.LOSS_NOISE
-    )
-    np.testing.assert_allclose(
-        scalars["gradient_norm"],
-        want["grad_global_norm"],
-        rtol=task_training.NORM_NOISE,
-    )
-    # The last two of the twelve steps have a learning rate of 0.
-    task_training.assert_close(weights, read_arrays(TRAINING, "after_10/"))
-
-
-@pytest.mark.slow
-def test_two_replicas_and_a_resumed_run_train_as_torch_does(tmp_path):
-    program = ROOT / "tests" / "helpers" / "task_training.py"
-    done = subprocess.run(
-        [sys.executable, str(program), "ner", str(tmp_path)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-
-    want = read_arrays(TRAINING, "after_10/")
-    for run in ("replicas", "resumed"):
-        found = read_arrays(tmp_path / f"{run}.npz", "")
-        task_training.assert_close(found, want)
 
 
 # --------------------------------------------------------------------- records
