@@ -33,7 +33,7 @@ class LabelCounts(NamedTuple):
     """What is right and wrong about one label.
 
     The shares are those of scikit-learn's `precision_recall_fscore_support`
-    with `zero_division=0`: 0 where nothing is divided by nothing.
+    with `zero_division=0`: 0 for 0/0.
 
     Attributes:
         hits: rows with the label that are predicted to have it.
@@ -67,7 +67,7 @@ class LabelCounts(NamedTuple):
 
     @property
     def wrong(self) -> int:
-        """The rows that are wrong about the label."""
+        """Rows for which the label is predicted wrongly."""
         return self.false_alarms + self.misses
 
 
@@ -188,21 +188,25 @@ def report_many_labels(
 
 
 def only_prediction(
-    truth: Sequence[str], predicted: Sequence[str], advice: str
+    truth: Sequence[str],
+    predicted: Sequence[str],
+    advice: str,
+    unit: str = "rows",
 ) -> list[str]:
     """A warning if all predictions are the same, and the true labels are not.
 
     Args:
         truth, predicted: names of labels, of each row.
         advice: what else to try.
+        unit: the rows, in words.
     """
     if len(set(predicted)) != 1 or len(set(truth)) < 2:
         return []
     (only,) = set(predicted)
     return [
-        f"All {len(predicted)} rows are predicted to be {only or 'none'!r}, "
+        f"All {len(predicted)} {unit} are predicted to be {only or 'none'!r}, "
         f"which is right for {truth.count(only)} of them: the model does not "
-        "tell the rows apart. Try a lower --learning_rate (2e-5 to 5e-5 for "
+        f"tell the {unit} apart. Try a lower --learning_rate (2e-5 to 5e-5 for "
         f"the released models), more epochs, another --seed{advice}"
     ]
 

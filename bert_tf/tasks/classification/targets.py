@@ -247,12 +247,11 @@ class Number:
         values = logits[:, 0].astype(np.float64)
         losses = (values - label_ids) ** 2
         truth, given = label_ids[is_real], values[is_real]
+        warnings = []
         if len(given) > 1 and np.ptp(given) == 0:
-            _LOGGER.warning(
-                "All %d predictions are constant, %g: their correlation with "
-                "the labels is not defined (nan)",
-                len(given),
-                given[0],
+            warnings.append(
+                f"All {len(given)} predictions are constant, {given[0]:g}: "
+                "their correlation with the labels is not defined (nan)"
             )
         pearson = metrics.pearson(truth, given)
         spearman = metrics.spearman(truth, given)
@@ -265,6 +264,7 @@ class Number:
                 "eval_mse": metrics.mean_squared_error(truth, given),
                 "eval_mae": metrics.mean_absolute_error(truth, given),
             },
+            warnings=warnings,
         )
 
     def wrong_confidence(self, label_ids, logits):

@@ -60,7 +60,7 @@ def classifier_values(features: InputFeatures) -> Values:
 
 
 class ClassificationTask:
-    """A `Task` whose examples are `datasets.InputExample`s.
+    """A `Task` whose examples are `data.InputExample`s.
 
     Args:
         target: a `Target`, with its labels.
@@ -163,11 +163,12 @@ class ClassificationTask:
         self.target = self.target.fitted(truth[real], outputs[real])
         found = self.target.evaluate(truth, outputs, real, batch_size)
         mistakes = self._mistakes(examples, truth[real], outputs[real])
-        found = dataclasses.replace(found, files={**found.files, **mistakes})
         remark = self.remark and self.remark(found.all())
-        if remark:
-            logging.warning("%s", remark)
-        return found
+        return dataclasses.replace(
+            found,
+            files={**found.files, **mistakes},
+            warnings=[*found.warnings, *([remark] if remark else [])],
+        )
 
     def write(self, examples, rows, folder, split):
         real = itertools.islice(rows, len(examples))

@@ -12,7 +12,7 @@ from bert_tf.checkpoints.names import EVAL_RESULTS, LABELS_FILE
 from bert_tf.data.packing import pad_to_length
 from bert_tf.data.records import Feature
 from bert_tf.support import files
-from bert_tf.tasks import metrics
+from bert_tf.tasks import metrics, report
 from bert_tf.tasks.ner import rows as token_rows
 from bert_tf.tasks.ner import schemes
 from bert_tf.tasks.ner.metrics import EntityCounts
@@ -135,21 +135,15 @@ class TokenTask:
 
     def _evaluate(self, examples, rows, batch_size, name):
         counts, lines, losses = EntityCounts(), [], _Losses()
-        predicted = set()
+        truth, predicted = [], []
         for example, of_example in zip(examples, rows):
             logits = token_rows.logits_of_words(example, of_example)
             losses.add(of_example)
             names = self._names(example, logits)
-            predicted.update(names)
+            truth += example.labels
+            predicted += names
             counts.add(example.labels, names, example.scheme)
             lines += token_rows.prediction_lines(example, names)
-        if len(predicted) == 1:
-            logging.warning(
-                "All %d words are predicted to be %s: no entity is found. Is "
-                "the training too short, or its learning rate too high?",
-                counts.words,
-                *predicted,
-            )
         results = {**counts.results(), "eval_loss": losses.of_words()}
         results_file = EVAL_RESULTS
         if name == "eval":
@@ -163,6 +157,7 @@ class TokenTask:
                 f"{name}_report.txt": counts.report(),
             },
             results_file=results_file,
+            warnings=report.only_prediction(truth, predicted, "", "words"),
         )
 
 

@@ -21,8 +21,8 @@ def rows_of(label_ids, logits, padding=0):
         yield [{"label_ids": blank, "is_real_example": 0, "logits": logits[0]}]
 
 
-def evaluate(target, labels, text_b=None, logits=LOGITS):
-    task = ClassificationTask(target, None, 16)
+def evaluate(target, labels, text_b=None, logits=LOGITS, remark=None):
+    task = ClassificationTask(target, None, 16, remark=remark)
     examples = [
         InputExample(f"dev-{at}", text, text_b, label)
         for (at, text), label in zip(TEXTS_AT, labels)
@@ -65,6 +65,15 @@ def test_a_model_that_knows_one_label_only_is_warned_of():
 
     (warning,) = found.warnings
     assert "'bad'" in warning and "--class_weights" in warning
+
+
+def test_a_remark_on_the_results_is_one_of_the_warnings():
+    def remark(results):
+        return "too low" if results["eval_accuracy"] < 0.5 else None
+
+    target = OneLabel(("bad", "good"))
+    assert evaluate(target, ["good"] * 3, remark=remark).warnings == ["too low"]
+    assert evaluate(target, ["bad"] * 3, remark=remark).warnings == []
 
 
 def test_several_labels_show_their_most_confident_mistake():

@@ -222,8 +222,17 @@ def test_a_word_that_is_not_predicted_is_an_error():
         TokenTask(LABELS, None, 5).evaluate(EXAMPLES[:1], iter(rows), 1)
 
 
-def test_one_label_for_everything_is_a_warning(caplog):
-    rows = [[row("O", "O", "O", labels=["B-PER", "I-PER", "O"])]]
-    TokenTask(LABELS, None, 5).evaluate(EXAMPLES[:1], iter(rows), 1)
+def test_one_label_for_everything_is_a_warning_if_there_are_others():
+    def warnings(label, labels):
+        rows = [[row(label, label, label, labels=labels.split())]]
+        examples = [example("Ann Lee ran", labels)]
+        task = TokenTask(LABELS, None, 5)
+        return task.evaluate(examples, iter(rows), 1).warnings
 
-    assert "All 3 words are predicted to be O" in caplog.text
+    (warning,) = warnings("O", "B-PER I-PER O")
+    assert "All 3 words" in warning and "'O'" in warning
+    assert "1 of them" in warning
+    (warning,) = warnings("B-PER", "B-PER B-PER O")
+    assert "'B-PER'" in warning and "2 of them" in warning
+    # Nothing is wrong with it.
+    assert warnings("O", "O O O") == []
