@@ -121,8 +121,17 @@ class ChoiceColumns:
 
 
 def label_names(num_choices: int, first_label: str) -> tuple[str, ...]:
-    """The names of the choices, given the first one: numbers, or letters."""
+    """The names of the choices, given the first one: numbers, or letters.
+
+    Raises:
+        InputError: there are not enough letters.
+    """
     if first_label == _LETTERS[0]:
+        if num_choices > len(_LETTERS):
+            raise InputError(
+                f"`--first_label=A` names at most {len(_LETTERS)} choices. "
+                f"There are {num_choices}: use numbers"
+            )
         return tuple(_LETTERS[:num_choices])
     return tuple(str(int(first_label) + n) for n in range(num_choices))
 
@@ -156,7 +165,7 @@ def labels_of(
     for one in sets:
         if one.num_choices != first.num_choices:
             raise InputError(
-                "All files of a run must have as many choices. "
+                "All files of a run must have the same number of choices. "
                 f"{first.path} has {first.num_choices}, {one.path} has "
                 f"{one.num_choices}"
             )
@@ -396,6 +405,11 @@ class _Reader:
         text = value if isinstance(value, str) else json.dumps(value)
         text = text.strip()
         first = self.first_label or ("0" if text[:1].isdigit() else "A")
+        if first == _LETTERS[0] and self._num_choices > len(_LETTERS):
+            raise BadValue(
+                f"{self._num_choices} choices named by letters, {quote(text)}",
+                f"at most {len(_LETTERS)}; numbers name more",
+            )
         names = label_names(self._num_choices, first)
         if text not in names:
             expected = f"one of {', '.join(names)}"

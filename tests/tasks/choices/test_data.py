@@ -79,6 +79,24 @@ def test_a_test_file_has_no_label(folder):
     assert "label" in message_of(folder("train.csv", bare))
 
 
+def test_letters_name_26_choices_and_no_more(folder):
+    def row(count):
+        return {"context": "c", "choices": ["x"] * count, "label": "B"}
+
+    data_dir = folder("train.jsonl", [row(26)])
+    assert read_part(data_dir, "train", ChoiceColumns()).labels[-1] == "Z"
+    message = message_of(folder("train.jsonl", [row(27)]))
+    for fact in ("train.jsonl, line 1", "27 choices", "26", "'B'"):
+        assert fact in message, message
+    # A file without labels, of a model whose first choice is A.
+    bare = {**row(27), "label": None}
+    data_dir = folder("test.jsonl", [bare])
+    read = read_part(data_dir, "test", ChoiceColumns(), is_labelled=False)
+    with pytest.raises(InputError, match=r"26.* 27"):
+        labels_of([read], "A")
+    assert labels_of([read], "0")[-1] == "26"
+
+
 def test_rows_of_swag_that_are_bad_are_named_together(folder):
     rows = (
         ROW + ROW.replace(",2\n", ",4\n") + ROW.replace(",2\n", "\n") + ROW[2:]
