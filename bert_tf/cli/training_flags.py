@@ -4,6 +4,7 @@ import math
 
 from absl import logging
 
+from bert_tf.checkpoints import folder_settings
 from bert_tf.checkpoints.folder_settings import UNSAID, FolderSettings
 from bert_tf.cli import command_line, model_flags, output_folder
 from bert_tf.errors import InputError
@@ -92,13 +93,13 @@ def define(flags, skips_padding=True, padding=""):
         flags: a `FlagSet`.
         skips_padding: whether padding is skipped; false where results depend
             on it.
-        padding: how they do, for the help.
+        padding: a sentence for the help on how results depend on padding.
     """
     model_flags.define_padding(
         flags,
         skips_padding,
         f"{padding} In training dropout then draws other values; a training "
-        "that is resumed keeps its way.".lstrip(),
+        "that is resumed keeps the setting that it began with.".lstrip(),
     )
     flags.choice(
         "distribution",
@@ -217,8 +218,9 @@ def take_folder_settings(values, head, names):
 def take_padding(values, output_dir):
     """Sets --skip_padding where it is not given.
 
-    A training that goes on keeps its way; one that noted none, such as the
-    original's, computed padding. TPUs and XLA need batches of one shape.
+    A training that goes on keeps the setting that it began with; one that noted
+    none, such as the original's, computed padding. TPUs and XLA need batches of
+    one shape.
 
     Args:
         values: parsed `FlagValues`.
@@ -236,8 +238,7 @@ def take_padding(values, output_dir):
         fixed = "--use_tpu"
     goes_on = values.do_train and finding.has_checkpoints(output_dir)
     if not flag.present and goes_on:
-        noted = finding.find_noted(None, output_dir).settings.skip_padding
-        flag.value = noted is True
+        flag.value = folder_settings.read(output_dir).skip_padding is True
     elif not flag.present and fixed and flag.value:
         flag.value = False
         logging.info("Padding is computed: %s needs it.", fixed)
@@ -248,7 +249,8 @@ def take_padding(values, output_dir):
             + (
                 "--skip_padding"
                 if flag.present
-                else f"{output_dir}, whose training skips padding"
+                else f"{output_dir}, whose training skips padding. Give "
+                "--skip_padding=false --ignore_folder_settings to change over."
             )
         )
 
@@ -271,7 +273,8 @@ def check(values, results):
     output_folder.check(values)
     command_line.require_between(values, "learning_rate", 0, math.inf)
     if values.seed is not None:
-        command_line.require_between(values, "seed", 0, 2**32 - 1)
+        num_runs = values.num_runs if "num_runs" in values else 1
+        command_line.require_between(values, "seed", 0, 2**32 - num_runs)
     _check_evaluation(values, results)
     parts = values.gradient_accumulation_steps
     if values.train_batch_size % parts:
@@ -320,9 +323,6 @@ def check_actions(values):
             "`--num_runs` needs --do_eval, whose results it compares. "
             f"Received: --num_runs={values.num_runs}"
         )
-    if values.seed is not None:
-        highest = 2**32 - values.num_runs
-        command_line.require_between(values, "seed", 0, highest)
 
 
 def check_epochs(values):

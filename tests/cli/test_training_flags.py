@@ -302,8 +302,12 @@ def test_a_training_that_goes_on_keeps_its_padding(tmp_path):
 
     note.write_text('{"skip_padding": true}')
     assert padding_of(tmp_path)
-    with pytest.raises(InputError, match=r"--jit_compile.*skips padding"):
+    with pytest.raises(InputError) as caught:
         padding_of(tmp_path, "--jit_compile")
+    off = "--skip_padding=false"
+    for fact in (str(tmp_path), "--jit_compile", off, "ignore_folder_settings"):
+        assert fact in str(caught.value)
+    assert not padding_of(tmp_path, "--jit_compile", off)
 
 
 @pytest.mark.slow
@@ -331,3 +335,12 @@ def test_without_padding_training_has_the_same_numbers_and_is_noted(
     with pytest.raises(InputError, match="skip_padding"):
         pretrain("resumed", bert_config_file=beside, skip_padding=True)
     assert_same(pretrain("resumed", bert_config_file=beside), want)
+
+    # A training that skips padding may change over, if it is told twice.
+    cut_off(tmp_path / "skipped", tmp_path / "changed")
+    changed = {"bert_config_file": beside, "skip_padding": False}
+    with pytest.raises(InputError, match="skip_padding"):
+        pretrain("changed", **changed)
+    pretrain("changed", **changed, ignore_folder_settings=True)
+    note = json.loads((tmp_path / "changed" / "bert_tf.json").read_text())
+    assert note["skip_padding"] is False
