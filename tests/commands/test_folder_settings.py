@@ -1,16 +1,14 @@
 """What a folder notes of its training, in all commands that open it."""
 
-import importlib
 import json
 import shutil
 
 import pytest
 import tensorflow as tf
-from absl import flags as absl_flags
+from helpers.commands import run_command
 from helpers.golden import DATA, TINY, write_small_config
 
 import bert_tf
-from bert_tf.cli import command_line
 from bert_tf.errors import InputError
 from bert_tf.tasks.pretraining.language_model import LanguageModel
 from bert_tf.tasks.squad.reader import Reader
@@ -47,15 +45,6 @@ def make(tmp_path):
         return folder / source.name
 
     return make
-
-
-def run(command, **given):
-    script = importlib.import_module(f"bert_tf.{command}")
-    values = absl_flags.FlagValues()
-    script.define_flags(values)
-    arguments = [f"--{name}={value}" for name, value in given.items()]
-    command_line.parse(values, [command, *arguments])
-    return script.main(values)
 
 
 def read(folder):
@@ -122,7 +111,7 @@ def test_a_flag_that_contradicts_the_folder_ends_every_command(
         wrong["do_lower_case"] = False
     for name, value in wrong.items():
         with pytest.raises(InputError) as error:
-            run(command, **given, **{name: value})
+            run_command(command, **given, **{name: value})
         noted = {**NOTED[head], "do_lower_case": True}[name]
         for fact in (
             f"--{name}={str(value).lower()}",
@@ -163,7 +152,7 @@ def test_vectors_are_of_as_many_tokens_as_in_training(make, tmp_path):
     given["input_file"].write_text("the park " * 40 + "\n")
 
     def count(**more):
-        run("extract_features", **given, **more)
+        run_command("extract_features", **given, **more)
         return len(json.loads(given["output_file"].read_text())["features"])
 
     assert count() == 24
@@ -180,7 +169,7 @@ def test_vectors_are_of_as_many_tokens_as_in_training(make, tmp_path):
 def trained(tmp_path_factory):
     """A classifier trained for two steps, with a best checkpoint."""
     folder = tmp_path_factory.mktemp("trained")
-    run(
+    run_command(
         "run_classifier",
         task_name="MRPC",
         data_dir=MRPC,
@@ -230,17 +219,17 @@ def in_folder(folder, **more):
 
 def test_evaluation_in_the_folder_is_like_training(trained, tmp_path):
     folder = copy(trained, tmp_path)
-    run("run_classifier", **in_folder(folder, do_eval=True))
+    run_command("run_classifier", **in_folder(folder, do_eval=True))
     assert set(lengths(folder / "eval.tf_record")) == {20}
     windows = len(lengths(folder / "eval.tf_record"))
     assert windows > len((MRPC / "dev.tsv").read_text().splitlines())
 
     with pytest.raises(InputError, match="max_seq_length=40 must agree"):
-        run(
+        run_command(
             "run_classifier",
             **in_folder(folder, do_eval=True, max_seq_length=40),
         )
-    run(
+    run_command(
         "run_classifier",
         **in_folder(
             folder,
@@ -258,15 +247,15 @@ def test_resuming_goes_on_as_before_and_changes_need_a_word(trained, tmp_path):
     folder = copy(trained, tmp_path)
     more = {"do_train": True, "train_batch_size": 60, "num_train_epochs": 3}
     with pytest.raises(InputError, match="doc_stride=9 must agree"):
-        run("run_classifier", **in_folder(folder, doc_stride=9, **more))
-    run("run_classifier", **in_folder(folder, **more))
+        run_command("run_classifier", **in_folder(folder, doc_stride=9, **more))
+    run_command("run_classifier", **in_folder(folder, **more))
     assert read(folder) == read(trained)
     assert set(lengths(folder / "train.tf_record")) == {20}
 
 
 @pytest.mark.slow
 def test_a_new_training_takes_over_casing_only(trained, tmp_path):
-    run(
+    run_command(
         "run_classifier",
         **in_folder(
             tmp_path / "new",
@@ -281,7 +270,7 @@ def test_a_new_training_takes_over_casing_only(trained, tmp_path):
     assert (noted["do_lower_case"], noted["max_seq_length"]) == (False, 16)
     assert noted["doc_stride"] is None and noted["window_pooling"] == "mean"
     with pytest.raises(InputError, match="do_lower_case=true must agree"):
-        run(
+        run_command(
             "run_classifier",
             **in_folder(
                 tmp_path / "other",
@@ -295,8 +284,8 @@ def test_a_new_training_takes_over_casing_only(trained, tmp_path):
 @pytest.mark.slow
 def test_an_export_reads_texts_as_training_did(trained, tmp_path):
     folder = copy(trained, tmp_path)
-    run("run_classifier", **in_folder(folder, do_predict=True))
-    run(
+    run_command("run_classifier", **in_folder(folder, do_predict=True))
+    run_command(
         "export_saved_model",
         head="classifier",
         checkpoint=folder,
@@ -327,12 +316,12 @@ def test_each_of_several_runs_notes_it_and_is_held_to_it(trained, tmp_path):
         train_batch_size=60,
         num_train_epochs=1,
     )
-    run("run_classifier", **flags, max_seq_length=16)
+    run_command("run_classifier", **flags, max_seq_length=16)
     for name in ("run_1", "run_2"):
         assert read(tmp_path / "runs" / name)["max_seq_length"] == 16
     with pytest.raises(InputError, match="max_seq_length=24 must agree"):
-        run("run_classifier", **flags, max_seq_length=24)
-    run("run_classifier", **flags)
+        run_command("run_classifier", **flags, max_seq_length=24)
+    run_command("run_classifier", **flags)
     path = tmp_path / "runs" / "run_2" / "eval.tf_record"
     assert set(lengths(path)) == {16}
 
@@ -342,7 +331,7 @@ def test_a_damaged_file_is_named_before_any_work(make, tmp_path):
     path = checkpoint.parent / "bert_tf.json"
     path.write_text('{\n"max_seq_length": "long"}')
     with pytest.raises(InputError, match=r"bert_tf\.json, line 2: .*remove it"):
-        run(
+        run_command(
             "run_classifier",
             **in_folder(
                 tmp_path / "out", init_checkpoint=checkpoint, do_eval=True
@@ -364,7 +353,7 @@ def test_pretraining_notes_the_casing_that_it_is_told(tmp_path, records_file):
         "max_seq_length": 32,
         "max_predictions_per_seq": 5,
     }
-    run("run_pretraining", **flags, do_lower_case=False)
+    run_command("run_pretraining", **flags, do_lower_case=False)
     assert read(tmp_path / "out") == {
         "head": "pretraining",
         "do_lower_case": False,

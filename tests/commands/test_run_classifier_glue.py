@@ -11,6 +11,13 @@ pytestmark = pytest.mark.slow
 
 MNLI = GOLDEN / "classification" / "mnli" / "data"
 VOCAB = GOLDEN / "checkpoints" / "tiny" / "vocab.txt"
+TRAIN = {
+    "do_train": True,
+    "do_eval": True,
+    "do_predict": True,
+    "train_batch_size": 8,
+    "seed": 3,
+}
 STS = "0\ta\tb\t2012\t1\tc\td\t{}\t{}"
 
 
@@ -48,15 +55,11 @@ def mnli(tmp_path_factory, small_bert):
         bert_config_file=small_bert,
         vocab_file=VOCAB,
         max_seq_length=32,
-        do_train=True,
-        do_eval=True,
-        do_predict=True,
-        train_batch_size=8,
         learning_rate=1e-2,
         num_train_epochs=1,
         eval_every_steps=4,
         keep_best="eval_m_and_mm",
-        seed=3,
+        **TRAIN,
     )
     return folder
 
@@ -69,7 +72,12 @@ def test_both_dev_sets_of_mnli_are_evaluated(mnli):
         results["eval_loss"], abs=1e-6
     )
     assert "mm_loss" not in results
-    assert (mnli / "out" / "eval_mm.tf_record").exists()
+    # The mismatched file has each row twice.
+    sizes = [
+        (mnli / "out" / f"{name}.tf_record").stat().st_size
+        for name in ("eval", "eval_mm")
+    ]
+    assert sizes[1] == 2 * sizes[0]
     assert not unlisted(mnli / "out")
     assert (
         '"metric": "eval_m_and_mm"'
@@ -174,13 +182,9 @@ def test_scores_of_sts_b_are_trained_evaluated_and_submitted(
         bert_config_file=small_bert,
         vocab_file=VOCAB,
         max_seq_length=16,
-        do_train=True,
-        do_eval=True,
-        do_predict=True,
-        train_batch_size=8,
         learning_rate=1e-3,
         num_train_epochs=8,
-        seed=3,
+        **TRAIN,
     )
 
     text = (out / "test_results.tsv").read_text()

@@ -7,22 +7,11 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl import flags as absl_flags
+from helpers.commands import results_of, run_command
 from helpers.golden import write_small_config
 from helpers.paths import GOLDEN
 
-from bert_tf import run_multiple_choice
-from bert_tf.cli import command_line
-
 VOCAB = GOLDEN / "checkpoints" / "tiny" / "vocab.txt"
-
-
-def run(*arguments, **given):
-    values = absl_flags.FlagValues()
-    run_multiple_choice.define_flags(values)
-    given = [f"--{name}={value}" for name, value in given.items()]
-    command_line.parse(values, ["run_multiple_choice", *arguments, *given])
-    run_multiple_choice.main(values)
 
 
 @pytest.fixture
@@ -33,11 +22,6 @@ def model(tmp_path):
         "max_seq_length": 24,
         "seed": 3,
     }
-
-
-def read_results(folder):
-    lines = (folder / "eval_results.txt").read_text().splitlines()
-    return {key: float(value) for key, value in (x.split(" = ") for x in lines)}
 
 
 def read_shares(folder):
@@ -56,10 +40,11 @@ def test_swag_is_trained_evaluated_and_predicted(tmp_path, model):
     with open(data / "test.csv", "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(row[:-1] for row in [header, *rows])
 
-    run(
-        "--do_train",
-        "--do_eval",
-        "--do_predict",
+    run_command(
+        "run_multiple_choice",
+        do_train=True,
+        do_eval=True,
+        do_predict=True,
         data_dir=data,
         output_dir=out,
         train_batch_size=2,
@@ -71,7 +56,7 @@ def test_swag_is_trained_evaluated_and_predicted(tmp_path, model):
         **model,
     )
 
-    results, shares = read_results(out), read_shares(out)
+    results, shares = results_of(out), read_shares(out)
     assert results.keys() == {"eval_accuracy", "eval_loss", "global_step"}
     # The texts of both files are the same.
     labels = [int(row[-1]) for row in rows]
@@ -110,13 +95,15 @@ def test_predictions_of_a_later_run_are_named_as_in_training(tmp_path, model):
         "train_batch_size": 2,
         **model,
     }
-    run("--do_train", num_train_epochs=1, **given)
+    run_command(
+        "run_multiple_choice", do_train=True, num_train_epochs=1, **given
+    )
     unlabelled = [{**row, "label": None} for row in rows[:2]]
     lines = "".join(json.dumps(row) + "\n" for row in unlabelled)
     (data / "test.jsonl").write_text(lines)
     del given["max_seq_length"]  # The folder notes it.
 
-    run("--do_predict", **given)
+    run_command("run_multiple_choice", do_predict=True, **given)
 
     names = (out / "test_predictions.txt").read_text().split()
     assert names == ["ABC"[best] for best in read_shares(out).argmax(1)]

@@ -4,12 +4,10 @@ import random
 
 import pytest
 import tensorflow as tf
-from absl import flags as absl_flags
+from helpers.commands import results_of, run_command
 from helpers.golden import TINY
 
 import bert_tf
-from bert_tf import run_ner
-from bert_tf.cli import command_line
 from bert_tf.data import records
 from bert_tf.tasks.ner.metrics import EntityCounts
 from bert_tf.tasks.ner.task import token_schema
@@ -27,14 +25,6 @@ OTHERS = [
     "in",
 ]
 LENGTH = 24
-
-
-def run(**given):
-    values = absl_flags.FlagValues()
-    run_ner.define_flags(values)
-    arguments = [f"--{name}={value}" for name, value in given.items()]
-    command_line.parse(values, ["run_ner", *arguments])
-    run_ner.main(values)
 
 
 def write_sentences(path, count, seed, width=2):
@@ -71,7 +61,13 @@ def done(tmp_path_factory):
     write_sentences(folder / "train.txt", 60, 1)
     write_sentences(folder / "valid.txt", 9, 2)
     write_sentences(folder / "test.txt", 7, 3)
-    run(**flags(folder), do_train=True, do_export=True, num_train_epochs=4)
+    run_command(
+        "run_ner",
+        **flags(folder),
+        do_train=True,
+        do_export=True,
+        num_train_epochs=4,
+    )
     return folder
 
 
@@ -89,11 +85,6 @@ def flags(folder):
         "do_eval": True,
         "do_predict": True,
     }
-
-
-def read_results(path):
-    lines = path.read_text().splitlines()
-    return {key: float(value) for key, value in (x.split(" = ") for x in lines)}
 
 
 @pytest.mark.slow
@@ -119,7 +110,7 @@ def test_results_and_report_are_those_of_the_predictions(
     # Every word is predicted, whatever the length of its sentence.
     assert columns == [line for line in words if line]
     assert (output / f"{name}_report.txt").read_text() == counts.report()
-    found = read_results(output / results)
+    found = results_of(output, results)
     for key, value in counts.results().items():
         assert found[key] == pytest.approx(value, rel=1e-6), key
     assert found["eval_f1"] > 0.9
@@ -160,7 +151,7 @@ def test_a_trained_folder_predicts_words_without_labels(done, tmp_path):
     given = {**flags(done), "data_dir": tmp_path, "do_eval": False}
 
     given |= {"output_dir": tmp_path / "other"}
-    run(**given | {"init_checkpoint": done / "output"})
+    run_command("run_ner", **given | {"init_checkpoint": done / "output"})
 
     after = sentences_of(tmp_path / "other" / "test_predictions.txt")
     assert after == [[[w, p] for w, _, p in words] for words in before]
