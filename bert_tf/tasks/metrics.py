@@ -134,8 +134,7 @@ class LabelScores(NamedTuple):
     Attributes:
         support: the rows that have the label.
         auc, average_precision: NaN where they are not defined.
-        best_f1: the highest F1 of all thresholds.
-        best_threshold: the highest score with this F1, as a threshold.
+        best_threshold: the highest score with the highest F1 of all thresholds.
     """
 
     support: int
@@ -144,7 +143,6 @@ class LabelScores(NamedTuple):
     f1: float
     auc: float
     average_precision: float
-    best_f1: float
     best_threshold: float
 
 
@@ -168,7 +166,7 @@ def score_label(
         f1(truth, found),
         roc_auc(truth, scores),
         average_precision(truth, scores),
-        *best_threshold(truth, scores),
+        best_threshold(truth, scores)[1],
     )
 
 

@@ -16,7 +16,9 @@ LISTS = tf.TensorSpec([None, None], tf.string)
 
 
 class Choices(signature.Served):
-    """Chooses among texts; all examples of a request have as many.
+    """Chooses among texts.
+
+    All examples of a request have the same number of choices.
 
     Args:
         rules: `TextRules`.
@@ -69,9 +71,9 @@ class Choices(signature.Served):
                 & tf.reduce_all(counts == count)
                 & tf.equal(length * count, tf.shape(ids)[1]),
                 [
-                    "Each example must have as many rows of one length, one "
-                    "for each choice, that begin with [CLS]. Numbers of "
-                    "[CLS]:",
+                    "Each example must have the same number of rows, one for "
+                    "each choice, all of one length, that begin with [CLS]. "
+                    "Numbers of [CLS]:",
                     counts,
                     "in input_ids of the length",
                     tf.shape(ids)[1],

@@ -295,7 +295,8 @@ class OwnDataset(Dataset):
         for name in self.target.names_in(label):
             if name not in self.target.labels:
                 raise BadValue(
-                    f"the label {quote(name)}, which the training file has not",
+                    f"the label {quote(name)}, which the training file does "
+                    "not have",
                     "a known label",
                 )
         return label

@@ -1,1 +1,0 @@
-"""Labelling the words of a text: entities and other token labels."""

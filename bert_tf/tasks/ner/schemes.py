@@ -138,7 +138,7 @@ def ill_formed(labels: Sequence[str], scheme: str) -> list[int]:
 
 
 def scheme_of_model(labels: Collection[str]) -> str:
-    """The scheme that a model was trained on, by the labels that it knows."""
+    """The scheme that a model was trained on, judged by its labels."""
     if not has_scheme(labels):
         return NO_SCHEME
     has_ends = any(split_label(label)[0] in "ES" for label in labels)
