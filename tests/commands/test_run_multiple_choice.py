@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from helpers.commands import results_of, run_command
 from helpers.golden import write_small_config
+from helpers.output_files import unlisted
 from helpers.paths import GOLDEN
 
 VOCAB = GOLDEN / "checkpoints" / "tiny" / "vocab.txt"
@@ -67,6 +68,7 @@ def test_swag_is_trained_evaluated_and_predicted(tmp_path, model):
     )
     names = (out / "test_predictions.txt").read_text().split()
     assert names == [str(best) for best in shares.argmax(1)]
+    assert not unlisted(out)
     for name in ("train", "eval", "predict"):
         records = list(tf.data.TFRecordDataset(str(out / f"{name}.tf_record")))
         assert len(records) == 4

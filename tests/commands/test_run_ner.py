@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from helpers.commands import results_of, run_command
 from helpers.golden import TINY
+from helpers.output_files import unlisted
 
 import bert_tf
 from bert_tf.data import records
@@ -115,6 +116,7 @@ def test_results_and_report_are_those_of_the_predictions(
         assert found[key] == pytest.approx(value, rel=1e-6), key
     assert found["eval_f1"] > 0.9
     assert not (output / "test_results.tsv").exists()
+    assert not unlisted(output)
 
 
 @pytest.mark.slow
