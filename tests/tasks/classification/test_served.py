@@ -90,7 +90,7 @@ def assert_classified(got, pairs):
             {"labels": ["a", "b"]},
             "as many labels as .* has classes, 3. Received: 2, a, b",
         ),
-        ("classifier", {}, r"no labels\.txt.*--labels_file"),
+        ("classifier", {}, r"no labels\.txt.*--labels_file.*--task_name"),
     ],
 )
 def test_a_model_that_cannot_be_exported_is_refused(
