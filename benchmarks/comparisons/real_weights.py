@@ -113,7 +113,7 @@ def greatest(pairs):
 
 def softmax(logits):
     """Probabilities of the last axis."""
-    return torch.tensor(logits).softmax(-1).numpy()
+    return torch.tensor(np.array(logits)).softmax(-1).numpy()
 
 
 def raw_tensors(folder):
