@@ -122,6 +122,7 @@ def main(flags):
         flags.max_seq_length,
         flags.max_predictions_per_seq,
         config.type_vocab_size if flags.check_records else None,
+        flags.skip_padding,
     )
     records.check_records(paths, schema, config.vocab_size)
     masker = make_masker(flags, opened) if flags.mask_on_the_fly else None

@@ -49,6 +49,8 @@ class Feature:
         holds_token_ids: whether its values index the vocabulary.
         below: its values must be from 0 to `below - 1`; None for any.
         below_reason: why, for error messages, and what to do.
+        of_tokens_by: the feature that weights its values, which are columns and
+            must be those of tokens where their weight is not 0. None for any.
     """
 
     shape: tuple[int, ...]
@@ -57,6 +59,7 @@ class Feature:
     holds_token_ids: bool = False
     below: int | None = None
     below_reason: str = ""
+    of_tokens_by: str | None = None
 
     @property
     def length(self) -> int:
@@ -178,6 +181,19 @@ def _find_bad_value(
             f"{name} must hold numbers from 0 to {limit - 1}. It holds {found}"
             + (f": {feature.below_reason}" if feature.below_reason else "")
         )
+    for name, feature in schema.items():
+        if feature.of_tokens_by is None:
+            continue
+        tokens = {i for i, mask in enumerate(values["input_mask"]) if mask}
+        for column, weight in zip(
+            values[name], values[feature.of_tokens_by], strict=True
+        ):
+            if weight and column not in tokens:
+                return (
+                    f"{name} must hold columns of tokens, where input_mask is "
+                    f"1. It holds {column}: with --skip_padding=false padding "
+                    "is computed too, as the original does"
+                )
     return ""
 
 
@@ -604,7 +620,15 @@ def parse_batch(
             fits = (parsed[name] >= 0) & (parsed[name] < limit)
             message = f"{name} holds a number that is not below {limit}"
             tf.debugging.Assert(tf.reduce_all(fits), [message])
-        # Integers are stored as int64, but a TPU computes with int32.
-        if feature.dtype == "int64":
-            parsed[name] = tf.cast(parsed[name], tf.int32)
-    return parsed
+        if feature.of_tokens_by is not None:
+            is_token = tf.gather(
+                parsed["input_mask"], parsed[name], axis=1, batch_dims=1
+            )
+            fits = (is_token != 0) | (parsed[feature.of_tokens_by] == 0)
+            message = f"{name} holds a column that is padding"
+            tf.debugging.Assert(tf.reduce_all(fits), [message])
+    # Integers are stored as int64, but a TPU computes with int32.
+    return {
+        name: tf.cast(x, tf.int32) if x.dtype == tf.int64 else x
+        for name, x in parsed.items()
+    }

@@ -361,6 +361,15 @@ def test_records_with_ids_of_another_vocabulary_are_named(eight):
 
 
 RANGED = pretraining_schema(4, 2, type_vocab_size=2)
+GOOD = {
+    "input_ids": [1, 2, 3, 0],
+    "input_mask": [1, 1, 1, 0],
+    "segment_ids": [0, 0, 1, 0],
+    "masked_lm_positions": [1, 3],
+    "masked_lm_ids": [5, 6],
+    "masked_lm_weights": [1.0, 0.0],
+    "next_sentence_labels": [1],
+}
 
 
 @pytest.mark.parametrize(
@@ -377,18 +386,9 @@ RANGED = pretraining_schema(4, 2, type_vocab_size=2)
 def test_a_number_out_of_range_is_named_wherever_the_record_is(
     tmp_path, changes, facts
 ):
-    good = {
-        "input_ids": [1, 2, 3, 0],
-        "input_mask": [1, 1, 1, 0],
-        "segment_ids": [0, 0, 1, 0],
-        "masked_lm_positions": [1, 3],
-        "masked_lm_ids": [5, 6],
-        "masked_lm_weights": [1.0, 0.0],
-        "next_sentence_labels": [1],
-    }
     path = str(tmp_path / "x.tfrecord")
     unchecked = pretraining_schema(4, 2)
-    write_records(path, [good, good, good | changes], unchecked)
+    write_records(path, [GOOD, GOOD, GOOD | changes], unchecked)
 
     check_records([path], RANGED, 50)
     with (
@@ -402,6 +402,27 @@ def test_a_number_out_of_range_is_named_wherever_the_record_is(
     if not any("ids" in name for name in changes if "segment" not in name):
         assert "--check_records=false" in str(raised.value)
         list(evaluation_batches([path], unchecked, 2, 50))
+
+
+def test_a_masked_word_at_padding_is_named_where_padding_is_skipped(tmp_path):
+    path = str(tmp_path / "x.tfrecord")
+    padded, packed = (
+        pretraining_schema(4, 2, skip_padding=skips) for skips in (False, True)
+    )
+    write_records(path, [GOOD, GOOD], packed)
+    assert len(list(evaluation_batches([path], packed, 2))) == 1
+    write_records(path, [GOOD, GOOD | {"masked_lm_weights": [1, 1]}], padded)
+
+    with (
+        pytest.raises(InputError) as raised,
+        naming_bad_records([path], packed),
+    ):
+        list(evaluation_batches([path], packed, 2))
+
+    for fact in (path, "record 2", "masked_lm_positions", "3", "input_mask"):
+        assert fact in str(raised.value)
+    assert "--skip_padding=false" in str(raised.value)
+    assert len(list(evaluation_batches([path], padded, 2))) == 1
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,7 @@ def pretraining_schema(
     max_seq_length: int,
     max_predictions_per_seq: int,
     type_vocab_size: int | None = None,
+    skip_padding: bool = False,
 ) -> dict[str, Feature]:
     """The features of pretraining records, under the original's names.
 
@@ -166,6 +167,8 @@ def pretraining_schema(
         max_predictions_per_seq: P of the records.
         type_vocab_size: number of segments of the model. If given, all integers
             must be in range; else, as in the original, only token ids.
+        skip_padding: whether nothing is computed at padding. Then masked words
+            must not stand there.
     """
     tokens = Feature((max_seq_length,), length_flag="max_seq_length")
     masked = Feature(
@@ -183,7 +186,10 @@ def pretraining_schema(
         "input_ids": dataclasses.replace(tokens, holds_token_ids=True),
         "input_mask": ranged(tokens, 2),
         "segment_ids": ranged(tokens, type_vocab_size, segments),
-        "masked_lm_positions": ranged(masked, max_seq_length),
+        "masked_lm_positions": dataclasses.replace(
+            ranged(masked, max_seq_length),
+            of_tokens_by="masked_lm_weights" if skip_padding else None,
+        ),
         "masked_lm_ids": dataclasses.replace(masked, holds_token_ids=True),
         "masked_lm_weights": dataclasses.replace(masked, dtype="float32"),
         "next_sentence_labels": ranged(Feature((1,)), 2),
