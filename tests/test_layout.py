@@ -38,6 +38,7 @@ PLAIN_TASK_FILES = {
     "inference.py",
     "labels.py",
     "metrics.py",
+    "pictures.py",
     "published.py",
     "report.py",
     "rows.py",

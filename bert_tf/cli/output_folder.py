@@ -31,6 +31,7 @@ WRITTEN = (
     "*predictions.json",
     "*predictions.tsv",
     "*predictions.txt",
+    "*_report.svg",
     "*_report.txt",
     "*_mistakes.tsv",
     "*_per_label.tsv",

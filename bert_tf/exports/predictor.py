@@ -138,8 +138,8 @@ class Predictor:
     def _run_all(self, texts: Iterable) -> Iterator[Result]:
         rows = map(self._row, texts)
         for some in grouping.batched(rows, BATCHES_AHEAD * self.batch_size):
-            # All rows of a batch have as many choices. The longest first: if
-            # memory is short, it fails early.
+            # All rows of a batch have the same number of choices. The longest
+            # first: if memory is short, it fails early.
             order = sorted(range(len(some)), key=lambda x: -some[x].length)
             found: dict[int, Result] = {}
             for count in sorted({len(row.choices) for row in some}):

@@ -16,6 +16,14 @@ def log_softmax(logits: ArrayLike) -> np.ndarray:
     return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
 
 
+def sigmoid(logits: ArrayLike) -> np.ndarray:
+    """1 / (1 + exp(-x)) of each logit, float64."""
+    z = np.asarray(logits, np.float64)
+    # exp of a large number would overflow.
+    small = np.exp(-np.abs(z))
+    return np.where(z < 0, small, 1) / (1 + small)
+
+
 def accuracy(labels: ArrayLike, predictions: ArrayLike) -> float:
     """The share of right predictions; NaN without predictions."""
     right = np.asarray(labels) == np.asarray(predictions)

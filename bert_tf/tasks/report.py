@@ -94,6 +94,23 @@ def count_labels(confusion: np.ndarray) -> list[LabelCounts]:
     return [LabelCounts(*map(int, row)) for row in zip(*columns)]
 
 
+def count_many_labels(
+    truth: np.ndarray, found: np.ndarray
+) -> list[LabelCounts]:
+    """The counts of each label where several may hold.
+
+    Args:
+        truth, found: [N, L], 1 where a label holds, and where it is predicted.
+    """
+    truth, found = truth.astype(bool), found.astype(bool)
+    return [
+        LabelCounts(*(int(some.sum()) for some in one))
+        for one in zip(
+            (truth & found).T, (~truth & found).T, (truth & ~found).T
+        )
+    ]
+
+
 def reliability(confidence: np.ndarray, is_right: np.ndarray) -> list[Bin]:
     """Bins of equal width, as in the reliability diagrams of Guo et al.
 
@@ -166,13 +183,7 @@ def report_many_labels(
         labels: L names, in the order of their ids.
         truth, found: [N, L], 1 where a label holds, and where it is predicted.
     """
-    truth, found = truth.astype(bool), found.astype(bool)
-    counts = [
-        LabelCounts(*(int(some.sum()) for some in one))
-        for one in zip(
-            (truth & found).T, (~truth & found).T, (truth & ~found).T
-        )
-    ]
+    counts = count_many_labels(truth, found)
     header = ("right", "false_alarms", "misses", "rest")
     cells = [(*one, len(truth) - one.hits - one.wrong) for one in counts]
     return "\n".join(

@@ -180,7 +180,7 @@ def assert_same_probabilities(folder, golden):
 # What stands beside the checkpoints of a training, and not in the original.
 BESIDE = {"bert_config.json", "bert_tf.json", "vocab.txt", "labels.txt"}
 # Of an evaluation; not the original's.
-REPORTS = {"eval_report.txt", "eval_mistakes.tsv"}
+REPORTS = {"eval_report.txt", "eval_report.svg", "eval_mistakes.tsv"}
 
 
 def patterns(names):

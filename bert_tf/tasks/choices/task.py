@@ -11,7 +11,7 @@ from bert_tf import heads, models
 from bert_tf.data.packing import Truncation
 from bert_tf.data.records import Feature
 from bert_tf.support import files
-from bert_tf.tasks import metrics, report
+from bert_tf.tasks import metrics, pictures, report
 from bert_tf.tasks.choices import rows as choice_rows
 from bert_tf.tasks.task import Evaluation
 from bert_tf.training.step import count_examples
@@ -133,9 +133,7 @@ class ChoiceTask:
             [example.guid for example in examples],
         )
         return {
-            report.REPORT: report.report_one_label(
-                self.labels, truth, probabilities
-            ),
+            **pictures.report_one_label(self.labels, truth, probabilities),
             report.MISTAKES: table,
         }
 

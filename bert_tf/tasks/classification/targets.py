@@ -15,7 +15,7 @@ import numpy as np
 
 from bert_tf.data.tables import BadValue
 from bert_tf.errors import InputError
-from bert_tf.tasks import metrics, report
+from bert_tf.tasks import metrics, pictures, report
 from bert_tf.tasks.classification import cells, thresholds
 from bert_tf.tasks.classification.target import (
     CLASS,
@@ -119,6 +119,7 @@ class OneLabel:
     def evaluate(self, label_ids, logits, is_real, batch_size):
         scores = metrics.log_softmax(logits)
         losses = -scores[np.arange(len(logits)), label_ids]
+        probabilities = np.exp(scores[is_real])
         truth = label_ids[is_real].tolist()
         predictions = logits[is_real].argmax(axis=-1).tolist()
         return Evaluation(
@@ -130,11 +131,9 @@ class OneLabel:
                 name: metric(truth, predictions, len(self.labels))
                 for name, metric in self.metrics.items()
             },
-            {
-                report.REPORT: report.report_one_label(
-                    self.labels, label_ids[is_real], np.exp(scores[is_real])
-                )
-            },
+            pictures.report_one_label(
+                self.labels, label_ids[is_real], probabilities
+            ),
             warnings=report.only_prediction(
                 self.names(truth),
                 self.names(predictions),
@@ -264,6 +263,7 @@ class Number:
                 "eval_mse": metrics.mean_squared_error(truth, given),
                 "eval_mae": metrics.mean_absolute_error(truth, given),
             },
+            {pictures.PICTURE: pictures.draw_numbers(truth, given)},
             warnings=warnings,
         )
 
@@ -419,9 +419,7 @@ class ManyLabels:
             },
             files={
                 "eval_per_label.tsv": report.table_of_labels(self.labels, each),
-                report.REPORT: report.report_many_labels(
-                    self.labels, truth, found
-                ),
+                **pictures.report_many_labels(self.labels, truth, found),
             },
             model_files={
                 thresholds.FILE: thresholds.to_text(
@@ -455,10 +453,7 @@ class ManyLabels:
 
     def scores(self, logits):
         """The sigmoid of logits, float32 [N, L]."""
-        z = np.asarray(logits, np.float64)
-        # exp of a large number would overflow.
-        small = np.exp(-np.abs(z))
-        return (np.where(z < 0, small, 1) / (1 + small)).astype(np.float32)
+        return metrics.sigmoid(logits).astype(np.float32)
 
     def predictions(self, logits):
         return self.names(self._holds(self.scores(logits)))

@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from bert_tf.tasks.ner.schemes import IOB2, IOBES, convert, find_entities
+from bert_tf.tasks.report import LabelCounts
 
 
 @dataclasses.dataclass
@@ -78,6 +79,17 @@ class EntityCounts:
             counts = self.correct[kind], self.gold[kind], self.predicted[kind]
             lines.append(f"{kind:>17}: {self._line(counts)}  {counts[2]}")
         return "".join(f"{line}\n" for line in lines)
+
+    def of_types(self) -> dict[str, LabelCounts]:
+        """What is right and wrong about each type, types sorted."""
+        return {
+            kind: LabelCounts(
+                self.correct[kind],
+                self.predicted[kind] - self.correct[kind],
+                self.gold[kind] - self.correct[kind],
+            )
+            for kind in sorted({*self.gold, *self.predicted})
+        }
 
     def _totals(self) -> tuple[int, int, int]:
         return (

@@ -12,7 +12,7 @@ from bert_tf.checkpoints.names import EVAL_RESULTS, LABELS_FILE
 from bert_tf.data.packing import pad_to_length
 from bert_tf.data.records import Feature
 from bert_tf.support import files
-from bert_tf.tasks import metrics, report
+from bert_tf.tasks import metrics, pictures, report
 from bert_tf.tasks.ner import rows as token_rows
 from bert_tf.tasks.ner import schemes
 from bert_tf.tasks.ner.metrics import EntityCounts
@@ -144,6 +144,7 @@ class TokenTask:
             predicted += names
             counts.add(example.labels, names, example.scheme)
             lines += token_rows.prediction_lines(example, names)
+        types = counts.of_types()
         results = {**counts.results(), "eval_loss": losses.of_words()}
         results_file = EVAL_RESULTS
         if name == "eval":
@@ -155,6 +156,12 @@ class TokenTask:
             files={
                 f"{name}_predictions.txt": "".join(f"{x}\n" for x in lines),
                 f"{name}_report.txt": counts.report(),
+                f"{name}_report.svg": pictures.draw_label_scores(
+                    list(types),
+                    list(types.values()),
+                    "Scores of each type of entity",
+                    "entities",
+                ),
             },
             results_file=results_file,
             warnings=report.only_prediction(truth, predicted, "", "words"),

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from bert_tf.errors import InputError
+from bert_tf.support import svg
 from bert_tf.tasks.squad.data import SquadExample
 
 Answers = Mapping[str, Sequence[str]]
@@ -292,68 +293,41 @@ def _curve(
 
 # ------------------------------------------------------------------ the diagram
 
-_STYLES = {
-    "exact": ("#0072b2", "exact match"),
-    "f1": ("#d55e00", "F1"),
-    "oracle": ("#777777", "oracle (has an answer or not)"),
+_NAMES = {
+    "exact": "exact match",
+    "f1": "F1",
+    "oracle": "oracle (has an answer or not)",
 }
-_WIDTH, _HEIGHT, _LEFT, _TOP = 480, 360, 60, 20
+_AXES = svg.Axes(60, 20, 480, 360)
 
 
 def draw_precision_recall(curves: Mapping[str, PrecisionRecall]) -> str:
     """An SVG diagram of the curves that `precision_recall` returns."""
-    right, bottom = _LEFT + _WIDTH, _TOP + _HEIGHT
-    parts = [
-        '<svg xmlns="http://www.w3.org/2000/svg" font-family="sans-serif" '
-        f'font-size="12" viewBox="0 0 {right + 20} {bottom + 50}">',
-        '<rect width="100%" height="100%" fill="white"/>',
-        _text(_LEFT + _WIDTH / 2, bottom + 40, "Recall"),
-        f'<g transform="rotate(-90)">{_text(-200, 18, "Precision")}</g>',
-    ]
-    for tenth in range(0, 11, 2):
-        x, y = _place(tenth / 10, tenth / 10)
-        label = f"{tenth / 10:.1f}"
-        parts += [
-            _text(x, bottom + 18, label),
-            _text(_LEFT - 18, y + 4, label),
-            f'<path d="M{x} {bottom}V{_TOP}M{_LEFT} {y}H{right}" '
-            'stroke="#dddddd"/>',
-        ]
+    tenths = [tenth / 10 for tenth in range(0, 11, 2)]
+    form = "{:.1f}".format
+    parts = _AXES.draw("Recall", "Precision", tenths, tenths, form)
+    x = _AXES.left + 12
     for row, (name, curve) in enumerate(curves.items()):
-        color, label = _STYLES[name]
-        y = bottom - 60 + 18 * row
+        y, color = _AXES.bottom - 60 + 18 * row, svg.SERIES[row]
+        words = (
+            f"{_NAMES[name]}, average precision {curve.average_precision:.2f}"
+        )
         parts += [
-            f'<path d="{_steps(curve)}" fill="none" stroke="{color}" '
-            'stroke-width="2"/>',
-            f'<path d="M{_LEFT + 12} {y - 4}h24" stroke="{color}" '
-            'stroke-width="2"/>',
-            _text(
-                _LEFT + 44,
-                y,
-                f"{label}, average precision {curve.average_precision:.2f}",
-                "start",
-            ),
+            svg.path(_steps(curve), color),
+            svg.path(f"M{x:g} {y - 4:g}h24", color),
+            svg.text(x + 32, y, words, "start"),
         ]
-    return "\n".join([*parts, "</svg>\n"])
-
-
-def _place(recall: float, precision: float) -> tuple[float, float]:
-    """The coordinates of a point in the diagram, whose y axis points down."""
-    x = _LEFT + recall * _WIDTH
-    return round(x, 1), round(_TOP + (1 - precision) * _HEIGHT, 1)
+    width, height = _AXES.right + 20, _AXES.bottom + 50
+    return svg.document(width, height, "Precision and recall", parts)
 
 
 def _steps(curve: PrecisionRecall) -> str:
     """A path in steps: each precision holds up to the next recall."""
-    last = _place(curve.recalls[0], curve.precisions[0])
+    last = _AXES.place(curve.recalls[0], curve.precisions[0])
     path = f"M{last[0]} {last[1]}"
     for recall, precision in zip(curve.recalls[1:], curve.precisions[1:]):
-        point = _place(recall, precision)
+        point = _AXES.place(recall, precision)
         if point != last:
             path += f"H{point[0]}V{point[1]}"
             last = point
     return path
-
-
-def _text(x: float, y: float, text: str, anchor: str = "middle") -> str:
-    return f'<text x="{x}" y="{y}" text-anchor="{anchor}">{text}</text>'

@@ -70,6 +70,7 @@ def test_a_wrong_choice_is_shown_with_all_choices(task):
         ["4", "0.000", "0.000", "0.000", "1"],
         ["4", "0", "1", "0", "0"],
     ]
+    assert "true 4, predicted 2: 1 rows" in found.files["eval_report.svg"]
     header, row = found.files["eval_mistakes.tsv"].splitlines()
     columns = "context choice_1 choice_2 choice_3 choice_4 label"
     columns += " predicted_label probability row guid"

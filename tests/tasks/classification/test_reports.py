@@ -34,7 +34,11 @@ def evaluate(target, labels, text_b=None, logits=LOGITS, remark=None):
 def test_one_label_has_a_report_and_its_mistakes():
     found = evaluate(OneLabel(("bad", "good")), ["good", "good", "good"])
 
-    assert found.files.keys() == {"eval_report.txt", "eval_mistakes.tsv"}
+    assert found.files.keys() == {
+        *("eval_report.txt", "eval_report.svg", "eval_mistakes.tsv")
+    }
+    tip = "true good, predicted bad: 2 rows, 66.7 %"
+    assert tip in found.files["eval_report.svg"]
     lines = found.files["eval_report.txt"].splitlines()
     good = [line.split()[1:] for line in lines if line.startswith("good")]
     assert good == [["1.000", "0.333", "0.500", "3"], ["2", "1"]]
@@ -99,10 +103,11 @@ def test_several_labels_show_their_most_confident_mistake():
     ]
 
 
-def test_numbers_have_no_report():
+def test_numbers_have_a_picture():
     found = evaluate(Number(), [0.5, 0.0, 1.0], logits=LOGITS[:, :1])
 
-    assert found.files == {}
+    assert found.files.keys() == {"eval_report.svg"}
+    assert found.files["eval_report.svg"].count("<circle") == 3
 
 
 @pytest.mark.parametrize("labels", [None, ["good", "bad", "good"]])
@@ -132,7 +137,9 @@ def test_labels_of_a_test_file_add_results_beside_the_predictions(
         "eval_loss": pytest.approx(loss, abs=1e-6),
     }
     assert found.results_file == "test_eval_results.txt"
-    assert found.files.keys() == {"test_report.txt", "test_mistakes.tsv"}
+    assert found.files.keys() == {
+        *("test_report.txt", "test_report.svg", "test_mistakes.tsv")
+    }
     _, mistake = found.files["test_mistakes.tsv"].splitlines()
     want = ["one\\ttext", "good", "bad", "0.700000", "1", "test-2"]
     assert mistake.split("\t") == want
@@ -153,5 +160,6 @@ def test_thresholds_are_not_chosen_on_a_test_file(tmp_path):
     assert task.target.thresholds == ()
     assert found.model_files == {}
     assert found.files.keys() == {
-        *("test_per_label.tsv", "test_report.txt", "test_mistakes.tsv")
+        *("test_per_label.tsv", "test_report.txt", "test_report.svg"),
+        "test_mistakes.tsv",
     }

@@ -179,6 +179,8 @@ def test_evaluation_has_conllevals_numbers_and_losses_of_words():
         "loss": pytest.approx(np.mean(batches)),
     }
     assert set(found.results) == set(task.metrics)
+    picture = found.files.pop("eval_report.svg")
+    assert "0.500" in picture
     assert found.files == {
         "eval_predictions.txt": PREDICTIONS,
         "eval_report.txt": REPORT,
