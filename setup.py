@@ -58,7 +58,7 @@ setup(
     # With this entry an editable install adds the clone to the path instead of
     # an import finder.
     package_dir={"": "."},
-    package_data={"bert_tf.server": ["page/*"]},
+    package_data={"bert_tf": ["py.typed"], "bert_tf.server": ["page/*"]},
     # `released_models` looks in `bert_tf/_checkpoints` and in the clone.
     cmdclass={"build_py": BuildWithCheckpoints},
     install_requires=[
@@ -94,6 +94,7 @@ setup(
     },
     entry_points={
         "console_scripts": [
+            "bert-tf = bert_tf.__main__:cli",
             "bert-tf-answer = bert_tf.answer:cli",
             "bert-tf-glue-submission = bert_tf.glue_submission:cli",
             "bert-tf-run-classifier = bert_tf.run_classifier:cli",

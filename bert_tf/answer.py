@@ -16,11 +16,20 @@ from bert_tf.cli import command_line, inference_flags, model_flags
 from bert_tf.cli.command_line import FlagSet
 from bert_tf.data import tables, text_files
 from bert_tf.errors import InputError, quote
+from bert_tf.support import startup
 from bert_tf.support.progress import counted
 from bert_tf.tasks.squad import passages
 from bert_tf.tasks.squad.passages import Query
-from bert_tf.tasks.squad.reader import Reader
 from bert_tf.tasks.squad.threshold import AUTO, check_threshold
+
+with startup.deferred():
+    from bert_tf.tasks.squad import reader as readers
+
+
+def __getattr__(name):
+    if name == "Reader":  # It loads TensorFlow.
+        return readers.Reader
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def define_flags(values):
@@ -92,7 +101,7 @@ def main(flags):
     # before any work; then again, as a long file need not fit in memory.
     total = sum(1 for _ in find_tasks())
     lowers, strips, ignore = model_flags.casing(flags)
-    reader = Reader(
+    reader = readers.Reader(
         flags.checkpoint,
         flags.vocab_file,
         flags.bert_config_file,

@@ -12,12 +12,18 @@ import os
 import sys
 from collections.abc import Callable
 
-from bert_tf.checkpoints.from_hugging_face import from_hf
+from bert_tf.checkpoints import named
 from bert_tf.checkpoints.hugging_face import HEADS
-from bert_tf.checkpoints.stripping import strip
-from bert_tf.checkpoints.to_hugging_face import to_hf
 from bert_tf.cli.output import printing
 from bert_tf.errors import InputError, printable
+from bert_tf.support import startup
+
+with startup.deferred():
+    from bert_tf.checkpoints import (
+        from_hugging_face,
+        stripping,
+        to_hugging_face,
+    )
 
 COMMAND = "python -m bert_tf.convert_checkpoint"
 
@@ -135,12 +141,14 @@ def main(argv=None):
     """
     options = vars(_parser().parse_args(argv))
     commands: dict[str, Callable[..., object]] = {
-        "to_hf": to_hf,
-        "from_hf": from_hf,
-        "strip": strip,
+        "to_hf": to_hugging_face.to_hf,
+        "from_hf": from_hugging_face.from_hf,
+        "strip": stripping.strip,
     }
     work = commands[options.pop("command")]
-    source = options.pop("folder" if work is from_hf else "checkpoint")
+    source = options.pop("folder" if "folder" in options else "checkpoint")
+    if work is not from_hugging_face.from_hf:
+        source = named.resolve(source)
     print(work(source, options.pop("output"), **options))
 
 

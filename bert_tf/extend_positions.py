@@ -10,11 +10,14 @@ afterwards. --new_positions says how new rows are filled: docs/extending.md.
 import numpy as np
 from absl import logging
 
-from bert_tf.checkpoints import folders
 from bert_tf.checkpoints.names import POSITION_EMBEDDINGS
 from bert_tf.cli import command_line, model_flags
 from bert_tf.cli.command_line import FlagSet
 from bert_tf.errors import InputError
+from bert_tf.support import startup
+
+with startup.deferred():
+    from bert_tf.checkpoints import folders
 
 # Su's value; between 0 and 0.5 the place in a part weighs more than the part.
 WEIGHT_OF_PART = 0.4

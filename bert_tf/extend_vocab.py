@@ -14,14 +14,17 @@ import numpy as np
 from absl import logging
 
 from bert_tf import tokenization
-from bert_tf.checkpoints import casing, folders
+from bert_tf.checkpoints import casing
 from bert_tf.checkpoints.folder_settings import UNSAID
 from bert_tf.checkpoints.names import MASKED_LM_BIAS, WORD_EMBEDDINGS
 from bert_tf.cli import command_line, model_flags
 from bert_tf.cli.command_line import FlagSet
 from bert_tf.data import text_files, vocabulary
 from bert_tf.errors import InputError
-from bert_tf.support import files
+from bert_tf.support import files, startup
+
+with startup.deferred():
+    from bert_tf.checkpoints import folders
 
 
 def define_flags(values):

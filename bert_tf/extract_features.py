@@ -18,10 +18,14 @@ from bert_tf.cli import command_line, export_flags, model_flags, training_flags
 from bert_tf.cli.command_line import FlagSet
 from bert_tf.data import packing, text_files, vocabulary
 from bert_tf.errors import InputError
-from bert_tf.support import files
-from bert_tf.tasks.vectors import lines, served, task
-from bert_tf.tasks.vectors.files import FORMATS, FileLayout, write_vectors
-from bert_tf.training import devices, start
+from bert_tf.support import files, startup
+from bert_tf.tasks.vectors import lines
+from bert_tf.tasks.vectors.lines import FORMATS
+
+with startup.deferred():
+    from bert_tf.tasks.vectors import files as vector_files
+    from bert_tf.tasks.vectors import served, task
+    from bert_tf.training import devices, start
 
 
 def define_flags(values):
@@ -113,7 +117,7 @@ def main(flags):
 
     extractor = load_extractor(flags, config, reader, tokenizer, layers)
     pooling = lines.POOLINGS[flags.pooling]
-    layout = FileLayout(
+    layout = vector_files.FileLayout(
         num_lines=survey.num_lines,
         num_tokens=survey.num_tokens,
         shape=extractor.shape,
@@ -123,7 +127,7 @@ def main(flags):
         longest_token=max(map(len, tokenizer.vocab)),
         float16=flags.float16,
     )
-    write_vectors(
+    vector_files.write_vectors(
         flags.output_file,
         flags.output_format,
         layout,

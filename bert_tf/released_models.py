@@ -12,15 +12,19 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import sys
 from collections.abc import Iterable, Sequence
 
+from bert_tf.checkpoints import named
+from bert_tf.checkpoints.names import CONFIG, checkpoint_shapes
 from bert_tf.checkpoints.released import (
     COMMAND,
     ReleasedModel,
     download,
     find_model,
+    registry_folder,
     released_models,
     verify,
 )
@@ -30,17 +34,27 @@ from bert_tf.errors import InputError, printable
 
 def table(models: Iterable[ReleasedModel]) -> str:
     """A text table of models, with a line of headings."""
-    rows = [("NAME", "PARAMETERS", "CASE", "TOKENS", "DATE", "ALSO CALLED")]
+    heads = ("NAME", "PARAMETERS", "CASE", "TOKENS", "DATE", "HERE")
+    rows = [(*heads, "ALSO CALLED"), _builtin_row()]
     for model in models:
         size, tokens = model.parameters / 1e6, model.vocab_tokens
         case = "uncased" if model.do_lower_case else "cased"
-        also = model.aliases[0]
+        is_here = "yes" if named.here(model.name) else "no"
         row = (model.name, f"{size:.1f}M", case, str(tokens), model.released)
-        rows.append((*row, also))
+        rows.append((*row, is_here, model.aliases[0]))
     widths = [max(map(len, column)) for column in zip(*rows)]
     return "\n".join(
         "  ".join(map(str.ljust, row, widths)).rstrip() for row in rows
     )
+
+
+def _builtin_row() -> tuple[str, ...]:
+    folder = registry_folder() / named.BUILTIN
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    size = sum(map(math.prod, checkpoint_shapes(config).values())) / 1e6
+    tokens = str(config["vocab_size"])
+    here = ("2026", "yes", "this project's own, for tests and examples")
+    return (named.BUILTIN, f"{size:.1f}M", "uncased", tokens, *here)
 
 
 def _details(model: ReleasedModel) -> str:

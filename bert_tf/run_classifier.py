@@ -12,7 +12,6 @@ Your own data: --task_name=tsv, see docs/classification.md.
 import dataclasses
 import os
 
-from bert_tf.checkpoints import folders
 from bert_tf.cli import (
     command_line,
     export_flags,
@@ -23,19 +22,22 @@ from bert_tf.cli import (
 from bert_tf.cli.command_line import FlagSet
 from bert_tf.data import packing
 from bert_tf.errors import InputError, some_of
-from bert_tf.support import files
+from bert_tf.support import files, startup
 from bert_tf.tasks.classification import (
     datasets,
     rows,
-    served,
     targets,
     thresholds,
     weights,
 )
 from bert_tf.tasks.classification.target import MULTI, NUMBER
-from bert_tf.tasks.classification.task import ClassificationTask
-from bert_tf.tasks.run import Sets, finetune, run_several
-from bert_tf.training import devices, start
+
+with startup.deferred():
+    from bert_tf.checkpoints import folders
+    from bert_tf.tasks import run as runs
+    from bert_tf.tasks.classification import served
+    from bert_tf.tasks.classification import task as tasks
+    from bert_tf.training import devices, start
 
 HEAD = "classifier"
 FOLDER_FLAGS = ("max_seq_length", "doc_stride", "window_pooling")
@@ -101,7 +103,7 @@ def main(flags):
         "makes a model with more positions.",
     )
     strategy = devices.find_strategy(training_flags.devices(flags))
-    run_several(
+    runs.run_several(
         lambda one: run(flags, one, opened, strategy),
         settings,
         flags.num_runs,
@@ -146,7 +148,7 @@ def run(flags, settings, opened, strategy):
     sets = read_sets(dataset, flags, settings)
     rows.require_token_types(opened.config.type_vocab_size, sets.examples())
     is_number = dataset.target.label_type == NUMBER
-    task = ClassificationTask(
+    task = tasks.ClassificationTask(
         find_target(dataset.target, sets, flags, settings),
         opened.tokenizer,
         flags.max_seq_length,
@@ -167,7 +169,7 @@ def run(flags, settings, opened, strategy):
             target=task.target,
         )
 
-    return finetune(
+    return runs.finetune(
         task,
         sets,
         opened,
@@ -205,7 +207,7 @@ def read_sets(dataset, flags, settings):
             for name in dataset.extra_test
         }
         prediction |= {k: some for k, some in extra.items() if some is not None}
-    return Sets(train, evaluation, prediction, watched, dataset.means)
+    return runs.Sets(train, evaluation, prediction, watched, dataset.means)
 
 
 def require_sets(dataset, sets, metric):

@@ -9,7 +9,6 @@ as .jsonl, .csv or .tsv: see docs/multiple_choice.md.
     --output_dir=/tmp/swag_output
 """
 
-from bert_tf.checkpoints import finding
 from bert_tf.cli import (
     command_line,
     export_flags,
@@ -18,11 +17,14 @@ from bert_tf.cli import (
 )
 from bert_tf.cli.command_line import FlagSet
 from bert_tf.errors import InputError
-from bert_tf.support import files
-from bert_tf.tasks.choices import data, rows, served
-from bert_tf.tasks.choices.task import RESULTS, ChoiceTask
-from bert_tf.tasks.run import finetune, read_sets, run_several
-from bert_tf.training import devices, start
+from bert_tf.support import files, startup
+from bert_tf.tasks.choices import data, rows
+
+with startup.deferred():
+    from bert_tf.checkpoints import finding
+    from bert_tf.tasks import run as runs
+    from bert_tf.tasks.choices import served, task
+    from bert_tf.training import devices, start
 
 HEAD = "choices"
 FOLDER_FLAGS = ("max_seq_length", "swag_inputs")
@@ -99,7 +101,7 @@ def main(flags):
     start.require_positions(opened.config, flags.max_seq_length)
     rows.require_token_types(opened.config.type_vocab_size, opened.config_file)
     strategy = devices.find_strategy(training_flags.devices(flags))
-    run_several(
+    runs.run_several(
         lambda one: run(flags, one, opened, strategy),
         settings,
         flags.num_runs,
@@ -111,7 +113,7 @@ def check_flags(flags):
     """Raises `InputError` for flags that do not fit each other."""
     training_flags.check_actions(flags)
     training_flags.check_epochs(flags)
-    training_flags.check(flags, RESULTS)
+    training_flags.check(flags, task.RESULTS)
     if flags.max_seq_length < 5:
         raise InputError(
             "`--max_seq_length` must be at least 5: [CLS], a token of the "
@@ -141,7 +143,7 @@ def run(flags, settings, opened, strategy):
 
     files.make_folder("output_dir", settings.output_dir)
     export_dir = export_flags.find_export_dir(flags, settings.output_dir)
-    sets = read_sets(read_part, settings, flags.do_eval, flags.do_predict)
+    sets = runs.read_sets(read_part, settings, flags.do_eval, flags.do_predict)
     if sets.train is not None:
         settings.epochs.count_steps(
             len(sets.train), settings.training.batch_size
@@ -157,8 +159,8 @@ def run(flags, settings, opened, strategy):
         source = export_flags.source_of_run(flags, checkpoint, opened)
         served.export_choices(source, export_dir)
 
-    return finetune(
-        ChoiceTask(labels, opened.tokenizer, flags.max_seq_length),
+    return runs.finetune(
+        task.ChoiceTask(labels, opened.tokenizer, flags.max_seq_length),
         sets,
         opened,
         settings,

@@ -18,11 +18,13 @@ from bert_tf.cli import (
 )
 from bert_tf.cli.command_line import FlagSet
 from bert_tf.errors import InputError
-from bert_tf.support import files
-from bert_tf.tasks.ner import data, schemes, served
-from bert_tf.tasks.ner.task import RESULTS, TokenTask
-from bert_tf.tasks.run import finetune, read_sets, run_several
-from bert_tf.training import devices, start
+from bert_tf.support import files, startup
+from bert_tf.tasks.ner import data, schemes
+
+with startup.deferred():
+    from bert_tf.tasks import run as runs
+    from bert_tf.tasks.ner import served, task
+    from bert_tf.training import devices, start
 
 HEAD = "tokens"
 FOLDER_FLAGS = ("max_seq_length", "train_scheme", "document_context")
@@ -93,7 +95,7 @@ def main(flags):
     )
     start.require_positions(opened.config, flags.max_seq_length)
     strategy = devices.find_strategy(training_flags.devices(flags))
-    run_several(
+    runs.run_several(
         lambda one: run(flags, one, opened, strategy),
         settings,
         flags.num_runs,
@@ -110,7 +112,7 @@ def check_flags(flags):
             f"text, [SEP]. Received: --max_seq_length={flags.max_seq_length}"
         )
     training_flags.check_epochs(flags)
-    training_flags.check(flags, RESULTS)
+    training_flags.check(flags, task.RESULTS)
 
 
 def run(flags, settings, opened, strategy):
@@ -130,8 +132,8 @@ def run(flags, settings, opened, strategy):
             labels,
         )
 
-    return finetune(
-        TokenTask(
+    return runs.finetune(
+        task.TokenTask(
             labels,
             opened.tokenizer,
             flags.max_seq_length,
@@ -162,7 +164,7 @@ def read_files(flags, settings):
     def read(part):
         return train if part == "train" else data.read_part(given, part, labels)
 
-    sets = read_sets(read, settings, flags.do_eval, flags.do_predict)
+    sets = runs.read_sets(read, settings, flags.do_eval, flags.do_predict)
     return sets, labels
 
 

@@ -13,7 +13,7 @@ import math
 
 from absl import logging
 
-from bert_tf import checkpoints, models, tokenization
+from bert_tf import checkpoints, tokenization
 from bert_tf.cli import (
     command_line,
     export_flags,
@@ -21,17 +21,16 @@ from bert_tf.cli import (
     training_flags,
 )
 from bert_tf.cli.command_line import FlagSet
-from bert_tf.data import records, text_files
+from bert_tf.data import text_files
 from bert_tf.errors import InputError
-from bert_tf.support import files
-from bert_tf.tasks.beginning import (
-    alone,
-    begin,
-    checkpoint_to_export,
-    use_best,
-)
-from bert_tf.tasks.pretraining import dynamic_masking, served, task
-from bert_tf.training import devices, start
+from bert_tf.support import files, startup
+
+with startup.deferred():
+    from bert_tf import models
+    from bert_tf.data import records
+    from bert_tf.tasks import beginning
+    from bert_tf.tasks.pretraining import dynamic_masking, served, task
+    from bert_tf.training import devices, start
 
 HEAD = "pretraining"
 FOLDER_FLAGS = ("max_seq_length",)
@@ -127,7 +126,7 @@ def main(flags):
     records.check_records(paths, schema, config.vocab_size)
     masker = make_masker(flags, opened) if flags.mask_on_the_fly else None
     files.make_folder("output_dir", flags.output_dir)
-    with alone(settings, strategy):
+    with beginning.alone(settings, strategy):
         run(flags, settings, opened, strategy, (paths, schema), masker)
 
 
@@ -144,7 +143,7 @@ def run(flags, settings, opened, strategy, data, masker):
     """
     paths, schema = data
     export_dir = export_flags.find_export_dir(flags, flags.output_dir)
-    begun = begin(
+    begun = beginning.begin(
         lambda: models.pretraining(
             opened.config,
             use_one_hot_embeddings=settings.build.one_hot_embeddings,
@@ -171,11 +170,13 @@ def run(flags, settings, opened, strategy, data, masker):
         step = work.train(begun.start, begun.seed, masker)
     with devices.chief_alone(strategy) as is_chief:
         if is_chief:
-            step = use_best(begun.model, settings, step)
+            step = beginning.use_best(begun.model, settings, step)
             if flags.do_eval:
                 work.evaluate(step)
             if flags.do_export:
-                checkpoint = checkpoint_to_export(settings, begun.start)
+                checkpoint = beginning.checkpoint_to_export(
+                    settings, begun.start
+                )
                 served.export_pretraining(
                     export_flags.source_of_run(flags, checkpoint, opened),
                     export_dir,

@@ -20,13 +20,15 @@ from bert_tf.cli import (
 )
 from bert_tf.cli.command_line import FlagSet
 from bert_tf.errors import InputError
-from bert_tf.support import files
-from bert_tf.tasks.run import Sets, finetune
-from bert_tf.tasks.squad import data, metrics, served, threshold, windows
+from bert_tf.support import files, startup
+from bert_tf.tasks.squad import data, metrics, threshold, windows
 from bert_tf.tasks.squad.answers import AnswerSettings
-from bert_tf.tasks.squad.task import SquadTask, WindowSettings, result_names
 from bert_tf.tasks.squad.threshold import AUTO, THRESHOLD_FILE
-from bert_tf.training import devices, start
+
+with startup.deferred():
+    from bert_tf.tasks import run as runs
+    from bert_tf.tasks.squad import served, task
+    from bert_tf.training import devices, start
 
 HEAD = "span"
 FOLDER_FLAGS = ("max_seq_length", "doc_stride", "max_query_length")
@@ -144,7 +146,7 @@ def main(flags):
             export_threshold,
         )
 
-    finetune(
+    runs.finetune(
         make_task(flags, opened.tokenizer, null_threshold),
         sets,
         opened,
@@ -156,9 +158,9 @@ def main(flags):
 
 def make_task(flags, tokenizer, null_threshold):
     """The `SquadTask` of the flags."""
-    return SquadTask(
+    return task.SquadTask(
         tokenizer,
-        WindowSettings(
+        task.WindowSettings(
             flags.max_seq_length,
             flags.doc_stride,
             flags.max_query_length,
@@ -203,7 +205,7 @@ def read_sets(flags, settings):
                 "`--eval_every_steps` needs right answers in --predict_file. "
                 f"In {flags.predict_file} {lacking}."
             )
-    return Sets(train, {}, prediction, watched)
+    return runs.Sets(train, {}, prediction, watched)
 
 
 def find_threshold(flags, sets, places):
@@ -256,7 +258,9 @@ def check_flags(flags):
         flags, "predict_batch_size", "n_best_size", "max_answer_length"
     )
     training_flags.check_epochs(flags)
-    training_flags.check(flags, result_names(flags.version_2_with_negative))
+    training_flags.check(
+        flags, task.result_names(flags.version_2_with_negative)
+    )
     check_threshold(flags)
 
 

@@ -30,6 +30,8 @@ INDEX_FILE, DATA_FILE = PREFIX + INDEX, PREFIX + DATA
 
 COMMAND = "python -m bert_tf.released_models"
 
+_REGISTRY = "released_models.json"
+
 
 @dataclasses.dataclass(frozen=True)
 class KnownFile:
@@ -112,19 +114,26 @@ class ReleasedModel:
 
 
 @functools.cache
-def released_models() -> tuple[ReleasedModel, ...]:
-    """All of them, in the order of the registry."""
+def registry_folder() -> Path:
+    """The folder of the registry and of the built-in model."""
     package = Path(bert_tf.__file__).resolve().parent
     # A wheel has the repository's folder `checkpoints/` as a package.
     places = (package / "_checkpoints", package.parent / "checkpoints")
-    paths = [place / "released_models.json" for place in places]
-    found = [path for path in paths if path.exists()]
-    if not found:
-        raise InputError(
-            "The registry of released models is missing; it should be at "
-            f"{' or '.join(map(str, paths))}. Install bert_tf again."
-        )
-    registry = json.loads(found[0].read_text(encoding="utf-8"))
+    for place in places:
+        if (place / _REGISTRY).exists():
+            return place
+    raise InputError(
+        "The registry of released models is missing; it should be at "
+        f"{' or '.join(str(place / _REGISTRY) for place in places)}. Install "
+        "bert_tf again."
+    )
+
+
+@functools.cache
+def released_models() -> tuple[ReleasedModel, ...]:
+    """All of them, in the order of the registry."""
+    path = registry_folder() / _REGISTRY
+    registry = json.loads(path.read_text(encoding="utf-8"))
     models = []
     for entry in registry["models"]:
         vocab = dict(registry["vocabularies"][entry["vocabulary"]])

@@ -15,8 +15,10 @@ import sys
 
 from absl import app, flags, logging
 
-from bert_tf.cli import output
+from bert_tf.checkpoints import named
+from bert_tf.cli import help, output
 from bert_tf.errors import InputError, Interrupted, printable
+from bert_tf.support import startup
 
 
 def run(define_flags, main, doc, positional=None):
@@ -31,20 +33,31 @@ def run(define_flags, main, doc, positional=None):
         positional: name of the one required argument that is no flag; None if
             the command takes none.
     """
-    sys.modules["__main__"].__doc__ = doc
     values, known = flags.FLAGS, set(flags.FLAGS)
     define_flags(values)
-    for name in set(values) - known:
-        # absl's --help lists what is registered under the program's name.
-        values.register_key_flag_for_module(sys.argv[0], values[name])
     logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().setFormatter(_LogFormat())
 
+    def start(values, *argument):
+        resolve_models(values)
+        startup.load_deferred()
+        main(values, *argument)
+
     with output.printing():
+        if help.is_asked(sys.argv[1:]):
+            names = [name for name in in_order(values) if name not in known]
+            print(help.text(values, names, doc))
+            return
         app.run(
-            lambda argv: finish(main, values, argv[1:], positional),
+            lambda argv: finish(start, values, argv[1:], positional),
             flags_parser=lambda argv: parse_or_exit(values, argv),
         )
+
+
+def in_order(values):
+    """Names of flags in the order of their definition."""
+    modules = values.flags_by_module_dict().values()
+    return [flag.name for module in modules for flag in module]
 
 
 class FlagSet:
@@ -56,22 +69,25 @@ class FlagSet:
 
     def __init__(self, values):
         self.values = values
+        # Without a name absl looks at all modules for the one that defines a
+        # flag, and deferred ones would be loaded.
+        self._where = {"flag_values": values, "module_name": __name__}
 
     def string(self, name, default, help):
         """Defines a flag that takes text."""
-        flags.DEFINE_string(name, default, help, flag_values=self.values)
+        flags.DEFINE_string(name, default, help, **self._where)
 
     def strings(self, name, help):
         """Defines a flag that may be repeated: a list of texts."""
-        flags.DEFINE_multi_string(name, [], help, flag_values=self.values)
+        flags.DEFINE_multi_string(name, [], help, **self._where)
 
     def integer(self, name, default, help):
         """Defines a flag that takes a whole number."""
-        flags.DEFINE_integer(name, default, help, flag_values=self.values)
+        flags.DEFINE_integer(name, default, help, **self._where)
 
     def number(self, name, default, help):
         """Defines a flag that takes a number."""
-        flags.DEFINE_float(name, default, help, flag_values=self.values)
+        flags.DEFINE_float(name, default, help, **self._where)
 
     def number_or(self, word, name, default, help):
         """Defines a flag that takes a number or one word."""
@@ -80,19 +96,17 @@ class FlagSet:
             name,
             default,
             help,
-            flag_values=self.values,
+            **self._where,
             serializer=flags.ArgumentSerializer(),
         )
 
     def boolean(self, name, default, help):
         """Defines a flag that takes true or false."""
-        flags.DEFINE_bool(name, default, help, flag_values=self.values)
+        flags.DEFINE_bool(name, default, help, **self._where)
 
     def choice(self, name, default, choices, help):
         """Defines a flag that takes one of several words."""
-        flags.DEFINE_enum(
-            name, default, list(choices), help, flag_values=self.values
-        )
+        flags.DEFINE_enum(name, default, list(choices), help, **self._where)
 
     def require(self, *names):
         """Makes flags mandatory; they must be defined already."""
@@ -134,6 +148,9 @@ def parse(values, argv):
         ) from None
 
 
+# Flags that take a model's name too.
+_CHECKPOINTS = ("init_checkpoint", "checkpoint")
+
 # How the names of flags end that take paths.
 _PATHS = ("_dir", "_file", "checkpoint")
 
@@ -148,6 +165,17 @@ def expand_home(values):
         if name.endswith(_PATHS) and isinstance(flag.value, str):
             paths = map(os.path.expanduser, flag.value.split(","))
             flag.value = ",".join(paths)
+
+
+def resolve_models(values):
+    """Replaces names of models in flags by the paths of their folders.
+
+    Raises:
+        InputError: as `named.resolve`.
+    """
+    for name in _CHECKPOINTS:
+        if name in values and values[name].value:
+            values[name].value = named.resolve(values[name].value)
 
 
 def parse_or_exit(values, argv):

@@ -1,17 +1,26 @@
 """Makes commands start sooner: most of that time is TensorFlow's import.
 
 TensorFlow creates hundreds of thousands of objects that stay for good, and the
-garbage collector would traverse them again and again while it is imported.
+garbage collector would traverse them again and again while it is imported. It
+also prints notices, which say nothing to users of a command. And neither a help
+text nor an error in flags needs it.
 """
 
+import contextlib
 import gc
 import importlib.abc
 import importlib.machinery
+import importlib.util
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
 
 # Whichever is imported first: Keras imports TensorFlow, not the reverse.
 NAMES = ("tensorflow", "keras")
+
+# What `deferred` found; None where it has no effect, since this is no command.
+_deferred: list[str] | None = None
 
 
 def is_command() -> bool:
@@ -24,7 +33,7 @@ def is_command() -> bool:
     if program == "-m":  # Until Python has found the module to run.
         modules = [word.removeprefix("-m") for word in sys.orig_argv]
         return any(name.split(".")[0] == "bert_tf" for name in modules)
-    return os.path.basename(program).startswith("bert-tf-")
+    return os.path.basename(program).startswith("bert-tf")
 
 
 def prepare() -> None:
@@ -32,12 +41,60 @@ def prepare() -> None:
 
     For commands only: it changes the environment and the import system.
     """
+    global _deferred
+    _deferred = []
     # TensorFlow's native side prints notices when it is imported. Without an
     # NVIDIA driver its errors, too, are only about the missing driver.
     has_gpu = os.path.exists("/proc/driver/nvidia")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if has_gpu else "3")
     if "tensorflow" not in sys.modules:
         sys.meta_path.insert(0, _Finder())
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[None]:
+    """In a command, modules imported in this block are not executed before
+    `load_deferred`, or before they are used.
+
+    Only modules may be imported in it, no names of theirs. In other programs it
+    changes nothing.
+    """
+    if _deferred is None:
+        yield
+        return
+    finder = _Deferring()
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+
+
+def load_deferred() -> None:
+    """Executes the modules that were imported in `deferred`."""
+    while _deferred:
+        # Whatever attribute is asked for.
+        _ = sys.modules[_deferred.pop()].__doc__
+
+
+class _Deferring(importlib.abc.MetaPathFinder):
+    """Finds modules of this package, to be executed later."""
+
+    def find_spec(self, name, path=None, target=None):
+        if not name.startswith("bert_tf."):
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        # Packages are nearly empty, and needed to find their modules.
+        if (
+            spec is None
+            or spec.loader is None
+            or spec.submodule_search_locations is not None
+        ):
+            return spec
+        spec.loader = importlib.util.LazyLoader(spec.loader)
+        assert _deferred is not None
+        _deferred.append(name)
+        return spec
 
 
 class _Finder(importlib.abc.MetaPathFinder):
@@ -54,7 +111,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 class _Loader(importlib.abc.Loader):
-    """Runs another loader with the garbage collector disabled."""
+    """Runs another loader without the garbage collector and without notices."""
 
     def __init__(self, loader):
         self.loader = loader
@@ -68,8 +125,42 @@ class _Loader(importlib.abc.Loader):
         gc.collect()
         gc.disable()
         try:
-            self.loader.exec_module(module)
+            with _without_notices():
+                self.loader.exec_module(module)
         finally:
             # Later collections need not traverse these objects either.
             gc.freeze()
             gc.enable()
+
+
+@contextlib.contextmanager
+def _without_notices() -> Iterator[None]:
+    """What is written to standard error in this block is shown if it fails.
+
+    TensorFlow writes to the file descriptor, some of it before it has read how
+    much to write.
+    """
+    try:
+        sys.stderr.flush()
+        shown = os.dup(2)
+    except (AttributeError, OSError, ValueError):  # It is closed.
+        yield
+        return
+    with tempfile.TemporaryFile() as hidden:
+        os.dup2(hidden.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            _restore(shown)
+            hidden.seek(0)
+            os.write(2, hidden.read())
+            raise
+        else:
+            _restore(shown)
+
+
+def _restore(shown: int) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.flush()
+    os.dup2(shown, 2)
+    os.close(shown)

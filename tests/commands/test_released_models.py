@@ -22,14 +22,14 @@ def test_registry_is_found_in_a_wheel(tmp_path):
         check=True,
     ).stdout
 
-    assert len(listed.splitlines()) == 1 + 33
+    assert len(listed.splitlines()) == 1 + 1 + 33
 
 
 def test_list_shows_every_model_and_its_size(capsys):
     assert rm.main(["list"]) == 0
 
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1 + 33
+    assert len(lines) == 1 + 1 + 33
     tiny = next(line for line in lines if "BERT-Tiny" in line)
     assert tiny.split()[:5] == [
         "uncased_L-2_H-128_A-2",

@@ -61,6 +61,47 @@ def output_of(*arguments, **environment):
     return done.stdout.strip()
 
 
+BROKEN_TENSORFLOW = """
+import os, sys
+os.write(2, b"a notice\\n")
+if sys.argv[1:]:
+    raise ImportError("no AVX")
+"""
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+def test_notices_of_the_import_are_shown_if_it_fails(tmp_path, breaks):
+    (tmp_path / "tensorflow.py").write_text(BROKEN_TENSORFLOW)
+    code = (
+        "import sys; sys.path.insert(0, sys.argv.pop(1)); "
+        "from bert_tf.support import startup; startup.prepare(); "
+        "import tensorflow; print('after', file=sys.stderr)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path), *["x"] * breaks],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == breaks
+    assert ("a notice\n" in ended.stderr) == breaks
+    assert ("no AVX" if breaks else "after") in ended.stderr
+
+
+def test_deferred_modules_are_executed_when_they_are_loaded():
+    code = (
+        "import sys; from bert_tf.support import startup\n"
+        "startup.prepare()\n"
+        "with startup.deferred():\n"
+        "    from bert_tf.data import tables\n"
+        "    from bert_tf.exports import results\n"
+        "print('csv' in sys.modules, tables.__name__, 'csv' in sys.modules)\n"
+        "startup.load_deferred()\n"
+        "print('Candidate' in object.__getattribute__(results, '__dict__'))\n"
+    )
+    assert output_of("-c", code) == "False bert_tf.data.tables True\nTrue"
+
+
 @pytest.mark.slow
 def test_collector_is_disabled_while_tensorflow_is_imported():
     assert output_of("-c", IN_A_NEW_PROCESS) == "2"
@@ -164,3 +205,4 @@ def test_a_wheel_has_the_builtin_checkpoint_and_the_page(clone):
         for path in folder.iterdir():
             assert f"{inside}/{path.name}" in names
     assert "bert_tf/_checkpoints/released_models.json" in names
+    assert "bert_tf/py.typed" in names

@@ -20,7 +20,7 @@ from absl import logging
 from bert_tf.errors import InputError
 from bert_tf.support import files
 from bert_tf.support.progress import counted
-from bert_tf.tasks.vectors.lines import json_line
+from bert_tf.tasks.vectors.lines import FORMATS, json_line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +53,7 @@ def write_vectors(path, file_format, layout, vectors, source):
 
     Args:
         path: the file; an existing one is replaced at the end.
-        file_format: one of `FORMATS`.
+        file_format: one of `lines.FORMATS`.
         layout: a `FileLayout`.
         vectors: the `LineVectors` of each line, in order.
         source: the name of the input, for error messages.
@@ -63,7 +63,7 @@ def write_vectors(path, file_format, layout, vectors, source):
             number of lines or tokens is not that of `layout`.
     """
     num_lines = num_tokens = 0
-    with FORMATS[file_format](path, layout) as write:
+    with _OPEN[file_format](path, layout) as write:
         for one in counted(vectors, layout.num_lines, "Extracting features"):
             write(one)
             num_lines += 1
@@ -200,4 +200,4 @@ def _stored(one, dtype):
     return values
 
 
-FORMATS = {"jsonl": open_jsonl, "npz": open_npz, "tfrecord": open_tfrecord}
+_OPEN = dict(zip(FORMATS, (open_jsonl, open_npz, open_tfrecord), strict=True))

@@ -26,6 +26,9 @@ from bert_tf.tokenization import Tokenizer
 # The first group is greedy: the last of several separators splits the line.
 _PAIR = re.compile(r"(.*) \|\|\| (.*)")
 
+FORMATS = ("jsonl", "npz", "tfrecord")
+"""Of the output of extract_features."""
+
 PADDING_LINE = -1
 """Line number of the rows that only fill up a batch."""
 
