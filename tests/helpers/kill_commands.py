@@ -1,6 +1,6 @@
 """Kills commands at random moments, and starts each of them again.
 
-    python tests/helpers/kill_commands.py --kills 100
+    cd tests && PYTHONPATH=.. python -m helpers.kill_commands --kills 100
 
 Each command that writes is run once undisturbed. Then it is killed (SIGKILL)
 after a random part of that time, or a random moment after it has begun to
@@ -22,103 +22,8 @@ import sys
 import tempfile
 import time
 
-REPOSITORY = pathlib.Path(__file__).parents[2]
-GOLDEN = REPOSITORY / "tests" / "golden"
-TINY = GOLDEN / "checkpoints" / "tiny"
-MRPC = GOLDEN / "classification" / "mrpc" / "data"
+from helpers.killed_commands import COMMANDS, REPOSITORY, write_input
 
-TEXT = "The old park was made by Ann.\nShe liked the trees.\n\n" * 60
-
-MODEL = {
-    "vocab_file": TINY / "vocab.txt",
-    "bert_config_file": TINY / "bert_config.json",
-}
-TRAINING = {
-    **MODEL,
-    "init_checkpoint": TINY / "bert_model.ckpt",
-    "do_train": True,
-    "max_seq_length": 24,
-    "train_batch_size": 8,
-    "save_checkpoints_steps": 3,
-    "seed": 1,
-    "output_dir": "OUT/run",
-}
-PRETRAINING_DATA = {
-    "input_file": "text.txt",
-    "vocab_file": TINY / "vocab.txt",
-    "max_seq_length": 32,
-    "max_predictions_per_seq": 5,
-    "dupe_factor": 3,
-}
-COMMANDS = {
-    "run_classifier": {
-        **TRAINING,
-        "task_name": "MRPC",
-        "data_dir": MRPC,
-        "num_train_epochs": 2,
-        "do_eval": True,
-        "eval_every_steps": 3,
-        "keep_best": "eval_accuracy",
-    },
-    "run_pretraining": {
-        **{name: TRAINING[name] for name in TRAINING if name != "vocab_file"},
-        "input_file": "records",
-        "max_seq_length": 32,
-        "max_predictions_per_seq": 5,
-        "num_train_steps": 24,
-        "num_warmup_steps": 2,
-        "do_eval": True,
-    },
-    "create_pretraining_data": {**PRETRAINING_DATA, "output_file": "OUT/x"},
-    "create_pretraining_data shards": {
-        **PRETRAINING_DATA,
-        "output_file": "OUT/x",
-        "num_workers": 2,
-        "num_shards": 4,
-    },
-    "extract_features": {
-        **MODEL,
-        "init_checkpoint": TINY / "bert_model.ckpt",
-        "input_file": "text.txt",
-        "output_file": "OUT/x.npz",
-        "output_format": "npz",
-        "layers": "-1",
-        "max_seq_length": 24,
-    },
-    "fill_mask": {
-        **MODEL,
-        "checkpoint": TINY / "bert_model.ckpt",
-        "input_file": "masks.txt",
-        "output_file": "OUT/x.jsonl",
-    },
-    "learn_vocab": {
-        "input_file": "text.txt",
-        "output_file": "OUT/vocab.txt",
-        "vocab_size": 145,
-    },
-    "extend_vocab": {
-        **MODEL,
-        "init_checkpoint": TINY / "bert_model.ckpt",
-        "words": "qwertz,yxcvb",
-        "grow": True,
-        "output_dir": "OUT/new",
-    },
-    "extend_positions": {
-        **MODEL,
-        "init_checkpoint": TINY / "bert_model.ckpt",
-        "max_position_embeddings": 160,
-        "output_dir": "OUT/new",
-    },
-    "convert_checkpoint to_hf": (TINY, "--output", "OUT/hf"),
-    "convert_checkpoint strip": (TINY, "--output", "OUT/x.ckpt"),
-    "convert_checkpoint from_hf": ("hf", "--output", "OUT/new"),
-    "export_saved_model": {
-        **MODEL,
-        "checkpoint": TINY / "bert_model.ckpt",
-        "head": "pretraining",
-        "output_dir": "OUT/model",
-    },
-}
 # Two undisturbed exports differ in these as well: maps in protocol buffers have
 # no order, and a fingerprint has a random part.
 NEVER_THE_SAME = ("/fingerprint.pb", "/tf_serving_warmup_requests")
@@ -146,8 +51,7 @@ class Place:
         self.temporary = folder / "tmp"
         for path in (self.out, self.temporary):
             path.mkdir(parents=True)
-        (folder / "text.txt").write_text(TEXT)
-        (folder / "masks.txt").write_text("the [MASK] is old .\n" * 40)
+        self.words = {"OUT": str(self.out), **write_input(folder, name)}
 
     def command(self, name=None):
         """The command line of a command, by default of the place's own."""
@@ -158,7 +62,8 @@ class Place:
             given = [f"--{flag}={value}" for flag, value in given.items()]
             words = []
         words = [*words, *map(str, given)]
-        words = [word.replace("OUT", str(self.out)) for word in words]
+        for word, meant in self.words.items():
+            words = [one.replace(word, meant) for one in words]
         return [sys.executable, "-m", f"bert_tf.{module}", *words]
 
     def start(self, name=None):
