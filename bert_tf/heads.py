@@ -10,6 +10,7 @@ from keras import ops
 
 from bert_tf.layers import dense, get_activation, layer_norm
 from bert_tf.modeling import BertConfig
+from bert_tf.support.ranges import require_within
 
 # A logit of skipped padding: its bias alone would count in the softmax.
 NO_ANSWER = -1e9
@@ -39,6 +40,9 @@ class MaskedLMHead(_Head):
 
     Returns:
         float tensor [B, P, V], logits.
+
+    Raises:
+        InputError: outside of graphs, for a position that is not in the rows.
     """
 
     def __init__(self, config, name="predictions", **kwargs):
@@ -61,6 +65,9 @@ class MaskedLMHead(_Head):
         )
 
     def call(self, sequence_output, embedding_table, positions):
+        length = sequence_output.shape[1]
+        if length is not None:
+            require_within(length - 1, masked_lm_positions=positions)
         masked = gather_positions(sequence_output, positions)  # [B, P, D]
         masked = self.layer_norm(self.transform(masked))
         table = ops.cast(embedding_table, masked.dtype)

@@ -37,6 +37,7 @@ from bert_tf.layers import (
 from bert_tf.layers import gelu as gelu
 from bert_tf.layers import precision as precision
 from bert_tf.layers import weights_to_come as weights_to_come
+from bert_tf.support.ranges import require_within
 
 # The original adds -10000 rather than -inf: a row in which everything is masked
 # still has a softmax.
@@ -591,7 +592,8 @@ class BertModel(keras.layers.Layer):
 
     Raises:
         InputError: `input_ids` is not two-dimensional, longer than the position
-            table, or not of the shape of its mask or token types.
+            table, or not of the shape of its mask or token types; outside of
+            graphs, also for an id or a mask out of range.
     """
 
     def __init__(
@@ -641,9 +643,10 @@ class BertModel(keras.layers.Layer):
     ):
         if token_type_ids is None:
             token_type_ids = ops.zeros_like(input_ids)
-        require_same_shape(
-            input_ids, input_mask=input_mask, token_type_ids=token_type_ids
-        )
+        others = {"input_mask": input_mask, "token_type_ids": token_type_ids}
+        require_same_shape(input_ids, **others)
+        require_within(self.config.vocab_size - 1, input_ids=input_ids)
+        require_within(1, input_mask=input_mask)
         embedded = self.embedding_postprocessor(
             self.embedding_lookup(input_ids), token_type_ids, training=training
         )

@@ -14,6 +14,7 @@ from helpers.golden import (
 )
 
 from bert_tf import heads
+from bert_tf.errors import InputError
 from bert_tf.heads import ClassifierHead, PretrainingHeads, SpanHead
 from bert_tf.layers import weights_to_come
 from bert_tf.modeling import BertConfig
@@ -69,6 +70,17 @@ def test_pretraining_heads_give_the_originals_log_probs(
         rtol=0,
         atol=6e-6,
     )
+
+
+@pytest.mark.parametrize("bad", [-1, 5])
+def test_a_position_outside_of_the_rows_is_refused(config, rng, bad):
+    layer, x = PretrainingHeads(config), rng.normal(size=(2, 5, 16))
+    table = rng.normal(size=(50, 16))
+    # The next row's first token would be taken.
+    with pytest.raises(
+        InputError, match=rf"masked_lm_positions .*0 to 4.*: {bad} at \[0, 1\]"
+    ):
+        layer(x, x[:, 0], table, np.array([[0, bad], [1, 2]]))
 
 
 def test_classifier_multiplies_with_the_transpose_and_adds_the_bias(

@@ -578,6 +578,20 @@ def test_other_inputs_of_another_shape_are_refused(config, rng, name, shape):
         model(integers(rng, 50, 2, 4), **{name: other})
 
 
+@pytest.mark.parametrize("one_hot", [False, True])
+@pytest.mark.parametrize(
+    ("name", "bad"),
+    [("input_ids", 50), ("input_ids", -1), ("input_mask", 7)],
+)
+def test_values_out_of_range_are_refused_outside_of_graphs(
+    config, rng, name, bad, one_hot
+):
+    model = BertModel(config, use_one_hot_embeddings=one_hot)
+    inputs = {"input_ids": integers(rng, 50, 2, 4), name: np.full((2, 4), bad)}
+    with pytest.raises(InputError, match=rf"{name} .*: {bad} at \[0, 0\]"):
+        model(**inputs)
+
+
 @pytest.mark.parametrize("bad", [50, -1, 2**31 - 1])
 def test_gathering_an_id_out_of_range_fails_on_a_cpu(config, bad):
     lookup = EmbeddingLookup(config)

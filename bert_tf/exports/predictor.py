@@ -68,7 +68,8 @@ class Predictor:
         head: "classifier", "span", "pretraining", "features", "tokens" or
             "choices".
         labels: of a model with classes, in the order of their ids; else None.
-        signatures: TensorFlow's functions by name; docs/serving.md lists them.
+        signatures: TensorFlow's functions by name, whose errors are
+            `InputError`s; docs/serving.md lists them.
 
     Raises:
         InputError: no SavedModel of bert_tf is there.
@@ -93,7 +94,7 @@ class Predictor:
         self._tf = import_tensorflow()
         # The signatures alone do not keep the weights alive.
         self._model = self._load()
-        self.signatures = self._model.signatures
+        self.signatures = self._checked(self._model.signatures)
         self._head = head_of(self.settings)
         takes_pairs = "serve_text_pair" in self.signatures
         self._counts = (1, 2) if takes_pairs else (1,)
@@ -105,6 +106,15 @@ class Predictor:
         from bert_tf.exports import loading
 
         return loading.load(self.path)
+
+    def _checked(self, signatures):
+        from bert_tf.exports import inputs
+
+        config = inputs.read_config(self.path)
+        return {
+            name: inputs.Checked(function, config)
+            for name, function in signatures.items()
+        }
 
     def __call__(self, text, second=None):
         """The result of a text, or an iterator over those of many.

@@ -268,6 +268,8 @@ class Application:
                 name = asked.signature_name
                 signature = protocol.find_signature(model.signatures, name)
                 inputs = values.read_inputs(asked, signature, limits)
+                # Alone: in a batch the place would be another one.
+                model.check(inputs)
                 # Before they are computed: they may not fit into memory.
                 protocol.limit_values(model.least_values(name, inputs), limits)
                 spent = model.costs(name, inputs, limits.windows)

@@ -8,7 +8,6 @@ import contextlib
 import functools
 import math
 import os
-import re
 import threading
 
 import numpy as np
@@ -21,8 +20,9 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from bert_tf import tokenization
 from bert_tf.checkpoints.names import VOCAB
-from bert_tf.errors import InputError, printable
+from bert_tf.errors import InputError
 from bert_tf.exports import folder, loading, warmup
+from bert_tf.exports import inputs as export_inputs
 from bert_tf.exports.results import HEADS
 from bert_tf.server import costs
 from bert_tf.server.protocol import (
@@ -45,18 +45,6 @@ SHORT_TEXT = 64
 # Size of dimensions that are not fixed, in the warm-up request for a model
 # without requests of its own.
 WARM_UP_LENGTH = 8
-
-# Errors of the client: inputs that the graph refuses.
-REFUSALS = (
-    tf.errors.InvalidArgumentError,
-    tf.errors.OutOfRangeError,
-    tf.errors.FailedPreconditionError,
-    tf.errors.UnimplementedError,
-    tf.errors.NotFoundError,
-    tf.errors.DataLossError,
-    # The message has bytes of the inputs that are no UTF-8.
-    UnicodeDecodeError,
-)
 
 
 class ServedModel:
@@ -81,6 +69,7 @@ class ServedModel:
         path = self.path
         meta_graph = _read_meta_graph(path)
         self.about = _read_about(path)
+        self._config = export_inputs.read_config(path)
         self._head = HEADS.get(self.about.get("head", ""))
         self._per_mask = self._head.per_mask if self._head else frozenset()
         self._loaded = loading.load(path)
@@ -122,9 +111,10 @@ class ServedModel:
             }
             outputs = self._loaded.signatures[signature_name](**tensors)
             found = {name: out.numpy() for name, out in outputs.items()}
-        except REFUSALS as error:
+        except export_inputs.REFUSALS as error:
+            reason = export_inputs.reason_of(error)
             raise RequestError(
-                f"The model cannot compute this: {_reason(error)}"
+                f"The model cannot compute this: {reason}"
             ) from error
         except tf.errors.ResourceExhaustedError as error:
             raise RequestError(
@@ -138,6 +128,19 @@ class ServedModel:
             name: array if isinstance(array, np.ndarray) else _scalar(array)
             for name, array in found.items()
         }
+
+    def check(self, inputs):
+        """Refuses ids that the model does not have.
+
+        Exports of older versions of bert_tf would compute something else.
+
+        Args:
+            inputs: arrays by name, as `values.read_inputs` returns them.
+
+        Raises:
+            InputError: names the first value that is out of range.
+        """
+        export_inputs.check(self._config, inputs)
 
     def compute(self, signature_name):
         """`run` of a signature, as a function of its inputs."""
@@ -438,22 +441,3 @@ def _tensor(info, default=None):
         sizes = [dim.size for dim in info.tensor_shape.dim]
         shape = tuple(None if size < 0 else size for size in sizes)
     return Tensor(names.get(kind, kind), shape, default)
-
-
-def _reason(error):
-    """TensorFlow's message, without places in the graph."""
-    if isinstance(error, UnicodeDecodeError):
-        message = error.object.decode("utf-8", "replace")
-    else:
-        message = getattr(error, "message", None) or str(error)
-    lines = [line.strip() for line in message.splitlines()]
-    lines = [
-        re.sub(r"\s*\[(Op|\[\{?node|\[).*$", "", line)
-        for line in lines
-        if line
-        and not line.startswith(
-            ("Graph execution error", "Detected at node", "File ", "[[", "<")
-        )
-    ]
-    text = " ".join(dict.fromkeys(filter(None, lines)))
-    return printable(text[:500]) or type(error).__name__

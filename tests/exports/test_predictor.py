@@ -10,6 +10,7 @@ import textwrap
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from helpers.exported import LABELS, call, folder
 
 import bert_tf
@@ -244,6 +245,23 @@ def test_a_bad_text_among_many_raises_when_it_is_reached():
 def test_inputs_that_are_not_texts_are_refused(name, given, message):
     with pytest.raises(InputError, match=message):
         predict(name)(given)
+
+
+def test_a_signature_is_tensorflows_and_refuses_ids_as_an_error_of_ours():
+    signature = predict("classifier").signatures["serving_default"]
+    rows = {"input_ids": [[4, 5]], "input_mask": [[1, 1]]}
+    rows |= {"segment_ids": [[0, 0]]}
+    tensors = {name: tf.constant(x) for name, x in rows.items()}
+    np.testing.assert_array_equal(
+        signature(**tensors)["logits"],
+        call("classifier", "serving_default", **rows)["logits"],
+    )
+    assert set(signature.structured_outputs) == {"logits", "probabilities"}
+
+    with pytest.raises(InputError, match=r"segment_ids .*: 2 at \[0, 1\]"):
+        signature(**{**tensors, "segment_ids": tf.constant([[0, 2]])})
+    with pytest.raises(InputError, match=r"cannot compute this.*shape"):
+        signature(**{**tensors, "segment_ids": tf.constant([[0]])})
 
 
 def test_a_batch_size_of_0_is_refused():

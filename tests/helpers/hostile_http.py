@@ -4,6 +4,7 @@ python -m helpers.hostile_http HOST:PORT MODEL COUNT prints what is wrong with
 any answer, and how many answers had which status.
 """
 
+import base64
 import collections
 import contextlib
 import gzip
@@ -19,37 +20,92 @@ SECONDS = 60
 
 ALLOWED = {200, 400, 403, 404, 405, 408, 413, 415, 421, 503}
 
-# An Example of input_ids, input_mask and segment_ids of two.
-EXAMPLE = (
-    "CkIKEwoJaW5wdXRfaWRzEgYaBAoCAgMKFAoKaW5wdXRfbWFzaxIGGgQKAgEBChUKC3NlZ21l"
-    "bnRfaWRzEgYaBAoCAAA="
-)
-IDS = {"input_ids": [2, 9, 3], "input_mask": [1, 1, 1], "segment_ids": [0] * 3}
 
-BODIES = [
-    (":predict", {"signature_name": "serve_text", "instances": ["a museum"]}),
-    (
-        ":predict",
-        {
-            "signature_name": "serve_text_pair",
-            "instances": [{"text_a": "a museum", "text_b": "a book"}] * 2,
-        },
-    ),
-    (
-        ":predict",
-        {
-            "signature_name": "serve_text_pair",
-            "inputs": {"text_a": ["a museum"], "text_b": ["a book"]},
-        },
-    ),
-    (":predict", {"instances": [IDS, IDS]}),
-    (":predict", {"inputs": {name: [row] for name, row in IDS.items()}}),
-    (
-        ":predict",
-        {"signature_name": "serve_examples", "instances": [{"b64": EXAMPLE}]},
-    ),
-    (":tokenize", {"instances": ["a museum", "Très bien"]}),
-]
+def _field(number, content):
+    """A field of a protocol buffer, shorter than 128 bytes."""
+    return bytes([number << 3 | 2, len(content)]) + content
+
+
+def example_of(features):
+    """A serialized `tf.train.Example` of small integers, as base64."""
+    entries = b""
+    for name, values in features.items():
+        numbers = _field(3, _field(1, bytes(values)))
+        entries += _field(1, _field(1, name.encode()) + _field(2, numbers))
+    return base64.b64encode(_field(1, entries)).decode()
+
+
+# Two rows of [CLS] and [SEP], of which each is one for models without choices.
+ROW = {"input_ids": [4, 5], "input_mask": [1, 1], "segment_ids": [0, 0]}
+EXAMPLE = example_of(ROW)
+TEXTS = {
+    "text": "a [MASK] museum",
+    "text_b": "a book",
+    "words": ["a", "museum"],
+    "choices": ["a museum", "Très bien"],
+}
+POSITIONS = "masked_lm_positions"
+
+
+def value_of(name, rank):
+    """A value of one instance, for an input of a signature.
+
+    Args:
+        name: of the input.
+        rank: of the input, whose first axis is that of instances.
+    """
+    if name == "examples":
+        return {"b64": EXAMPLE}
+    value = {**ROW, POSITIONS: [1], **TEXTS}.get(name, "a museum")
+    # Choices have rows of their own.
+    return [value, value] if rank == 3 else value
+
+
+def bodies_of(signatures):
+    """Requests that are right, to each signature.
+
+    Args:
+        signatures: {name: {input: rank}}.
+    """
+    found = [(":tokenize", {"instances": ["a museum", "Très bien"]})]
+    for name, inputs in sorted(signatures.items()):
+        row = {key: value_of(key, rank) for key, rank in inputs.items()}
+        if "examples" in row and {POSITIONS: 2}.items() <= union(signatures):
+            row["examples"] = {"b64": example_of({**ROW, POSITIONS: [1]})}
+        found += [
+            (":predict", {"signature_name": name, "instances": [row, row]}),
+            (
+                ":predict",
+                {
+                    "signature_name": name,
+                    "inputs": {key: [x] * 2 for key, x in row.items()},
+                },
+            ),
+        ]
+    return found
+
+
+def union(signatures):
+    """All inputs with their ranks."""
+    return {pair for inputs in signatures.values() for pair in inputs.items()}
+
+
+def signatures_of(address, name):
+    """{signature: {input: rank}} of a served model."""
+    sent = f"GET /v1/models/{name}/metadata HTTP/1.1\r\nhost: localhost\r\n\r\n"
+    status, content = answer_to(address, sent.encode())
+    assert status == 200, content
+    found = json.loads(content)["metadata"]["signature_def"]["signature_def"]
+    return {
+        name: {
+            key: len(tensor["tensor_shape"]["dim"])
+            for key, tensor in signature["inputs"].items()
+        }
+        for name, signature in found.items()
+        # __saved_model_init_op has none.
+        if signature["inputs"]
+    }
+
 
 ODD_VALUES = [
     None,
@@ -193,9 +249,9 @@ def chunked(rng, body):
     return b"".join(parts) + b"0\r\n" + rng.choice((b"", b"a: b\r\n")) + b"\r\n"
 
 
-def make_request(rng, name):
+def make_request(rng, name, bodies):
     """The bytes of a request, and whether nothing is wrong with it."""
-    verb, body = rng.choice(BODIES)
+    verb, body = rng.choice(bodies)
     method, target = b"POST", f"/v1/models/{name}{verb}".encode()
     headers, way = [b"host: localhost"], rng.randrange(9)
     if way in (1, 2, 3):
@@ -265,9 +321,10 @@ def what_is_wrong(sent, is_fine, answer):
     return None
 
 
-def probe(address, name):
+def probe(address, name, body=None):
     """The answer to a request that is right."""
-    body = json.dumps(BODIES[0][1]).encode()
+    body = body or {"signature_name": "serve_text", "instances": ["a museum"]}
+    body = json.dumps(body).encode()
     head = b"POST /v1/models/%s:predict HTTP/1.1\r\nhost: localhost\r\n"
     head += b"content-length: %d\r\n\r\n"
     return answer_to(address, head % (name.encode(), len(body)) + body)
@@ -276,18 +333,22 @@ def probe(address, name):
 def run(address, name, count, seed=21):
     """Sends requests; a list of what was wrong, and a `Counter` of statuses."""
     rng = random.Random(seed)
-    wanted = probe(address, name)
+    bodies = bodies_of(signatures_of(address, name))
+    asked = next(
+        x for _, x in bodies if x.get("signature_name") == "serve_text"
+    )
+    wanted = probe(address, name, asked)
     assert wanted[0] == 200, wanted
     wrong, statuses = [], collections.Counter()
     for number in range(count):
-        sent, is_fine = make_request(rng, name)
+        sent, is_fine = make_request(rng, name, bodies)
         answer = answer_to(address, sent)
         statuses[answer[0] if answer else None] += 1
         if found := what_is_wrong(sent, is_fine, answer):
             wrong.append(f"{number}: {found}: {sent[:300]!r} -> {answer}")
-        if number % 20 == 0 and probe(address, name) != wanted:
+        if number % 20 == 0 and probe(address, name, asked) != wanted:
             wrong.append(f"{number}: other answers afterwards")
-    if probe(address, name) != wanted:
+    if probe(address, name, asked) != wanted:
         wrong.append("other answers in the end")
     return wrong, statuses
 

@@ -15,17 +15,26 @@ from bert_tf import serve
 pytestmark = pytest.mark.slow
 
 NAME = "classifier"
+# Of other heads as well, where more requests are asked for.
+NAMES = (
+    (NAME, "pretraining", "ner", "choices", "span", "features")
+    if "BERT_TF_FUZZ" in os.environ
+    else (NAME, "choices")
+)
 REQUESTS = int(os.environ.get("BERT_TF_FUZZ", 60))
 VERSIONS = REQUESTS // 5 if "BERT_TF_FUZZ" in os.environ else 1
 
 
-def test_odd_requests_are_answered_and_change_nothing(monkeypatch, caplog):
+@pytest.mark.parametrize("name", NAMES)
+def test_odd_requests_are_answered_and_change_nothing(
+    name, monkeypatch, caplog
+):
     monkeypatch.setattr(serve, "MODEL", "helpers.in_process:of_folder")
     server = Running(
-        exported.folder(NAME), NAME, request_seconds=0.2, max_answer_values=9999
+        exported.folder(name), name, request_seconds=0.2, max_answer_values=9999
     )
     with caplog.at_level(logging.INFO):
-        wrong, statuses = hostile_http.run(server.address, NAME, REQUESTS)
+        wrong, statuses = hostile_http.run(server.address, name, REQUESTS)
     server.stop()
     assert not wrong
     assert {200, 400, 404, 408} <= set(statuses)

@@ -1,11 +1,13 @@
 """SavedModels as functions of arrays."""
 
+import json
 import shutil
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from helpers import small_models
+from helpers.in_process import answering
 
 from bert_tf.errors import InputError
 from bert_tf.exports import warmup
@@ -88,6 +90,25 @@ def test_it_computes_what_the_module_computes(reviews, rng):
     )
     assert got["label"].tolist() == [b"good", b"bad"]
     assert got["labels"].tolist() == [[b"bad", b"good"]] * 2
+
+
+def test_an_export_whose_graph_checks_nothing_is_asked_with_its_ids_only(copy):
+    config = {"vocab_size": 9, "type_vocab_size": 2}
+    (copy / "assets" / "bert_config.json").write_text(json.dumps(config))
+    body = {
+        "instances": [
+            {"input_ids": [1], "input_mask": [1], "segment_ids": [n]}
+            for n in (0, 5)
+        ]
+    }
+    with answering(ServedModel(copy, 1)) as server:
+        status, _, content = server.ask("predict", body)
+        assert (status, content["error"]) == (
+            400,
+            "segment_ids must be from 0 to 1. Received: 5 at [1, 0]",
+        )
+        body["instances"].pop()
+        assert server.predict(body)
 
 
 def test_what_the_graph_refuses_is_a_bad_request(reviews):
