@@ -13,6 +13,7 @@ from bert_tf import checkpoints
 from bert_tf.exports.settings import Source
 from bert_tf.tasks.choices.served import export_choices
 from bert_tf.tasks.classification.served import export_classifier
+from bert_tf.tasks.classification.targets import ManyLabels
 from bert_tf.tasks.ner.served import export_tokens
 from bert_tf.tasks.pretraining.served import export_pretraining
 from bert_tf.tasks.squad.served import export_span
@@ -53,11 +54,13 @@ CHECKPOINTS = {
     "classifier_windows": str(DATA / "run_classifier" / "tiny_classifier3"),
     "features_windows": str(TINY),
     "tokens_windows": str(TINY),
+    "multi": str(DATA / "run_classifier" / "tiny_classifier3"),
     # As many outputs, and of the same names, as a token classifier has.
     "ner": str(DATA / "run_classifier" / "tiny_classifier3"),
 }
 LENGTHS = {
     "classifier": 40,
+    "multi": 40,
     "pretraining": 24,
     "features": 40,
     "tokens": 24,
