@@ -81,6 +81,7 @@ TOP_K = 7
 
 EXPORT = {
     "classifier": (export_classifier, {"labels": LABELS}),
+    "multi": (export_classifier, {"target": ManyLabels(LABELS)}),
     "span": (export_span, {**SPANS, "rows_at_once": 4}),
     "span_v2": (
         export_span,
