@@ -41,8 +41,10 @@ KINDS = {
     "configs": ("models", 200),
     "hugging_face": ("models", 300),
     "versions": ("models", 100),
-    "tables": ("texts", 150),
-    "squad": ("texts", 150),
+    "tables": ("texts", 300),
+    "squad": ("texts", 300),
+    "ner": ("tasks", 300),
+    "choices": ("tasks", 300),
 }
 
 

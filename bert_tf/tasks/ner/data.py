@@ -194,13 +194,25 @@ def _read_file(
     path: str, settings: FileSettings, problems: Problems
 ) -> tuple[list[list[Sentence]], bool]:
     """The documents of a file, and whether it says where they begin."""
-    lines = read_lines(path, problems)
+    lines = _lines(path, problems)
     if path.endswith(".tsv"):
         _, header = next(lines, (1, ""))
         if header.split("\t")[0] == TEXT_COLUMN:
             return [_read_joined(header, lines, problems)], False
-        lines = read_lines(path, problems)
+        lines = _lines(path, problems)
     return _read_columns(path, lines, settings, problems)
+
+
+def _lines(path: str, problems: Problems) -> Iterator[tuple[int, str]]:
+    """The lines of a file; carriage returns stand at their ends only."""
+    for line, text in read_lines(path, problems, keeps_returns=True):
+        if "\r" in text:
+            problems.add(
+                line,
+                f"a carriage return in {quote(text)}",
+                "none but at the end of lines",
+            )
+        yield line, text
 
 
 def _read_columns(

@@ -229,6 +229,11 @@ BAD = {
     "empty": ("train.txt", "", ["train.txt is empty"]),
     "UTF-16": ("train.txt", "", ["UTF-16"]),
     "not UTF-8": ("train.txt", "", ["line 1", "0xe9", "UTF-8"]),
+    "carriage return": (
+        "train.txt",
+        "Ann B-PER\nra\rn O\n",
+        ["line 2", "carriage return", "'ra\\rn O'"],
+    ),
     "NUL": ("train.txt", "Ann\x00 B-PER\nran O\n", ["line 1", "NUL"]),
     "header": (
         "train.tsv",
