@@ -16,7 +16,7 @@ import sys
 
 from helpers.hostile import damaged
 
-SECONDS = 60
+SECONDS = 120
 
 ALLOWED = {200, 400, 403, 404, 405, 408, 413, 415, 421, 503}
 

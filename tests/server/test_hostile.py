@@ -33,7 +33,8 @@ def test_odd_requests_are_answered_and_change_nothing(
     server = Running(
         exported.folder(name),
         name,
-        request_seconds=0.2,
+        request_seconds=1,
+        timeout=90,
         max_answer_values=9999,
     )
     with caplog.at_level(logging.INFO):
