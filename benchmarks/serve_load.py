@@ -17,8 +17,8 @@ text may have, drawn for each request.
       --seconds=60 --largest --requests=20000
 
 --largest adds a client that sends the largest requests that the server takes to
-all of its paths, in turns; its own answers are counted apart. Signatures that
-take lists of texts (words, choices) or rows of choices are left out, and named.
+all of its paths, in turns; its own answers are counted apart. A signature that
+takes none of them is left out, and named.
 --requests sends as many before and after which the server's memory is compared.
 """
 
@@ -199,33 +199,54 @@ def make_texts(size):
     return [(text * (1 + chars // len(text)))[: max(chars, 1)]] * rows
 
 
+# Choices of a row, where the model chooses.
+CHOICES = 2
+
+
 def make_rows(name, signature):
     """Function of a size that returns a body for a signature."""
-    inputs = signature["inputs"]
+    inputs = {
+        key: len(tensor["tensor_shape"]["dim"])
+        for key, tensor in signature["inputs"].items()
+    }
 
     def of_texts(size):
         # Several inputs share the body.
-        texts = make_texts(size / len(inputs))
-        return {
-            "signature_name": name,
-            "inputs": dict.fromkeys(inputs, texts),
+        texts = make_texts(size / sum(inputs.values()))
+        lists = {
+            "words": lambda text: text.split(),
+            "choices": lambda text: [text] * CHOICES,
         }
-
-    def of_ids(size):
-        tokens = max(1, int(TOKENS * size))
         return {
             "signature_name": name,
             "inputs": {
-                key: [[1] * tokens] * LIMITS.instances for key in inputs
+                key: list(map(lists[key], texts)) if rank == 2 else texts
+                for key, rank in inputs.items()
+            },
+        }
+
+    def of_ids(size):
+        row = [1] * max(1, int(TOKENS * size))
+        return {
+            "signature_name": name,
+            "inputs": {
+                key: [[row] * CHOICES if rank == 3 else row] * LIMITS.instances
+                for key, rank in inputs.items()
             },
         }
 
     def of_examples(size):
         import tensorflow as tf
 
+        tokens = max(1, int(TOKENS * size))
         example = tf.train.Example()
-        for key in ("input_ids", "input_mask", "segment_ids"):
-            values = [int(key != "segment_ids")] * max(1, int(TOKENS * size))
+        # Each row of several choices begins with [CLS].
+        ids = ([find_cls()] + [1] * tokens)[:tokens] * CHOICES
+        for key, values in {
+            "input_ids": ids,
+            "input_mask": [1] * len(ids),
+            "segment_ids": [0] * len(ids),
+        }.items():
             example.features.feature[key].int64_list.value.extend(values)
         row = base64.b64encode(example.SerializeToString()).decode()
         rows = [{"b64": row}] * LIMITS.instances
@@ -234,6 +255,13 @@ def make_rows(name, signature):
     if "examples" in inputs:
         return of_examples
     return of_ids if "input_ids" in inputs else of_texts
+
+
+def find_cls():
+    """The id of [CLS] of the model that is served here; else 1."""
+    for path in pathlib.Path(FLAGS.model or "").glob("*/assets/vocab.txt"):
+        return path.read_text(encoding="utf-8").split("\n").index("[CLS]")
+    return 1
 
 
 class Memory(threading.Thread):
