@@ -66,7 +66,7 @@ class Asking(threading.Thread):
             except OSError as error:
                 answer = error
             self.asked += 1
-            time.sleep(0.02)
+            time.sleep(0.2)
             if answer != self.wanted:
                 self.others.append(answer)
 
@@ -124,7 +124,7 @@ def run(model, folder, count, first=0):
             ):
                 if process.poll() is not None or time.monotonic() > until:
                     raise SystemExit(f"{what}: the server ended or waits")
-                time.sleep(0.1)
+                time.sleep(0.3)
             became[found[0]] += 1
             print(f"{number}: {what}: {found[0]} {found[1][:300]}", flush=True)
             if asking.others:
@@ -136,7 +136,7 @@ def run(model, folder, count, first=0):
             while found[0] == "AVAILABLE" and (
                 (state(asking.address, 1) or "?")[0] != "AVAILABLE"
             ):
-                time.sleep(0.1)
+                time.sleep(0.3)
         asking.stopped = True
         asking.join()
         if process.poll() is not None:
