@@ -85,6 +85,12 @@ def define_flags(values):
         "The label of the first choice: 0, 1, or A for letters. [0, or A if "
         "the first label is a letter]",
     )
+    flags.boolean(
+        "test_labels",
+        True,
+        "Evaluate the test file if each row has a label; false never reads its "
+        "labels.",
+    )
     training_flags.define(flags)
     training_flags.define_runs(flags)
     export_flags.define(flags)
@@ -154,13 +160,18 @@ def run(flags, settings, opened, strategy):
     if read:
         labels = data.labels_of(read, first_label_of(flags, settings))
         settings = settings.noting(first_label=labels[0])
+    test_labels = None
+    if flags.do_predict and flags.test_labels:
+        test_labels = data.find_test_labels(flags.data_dir, columns, labels)
 
     def export(checkpoint):
         source = export_flags.source_of_run(flags, checkpoint, opened)
         served.export_choices(source, export_dir)
 
     return runs.finetune(
-        task.ChoiceTask(labels, opened.tokenizer, flags.max_seq_length),
+        task.ChoiceTask(
+            labels, opened.tokenizer, flags.max_seq_length, test_labels
+        ),
         sets,
         opened,
         settings,

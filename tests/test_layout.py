@@ -38,6 +38,7 @@ PLAIN_TASK_FILES = {
     "inference.py",
     "labels.py",
     "metrics.py",
+    "numbers.py",
     "pictures.py",
     "published.py",
     "report.py",
@@ -58,7 +59,7 @@ PLAIN_CHECKPOINTS = {
     "released.py",
 }
 PLAIN_EXPORTS = {"folder.py", "predictor.py", "results.py", "settings.py"}
-PLAIN_TRAINING = {"settings.py"}
+PLAIN_TRAINING = {"flat_loss.py", "settings.py"}
 
 
 def modules():

@@ -24,6 +24,14 @@ def sigmoid(logits: ArrayLike) -> np.ndarray:
     return np.where(z < 0, small, 1) / (1 + small)
 
 
+def entropy(counts: ArrayLike) -> float:
+    """That of the shares of some counts or weights, in nats."""
+    shares = np.asarray(counts, np.float64)
+    shares = shares[shares > 0]
+    shares = shares / shares.sum()
+    return float(-(shares * np.log(shares)).sum())
+
+
 def accuracy(labels: ArrayLike, predictions: ArrayLike) -> float:
     """The share of right predictions; NaN without predictions."""
     right = np.asarray(labels) == np.asarray(predictions)

@@ -273,6 +273,7 @@ class Run:
             self.task.count,
             settings.evaluation,
             (lambda: self._watch(watched, means or {})) if watched else None,
+            self.task.chance_loss(examples),
         )
 
     def results(self, sets, means=()):

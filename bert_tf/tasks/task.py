@@ -85,6 +85,26 @@ def merge(
     return dataclasses.replace(first, more=more, files=files, warnings=warnings)
 
 
+def of_test(evaluation: Evaluation, name: str = "test") -> Evaluation:
+    """The evaluation of a set to predict that has labels, under its name.
+
+    Args:
+        evaluation: of its predictions.
+        name: begins the names of its files, in place of `eval`.
+    """
+    return dataclasses.replace(
+        evaluation,
+        # The mean over batches of evaluation, of which there are none.
+        results={k: x for k, x in evaluation.results.items() if k != "loss"},
+        files={
+            name + key.removeprefix("eval"): text
+            for key, text in evaluation.files.items()
+        },
+        results_file=f"{name}_{EVAL_RESULTS}",
+        model_files={},
+    )
+
+
 def _renamed(by_name: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {
         name + key.removeprefix("eval"): value
@@ -145,6 +165,9 @@ class Task(Protocol):
         They must add up over the parts of a batch: `{"examples": ...}` for a
         mean over examples, which `training.step.count_examples` returns.
         """
+
+    def chance_loss(self, examples: Sequence[Any]) -> float:
+        """The training loss of the best answer that is the same for all."""
 
     def evaluate(
         self, examples: Sequence[Any], rows: Rows, batch_size: int

@@ -6,6 +6,7 @@ Writes checkpoints in the original's format, a log, and TensorBoard scalars.
 import signal
 import time
 
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
@@ -13,7 +14,7 @@ from bert_tf import checkpoints, models
 from bert_tf.errors import Interrupted
 from bert_tf.optimization import OptimizerSettings, create_optimizer
 from bert_tf.support import locks
-from bert_tf.training import devices, monitor
+from bert_tf.training import devices, flat_loss, monitor
 from bert_tf.training.evaluation import Milestones
 from bert_tf.training.start import (
     require_agreement,
@@ -43,6 +44,7 @@ def train(
     count=count_examples,
     evaluation=None,
     evaluate=None,
+    chance=None,
 ):
     """Trains from the step of `start` to `settings.num_train_steps`.
 
@@ -71,6 +73,9 @@ def train(
             written before each evaluation.
         evaluate: with `evaluation`, a function without arguments that returns
             the model's current results, {name: float}.
+        chance: the lowest loss of a model that gives the same answer to every
+            example, to warn of a training that learns nothing; None for no
+            such warning.
 
     Returns:
         The step reached.
@@ -117,7 +122,13 @@ def train(
             rows, batch = run_steps(batches, tf.constant(num_steps))
         return dict(zip(step.scalar_names, rows.numpy().T)), batch
 
-    return training.run(run, start, milestones)
+    step_reached = training.run(run, start, milestones)
+    if chance is not None and devices.is_chief(strategy):
+        losses = np.concatenate(training.losses)
+        fault = flat_loss.find_fault(losses, chance, settings, start.resumed)
+        if fault is not None:
+            logging.warning("%s", fault)
+    return step_reached
 
 
 class _Training:
@@ -128,6 +139,7 @@ class _Training:
         self.settings = settings
         self.strategy = strategy
         self.step = start.step
+        self.losses = []
         with strategy.scope():
             self.loss_scale = None
             if model.compute_dtype == "float16":
@@ -189,6 +201,7 @@ class _Training:
         )
         for note in monitor.notes_on_skipped(scalars, self.step):
             progress.note(note)
+        self.losses.append(scalars["loss"])
         self.step += num_steps
         progress.update(self.step, scalars)
 

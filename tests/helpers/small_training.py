@@ -48,6 +48,7 @@ def train(
     seed=1,
     precision="float32",
     evaluation=None,
+    chance=None,
     **settings,
 ):
     """Seeds, finds the starting point, builds and trains, as a command does.
@@ -76,6 +77,7 @@ def train(
         ),
         evaluation=evaluation and evaluation.settings,
         evaluate=evaluation and evaluation(model),
+        chance=chance,
     )
     return contents(find_starting_point(str(folder)).prefix)
 

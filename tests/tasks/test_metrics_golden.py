@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from helpers.paths import GOLDEN
 
-from bert_tf.tasks import metrics
+from bert_tf.tasks import metrics, report
 
 
 def cases(name):
@@ -37,6 +37,9 @@ def test_scores_of_one_label(case):
     assert_close(got, case["matthews_correlation"], 1e-9)
     confusion = metrics.confusion_matrix(truth, given, count)
     assert confusion.tolist() == case["confusion"]
+    for got, want in zip(report.count_labels(confusion), case["per_label"]):
+        scores = [got.precision, got.recall, got.f1]
+        assert scores == pytest.approx(want, abs=1e-12)
     if count == 2:
         assert_close(metrics.f1(truth, given), case["f1"])
         got = metrics.f1_and_accuracy(truth, given)
@@ -64,6 +67,7 @@ def test_scores_of_several_labels(case):
     assert_close(metrics.micro_f1(truth, found), case["micro_f1"])
     got = metrics.subset_accuracy(truth, found)
     assert_close(got, case["subset_accuracy"])
+    counts = report.count_many_labels(truth, found)
     each = [
         metrics.score_label(truth[:, at], scores[:, at], case["threshold"])
         for at in range(truth.shape[1])
@@ -72,8 +76,9 @@ def test_scores_of_several_labels(case):
     for at, one in enumerate(each):
         want = case["per_label_precision_recall_f1"][at]
         assert one.support == truth[:, at].sum()
-        for got, number in zip((one.precision, one.recall, one.f1), want):
-            assert_close(got, number)
+        for found_one in (one, counts[at]):
+            got = [found_one.precision, found_one.recall, found_one.f1]
+            assert got == pytest.approx(want, abs=1e-12)
         assert_close(one.auc, case["auc_per_label"][at], 1e-9)
         want = case["average_precision_per_label"][at]
         assert_close(one.average_precision, want, 1e-9)

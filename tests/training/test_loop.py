@@ -43,6 +43,17 @@ def sending(number, at_step):
     return loss_fn
 
 
+@pytest.mark.parametrize(("learning_rate", "count"), [(0.03, 0), (1e-12, 1)])
+def test_a_training_that_learns_nothing_is_warned_of(
+    tmp_path, log, learning_rate, count
+):
+    # The variance of a sum of four standard normal numbers.
+    train(tmp_path, 60, learning_rate=learning_rate, chance=4.0)
+
+    warnings = [one for one in log.messages if "--learning_rate" in one]
+    assert len(warnings) == count
+
+
 # ----------------------------------------------------------------- checkpoints
 
 

@@ -233,6 +233,52 @@ def read_part(
     )
 
 
+def find_test_labels(
+    data_dir: str, columns: ChoiceColumns, names: Sequence[str]
+) -> list[int] | None:
+    """The right choices of the test file, in its order.
+
+    Args:
+        data_dir, columns: as in `read_part`, which has read the file.
+        names: of the choices.
+
+    Returns:
+        Indices; None, with a line in the log if there is a column: a row has no
+        label or an unknown one, or all have the same, which holds the place of
+        labels that are not public.
+    """
+    path = _find(data_dir, "test")
+    problems = Problems(path)
+    read = _swag_rows if columns.is_swag(path) else _own_rows
+    try:
+        rows = list(read(path, columns, problems, True))
+    except InputError:
+        return None  # There is no such column.
+    texts = {line: _label_text(values["label_col"]) for line, values in rows}
+    unknown = (line for line, text in texts.items() if text not in names)
+    reason = None
+    if problems.count:
+        if not rows:
+            return None  # No object has the key.
+        reason = "not every row has one"
+    elif (line := next(unknown, None)) is not None:
+        reason = (
+            f"line {line} has {quote(texts[line])}, and choices are named "
+            f"{', '.join(names)}"
+        )
+    elif len(set(texts.values())) == 1:
+        reason = "all rows have the same"
+    if reason is not None:
+        _LOGGER.info("Labels of %s are not used: %s.", path, reason)
+        return None
+    return [names.index(text) for text in texts.values()]
+
+
+def _label_text(value: Any) -> str:
+    """A label as a text; JSON numbers as written."""
+    return (value if isinstance(value, str) else json.dumps(value)).strip()
+
+
 def _find(data_dir: str, part: str) -> str:
     names = [name + ending for name in PARTS[part] for ending in FORMATS]
     full = f"{PARTS[part][-1]}_full.csv"
@@ -402,8 +448,7 @@ class _Reader:
         return choices
 
     def _label(self, line: int, value: Any) -> int:
-        text = value if isinstance(value, str) else json.dumps(value)
-        text = text.strip()
+        text = _label_text(value)
         first = self.first_label or ("0" if text[:1].isdigit() else "A")
         if first == _LETTERS[0] and self._num_choices > len(_LETTERS):
             raise BadValue(

@@ -13,7 +13,7 @@ from bert_tf.data.records import Feature
 from bert_tf.support import files
 from bert_tf.tasks import metrics, pictures, report
 from bert_tf.tasks.choices import rows as choice_rows
-from bert_tf.tasks.task import Evaluation
+from bert_tf.tasks.task import Evaluation, of_test
 from bert_tf.training.step import count_examples
 
 RESULTS = ("eval_accuracy", "eval_loss")
@@ -39,6 +39,8 @@ class ChoiceTask:
         labels: the names of the choices, in order; not needed to export.
         tokenizer: a `FullTokenizer`.
         max_seq_length: word pieces of the row of a choice.
+        test_labels: the indices of the right choices of the set to predict, if
+            it has labels.
     """
 
     outputs = ("label_ids", "logits")
@@ -47,10 +49,11 @@ class ChoiceTask:
     log_names = "examples", None
     epochs_count_records = True
 
-    def __init__(self, labels, tokenizer, max_seq_length):
+    def __init__(self, labels, tokenizer, max_seq_length, test_labels=None):
         self.labels = labels
         self.tokenizer = tokenizer
         self.max_seq_length = max_seq_length
+        self.test_labels = test_labels
 
     def schema(self, is_training):
         return choice_schema(len(self.labels), self.max_seq_length)
@@ -94,6 +97,10 @@ class ChoiceTask:
     def count(self, batch):
         return count_examples(batch)
 
+    def chance_loss(self, examples):
+        # What the model gives a choice does not depend on its place.
+        return float(np.log(len(self.labels)))
+
     def evaluate(self, examples, rows, batch_size):
         truth, logits = zip(
             *(
@@ -101,7 +108,10 @@ class ChoiceTask:
                 for (row,) in itertools.islice(rows, len(examples))
             )
         )
-        scores = metrics.log_softmax(np.stack(logits))
+        return self._evaluation(examples, truth, np.stack(logits))
+
+    def _evaluation(self, examples, truth, logits):
+        scores = metrics.log_softmax(logits)
         losses = -scores[np.arange(len(scores)), truth]
         predicted = scores.argmax(axis=-1)
         return Evaluation(
@@ -148,6 +158,9 @@ class ChoiceTask:
         path = os.path.join(folder, "test_predictions.txt")
         files.write_text(path, "".join(names))
         logging.info("Wrote %d predictions to %s.", len(logits), path)
+        if self.test_labels is None:
+            return None
+        return of_test(self._evaluation(examples, self.test_labels, logits))
 
     def write_model_files(self, folder):
         """Writes nothing: config and vocabulary are enough."""

@@ -80,6 +80,13 @@ class Target(Protocol):
             num_examples: those of the whole batch, if B are a part of it.
         """
 
+    def chance_loss(self, found: Sequence[Label]) -> float:
+        """The training loss of the best answer that is the same for all.
+
+        Args:
+            found: the labels of the training file.
+        """
+
     def fitted(self, label_ids: np.ndarray, logits: np.ndarray) -> "Target":
         """The same target with what is chosen on evaluated examples.
 

@@ -9,7 +9,7 @@ from absl import logging
 
 from bert_tf import models
 from bert_tf.checkpoints import folders
-from bert_tf.checkpoints.names import EVAL_RESULTS, LABELS_FILE
+from bert_tf.checkpoints.names import LABELS_FILE
 from bert_tf.data.packing import InputFeatures, Truncation
 from bert_tf.data.records import Feature, Values
 from bert_tf.errors import InputError
@@ -23,6 +23,7 @@ from bert_tf.tasks.classification.rows import (
     truncation_advice,
 )
 from bert_tf.tasks.classification.targets import WINDOW_POOLINGS
+from bert_tf.tasks.task import of_test
 from bert_tf.training.step import count_examples
 
 ONE_LABEL = Feature(())
@@ -147,6 +148,9 @@ class ClassificationTask:
     def count(self, batch):
         return count_examples(batch)
 
+    def chance_loss(self, examples):
+        return self.target.chance_loss([one.label for one in examples])
+
     def evaluate(self, examples, rows, batch_size):
         label_ids, is_real, logits = [], [], []
         for windows in rows:
@@ -197,18 +201,10 @@ class ClassificationTask:
         )
         real = np.ones(len(logits), bool)
         found = self.target.evaluate(label_ids, logits, real, len(logits))
-        texts = {**found.files, **self._mistakes(examples, label_ids, logits)}
-        suffix = split.removeprefix("predict")
-        return dataclasses.replace(
-            found,
-            # The mean over batches of evaluation, of which there are none.
-            results={k: x for k, x in found.results.items() if k != "loss"},
-            files={
-                f"test{suffix}{name.removeprefix('eval')}": text
-                for name, text in texts.items()
-            },
-            results_file=f"test{suffix}_{EVAL_RESULTS}",
-            model_files={},
+        mistakes = self._mistakes(examples, label_ids, logits)
+        return of_test(
+            dataclasses.replace(found, files={**found.files, **mistakes}),
+            f"test{split.removeprefix('predict')}",
         )
 
     def _mistakes(self, examples, label_ids, logits):

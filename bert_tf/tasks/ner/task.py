@@ -1,6 +1,8 @@
 """Labelling the words of texts, as a task."""
 
+import collections
 import dataclasses
+import itertools
 import os
 
 import numpy as np
@@ -107,6 +109,15 @@ class TokenTask:
     def count(self, batch):
         return {"tokens": heads.count_labelled(batch["label_ids"])}
 
+    def chance_loss(self, examples):
+        counts = collections.Counter(
+            itertools.chain.from_iterable(
+                token_rows.label_ids_of(example, self._ids)
+                for example in examples
+            )
+        )
+        return metrics.entropy(list(counts.values()))
+
     def evaluate(self, examples, rows, batch_size):
         return self._evaluate(examples, rows, batch_size, "eval")
 
@@ -135,7 +146,7 @@ class TokenTask:
 
     def _evaluate(self, examples, rows, batch_size, name):
         counts, lines, losses = EntityCounts(), [], _Losses()
-        truth, predicted = [], []
+        truth, predicted, mistakes = [], [], _Mistakes()
         for example, of_example in zip(examples, rows):
             logits = token_rows.logits_of_words(example, of_example)
             losses.add(of_example)
@@ -143,6 +154,7 @@ class TokenTask:
             truth += example.labels
             predicted += names
             counts.add(example.labels, names, example.scheme)
+            mistakes.add(example, names, logits)
             lines += token_rows.prediction_lines(example, names)
         types = counts.of_types()
         results = {**counts.results(), "eval_loss": losses.of_words()}
@@ -156,6 +168,7 @@ class TokenTask:
             files={
                 f"{name}_predictions.txt": "".join(f"{x}\n" for x in lines),
                 f"{name}_report.txt": counts.report(),
+                f"{name}_mistakes.tsv": mistakes.table(truth, predicted),
                 f"{name}_report.svg": pictures.draw_label_scores(
                     list(types),
                     list(types.values()),
@@ -165,6 +178,34 @@ class TokenTask:
             },
             results_file=results_file,
             warnings=report.only_prediction(truth, predicted, "", "words"),
+        )
+
+
+class _Mistakes:
+    """The words of all examples, and how sure the wrong predictions are."""
+
+    def __init__(self):
+        self.confidence = []
+        self.words = []
+        self.sentences = []
+        self.guids = []
+
+    def add(self, example, names, logits):
+        sure = np.exp(metrics.log_softmax(logits).max(axis=-1))
+        is_wrong = np.not_equal(example.labels, names)
+        self.confidence.append(np.where(is_wrong, sure, 0))
+        self.words += example.words
+        self.sentences += [" ".join(example.words)] * len(names)
+        self.guids += [f"line-{example.line}"] * len(names)
+
+    def table(self, truth, predicted):
+        """The most confident mistakes; a guid is the sentence's first line."""
+        return report.mistakes_table(
+            np.concatenate(self.confidence),
+            {"word": self.words, "sentence": self.sentences},
+            truth,
+            predicted,
+            self.guids,
         )
 
 

@@ -1,6 +1,7 @@
 """Answering questions about texts, as a task."""
 
 import dataclasses
+import math
 import os
 import random
 from typing import NamedTuple
@@ -131,6 +132,10 @@ class SquadTask:
 
     def count(self, batch):
         return count_examples(batch)
+
+    def chance_loss(self, examples):
+        # The same probability for all positions, those of padding too.
+        return math.log(self.windows.max_seq_length)
 
     def evaluate(self, examples, rows, batch_size):
         found = _Found(examples)

@@ -9,6 +9,7 @@ from bert_tf.errors import InputError
 from bert_tf.tasks.choices.data import (
     ChoiceColumns,
     ChoiceExample,
+    find_test_labels,
     label_names,
     labels_of,
     read_part,
@@ -334,3 +335,70 @@ def test_all_files_of_a_run_have_as_many_choices_named_alike(folder):
         labels_of([train, dev])
     with pytest.raises(InputError, match=r"train.*0, 1.*test\.jsonl.*A, B"):
         labels_of([train, test])
+
+
+# ---------------------------------------------------- labels of the test file
+
+NUMBERS = ("0", "1")
+
+
+def rows_with(*labels):
+    row = {"context": "a", "choices": ["b", "c"]}
+    return [row if x is None else {**row, "label": x} for x in labels]
+
+
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [(NUMBERS, [1, 0, 1]), (("A", "B"), ["B", " A", "B"]), (("1", "2"), "212")],
+)
+def test_labels_of_a_test_file_are_named_as_the_choices_are(
+    folder, names, labels
+):
+    data_dir = folder("test.jsonl", rows_with(*labels))
+
+    found = find_test_labels(data_dir, ChoiceColumns(), names)
+
+    assert found == [1, 0, 1]
+
+
+def test_labels_of_swag_s_layout_are_read_by_name(folder):
+    other = ROW.replace(",2\n", ",0\n")
+    data_dir = folder("test.csv", HEADER + ROW + other)
+
+    assert find_test_labels(data_dir, ChoiceColumns(), tuple("0123")) == [2, 0]
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        ([1, 1], "the same"),
+        ([-1, -1], "line 1 has '-1'"),
+        (["", ""], "line 1 has ''"),
+        ([0, 2], "line 2 has '2'"),
+        ([0, None], "not every row"),
+    ],
+)
+def test_dummy_and_unknown_labels_are_ignored_with_one_line(
+    folder, caplog, labels, names
+):
+    caplog.set_level(logging.INFO)
+    data_dir = folder("test.jsonl", rows_with(*labels))
+
+    assert find_test_labels(data_dir, ChoiceColumns(), NUMBERS) is None
+    (message,) = caplog.messages
+    assert "test.jsonl" in message and names in message
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("test.csv", HEADER.replace(",label", "") + ROW.replace(",2\n", "\n")),
+        ("test.jsonl", rows_with(None, None)),
+    ],
+)
+def test_a_test_file_without_labels_says_nothing(folder, caplog, name, content):
+    caplog.set_level(logging.INFO)
+    data_dir = folder(name, content)
+
+    assert find_test_labels(data_dir, ChoiceColumns(), tuple("0123")) is None
+    assert caplog.messages == []

@@ -60,6 +60,10 @@ def test_results_are_means_over_examples_without_padding(task):
     }
 
 
+def test_by_chance_all_choices_are_as_likely(task):
+    assert task.chance_loss(EXAMPLES) == pytest.approx(np.log(4))
+
+
 def test_a_wrong_choice_is_shown_with_all_choices(task):
     found = task.evaluate(EXAMPLES, rows(), batch_size=2)
 
@@ -78,6 +82,23 @@ def test_a_wrong_choice_is_shown_with_all_choices(task):
     share = np.exp(2) / np.exp([1.0, 2, 0, 0]).sum()
     want = ["", "", "", "", "", "4", "2", f"{share:.6f}", "2", "dev-3"]
     assert row.split("\t") == want
+
+
+def test_a_test_set_with_labels_has_results_beside_its_predictions(tmp_path):
+    task = ChoiceTask(("1", "2", "3", "4"), None, 8, test_labels=[0, 3, 0])
+
+    found = task.write(EXAMPLES, rows(), str(tmp_path), "predict")
+
+    losses = np.log(np.exp(LOGITS).sum(axis=1)) - LOGITS[[0, 1, 2], [0, 3, 0]]
+    assert found.results == {
+        "eval_accuracy": pytest.approx(1 / 3),
+        "eval_loss": pytest.approx(losses.mean(), abs=1e-6),
+    }
+    assert found.results_file == "test_eval_results.txt"
+    assert found.files.keys() == {
+        *("test_report.txt", "test_report.svg", "test_mistakes.tsv")
+    }
+    assert (tmp_path / "test_results.tsv").exists()
 
 
 def test_predictions_are_named_as_the_labels_are(task, tmp_path):

@@ -53,6 +53,18 @@ def test_loss_and_gradient_are_those_of_torch(case):
     assert sum(parts) == pytest.approx(case["loss"], abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    "case", [case for case in LOSSES if "normalised" in case["name"]]
+)
+def test_a_weighted_loss_is_not_divided_by_the_weights_of_the_batch(case):
+    logits, labels = tf.constant(case["logits"]), tf.constant(case["labels"])
+    loss = target_of(case).loss(logits, labels)
+
+    # Which is what torch does.
+    mean = np.mean([case["weights"][label] for label in case["labels"]])
+    assert float(loss) == pytest.approx(case["loss"] * mean, abs=1e-6)
+
+
 def test_a_score_is_compared_with_its_own_label_alone():
     logits = tf.constant([[1.0], [2.0], [4.0]])
     loss, of_each = heads.regression_loss(logits, tf.constant([1.0, 3.0, 2.0]))
@@ -66,3 +78,41 @@ def test_large_logits_of_several_labels_stay_finite(logit):
     logits = tf.constant([[logit, logit]])
     loss, _ = heads.multi_label_loss(logits, tf.constant([[0, 1]]))
     assert float(loss) == pytest.approx(100.0)
+
+
+CLASSES = ["a", "b", "a", "a", "c"]
+SETS = [("a", "b"), (), ("a",), ("a",), ("b",)]
+
+
+@pytest.mark.parametrize(
+    ("target", "labels", "best"),
+    [
+        (OneLabel(("a", "b", "c")), CLASSES, np.log([3, 1, 1])),
+        (
+            OneLabel(("a", "b", "c"), weights=(1, 2, 4.5)),
+            CLASSES,
+            np.log([3, 2, 4.5]),
+        ),
+        (ManyLabels(("a", "b")), SETS, np.log([3 / 2, 2 / 3])),
+        (
+            ManyLabels(("a", "b"), weights=(0.5, 4)),
+            SETS,
+            np.log([0.5 * 3 / 2, 4 * 2 / 3]),
+        ),
+        (Number(), [1.0, 2.0, 4.5], [2.5]),
+    ],
+)
+def test_chance_is_the_lowest_loss_of_the_same_answer_to_all(
+    target, labels, best
+):
+    label_ids = tf.constant([target.encode(label) for label in labels])
+
+    def loss(logits):
+        rows = np.tile(np.asarray(logits, np.float32), (len(labels), 1))
+        return float(target.loss(tf.constant(rows), label_ids))
+
+    chance = target.chance_loss(labels)
+
+    assert chance == pytest.approx(loss(best), rel=1e-6)
+    for other in np.eye(len(best)):
+        assert loss(best + 0.3 * other) > chance < loss(best - 0.3 * other)

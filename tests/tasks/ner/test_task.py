@@ -181,11 +181,25 @@ def test_evaluation_has_conllevals_numbers_and_losses_of_words():
     assert set(found.results) == set(task.metrics)
     picture = found.files.pop("eval_report.svg")
     assert "0.500" in picture
+    header, mistake = found.files.pop("eval_mistakes.tsv").splitlines()
+    columns = "word sentence label predicted_label probability row guid"
+    assert header.split("\t") == columns.split()
+    sure = np.exp(2) / (np.exp(2) + 2)
+    want = ["Bo", "by Bo Lee", "B-PER", "O", f"{sure:.6f}", "5", "line-7"]
+    assert mistake.split("\t") == want
     assert found.files == {
         "eval_predictions.txt": PREDICTIONS,
         "eval_report.txt": REPORT,
     }
     assert found.results_file == "eval_results.txt"
+
+
+def test_chance_is_the_entropy_of_the_labels():
+    shares = np.array([1 / 3, 1 / 3, 1 / 3])
+
+    chance = TokenTask(LABELS, None, 5).chance_loss(EXAMPLES)
+
+    assert chance == pytest.approx(-(shares * np.log(shares)).sum())
 
 
 def test_a_test_set_with_labels_has_results_of_its_own(tmp_path):
