@@ -241,18 +241,20 @@ def mistakes_table(
     truth: Sequence[str],
     predicted: Sequence[str],
     guids: Sequence[str],
+    measure: str = "probability",
 ) -> str:
     """A table of the most confident mistakes, the worst first.
 
     Args:
         confidence: float [N], the probability of what is wrongly predicted; 0
-            where nothing is.
+            where nothing is. Of numbers, the error.
         texts: those of each row, by the names of their columns.
         truth, predicted: names of labels, of each row.
         guids: the name of each row.
+        measure: what `confidence` is, for the header.
     """
     order = np.argsort(-confidence, kind="stable")[:NUM_MISTAKES]
-    header = [*texts, "label", "predicted_label", "probability", "row", "guid"]
+    header = [*texts, "label", "predicted_label", measure, "row", "guid"]
     rows = [
         [
             *(column[at] for column in texts.values()),

@@ -6,8 +6,8 @@ import numpy as np
 
 from bert_tf.training.settings import TrainingSettings
 
-# Means over fewer steps and examples say little: at half the chance level, the
-# usual deviation of a single loss, that of 100 is 5 %.
+# Means over fewer say little: the loss of one example deviates by about half of
+# chance, and so the mean of 100 by 5 % of it.
 LEAST_STEPS, LEAST_EXAMPLES = 10, 100
 PARTS = 4
 """The first and the last of so many parts of a training are compared."""

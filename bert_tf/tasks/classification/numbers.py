@@ -28,6 +28,7 @@ class Number:
     bounds: tuple[float, float] | None = None
 
     label_type: ClassVar[str] = NUMBER
+    wrong_measure: ClassVar[str] = "error"
     labels: ClassVar[tuple[str, ...]] = ()
     num_outputs: ClassVar[int] = 1
     record_shape: ClassVar[tuple[int, ...]] = ()
@@ -131,7 +132,7 @@ class Number:
         )
 
     def wrong_confidence(self, label_ids, logits):
-        return None
+        return np.abs(logits[:, 0].astype(np.float64) - label_ids)
 
     def names(self, label_ids):
         return [f"{value:g}" for value in label_ids]

@@ -24,10 +24,12 @@ class Target(Protocol):
         num_outputs: logits of a text, L.
         record_shape, record_dtype: of the record's feature `label_ids`.
         results: names of the results of `evaluate`.
+        wrong_measure: what `wrong_confidence` returns, in a word.
         blank: the label of examples that have none.
     """
 
     label_type: ClassVar[str]
+    wrong_measure: ClassVar[str]
 
     @property
     def labels(self) -> tuple[str, ...]: ...
@@ -117,16 +119,17 @@ class Target(Protocol):
 
     def wrong_confidence(
         self, label_ids: np.ndarray, logits: np.ndarray
-    ) -> np.ndarray | None:
+    ) -> np.ndarray:
         """The probability of what is wrongly predicted, 0 where nothing is.
 
-        Of several labels, that of the most confident mistake.
+        Of several labels, that of the most confident mistake; of numbers, how
+        far they are off.
 
         Args:
             label_ids, logits: as in `evaluate`, of real examples only.
 
         Returns:
-            float [N]; None where predictions have no probability.
+            float [N].
         """
 
     def names(self, label_ids: Iterable[Any]) -> list[str]:

@@ -58,6 +58,7 @@ class OneLabel:
     weights: tuple[float, ...] | None = None
 
     label_type: ClassVar[str] = CLASS
+    wrong_measure: ClassVar[str] = "probability"
     record_shape: ClassVar[tuple[int, ...]] = ()
     record_dtype: ClassVar[str] = "int64"
 
@@ -186,6 +187,7 @@ class ManyLabels:
     weights: tuple[float, ...] | None = None
 
     label_type: ClassVar[str] = MULTI
+    wrong_measure: ClassVar[str] = "probability"
     record_dtype: ClassVar[str] = "int64"
     blank: ClassVar[tuple[str, ...]] = ()
     results: ClassVar[tuple[str, ...]] = (

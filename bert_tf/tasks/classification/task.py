@@ -209,18 +209,16 @@ class ClassificationTask:
 
     def _mistakes(self, examples, label_ids, logits):
         """The text of the file of mistakes, by its name."""
-        confidence = self.target.wrong_confidence(label_ids, logits)
-        if confidence is None:
-            return {}
         texts = {"text_a": [example.text_a for example in examples]}
         if any(example.text_b for example in examples):
             texts["text_b"] = [example.text_b or "" for example in examples]
         table = report.mistakes_table(
-            confidence,
+            self.target.wrong_confidence(label_ids, logits),
             texts,
             self.target.names(label_ids),
             self.target.predictions(logits),
             [str(example.guid) for example in examples],
+            self.target.wrong_measure,
         )
         return {report.MISTAKES: table}
 

@@ -103,10 +103,18 @@ def test_several_labels_show_their_most_confident_mistake():
     ]
 
 
-def test_numbers_have_a_picture():
-    found = evaluate(Number(), [0.5, 0.0, 1.0], logits=LOGITS[:, :1])
+def test_numbers_have_a_picture_and_what_is_farthest_off():
+    logits = np.array([[0.75], [-1.0], [1.0]], np.float32)
 
-    assert found.files.keys() == {"eval_report.svg"}
+    found = evaluate(Number(), [0.5, 0.0, 1.0], logits=logits)
+
+    assert found.files.keys() == {"eval_report.svg", "eval_mistakes.tsv"}
+    header, *rows = found.files["eval_mistakes.tsv"].splitlines()
+    assert "predicted_label\terror\trow" in header
+    assert [row.split("\t")[:4] for row in rows] == [
+        ["two", "0", "-1.000", "1.000000"],
+        ["one\\ttext", "0.5", "0.750", "0.250000"],
+    ]
     assert found.files["eval_report.svg"].count("<circle") == 3
 
 
