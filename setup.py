@@ -73,6 +73,8 @@ setup(
         "convert": ["safetensors>=0.4.3"],
         "dev": [
             "mypy>=1.11",
+            "onnx>=1.18,<2",
+            "onnxruntime>=1.22,<2",
             "pytest>=8",
             "pytest-xdist>=3.6",
             "ruff>=0.6",
@@ -83,6 +85,9 @@ setup(
             "tensorflow-text>=2.21",
         ],
         "docs": ["matplotlib>=3.9"],
+        # To write models that run without TensorFlow, and to run them.
+        "onnx": ["onnx>=1.18,<2", "onnxruntime>=1.22,<2"],
+        "openvino": ["onnx>=1.18,<2", "openvino>=2025.1"],
         "serving": [
             "prometheus-client>=0.20,<1",
             "starlette>=1.0,<2",

@@ -16,7 +16,7 @@ if _startup.is_command():
 
 def __getattr__(name):
     if name == "Predictor":
-        from bert_tf.exports.predictor import Predictor
+        from bert_tf.tasks.predictor import Predictor
 
         return Predictor
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,6 +14,8 @@ import importlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from absl import logging
+
 from bert_tf.cli import (
     command_line,
     export_flags,
@@ -22,8 +24,8 @@ from bert_tf.cli import (
 )
 from bert_tf.cli.command_line import FlagSet
 from bert_tf.errors import InputError
-from bert_tf.exports import folder
-from bert_tf.exports.settings import QUANTIZATIONS
+from bert_tf.exports import folder, settings
+from bert_tf.tasks import comparison
 
 
 class Head(NamedTuple):
@@ -123,16 +125,8 @@ def define_flags(values):
         "Vectors and logits of padding are then zeros, or nothing that means "
         "anything. [true; span false, since padding counts in its softmax]",
     )
-    flags.choice(
-        "quantize",
-        None,
-        QUANTIZATIONS,
-        "bfloat16: the encoder's linear layers in 16 bits, for smaller models "
-        "that are faster where there are instructions for it (on CPUs, "
-        "AVX-512 BF16). int8: in 8 bits, still smaller and faster (AVX-512 "
-        "VNNI), and a little less accurate; needs a TensorFlow for CPUs with "
-        "oneDNN, as for x86-64.",
-    )
+    export_flags.define_format(flags)
+    export_flags.define_check(flags)
     export_flags.define_heads(flags)
     flags.require("head", "output_dir")
 
@@ -141,11 +135,21 @@ def main(flags):
     """Does what the parsed flags ask for."""
     check_flags(flags)
     source = export_flags.source_of(flags)
+    settings.check(source)
+    if flags.check is not None:
+        comparison.read_texts(flags.check, flags.head)
     head = HEADS[flags.head]
     arguments = head.arguments(flags)
     module = importlib.import_module(head.module)
     export = getattr(module, f"export_{flags.head}")
-    print(export(source, flags.output_dir, **arguments))
+    path = export(source, flags.output_dir, **arguments)
+    print(path)
+    if flags.check is not None:
+        # Imported here, since it loads TensorFlow.
+        from bert_tf.tasks import check
+
+        report, text = check.check(path, flags.checkpoint, flags.check)
+        logging.info("Wrote %s.\n%s", report, text.rstrip())
 
 
 def check_flags(flags):

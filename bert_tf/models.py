@@ -8,12 +8,12 @@ its weights have the names of those in the original's checkpoints.
 import keras
 from keras import ops
 
+# Re-exported for callers.
+from bert_tf.data.packing import ENCODER_INPUTS as ENCODER_INPUTS
 from bert_tf.errors import InputError
 from bert_tf.heads import ClassifierHead, PretrainingHeads, SpanHead
 from bert_tf.layers import packs_rows
 from bert_tf.modeling import BertModel
-
-ENCODER_INPUTS = ("input_ids", "input_mask", "segment_ids")
 
 EMBEDDINGS, POOLER = "embeddings", "pooler"
 

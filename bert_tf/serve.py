@@ -1,4 +1,4 @@
-r"""Serves a SavedModel on one machine, in TensorFlow Serving's REST protocol.
+r"""Serves an exported model, in TensorFlow Serving's REST protocol.
 
   python -m bert_tf.serve MODEL_FOLDER --port=8501
   curl localhost:8501/v1/models/MODEL_FOLDER:predict -d '{
@@ -25,9 +25,6 @@ from bert_tf.server.admission import make_hosts
 from bert_tf.server.protocol import Limits
 
 MEGABYTE = 1024 * 1024
-
-# Loads a version of a model.
-MODEL = "bert_tf.server.model:ServedModel"
 
 # Open files of a server besides its connections.
 OTHER_FILES = 128
@@ -222,11 +219,11 @@ def make_server(flags, name, folder):
     from bert_tf.server.batching import Batcher
     from bert_tf.server.connections import HttpServer, Patience
     from bert_tf.server.metrics import Metrics
-    from bert_tf.server.trial import Loader
+    from bert_tf.server.trial import Loader, by_format
     from bert_tf.server.versions import ModelVersions
 
     metrics = Metrics()
-    load = Loader(MODEL, None if flags.no_trial else flags.load_seconds)
+    load = Loader(by_format, None if flags.no_trial else flags.load_seconds)
     try:
         versions = ModelVersions(
             folder, load, flags.poll_seconds, metrics.loaded, load.stop

@@ -44,7 +44,7 @@ CJK_RANGES = (
 SEPARATORS = " \t\n\r\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 
 _CJK = "".join(f"{chr(first)}-{chr(last)}" for first, last in CJK_RANGES)
-_WORD = re.compile(f"[{_CJK}]|[^{SEPARATORS}{_CJK}]+")
+WORD = re.compile(f"[{_CJK}]|[^{SEPARATORS}{_CJK}]+")
 _ASCII_TOKEN = re.compile("[0-9A-Za-z]+|[^0-9A-Za-z ]")
 
 # Models recognized by name, and the `do_lower_case` each was trained with.
@@ -367,7 +367,7 @@ class BasicTokenizer(WordSplitter):
             # Nothing to drop or strip, and lower-casing is letter by letter.
             text = text.lower() if self.do_lower_case else text
             return _ASCII_TOKEN.findall(text)
-        return self.split_words(_WORD.findall(text))
+        return self.split_words(WORD.findall(text))
 
     def align(
         self, text: str | bytes
@@ -376,7 +376,7 @@ class BasicTokenizer(WordSplitter):
 
         The i-th character of the token was made from `text[starts[i]:ends[i]]`.
         """
-        for match in _WORD.finditer(convert_to_unicode(text)):
+        for match in WORD.finditer(convert_to_unicode(text)):
             word = match.group()
             starts, ends = self._align_word(word, match.start())
             first = 0

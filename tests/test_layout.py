@@ -33,6 +33,7 @@ FREE = {"__init__", "__main__"}  # May import anything, lazily.
 PLAIN_TASK_FILES = {
     "answers.py",
     "cells.py",
+    "comparison.py",
     "data.py",
     "datasets.py",
     "inference.py",
@@ -40,6 +41,7 @@ PLAIN_TASK_FILES = {
     "metrics.py",
     "numbers.py",
     "pictures.py",
+    "predictor.py",
     "published.py",
     "report.py",
     "rows.py",
@@ -58,7 +60,15 @@ PLAIN_CHECKPOINTS = {
     "names.py",
     "released.py",
 }
-PLAIN_EXPORTS = {"folder.py", "predictor.py", "results.py", "settings.py"}
+PLAIN_EXPORTS = {
+    "folder.py",
+    "inputs.py",
+    "interface.py",
+    "predictor.py",
+    "results.py",
+    "sessions.py",
+    "settings.py",
+}
 PLAIN_TRAINING = {"flat_loss.py", "settings.py"}
 
 

@@ -428,7 +428,7 @@ def test_separators_are_the_whitespace_that_is_not_control():
         char = chr(code)
         control = unicodedata.category(char) in ("Cc", "Cf")
         separates = char.isspace() and (char in "\t\n\r" or not control)
-        assert separates == (not tokenization._WORD.match(char)), hex(code)
+        assert separates == (not tokenization.WORD.match(char)), hex(code)
 
 
 # The cache.

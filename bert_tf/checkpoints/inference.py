@@ -1,6 +1,5 @@
 """A checkpoint as a model that is ready for inference."""
 
-import numpy as np
 import tensorflow as tf
 from absl import logging
 
@@ -8,7 +7,9 @@ from bert_tf import models
 from bert_tf.checkpoints.names import named_weights
 from bert_tf.checkpoints.reader import open_reader
 from bert_tf.checkpoints.reading import load
-from bert_tf.data import packing
+
+# Re-exported for callers.
+from bert_tf.data.grouping import encoder_inputs as encoder_inputs
 from bert_tf.errors import InputError
 from bert_tf.layers import create_initializer, weights_to_come
 
@@ -104,18 +105,3 @@ def compile_forward(model):
         return {name: x.numpy() for name, x in forward(inputs).items()}
 
     return run
-
-
-def encoder_inputs(rows, length):
-    """Rows as `input_ids`, `input_mask` and `segment_ids`, int32 [B, length].
-
-    Args:
-        rows: pairs of input_ids and segment_ids.
-        length: the length to pad to.
-    """
-    columns = [
-        packing.pad_inputs(input_ids, segment_ids, length)
-        for input_ids, segment_ids in rows
-    ]
-    arrays = np.array(columns, np.int32).swapaxes(0, 1)
-    return dict(zip(models.ENCODER_INPUTS, arrays))

@@ -5,7 +5,13 @@ import os
 from bert_tf.cli import model_flags
 from bert_tf.errors import InputError
 from bert_tf.exports import folder
-from bert_tf.exports.settings import ROWS_AT_ONCE, Source
+from bert_tf.exports.settings import (
+    FORMATS,
+    QUANTIZATIONS,
+    ROWS_AT_ONCE,
+    SAVED_MODEL,
+    Source,
+)
 from bert_tf.tasks.classification import datasets, targets
 from bert_tf.tasks.squad.threshold import AUTO
 from bert_tf.tasks.vectors import lines
@@ -66,6 +72,7 @@ def source_of(flags):
         strips,
         ignore,
         flags.skip_padding,
+        flags.format,
     )
 
 
@@ -89,6 +96,43 @@ def source_of_run(flags, checkpoint, opened):
         strip_accents=basic.strip_accents,
         ignore_folder_settings=True,
         skip_padding=padding.value if padding.present else None,
+    )
+
+
+def define_format(flags):
+    """Defines --format and --quantize."""
+    flags.choice(
+        "format",
+        SAVED_MODEL,
+        FORMATS,
+        "saved_model takes text and needs TensorFlow alone. onnx and openvino "
+        "take ids; bert_tf.Predictor and bert_tf.serve, which make them of "
+        "text, then need no TensorFlow. They need bert_tf[onnx] or "
+        "bert_tf[openvino].",
+    )
+    flags.choice(
+        "quantize",
+        None,
+        QUANTIZATIONS,
+        "bfloat16: the encoder's linear layers in 16 bits, for smaller models "
+        "that are faster where there are instructions for it (on CPUs, "
+        "AVX-512 BF16). int8: in 8 bits, still smaller and faster (AVX-512 "
+        "VNNI), and a little less accurate; needs a TensorFlow for CPUs with "
+        "oneDNN, as for x86-64. --format=onnx has int8 only, as onnxruntime "
+        "does it; openvino none.",
+    )
+
+
+def define_check(flags):
+    """Defines --check."""
+    flags.string(
+        "check",
+        None,
+        "After the export, ask it and the Python model about the texts of this "
+        "file, and write to assets.extra/bert_tf_check.txt how far they are "
+        "apart, how long they take and how large they are. On each line a "
+        "text, or A ||| B (pairs; question ||| context; context ||| choice "
+        "||| choice).",
     )
 
 

@@ -10,6 +10,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from bert_tf.data import packing
+
 T = TypeVar("T")
 
 # Batches are padded to a multiple of this. Each new shape costs time once, and
@@ -38,6 +40,23 @@ PLACE = "place"
 def padded_length(longest: int, max_seq_length: int) -> int:
     """The length to which a batch is padded, given its longest row."""
     return min(-(-longest // LENGTH_STEP) * LENGTH_STEP, max_seq_length)
+
+
+def encoder_inputs(
+    rows: Iterable[tuple[Sequence[int], Sequence[int]]], length: int
+) -> dict[str, np.ndarray]:
+    """Rows as `input_ids`, `input_mask` and `segment_ids`, int32 [B, length].
+
+    Args:
+        rows: pairs of input_ids and segment_ids.
+        length: the length to pad to.
+    """
+    columns = [
+        packing.pad_inputs(input_ids, segment_ids, length)
+        for input_ids, segment_ids in rows
+    ]
+    arrays = np.array(columns, np.int32).swapaxes(0, 1)
+    return dict(zip(packing.ENCODER_INPUTS, arrays))
 
 
 def group_by_length(

@@ -18,6 +18,9 @@ _LOGGER = logging.getLogger(__name__)
 # The original pads with this id whatever the vocabulary calls it.
 PADDING_ID = 0
 
+ENCODER_INPUTS = ("input_ids", "input_mask", "segment_ids")
+"""The inputs of every model, and the features of records that they are in."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class InputFeatures:

@@ -1,7 +1,8 @@
 """Writes a version of an exported model: whole, numbered, with its assets.
 
-A version is a SavedModel with its vocabulary, config and settings, and requests
-that warm it up in a server. docs/serving.md describes the files.
+A version is a SavedModel, with requests that warm it up in a server, or an ONNX
+file or one of OpenVINO; beside it are vocabulary, config and settings.
+docs/serving.md describes the files.
 """
 
 import contextlib
@@ -16,7 +17,8 @@ import bert_tf
 from bert_tf import checkpoints, layers
 from bert_tf.checkpoints import folders, inference, names
 from bert_tf.errors import InputError
-from bert_tf.exports import folder, quantization, warmup
+from bert_tf.exports import folder, quantization, settings, warmup
+from bert_tf.exports.settings import ONNX, SAVED_MODEL
 from bert_tf.exports.signature import TextRules
 from bert_tf.support import files
 
@@ -34,7 +36,7 @@ def open_source(source, default_length=None):
     Raises:
         InputError: a file is missing or does not fit, or a setting is wrong.
     """
-    quantization.check_mode(source.quantize)
+    settings.check(source)
     opened = folders.find(
         source.checkpoint, source.vocab_file, source.bert_config_file
     )
@@ -120,7 +122,9 @@ def load(source, opened, build, may_lack, skips_padding=True):
         build, may_lack: as `inference.load_model` takes them.
         skips_padding: whether to skip it where the source does not say.
     """
-    with layers.precision(quantization.precision(source.quantize)):
+    # Other formats are quantized by what runs them.
+    mode = source.quantize if source.format == SAVED_MODEL else None
+    with layers.precision(quantization.precision(mode)):
         model, _ = inference.load_model(
             build,
             opened.config,
@@ -132,8 +136,8 @@ def load(source, opened, build, may_lack, skips_padding=True):
                 else source.skip_padding
             ),
         )
-    if source.quantize is not None:
-        quantization.quantize(model, source.quantize)
+    if mode is not None:
+        quantization.quantize(model, mode)
     return model
 
 
@@ -158,12 +162,13 @@ def save(served, source, opened, output_dir):
         with files.unfinished_folder(
             os.path.join(output_dir, "version")
         ) as name:
-            _write(served, source, opened, name)
+            write = _write if source.format == SAVED_MODEL else _write_onnx
+            write(served, source, opened, name)
             path = folder.give_number(name, output_dir)
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(
-            f"No SavedModel can be written to {output_dir}: {reason}"
+            f"No version can be written to {output_dir}: {reason}"
         ) from error
     logging.info("Wrote %s.", path)
     return path
@@ -186,10 +191,35 @@ def _write(served, source, opened, path):
     folder.write_checksums(path)
 
 
+def _write_onnx(served, source, opened, path):
+    # Imported here: the package is an extra.
+    from bert_tf.exports import onnx_files, onnx_heads
+
+    assets = os.path.join(path, "assets")
+    os.mkdir(assets)
+    _write_assets(served, source, opened, assets)
+    model = onnx_heads.build(
+        served.head,
+        opened.config,
+        {
+            name: weight.numpy()
+            for name, weight in served.plain.weights.items()
+            if name in opened.reader
+        },
+        served.graph_settings(),
+    )
+    if source.format == ONNX:
+        onnx_files.save(model, path, source.quantize)
+    else:
+        onnx_files.save_openvino(model, path)
+    os.mkdir(os.path.join(path, folder.EXTRA))
+    folder.write_checksums(path)
+
+
 def _write_assets(served, source, opened, beside):
     """Writes the assets to a folder; returns their paths."""
     rules = served.rules
-    settings = {
+    about = {
         "format": folder.FORMAT,
         "bert_tf_version": bert_tf.__version__,
         "head": served.head,
@@ -198,11 +228,12 @@ def _write_assets(served, source, opened, beside):
         "max_seq_length": rules.max_seq_length,
         "quantize": source.quantize,
         "unicode_version": served.tokenizer.unicode_version,
+        "rows_at_once": served.plain.rows_at_once,
         **served.settings(),
     }
     texts = {
         names.CONFIG: opened.config.to_json_string(),
-        folder.SETTINGS_FILE: json.dumps(settings, indent=2) + "\n",
+        folder.SETTINGS_FILE: json.dumps(about, indent=2) + "\n",
         **served.files(),
     }
     paths = [os.path.join(beside, names.VOCAB)]

@@ -1,7 +1,7 @@
 """The folder of an exported model: its versions and their settings.
 
 MODEL/1, MODEL/2, ...      versions; the highest number is the newest
-MODEL/2/saved_model.pb
+MODEL/2/saved_model.pb     or model.onnx, or model.xml of OpenVINO
 MODEL/2/assets/bert_tf.json
 MODEL/2/assets.extra/bert_tf_checksums.json
 """
@@ -14,12 +14,13 @@ from typing import Any
 
 from bert_tf.checkpoints.names import SETTINGS_FILE
 from bert_tf.errors import InputError, list_folder
+from bert_tf.exports.settings import MODEL_FILES, SAVED_MODEL
 from bert_tf.support import files
 
 FORMAT = 1
 """Version of the format of assets/bert_tf.json."""
 
-MODEL_FILE = "saved_model.pb"
+MODEL_FILE = MODEL_FILES[SAVED_MODEL]
 EXTRA = "assets.extra"
 CHECKSUMS_FILE = os.path.join(EXTRA, "bert_tf_checksums.json")
 
@@ -37,6 +38,14 @@ def versions(folder: str) -> list[int]:
     )
 
 
+def format_of(version: str | os.PathLike[str]) -> str | None:
+    """The format of a version, one of `FORMATS`; None if it has no model."""
+    for name, file in MODEL_FILES.items():
+        if os.path.isfile(os.path.join(version, file)):
+            return name
+    return None
+
+
 def find(path: str | os.PathLike[str]) -> str:
     """The version that a path means: MODEL/N, or the newest one of MODEL.
 
@@ -44,19 +53,20 @@ def find(path: str | os.PathLike[str]) -> str:
         InputError: there is none.
     """
     path = os.fspath(path)
-    if os.path.isfile(os.path.join(path, MODEL_FILE)):
+    if format_of(path):
         return path
     if not os.path.isdir(path):
         raise InputError(
-            "A SavedModel must be a folder, as bert_tf.export_saved_model "
+            "An exported model must be a folder, as bert_tf.export_saved_model "
             f"writes it. There is no folder {path}"
         )
     numbers = versions(path)
     newest = os.path.join(path, str(numbers[-1])) if numbers else path
-    if not os.path.isfile(os.path.join(newest, MODEL_FILE)):
+    if not format_of(newest):
         raise InputError(
-            f"{newest} must have a {MODEL_FILE}, or folders 1, 2, ... that "
-            f"have one. It has: {list_folder(newest)}"
+            f"{newest} must have a {' or '.join(MODEL_FILES.values())}, or "
+            "folders 1, 2, ... that have one. It has: "
+            f"{list_folder(newest)}"
         )
     return newest
 
@@ -78,7 +88,7 @@ def read_settings(version: str) -> dict[str, Any]:
             _check(settings)
     except OSError as error:
         raise InputError(
-            f"The SavedModel {version} must have been written by bert_tf. "
+            f"The model {version} must have been written by bert_tf. "
             f"{path}: {error.strerror}"
         ) from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -93,6 +103,16 @@ def read_settings(version: str) -> dict[str, Any]:
             f"{settings.get('bert_tf_version')}"
         )
     return settings
+
+
+def nbytes(version: str) -> int:
+    """The bytes of all files of a version but its assets."""
+    return sum(
+        os.path.getsize(os.path.join(place, name))
+        for place, _, names in os.walk(version)
+        for name in names
+        if os.path.basename(place) not in ("assets", EXTRA)
+    )
 
 
 def write_checksums(version: str) -> None:
@@ -161,7 +181,12 @@ def _check(settings: dict[str, Any]) -> None:
         and all(isinstance(label, str) for label in labels)
     ):
         raise TypeError(f"its labels are {labels!r}")
-    for key in ("max_seq_length", "doc_stride", "max_query_length"):
+    for key in (
+        "max_seq_length",
+        "doc_stride",
+        "max_query_length",
+        "rows_at_once",
+    ):
         value = settings.get(key)
         if value is not None and (type(value) is not int or value < 1):
             raise ValueError(f"its {key} is {value!r}")

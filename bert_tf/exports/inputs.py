@@ -1,37 +1,24 @@
-"""Inputs that a SavedModel refuses: before it computes them, and while it does.
+"""Inputs that an exported model refuses before it computes them.
 
-Ids are checked here although the graph checks them: those of older versions of
-bert_tf do not.
+Ids are checked here although a SavedModel's graph checks them: those of older
+versions of bert_tf do not.
 """
 
 import json
 import os
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
-from google.protobuf.message import DecodeError
 
 from bert_tf.checkpoints.names import CONFIG
-from bert_tf.errors import InputError, printable
+from bert_tf.data.examples import read_integers
+from bert_tf.data.packing import ENCODER_INPUTS
+from bert_tf.errors import InputError
 from bert_tf.support import ranges
 
 EXAMPLES = "examples"
 IDS, POSITIONS = "input_ids", "masked_lm_positions"
-# Errors of the client: inputs that the graph refuses.
-REFUSALS = (
-    tf.errors.InvalidArgumentError,
-    tf.errors.OutOfRangeError,
-    tf.errors.FailedPreconditionError,
-    tf.errors.UnimplementedError,
-    tf.errors.NotFoundError,
-    tf.errors.DataLossError,
-    # The message has bytes of the inputs that are no UTF-8.
-    UnicodeDecodeError,
-)
-
 _SIZES = ("vocab_size", "type_vocab_size")
 
 
@@ -49,53 +36,6 @@ def read_config(version: str) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return config if known else None
-
-
-class Checked:
-    """A signature whose refusals are `InputError`s.
-
-    Everything else is that of TensorFlow's function.
-
-    Args:
-        function: of a loaded SavedModel.
-        config: from `read_config`.
-    """
-
-    def __init__(self, function: Any, config: Mapping[str, Any] | None):
-        self._function = function
-        self._config = config
-
-    def __call__(self, *args: Any, **inputs: Any) -> Any:
-        check(self._config, inputs)
-        try:
-            return self._function(*args, **inputs)
-        except REFUSALS as error:
-            raise InputError(
-                f"The model cannot compute this: {reason_of(error)}"
-            ) from error
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._function, name)
-
-
-def reason_of(error: Exception) -> str:
-    """TensorFlow's message, without places in the graph."""
-    message: str
-    if isinstance(error, UnicodeDecodeError):
-        message = error.object.decode("utf-8", "replace")
-    else:
-        message = getattr(error, "message", None) or str(error)
-    lines = [line.strip() for line in message.splitlines()]
-    lines = [
-        re.sub(r"\s*\[(Op|\[\{?node|\[).*$", "", line)
-        for line in lines
-        if line
-        and not line.startswith(
-            ("Graph execution error", "Detected at node", "File ", "[[", "<")
-        )
-    ]
-    text = " ".join(dict.fromkeys(filter(None, lines)))
-    return printable(text[:500]) or type(error).__name__
 
 
 def check(config: Mapping[str, Any] | None, inputs: Mapping[str, Any]) -> None:
@@ -131,9 +71,9 @@ def _check_rows(config: Mapping[str, Any], rows: Mapping[str, Any]) -> None:
         ranges.require_within(length - 1, **{POSITIONS: rows[POSITIONS]})
 
 
-def _features(example: bytes) -> dict[str, Sequence[int]]:
+def _features(example: bytes) -> dict[str, list[int]]:
     try:
-        features = tf.train.Example.FromString(example).features.feature
-    except DecodeError:
-        return {}  # The graph refuses it.
-    return {name: one.int64_list.value for name, one in features.items()}
+        found = read_integers(example, (*ENCODER_INPUTS, POSITIONS))
+    except InputError:
+        return {}  # The model refuses it.
+    return {name: values for name, values in found.items() if values}

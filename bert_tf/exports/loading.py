@@ -1,18 +1,32 @@
-"""Loads a SavedModel, which may have arrived damaged."""
+"""Loads a SavedModel, which may have arrived damaged, and calls it."""
 
 import os
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import tensorflow as tf
 
 from bert_tf.checkpoints import storage
 from bert_tf.checkpoints.names import DATA, INDEX
-from bert_tf.errors import InputError
-from bert_tf.exports import folder
+from bert_tf.errors import InputError, printable
+from bert_tf.exports import folder, inputs
 from bert_tf.exports.folder import MODEL_FILE
 from bert_tf.support import files
 
 WEIGHTS = os.path.join("variables", "variables")
+
+# Errors of the client: inputs that the graph refuses.
+REFUSALS = (
+    tf.errors.InvalidArgumentError,
+    tf.errors.OutOfRangeError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.UnimplementedError,
+    tf.errors.NotFoundError,
+    tf.errors.DataLossError,
+    # The message has bytes of the inputs that are no UTF-8.
+    UnicodeDecodeError,
+)
 
 
 def load(path):
@@ -69,3 +83,54 @@ def _damaged(path, error):
         f"{path} cannot be loaded: {file} is damaged or missing; copy or "
         f"export it again. TensorFlow says: {reason}"
     )
+
+
+class Checked:
+    """A signature whose refusals are `InputError`s.
+
+    Everything else is that of TensorFlow's function.
+
+    Args:
+        model: a loaded SavedModel, which its functions do not keep alive.
+        function: one of its signatures.
+        config: from `inputs.read_config`.
+    """
+
+    def __init__(
+        self, model: Any, function: Any, config: Mapping[str, Any] | None
+    ):
+        self._model = model
+        self._function = function
+        self._config = config
+
+    def __call__(self, *args: Any, **given: Any) -> Any:
+        inputs.check(self._config, given)
+        try:
+            return self._function(*args, **given)
+        except REFUSALS as error:
+            raise InputError(
+                f"The model cannot compute this: {reason_of(error)}"
+            ) from error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._function, name)
+
+
+def reason_of(error: Exception) -> str:
+    """TensorFlow's message, without places in the graph."""
+    message: str
+    if isinstance(error, UnicodeDecodeError):
+        message = error.object.decode("utf-8", "replace")
+    else:
+        message = getattr(error, "message", None) or str(error)
+    lines = [line.strip() for line in message.splitlines()]
+    lines = [
+        re.sub(r"\s*\[(Op|\[\{?node|\[).*$", "", line)
+        for line in lines
+        if line
+        and not line.startswith(
+            ("Graph execution error", "Detected at node", "File ", "[[", "<")
+        )
+    ]
+    text = " ".join(dict.fromkeys(filter(None, lines)))
+    return printable(text[:500]) or type(error).__name__

@@ -13,12 +13,14 @@ import importlib.util
 import os
 import reprlib
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from bert_tf.data import grouping
 from bert_tf.errors import InputError
-from bert_tf.exports import folder
+from bert_tf.exports import folder, inputs
 from bert_tf.exports.results import HEADS, Result, head_of
 
 BATCHES_AHEAD = 16
@@ -40,6 +42,19 @@ class _Row(NamedTuple):
     def length(self) -> int:
         """All bytes together."""
         return sum(map(len, (*self.texts, *self.choices)))
+
+
+class Loaded(NamedTuple):
+    """A loaded version.
+
+    Attributes:
+        signatures: functions by name.
+        run: function of a signature's name and its inputs by name, lists of
+            UTF-8; returns arrays by name.
+    """
+
+    signatures: Mapping[str, Callable]
+    run: Callable[[str, dict[str, Any]], dict[str, np.ndarray]]
 
 
 class Predictor:
@@ -68,11 +83,12 @@ class Predictor:
         head: "classifier", "span", "pretraining", "features", "tokens" or
             "choices".
         labels: of a model with classes, in the order of their ids; else None.
-        signatures: TensorFlow's functions by name, whose errors are
-            `InputError`s; docs/serving.md lists them.
+        signatures: functions by name, of TensorFlow's tensors or, where a model
+            runs without TensorFlow, of arrays; their errors are `InputError`s.
+            docs/serving.md lists them.
 
     Raises:
-        InputError: no SavedModel of bert_tf is there.
+        InputError: no model of bert_tf is there, or it is damaged.
     """
 
     def __init__(self, path: str | os.PathLike[str], batch_size: int = 32):
@@ -91,30 +107,35 @@ class Predictor:
             )
         self.labels: list[str] | None = self.settings["labels"]
         self.batch_size = batch_size
-        self._tf = import_tensorflow()
-        # The signatures alone do not keep the weights alive.
-        self._model = self._load()
-        self.signatures = self._checked(self._model.signatures)
+        # Texts of a call of a signature.
+        self._texts_at_once = batch_size
+        self._loaded = self._load()
+        self.signatures = self._loaded.signatures
         self._head = head_of(self.settings)
         takes_pairs = "serve_text_pair" in self.signatures
         self._counts = (1, 2) if takes_pairs else (1,)
         if self._head.needs_both:
             self._counts = (2,)
 
-    def _load(self):
-        # Needs TensorFlow, which is imported above, without Keras.
+    def _load(self) -> Loaded:
+        tf = import_tensorflow()
+        # Needs TensorFlow, which is now there without Keras.
         from bert_tf.exports import loading
 
-        return loading.load(self.path)
-
-    def _checked(self, signatures):
-        from bert_tf.exports import inputs
-
+        model = loading.load(self.path)
         config = inputs.read_config(self.path)
-        return {
-            name: inputs.Checked(function, config)
-            for name, function in signatures.items()
+        signatures = {
+            # They keep the model alive, as its own functions do not.
+            name: loading.Checked(model, function, config)
+            for name, function in model.signatures.items()
         }
+
+        def run(name: str, columns: dict[str, Any]) -> dict[str, np.ndarray]:
+            tensors = {key: tf.constant(x) for key, x in columns.items()}
+            outputs = signatures[name](**tensors)
+            return {key: value.numpy() for key, value in outputs.items()}
+
+        return Loaded(signatures, run)
 
     def __call__(self, text, second=None):
         """The result of a text, or an iterator over those of many.
@@ -154,7 +175,7 @@ class Predictor:
             found: dict[int, Result] = {}
             for count in sorted({len(row.choices) for row in some}):
                 alike = (x for x in order if len(some[x].choices) == count)
-                for batch in grouping.batched(alike, self.batch_size):
+                for batch in grouping.batched(alike, self._texts_at_once):
                     results = self._run([some[row] for row in batch])
                     found.update(zip(batch, results, strict=True))
             yield from (found[row] for row in range(len(some)))
@@ -208,11 +229,7 @@ class Predictor:
                 del columns[second]
         if self._head.choices:
             columns[self._head.choices] = [row.choices for row in rows]
-        tensors = {
-            key: self._tf.constant(column) for key, column in columns.items()
-        }
-        outputs = self.signatures[name](**tensors)
-        arrays = {key: value.numpy() for key, value in outputs.items()}
+        arrays = self._loaded.run(name, columns)
         return [
             self._head.read(arrays, number, bool(row.texts[1]))
             for number, row in enumerate(rows)

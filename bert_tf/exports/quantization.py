@@ -14,8 +14,7 @@ import keras
 import tensorflow as tf
 
 from bert_tf import layers, models
-from bert_tf.errors import InputError
-from bert_tf.exports.settings import BFLOAT16, QUANTIZATIONS
+from bert_tf.exports.settings import BFLOAT16
 
 LARGEST = 127.0
 """Largest int8 in use; without -128, both signs have the same range."""
@@ -48,16 +47,6 @@ class Int8Dense(layers.Dense):
         if self.activation is not None:
             y = self.activation(y)
         return tf.reshape(y, tf.concat([tf.shape(x)[:-1], [self.units]], 0))
-
-
-def check_mode(mode):
-    """Raises `InputError` unless it is one of `QUANTIZATIONS`, or None."""
-    if mode is not None and mode not in QUANTIZATIONS:
-        raise InputError(
-            f"`quantize` must be one of {QUANTIZATIONS}, or None to keep "
-            "float32. "
-            f"Received: quantize={mode!r}"
-        )
 
 
 def precision(mode):

@@ -1,9 +1,25 @@
 """Settings of an export, and the values that they may have."""
 
 import dataclasses
+import importlib
+
+from bert_tf.errors import InputError
 
 INT8, BFLOAT16 = QUANTIZATIONS = ("int8", "bfloat16")
 """Ways to quantize the encoder's linear layers."""
+
+SAVED_MODEL, ONNX, OPENVINO = FORMATS = ("saved_model", "onnx", "openvino")
+"""What an export may be written as."""
+
+MODEL_FILES = {
+    SAVED_MODEL: "saved_model.pb",
+    ONNX: "model.onnx",
+    OPENVINO: "model.xml",
+}
+"""The file by which a version's format is known."""
+
+_PACKAGES = {SAVED_MODEL: (), ONNX: ("onnx",), OPENVINO: ("onnx", "openvino")}
+"""What writing a format needs besides TensorFlow."""
 
 ROWS_AT_ONCE = 32
 """Rows of a request that are computed together, to bound memory."""
@@ -28,6 +44,7 @@ class Source:
             head.
         ignore_folder_settings: whether casing wins where it contradicts the
             folder.
+        format: one of `FORMATS`.
     """
 
     checkpoint: str
@@ -39,3 +56,57 @@ class Source:
     strip_accents: bool | None = None
     ignore_folder_settings: bool = False
     skip_padding: bool | None = None
+    format: str = SAVED_MODEL
+
+
+def check(source: Source) -> None:
+    """Checks settings against each other, before any file is read.
+
+    Raises:
+        InputError: an unknown value, settings that cannot be combined, or a
+            package that the format needs is not installed.
+    """
+    mode, kind = source.quantize, source.format
+    if kind not in FORMATS:
+        raise InputError(
+            f"`format` must be one of {FORMATS}. Received: format={kind!r}"
+        )
+    if mode is not None and mode not in QUANTIZATIONS:
+        raise InputError(
+            f"`quantize` must be one of {QUANTIZATIONS}, or None to keep "
+            f"float32. Received: quantize={mode!r}"
+        )
+    if kind == SAVED_MODEL:
+        return
+    if mode == BFLOAT16 or (mode and kind == OPENVINO):
+        possible = "int8" if kind == ONNX else "none"
+        raise InputError(
+            f"`--quantize={mode}` cannot be combined with --format={kind}; of "
+            f"the ways to quantize it has {possible}, --format={SAVED_MODEL} "
+            f"has {', '.join(QUANTIZATIONS)}."
+        )
+    if source.skip_padding:
+        raise InputError(
+            "`--skip_padding=true` cannot be combined with "
+            f"--format={kind}, which computes padding: rows of similar length "
+            "are computed together, so that there is little of it. Leave it "
+            "out."
+        )
+    packages = _PACKAGES[kind]
+    if mode is not None:
+        packages += ("onnxruntime",)
+    for package in packages:
+        _require(
+            package, f"--format={kind}" + (f" --quantize={mode}" * bool(mode))
+        )
+
+
+def _require(package: str, flags: str) -> None:
+    try:
+        importlib.import_module(package)
+    except ImportError as error:
+        extra = package.removesuffix("runtime")
+        raise InputError(
+            f"`{flags}` needs the package {package}, which cannot be "
+            f"imported ({error}): pip install 'bert_tf[{extra}]'"
+        ) from error

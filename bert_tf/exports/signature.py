@@ -14,6 +14,7 @@ import tensorflow as tf
 from bert_tf import errors, models
 from bert_tf.checkpoints import inference
 from bert_tf.checkpoints.casing import casing_of
+from bert_tf.checkpoints.names import named_weights
 from bert_tf.data import packing
 from bert_tf.errors import InputError
 from bert_tf.exports import graph_rows
@@ -113,6 +114,7 @@ class Served(tf.Module):
     Args:
         rules: `TextRules`.
         model: a `keras.Model`.
+        rows_at_once: rows of texts that are computed together.
     """
 
     head = ""
@@ -128,11 +130,16 @@ class Served(tf.Module):
     """Inputs of text signatures: serve_text takes the first, serve_text_pair
     both."""
 
-    def __init__(self, rules, model):
+    def __init__(self, rules, model, rows_at_once=ROWS_AT_ONCE):
         super().__init__()
         # Saved once only, as part of the signatures.
         forward = inference.trace_forward(model)
-        self.plain: Any = _Plain(rules=rules, forward=forward)
+        self.plain: Any = _Plain(
+            rules=rules,
+            forward=forward,
+            weights=named_weights(model),
+            rows_at_once=rows_at_once,
+        )
         used = forward.get_concrete_function().variables
         used = set(map(id, used))
         self.weights = {
@@ -147,6 +154,10 @@ class Served(tf.Module):
     def settings(self):
         """The head's own entries of assets/bert_tf.json."""
         return {}
+
+    def graph_settings(self):
+        """What its ONNX graph depends on besides the model's config."""
+        return self.settings()
 
     def files(self):
         """Texts of further assets, by name."""

@@ -8,12 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bert_tf.server.protocol import (
-    Limits,
-    RequestError,
-    limit_values,
-    show_shape,
-)
+from bert_tf.exports.interface import show_shape
+from bert_tf.server.protocol import Limits, RequestError, limit_values
 from bert_tf.server.values import BASE64_KEY, BYTES_SUFFIX, Arrays
 
 

@@ -13,11 +13,10 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from numpy.typing import NDArray
-
 from bert_tf.errors import InputError, quote
+from bert_tf.exports.interface import ROWS, Signature
 
-DEFAULT_SIGNATURE = "serving_default"
+DEFAULT_SIGNATURE = ROWS
 
 # Versions are int64 in TensorFlow Serving. Longer numbers are not converted:
 # the time for that grows with the square of their length.
@@ -74,32 +73,6 @@ def limit_values(values: int, limits: Limits) -> None:
 # ------------------------------------------------------------- what is served
 
 
-class Tensor(NamedTuple):
-    """The type and shape of an input or output of a signature.
-
-    Attributes:
-        dtype: NumPy's name, or "string"; TensorFlow's name for other types.
-        shape: None in place of a length that is not fixed; None for all of it
-            where the rank is not fixed either.
-        default: the value of an input that a request leaves out.
-    """
-
-    dtype: str
-    shape: tuple[int | None, ...] | None
-    default: NDArray | None = None
-
-    def __str__(self) -> str:
-        shape = "[...]" if self.shape is None else show_shape(self.shape)
-        return f"{self.dtype} {shape}"
-
-
-class Signature(NamedTuple):
-    """A function of a SavedModel: its inputs and outputs by name."""
-
-    inputs: Mapping[str, Tensor]
-    outputs: Mapping[str, Tensor]
-
-
 def find_signature(signatures: Mapping[str, Signature], name: str) -> Signature:
     """The signature of this name.
 
@@ -112,11 +85,6 @@ def find_signature(signatures: Mapping[str, Signature], name: str) -> Signature:
             f"{', '.join(sorted(signatures)) or 'none'}"
         )
     return signatures[name]
-
-
-def show_shape(shape: Sequence[int | None]) -> str:
-    """A shape for a message; None is a length that is not fixed."""
-    return f"[{', '.join('any' if n is None else str(n) for n in shape)}]"
 
 
 # ------------------------------------------------------------------- the path

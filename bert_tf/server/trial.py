@@ -1,6 +1,6 @@
 """Tries a version in a process of its own before the server loads it.
 
-A damaged SavedModel may end the process that loads it, in ways that no check of
+A damaged model may end the process that loads it, in ways that no check of
 its files foresees, or loading it never returns. A server must survive both, and
 go on serving the version that it has.
 """
@@ -17,6 +17,8 @@ from collections.abc import Callable
 from typing import Any
 
 from bert_tf.errors import InputError, quote
+from bert_tf.exports import folder
+from bert_tf.exports.settings import ONNX, OPENVINO
 
 # What the process runs: the same modules as here, wherever they were found.
 _PROGRAM = (
@@ -33,17 +35,25 @@ ALONE_SECONDS = 5
 SHOWN = 300
 
 
+def by_format(path: str) -> str:
+    """What loads a version, by its files."""
+    if folder.format_of(path) in (ONNX, OPENVINO):
+        return "bert_tf.server.plain_model:PlainModel"
+    return "bert_tf.server.model:ServedModel"
+
+
 class Loader:
     """Loads versions, each after a trial.
 
     Args:
-        load: "module:name" of a function of a version's folder and number. The
-            module is not imported before the first trial runs.
+        choose: function of a version's folder that returns "module:name" of a
+            function of that folder and the version's number. The module is not
+            imported before the trial runs.
         seconds: for a trial; None for loading without one.
     """
 
-    def __init__(self, load: str, seconds: float | None):
-        self.load, self.seconds = load, seconds
+    def __init__(self, choose: Callable[[str], str], seconds: float | None):
+        self.choose, self.seconds = choose, seconds
         self._process: subprocess.Popen | None = None
         self._lock = threading.Lock()
         self._has_loaded = self._stopped = False
@@ -54,14 +64,15 @@ class Loader:
         Raises:
             InputError: the trial failed, did not end in time, or was stopped.
         """
+        load = self.choose(path)
         if self.seconds is not None:
-            process = self._start(path, version)
+            process = self._start(load, path, version)
             try:
-                find(self.load)  # Imports TensorFlow meanwhile.
+                find(load)  # Imports TensorFlow meanwhile.
                 self._wait(process, path)
             finally:
                 self._end()
-        model = find(self.load)(path, version)
+        model = find(load)(path, version)
         self._has_loaded = True
         return model
 
@@ -73,12 +84,12 @@ class Loader:
             if self._process and self._process.poll() is None:
                 self._process.kill()
 
-    def _start(self, path: str, version: int) -> subprocess.Popen:
+    def _start(self, load: str, path: str, version: int) -> subprocess.Popen:
         assert self.seconds is not None
         alone = str(int(self.seconds + ALONE_SECONDS) + 1)
         niceness = str(NICENESS if self._has_loaded else 0)
         command = [sys.executable, "-c", _PROGRAM, json.dumps(sys.path)]
-        command += [self.load, os.fspath(path), str(version), alone, niceness]
+        command += [load, os.fspath(path), str(version), alone, niceness]
         environment = {
             **os.environ,
             # Devices are in use by this process.

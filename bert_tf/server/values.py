@@ -15,14 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bert_tf.errors import count_of, quote
+from bert_tf.exports.interface import Signature, Tensor, show_shape
 from bert_tf.server.protocol import (
     Limits,
     PredictRequest,
     RequestError,
-    Signature,
-    Tensor,
     kind_of,
-    show_shape,
 )
 
 # By the protocol, text outputs with such a name are written as base64.

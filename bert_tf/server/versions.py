@@ -18,6 +18,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from bert_tf.errors import InputError, list_folder, printable
 from bert_tf.exports import folder as model_folder
+from bert_tf.exports.settings import MODEL_FILES
 from bert_tf.server.protocol import RequestError
 
 Model = TypeVar("Model")
@@ -290,14 +291,14 @@ def _no_version(folder: str) -> str:
     if not os.path.isdir(folder):
         kind = "is a file" if os.path.exists(folder) else "does not exist"
         return f"The folder {folder} {kind}."
-    if os.path.exists(os.path.join(folder, model_folder.MODEL_FILE)):
+    if model_folder.format_of(folder):
         return (
             f"{folder} is one version of a model. Name the folder above it, "
             "whose subfolders 1, 2, ... are versions."
         )
     return (
         f"{folder} must have a subfolder for each version of the model, named "
-        f"1, 2, ..., with a {model_folder.MODEL_FILE}. `python -m "
+        f"1, 2, ..., with a {' or '.join(MODEL_FILES.values())}. `python -m "
         "bert_tf.export_saved_model` makes one. There is: "
         f"{list_folder(folder)}"
     )

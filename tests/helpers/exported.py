@@ -123,18 +123,18 @@ def source(name, **more):
 
 
 @functools.cache
-def folder(name, quantize=None):
+def folder(name, quantize=None, format="saved_model"):
     """MODEL, which has one version. Not to be written to."""
-    root = pathlib.Path(os.environ[EXPORTS_VARIABLE]) / (quantize or "float32")
+    root = pathlib.Path(os.environ[EXPORTS_VARIABLE], format)
+    root /= quantize or "float32"
     root.mkdir(parents=True, exist_ok=True)
     path = root / name
     with open(root / f"{name}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (path / "1").exists():
             export, options = EXPORT[name]
-            written = export(
-                source(name, quantize=quantize), str(path), **options
-            )
+            asked = source(name, quantize=quantize, format=format)
+            written = export(asked, str(path), **options)
             assert written == str(path / "1")
     return path
 

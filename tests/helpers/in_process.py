@@ -8,6 +8,8 @@ import pathlib
 import types
 from unittest import mock
 
+import numpy as np
+
 from bert_tf.exports import loading
 from bert_tf.server.app import Application, Settings
 from bert_tf.server.batching import Batcher
@@ -30,6 +32,36 @@ def served(name):
         mock.patch.object(ServedModel, "_warm_up"),
     ):
         return ServedModel(path, 1)
+
+
+@functools.cache
+def plain(name):
+    """The `PlainModel` of an ONNX export."""
+    from bert_tf.server.plain_model import PlainModel
+
+    return PlainModel(exported.folder(name, format="onnx") / "1", 1)
+
+
+def call_plain(name, signature, **inputs):
+    """As `exported.call`, of an ONNX export."""
+    arrays = {
+        key: np.array(
+            [encode(row) for row in values],
+            plain(name)
+            .signatures[signature]
+            .inputs[key]
+            .dtype.replace("string", "object"),
+        )
+        for key, values in inputs.items()
+    }
+    return plain(name).run(signature, arrays)
+
+
+def encode(value):
+    """Texts, or lists of them, as UTF-8; numbers and bytes as they are."""
+    if isinstance(value, list | tuple):
+        return [encode(each) for each in value]
+    return value.encode() if isinstance(value, str) else value
 
 
 def of_folder(path, version):

@@ -193,7 +193,7 @@ def token_probabilities(words):
 
 def python_tags(text):
     """The result for a text: words are what the tokenizer splits one by one."""
-    matches = list(tokenization._WORD.finditer(text))
+    matches = list(tokenization.WORD.finditer(text))
     words = [match.group() for match in matches]
     shares = token_probabilities(words)
     labels = [TOKEN_LABELS[index] for index in shares.argmax(-1)]

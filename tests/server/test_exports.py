@@ -21,10 +21,9 @@ TEXTS = [
 SECOND = TEXTS[::-1]
 
 
-def columns_of(name, signature):
-    """Inputs for a signature of an export, as lists by name."""
-    specs = exported.loaded(name).signatures[signature]
-    names = set(specs.structured_input_signature[1])
+def columns_of(model, name, signature):
+    """Inputs for a signature of a `ServedModel`, as lists by name."""
+    names = set(model.signatures[signature].inputs)
     if signature == "serving_default":
         rows = {"input_ids": [[2, 9, 8, 3], [2, 7, 3, 0]]}
         rows["input_mask"] = [[1, 1, 1, 1], [1, 1, 1, 0]]
@@ -37,9 +36,9 @@ def columns_of(name, signature):
         return {key: rows[key] for key in names}
     if signature == "serve_examples":
         made = []
-        for row in zip(*columns_of(name, "serving_default").values()):
+        keys = columns_of(model, name, "serving_default")
+        for row in zip(*keys.values()):
             example = tf.train.Example()
-            keys = columns_of(name, "serving_default")
             for key, values in zip(keys, row):
                 feature = example.features.feature[key]
                 feature.int64_list.value.extend(np.ravel(values))
@@ -78,11 +77,18 @@ HEADS = [
 ]
 
 
-@pytest.fixture(scope="module", params=HEADS)
+@pytest.fixture(
+    scope="module", params=[(k, n) for n in HEADS for k in ("tf", "onnx")]
+)
 def served(request):
-    model = in_process.served(request.param)
+    """A head's name, its model, a server of it, and what it must return."""
+    kind, name = request.param
+    if kind == "tf":
+        model, call = in_process.served(name), exported.call
+    else:
+        model, call = in_process.plain(name), in_process.call_plain
     with in_process.answering(model) as server:
-        yield request.param, server
+        yield name, model, server, call
 
 
 def assert_same(got, wanted):
@@ -95,13 +101,12 @@ def assert_same(got, wanted):
             np.testing.assert_allclose(found, want, rtol=1e-5, atol=1e-6)
 
 
-def test_every_signature_gives_what_tensorflow_gives(served):
-    name, server = served
-    signatures = exported.loaded(name).signatures
-    assert len(signatures) >= 3
-    for signature in signatures:
-        columns = columns_of(name, signature)
-        wanted = exported.call(
+def test_every_signature_gives_what_the_model_gives(served):
+    name, model, server, call = served
+    assert len(model.signatures) >= 3
+    for signature in model.signatures:
+        columns = columns_of(model, name, signature)
+        wanted = call(
             name, signature, **{k: list(v) for k, v in columns.items()}
         )
         inputs = {key: to_json(values) for key, values in columns.items()}
@@ -121,12 +126,10 @@ def test_every_signature_gives_what_tensorflow_gives(served):
 
 
 def test_batched_texts_get_the_same_results_as_alone(served):
-    name, server = served
-    columns = columns_of(name, "serve_text")
+    name, model, server, call = served
+    columns = columns_of(model, name, "serve_text")
     wanted = [
-        exported.call(
-            name, "serve_text", **{k: [v] for k, v in zip(columns, row)}
-        )
+        call(name, "serve_text", **{k: [v] for k, v in zip(columns, row)})
         for row in zip(*columns.values())
     ]
     rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
@@ -149,7 +152,7 @@ def test_batched_texts_get_the_same_results_as_alone(served):
 
 
 def test_pieces_are_those_of_the_vocabulary(served):
-    _, server = served
+    _, _, server, _ = served
     status, _, found = server.ask("tokenize", {"instances": TEXTS})
     assert status == 200
     vocab = pathlib.Path(exported.BESIDE["vocab_file"]).read_text().split("\n")

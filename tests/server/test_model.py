@@ -11,8 +11,9 @@ from helpers.in_process import answering
 
 from bert_tf.errors import InputError
 from bert_tf.exports import warmup
+from bert_tf.exports.interface import Tensor
 from bert_tf.server.model import ServedModel
-from bert_tf.server.protocol import RequestError, Tensor
+from bert_tf.server.protocol import RequestError
 
 
 @pytest.fixture(scope="module")

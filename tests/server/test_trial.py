@@ -12,7 +12,11 @@ from bert_tf.errors import InputError
 from bert_tf.server.trial import Loader
 from bert_tf.server.versions import ModelVersions
 
-LOAD = "helpers.loaders:load"
+
+def load(path):
+    return "helpers.loaders:load"
+
+
 POLL = 0.02
 WAIT = 60
 
@@ -43,13 +47,13 @@ def is_alive(process):
 
 
 def test_a_version_is_loaded_by_another_process_and_then_here(add, tmp_path):
-    assert Loader(LOAD, WAIT)(add(3), 3) == "model 3"
+    assert Loader(load, WAIT)(add(3), 3) == "model 3"
     other, own = processes(tmp_path)
     assert own == os.getpid() and other != own and not is_alive(other)
 
 
 def test_without_a_trial_it_is_loaded_here_only(add, tmp_path):
-    assert Loader(LOAD, None)(add(3), 3) == "model 3"
+    assert Loader(load, None)(add(3), 3) == "model 3"
     assert processes(tmp_path) == [os.getpid()]
 
 
@@ -75,7 +79,7 @@ def test_what_fails_in_a_trial_is_an_error_and_not_loaded_here(
     add, tmp_path, does, seconds, words
 ):
     with pytest.raises(InputError) as error:
-        Loader(LOAD, seconds)(add(3, does), 3)
+        Loader(load, seconds)(add(3, does), 3)
     for word in words:
         assert word in str(error.value)
     if "SIGABRT" in words or "exit status 7" in words:
@@ -89,7 +93,7 @@ def test_versions_that_end_or_hold_up_processes_leave_the_old_one_served(
     add, tmp_path, caplog
 ):
     add(1)
-    loader = Loader(LOAD, 1.0)
+    loader = Loader(load, 1.0)
     told = []
     versions = ModelVersions(
         str(tmp_path),
@@ -115,7 +119,7 @@ def test_versions_that_end_or_hold_up_processes_leave_the_old_one_served(
 def test_at_the_start_a_version_that_ends_processes_is_an_error(add, tmp_path):
     add(1, "abort")
     with pytest.raises(InputError, match=r"(?s)No version.*/1: .*SIGABRT"):
-        ModelVersions(str(tmp_path), Loader(LOAD, WAIT))
+        ModelVersions(str(tmp_path), Loader(load, WAIT))
 
 
 def test_a_server_that_ends_does_not_wait_for_a_trial(
@@ -130,7 +134,7 @@ def test_a_server_that_ends_does_not_wait_for_a_trial(
 
     monkeypatch.setattr(subprocess.Popen, "communicate", noting_the_thread)
     add(1)
-    loader = Loader(LOAD, 600)
+    loader = Loader(load, 600)
     versions = ModelVersions(
         str(tmp_path), loader, POLL, stop_loading=loader.stop
     )

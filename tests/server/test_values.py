@@ -11,14 +11,10 @@ import struct
 import numpy as np
 import pytest
 
+from bert_tf.exports.interface import Signature, Tensor
 from bert_tf.server import protocol
 from bert_tf.server.output import write_outputs
-from bert_tf.server.protocol import (
-    Limits,
-    RequestError,
-    Signature,
-    Tensor,
-)
+from bert_tf.server.protocol import Limits, RequestError
 from bert_tf.server.values import read_inputs
 
 LIMITS = Limits()

@@ -8,8 +8,6 @@ from bert_tf.errors import InputError, count_of
 from bert_tf.tasks.choices.data import ChoiceExample
 from bert_tf.tokenization import Tokenizer
 
-INPUTS = ("input_ids", "input_mask", "segment_ids")
-
 
 def pack_choices(
     example: ChoiceExample, max_seq_length: int, tokenizer: Tokenizer
@@ -38,15 +36,15 @@ def choice_values(
     max_seq_length: int,
     tokenizer: Tokenizer,
 ) -> Mapping[str, list[int]]:
-    """The values of a record: each of `INPUTS` [N x S], and `label_ids`."""
-    values: dict[str, list[int]] = {name: [] for name in INPUTS}
+    """The values of a record: `ENCODER_INPUTS` [N x S] and `label_ids`."""
+    values: dict[str, list[int]] = {name: [] for name in packing.ENCODER_INPUTS}
     for row in rows:
         padded = packing.pad_inputs(
             tokenizer.convert_tokens_to_ids(row.tokens),
             row.segment_ids,
             max_seq_length,
         )
-        for name, numbers in zip(INPUTS, padded, strict=True):
+        for name, numbers in zip(packing.ENCODER_INPUTS, padded, strict=True):
             values[name] += numbers
     return {**values, "label_ids": [label]}
 

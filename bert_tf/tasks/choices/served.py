@@ -32,8 +32,7 @@ class Choices(signature.Served):
     text_inputs = ("context", "question")
 
     def __init__(self, rules, model, rows_at_once):
-        super().__init__(rules, model)
-        self.plain.rows_at_once = rows_at_once
+        super().__init__(rules, model, rows_at_once)
 
     def row_outputs(self, rows, outputs):
         logits = outputs["logits"]

@@ -33,7 +33,7 @@ class Classifier(signature.Served):
     head = "classifier"
 
     def __init__(self, rules, model, target, window_rules, window_pooling):
-        super().__init__(rules, model)
+        super().__init__(rules, model, window_rules.rows_at_once)
         self.plain.target = target
         self.plain.window_rules = window_rules
         self.window_pooling = window_pooling

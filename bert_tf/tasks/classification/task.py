@@ -16,13 +16,13 @@ from bert_tf.errors import InputError
 from bert_tf.support import files
 from bert_tf.tasks import report
 from bert_tf.tasks.classification import submission
+from bert_tf.tasks.classification.inference import pool_logits
 from bert_tf.tasks.classification.rows import (
     convert_examples_to_windows,
     describe_example,
     padding_example,
     truncation_advice,
 )
-from bert_tf.tasks.classification.targets import WINDOW_POOLINGS
 from bert_tf.tasks.task import of_test
 from bert_tf.training.step import count_examples
 
@@ -106,7 +106,7 @@ class ClassificationTask:
         self.submissions = submissions or {}
         self.remark = remark
         self.test_labels = test_labels or {}
-        self._pool = WINDOW_POOLINGS[window_pooling]
+        self._pooling = window_pooling
         self._conversion = (
             target,
             max_seq_length,
@@ -223,10 +223,7 @@ class ClassificationTask:
         return {report.MISTAKES: table}
 
     def _logits(self, windows):
-        """The logits [L] of a text, combined from those of its windows."""
-        if len(windows) == 1:
-            return windows[0]["logits"]
-        return self._pool(np.stack([row["logits"] for row in windows]), axis=0)
+        return pool_logits([row["logits"] for row in windows], self._pooling)
 
     def write_model_files(self, folder):
         path = os.path.join(folder, LABELS_FILE)

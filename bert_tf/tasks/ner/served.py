@@ -27,9 +27,8 @@ class Tokens(signature.Served):
     text_inputs = ("text",)
 
     def __init__(self, rules, model, labels, rows_at_once):
-        super().__init__(rules, model)
+        super().__init__(rules, model, rows_at_once)
         self.plain.labels = list(labels)
-        self.plain.rows_at_once = rows_at_once
 
     def settings(self):
         return {

@@ -69,11 +69,17 @@ def rows_of_pieces(
             yield _mask(pieces, place, max_seq_length)
 
 
+def window_around(place: int, count: int, max_seq_length: int) -> slice:
+    """The pieces around one of `count` that fit the model together."""
+    room = max_seq_length - 2
+    start = max(0, min(place - room // 2, count - room))
+    return slice(start, start + room)
+
+
 def _mask(pieces: Sequence[str], place: int, max_seq_length: int) -> MaskedRow:
     """Masks a piece in the window around it that fits the model."""
-    room = max_seq_length - 2
-    start = max(0, min(place - room // 2, len(pieces) - room))
-    position = place - start + 1
-    tokens = pack_tokens(pieces[start : start + room]).tokens
+    window = window_around(place, len(pieces), max_seq_length)
+    position = place - window.start + 1
+    tokens = pack_tokens(pieces[window]).tokens
     tokens[position] = MASK
     return MaskedRow(tokens, position)

@@ -30,10 +30,9 @@ class Pretraining(signature.Served):
     def __init__(
         self, rules, model, top_k, next_sentence, rows_at_once=ROWS_AT_ONCE
     ):
-        super().__init__(rules, model)
+        super().__init__(rules, model, rows_at_once)
         self.top_k = top_k
         self.next_sentence = next_sentence
-        self.rows_at_once = rows_at_once
 
     def settings(self):
         return {
@@ -106,7 +105,7 @@ class Pretraining(signature.Served):
         ids, scores, follows = graph_rows.in_chunks(
             guess,
             tf.size(asked.rows.texts, tf.int64),
-            self.rows_at_once,
+            self.plain.rows_at_once,
             [
                 tf.TensorSpec([None, self.top_k], tf.int32),
                 tf.TensorSpec([None, self.top_k], tf.float32),

@@ -49,7 +49,7 @@ class Span(signature.Served):
     text_inputs = ("question", "context")
 
     def __init__(self, rules, model, span_rules):
-        super().__init__(rules, model)
+        super().__init__(rules, model, span_rules.rows_at_once)
         self.plain.span_rules = span_rules
 
     def settings(self):

@@ -27,7 +27,7 @@ class Features(signature.Served):
     head = "features"
 
     def __init__(self, rules, model, pooling, layers, has_pooler, window_rules):
-        super().__init__(rules, model)
+        super().__init__(rules, model, window_rules.rows_at_once)
         self.pooling = pooling
         self.over_tokens = lines.POOLINGS[pooling].over_tokens
         self.has_pooler = has_pooler
@@ -41,6 +41,9 @@ class Features(signature.Served):
             "layers": self.plain.layers,
             "doc_stride": self.plain.window_rules.doc_stride,
         }
+
+    def graph_settings(self):
+        return {**self.settings(), "over_tokens": self.over_tokens}
 
     def row_outputs(self, rows, outputs):
         found = {"sequence_output": outputs["sequence_output"]}

@@ -25,7 +25,7 @@ def python_words(text):
     """The words that `BasicTokenizer` splits one by one, and their places."""
     return [
         (match.group(), *match.span())
-        for match in tokenization._WORD.finditer(text)
+        for match in tokenization.WORD.finditer(text)
     ]
 
 

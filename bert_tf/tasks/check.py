@@ -1,0 +1,131 @@
+"""Holds an exported model to the Python model of the same checkpoint.
+
+The Python model computes rows with Keras, in float32, and its texts become rows
+and results in plain Python: nothing but the checkpoint is shared with the
+export.
+"""
+
+import os
+
+from bert_tf import models
+from bert_tf.checkpoints import inference
+from bert_tf.checkpoints.names import CONFIG
+from bert_tf.checkpoints.reader import open_reader
+from bert_tf.exports import folder
+from bert_tf.modeling import BertConfig
+from bert_tf.tasks import comparison, predictor
+from bert_tf.tasks.vectors import lines
+
+REPORT = os.path.join(folder.EXTRA, "bert_tf_check.txt")
+MEGABYTE = 1_000_000
+
+
+class KerasSession:
+    """A Keras model as what `Inference` runs.
+
+    Args:
+        model: has named outputs.
+    """
+
+    def __init__(self, model):
+        self.outputs = tuple(model.output)
+        self._forward = inference.compile_forward(model)
+
+    def run(self, inputs, outputs):
+        found = self._forward(inputs)
+        return {name: found[name] for name in outputs}
+
+
+class PythonPredictor(predictor.Predictor):
+    """`Predictor` of a checkpoint, with the settings of an export of it.
+
+    Args:
+        version: the folder of the export.
+        checkpoint: whatever `checkpoints.find` takes, or a `CheckpointReader`.
+    """
+
+    def __init__(self, version, checkpoint):
+        self._checkpoint = checkpoint
+        super().__init__(version)
+
+    def _load(self):
+        model = build_model(self.path, self.settings, self._checkpoint)
+        return self.without_tensorflow(
+            predictor.make_inference(
+                self.path, self.settings, KerasSession(model), self.batch_size
+            )
+        )
+
+
+def build_model(version, settings, checkpoint):
+    """The Keras model of a checkpoint, with the head of an export.
+
+    Args:
+        version: the folder of the export.
+        settings: the content of its assets/bert_tf.json.
+        checkpoint: whatever `checkpoints.find` takes, or a `CheckpointReader`.
+    """
+    path = os.path.join(version, "assets", CONFIG)
+    config = BertConfig.from_json_file(path)
+    reader = open_reader(checkpoint)
+
+    def features():
+        pooling = lines.POOLINGS[settings["pooling"]]
+        return models.encoder(config, settings["layers"], pooling)
+
+    def count():
+        return reader.shapes["output_weights"][0]
+
+    build = {
+        "classifier": lambda: models.classifier(config, count()),
+        "span": lambda: models.span(config),
+        "pretraining": lambda: models.pretraining(config),
+        "features": features,
+        "tokens": lambda: models.token_classifier(config, count()),
+        "choices": lambda: models.multiple_choice(config),
+    }[settings["head"]]
+    model, _ = inference.load_model(
+        build, config, reader, inference.ANY_NAME, skip_padding=True
+    )
+    return model
+
+
+def check(version, checkpoint, path):
+    """Compares an export with its checkpoint; writes a report into its folder.
+
+    Args:
+        version: the folder of the export, MODEL/1.
+        checkpoint: whatever `checkpoints.find` takes.
+        path: a file of texts, as `comparison.read_texts` takes it.
+
+    Returns:
+        The path of the report, and its text.
+
+    Raises:
+        InputError: the file is not what the head takes, or the report cannot be
+            written.
+    """
+    reader = open_reader(checkpoint)
+    exported = predictor.Predictor(version)
+    texts = comparison.read_texts(path, exported.head)
+    got = comparison.run(exported, texts)
+    python = PythonPredictor(version, reader)
+    want = comparison.run(python, texts)
+    kind = folder.format_of(version) or ""
+    quantize = exported.settings["quantize"]
+    text = comparison.report(
+        path,
+        kind + f", {quantize}" * bool(quantize),
+        comparison.compare(got.results, want.results),
+        [
+            ("this export", got, folder.nbytes(version) / MEGABYTE),
+            (
+                "Python model",
+                want,
+                reader.nbytes(reader.names) / MEGABYTE,
+            ),
+        ],
+    )
+    report = os.path.join(version, REPORT)
+    comparison.write(report, text)
+    return report, text

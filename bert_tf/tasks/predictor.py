@@ -1,0 +1,109 @@
+"""`bert_tf.Predictor`: asks exported models, with TensorFlow or without."""
+
+import importlib
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from bert_tf.checkpoints.names import CONFIG, VOCAB
+from bert_tf.errors import InputError
+from bert_tf.exports import folder, predictor, sessions
+from bert_tf.exports.interface import Session
+from bert_tf.exports.settings import SAVED_MODEL
+from bert_tf.tasks.inference import Inference
+from bert_tf.tokenization import FullTokenizer
+
+HEADS = {
+    "classifier": "classification.inference:ClassifierInference",
+    "span": "squad.inference:SpanInference",
+    "pretraining": "pretraining.inference:PretrainingInference",
+    "features": "vectors.inference:FeaturesInference",
+    "tokens": "ner.inference:TokensInference",
+    "choices": "choices.inference:ChoicesInference",
+}
+"""The class of each head, below `bert_tf.tasks`; only one is imported."""
+
+
+class Predictor(predictor.Predictor):
+    """An exported model of any format; as `exports.predictor.Predictor`."""
+
+    def _load(self):
+        if folder.format_of(self.path) == SAVED_MODEL:
+            return super()._load()
+        return self.without_tensorflow(
+            open_inference(self.path, self.settings, self.batch_size)
+        )
+
+    def without_tensorflow(self, model: Inference) -> predictor.Loaded:
+        """A model that sorts rows itself, by their number of tokens."""
+        self._texts_at_once = predictor.BATCHES_AHEAD * self.batch_size
+        functions = {n: f.call for n, f in model.functions.items()}
+        return predictor.Loaded(functions, model.run)
+
+
+def open_inference(
+    path: str,
+    settings: Mapping[str, Any] | None = None,
+    rows_at_once: int | None = None,
+) -> Inference:
+    """A version that runs without TensorFlow.
+
+    Args:
+        path: its folder, MODEL/1.
+        settings: the content of assets/bert_tf.json, if it is read already.
+        rows_at_once: rows that are computed together; None for what the export
+            says.
+
+    Raises:
+        InputError: it cannot be loaded.
+    """
+    settings = settings or folder.read_settings(path)
+    return make_inference(
+        path, settings, sessions.open_session(path), rows_at_once
+    )
+
+
+def make_inference(
+    path: str,
+    settings: Mapping[str, Any],
+    session: Session,
+    rows_at_once: int | None = None,
+) -> Inference:
+    """The signatures of a version around a session.
+
+    Args:
+        path, settings, rows_at_once: as for `open_inference`.
+        session: has the outputs of the head's model.
+
+    Raises:
+        InputError: an asset is missing or damaged.
+    """
+    if settings["head"] not in HEADS:
+        raise InputError(
+            f"{path} must have one of the heads {', '.join(HEADS)}. Received: "
+            f"{settings['head']!r}"
+        )
+    assets = os.path.join(path, "assets")
+    config_file = os.path.join(assets, CONFIG)
+    try:
+        with open(config_file, encoding="utf-8") as file:
+            config = json.load(file)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{config_file} cannot be read: {error}") from error
+    tokenizer = FullTokenizer(
+        os.path.join(assets, VOCAB),
+        settings["do_lower_case"],
+        settings["strip_accents"],
+    )
+    if rows_at_once is not None:
+        settings = {**settings, "rows_at_once": rows_at_once}
+    module, _, name = HEADS[settings["head"]].partition(":")
+    made = getattr(importlib.import_module(f"bert_tf.tasks.{module}"), name)
+    try:
+        return made(session, settings, config, tokenizer)
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"The files in {assets} must be what bert_tf.export_saved_model "
+            f"writes. They are not: {error!r}"
+        ) from error

@@ -1,0 +1,168 @@
+"""Exports that run without TensorFlow, held to the SavedModels of the heads."""
+
+import functools
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from helpers.exported import EXPORT, call, folder
+from helpers.paths import ROOT
+
+import bert_tf
+from bert_tf.tasks.predictor import open_inference
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+TEXTS = [
+    "the quiet museum measured John Smith .",
+    "",
+    "À Kraków, 東京 " * 9,
+    "a \x00 b",
+    "who wrote the book ? [MASK]",
+    "[MASK] the [MASK] museum " + "of the " * 20 + "[MASK]",
+    " \t",
+]
+SECOND = ["a dog", "it", "", "b", "it was " * 20 + "[MASK]", "", "x"]
+CHOICES = [["born .", "in " * 30]] * 3 + [["", "the museum was"]] * 4
+TABLE = [
+    ["John", "", "Smith", ""],
+    ["", "", "", ""],
+    ["a\u200d", "b", ".", "d"],
+]
+
+INPUTS = {
+    "classifier": {"text_a": TEXTS, "text_b": SECOND},
+    "features": {"text_a": TEXTS, "text_b": SECOND},
+    "pretraining": {"text": TEXTS, "text_b": SECOND},
+    "span": {"question": SECOND, "context": TEXTS},
+    "tokens": {"text": TEXTS},
+    "choices": {
+        "context": TEXTS,
+        # Longer ones would leave no room for the choices.
+        "question": [text[:6] for text in SECOND],
+        "choices": CHOICES,
+    },
+}
+QUICK = ("classifier", "tokens")
+NAMES = [
+    pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
+    for name in sorted(EXPORT)
+]
+HEADS = [
+    pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
+    for name in sorted({*INPUTS, "ner"} - {"tokens"})
+]
+
+
+@functools.cache
+def plain(name, kind="onnx"):
+    return open_inference(str(folder(name, format=kind) / "1"))
+
+
+def given(name, signature):
+    """Inputs of a signature of texts, as `bytes`."""
+    head = plain(name).settings["head"]
+    if signature == "serve_words":
+        columns = {"words": TABLE}
+    else:
+        wanted = plain(name).functions[signature].signature.inputs
+        columns = {key: INPUTS[head][key] for key in wanted}
+    return {key: encode(column) for key, column in columns.items()}
+
+
+def encode(value):
+    if isinstance(value, str):
+        return value.encode()
+    return [encode(one) for one in value]
+
+
+def compare(got, want):
+    assert set(got) == set(want)
+    for key in want:
+        wanted = np.asarray(want[key])
+        if wanted.dtype == object:
+            assert got[key].tolist() == wanted.tolist(), key
+        else:
+            assert got[key].dtype == wanted.dtype, key
+            np.testing.assert_allclose(
+                got[key], wanted, rtol=1e-5, atol=1e-5, err_msg=key
+            )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_texts_give_what_the_saved_model_gives(name):
+    model = plain(name)
+    signatures = [one for one in model.functions if "text" in one]
+    signatures += [one for one in model.functions if "words" in one]
+    for signature in signatures:
+        inputs = given(name, signature)
+        got = model.run(signature, inputs)
+        want = call(name, signature, **inputs)
+        if "embedding" in got and got["embedding"].ndim == 3:
+            # Behind the last token there is padding.
+            length = got["embedding"].shape[1]
+            is_token = got["tokens"] != b""
+            for key in ("embedding", "tokens"):
+                want[key] = want[key][:, :length]
+                got[key] = got[key].copy()
+                got[key][~is_token] = want[key][~is_token]
+        compare(got, want)
+
+
+def rows_of(name, rng):
+    """Rows of ids of one length, the last of which has padding."""
+    shape = (3, 2, 11) if name == "choices" else (3, 11)
+    rows = {
+        "input_ids": rng.integers(0, 377, shape, np.int32),
+        "input_mask": np.ones(shape, np.int32),
+        "segment_ids": rng.integers(0, 2, shape, np.int32),
+    }
+    rows["input_mask"][-1, ..., 7:] = 0
+    if name == "pretraining":
+        rows["masked_lm_positions"] = rng.integers(0, 7, (3, 4), np.int32)
+    return rows
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_rows_of_ids_give_what_the_saved_model_gives(name, rng):
+    rows = rows_of(name, rng)
+    got = plain(name).run("serving_default", rows)
+    want = call(name, "serving_default", **rows)
+    for key in got:
+        if got[key].shape[1:2] == (11,):
+            # Padding has no meaning: the SavedModel does not compute it.
+            got[key][-1, 7:] = want[key][-1, 7:]
+    compare(got, want)
+    spec = plain(name).functions["serving_default"].signature.outputs
+    assert set(spec) == set(want)
+    for key, tensor in spec.items():
+        sizes = zip(tensor.shape, want[key].shape, strict=True)
+        assert all(size in (None, found) for size, found in sizes)
+
+
+ALONE = """
+import sys
+import bert_tf
+predict = bert_tf.Predictor(sys.argv[1])
+print(predict("the quiet museum"))
+print(*(one.label for one in predict(["a", ("b", "c")] * 9)), file=sys.stderr)
+heavy = {"tensorflow", "keras", "google"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+def test_predicting_loads_neither_tensorflow_nor_keras():
+    path = folder("classifier", format="onnx")
+    process = subprocess.run(
+        [sys.executable, "-c", ALONE, str(path)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert process.returncode == 0, process.stderr
+    want = bert_tf.Predictor(path)
+    assert process.stdout == f"{want('the quiet museum')}\n"
+    labels = [want("a").label, want("b", "c").label] * 9
+    assert process.stderr.split("\n")[0] == " ".join(labels)
