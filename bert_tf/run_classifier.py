@@ -10,6 +10,7 @@ Your own data: --task_name=tsv, see docs/classification.md.
 """
 
 import dataclasses
+import functools
 import os
 
 from bert_tf.cli import (
@@ -158,6 +159,7 @@ def run(flags, settings, opened, strategy):
         find_submissions(dataset, sets, flags.data_dir),
         dataset.remark,
         find_test_labels(dataset, flags),
+        functools.partial(dataset.test_table, flags.data_dir),
     )
 
     def export(checkpoint):

@@ -25,7 +25,7 @@ from bert_tf.training import devices, loop, prediction
 from bert_tf.training.evaluation import write_eval_results
 from bert_tf.training.settings import RUNS_FILE, folder_of_run
 
-EXAMPLES_LOGGED = 5
+EXAMPLES_LOGGED = 1
 
 
 @dataclasses.dataclass(frozen=True)

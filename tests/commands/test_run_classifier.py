@@ -683,6 +683,15 @@ def test_learns_labels_of_own_data_and_predicts_them_by_name(
     assert "eval_macro_f1 = 1.0\n" in (out / "eval_results.txt").read_text()
     predicted = (out / "test_predictions.txt").read_text()
     assert predicted == "blame\nneither\npraise\n"
+    header, *lines = (out / "test_predictions.tsv").read_text().splitlines()
+    assert header == "text\tlabel\tprobability"
+    results = np.loadtxt(out / "test_results.tsv")
+    for line, text, label, scores in zip(
+        lines, ["bad bad", "the the", "good good"], predicted.split(), results
+    ):
+        cells = line.split("\t")
+        assert cells[:2] == [text, label]
+        assert float(cells[2]) == pytest.approx(scores.max())
 
     # Other labels cannot silently take the place of those learned.
     text = (data / "train.tsv").read_text().replace("praise", "applause")

@@ -1,5 +1,6 @@
 """run_classifier with numbers and several labels: files, folders, exports."""
 
+import csv
 import json
 
 import numpy as np
@@ -97,6 +98,13 @@ def test_a_run_of_several_labels_writes_scores_names_and_thresholds(multi):
     names = np.array(["river", "dog", "museum"])
     holds = np.float32(scores) >= limits
     assert found == ["|".join(names[row]) for row in holds]
+    with open(out / "test_predictions.tsv", newline="") as file:
+        table = list(csv.DictReader(file, delimiter="\t"))
+    assert [row["labels"] for row in table] == found
+    assert [row["comment"] for row in table] == texts()
+    # The file has a column of each name already.
+    of_dog = [float(row["predicted_dog"]) for row in table]
+    np.testing.assert_allclose(of_dog, scores[:, 1])
     # dev and test are the same texts.
     truth = np.array([[name in text for name in names] for text in texts()])
     hits = (truth & holds).sum()

@@ -98,3 +98,8 @@ def _named(
             f"{len(labels)}, one for each of {some_of(labels)}",
         )
     return tuple(name for name, flag in zip(labels, flags) if flag)
+
+
+def label_role(number: int) -> str:
+    """The role of the column of a label that has its own."""
+    return f"label_cols[{number}]"

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from bert_tf.data.prediction_tables import Table, read_table
 from bert_tf.data.tables import (
     FORMATS,
     BadValue,
@@ -18,8 +19,9 @@ from bert_tf.data.tables import (
 )
 from bert_tf.errors import InputError, count_of, quote, some_of
 from bert_tf.tasks import metrics
+from bert_tf.tasks.classification.cells import label_role
 from bert_tf.tasks.classification.target import CLASS, Label, Target
-from bert_tf.tasks.classification.targets import OneLabel, label_role
+from bert_tf.tasks.classification.targets import OneLabel
 from bert_tf.tasks.labels import (
     are_many,
     are_scores,
@@ -106,6 +108,10 @@ class Dataset(abc.ABC):
 
     def find_test_labels(self, data_dir: str) -> list[Label] | None:
         """The labels of the test file, if it has some; see `OwnDataset`."""
+        return None
+
+    def test_table(self, data_dir: str) -> Table | None:
+        """The cells of the test file, of users' own files."""
         return None
 
     def find_submission(self, data_dir: str, name: str) -> Submission | None:
@@ -288,6 +294,10 @@ class OwnDataset(Dataset):
             _LOGGER.info("Labels of %s are not used: %s.", path, reason)
             return None
         return found
+
+    def test_table(self, data_dir: str) -> Table:
+        path = find_file(data_dir, ["test" + ending for ending in FORMATS])
+        return read_table(path, self._has_header())
 
     def _known_label(self, values: Mapping[str, Any]) -> Label:
         """Raises `BadValue` for a label that is none of the target's."""

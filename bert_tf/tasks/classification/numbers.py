@@ -147,6 +147,9 @@ class Number:
             values = np.clip(values, *self.bounds)
         return [f"{value + 0.0:.3f}" for value in values]
 
+    def columns(self, logits):
+        return [("value", self.scores(logits)[:, 0])]
+
 
 def _no_weights() -> InputError:
     return InputError(

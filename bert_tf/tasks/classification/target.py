@@ -145,6 +145,11 @@ class Target(Protocol):
     def predictions(self, logits: np.ndarray) -> list[str]:
         """The prediction for each text in words, one line each."""
 
+    def columns(
+        self, logits: np.ndarray
+    ) -> Sequence[tuple[str, Sequence[Any] | np.ndarray]]:
+        """Names and values of the columns of test_predictions.tsv."""
+
 
 def mean_losses(
     losses: np.ndarray, is_real: np.ndarray, batch_size: int

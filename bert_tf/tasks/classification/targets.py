@@ -162,6 +162,10 @@ class OneLabel:
     def predictions(self, logits):
         return self.names(logits.argmax(axis=-1))
 
+    def columns(self, logits):
+        best = self.scores(logits).max(axis=-1)
+        return [("label", self.predictions(logits)), ("probability", best)]
+
     def names(self, label_ids):
         return [self.labels[at] for at in label_ids]
 
@@ -216,7 +220,9 @@ class ManyLabels:
                 self.labels or None,
             )
         flags = (
-            cells.read_flag(f"label_cols, {label}", values[label_role(at)])
+            cells.read_flag(
+                f"label_cols, {label}", values[cells.label_role(at)]
+            )
             for at, label in enumerate(self.labels)
         )
         return tuple(label for label, holds in zip(self.labels, flags) if holds)
@@ -350,6 +356,10 @@ class ManyLabels:
     def predictions(self, logits):
         return self.names(self._holds(self.scores(logits)))
 
+    def columns(self, logits):
+        names = self.predictions(logits)
+        return [("labels", names), *zip(self.labels, self.scores(logits).T)]
+
 
 def make_target(label_type: str, **fields: Any) -> Target:
     """The target of a label type, with these fields."""
@@ -359,11 +369,6 @@ def make_target(label_type: str, **fields: Any) -> Target:
         MULTI: ManyLabels,
     }
     return kinds[label_type](**fields)
-
-
-def label_role(number: int) -> str:
-    """The role of the column of a label that has its own."""
-    return f"label_cols[{number}]"
 
 
 def _require_rows(labels: Sequence[str], counts: Sequence[int]) -> None:

@@ -10,6 +10,7 @@ from absl import logging
 from bert_tf import models
 from bert_tf.checkpoints import folders
 from bert_tf.checkpoints.names import LABELS_FILE
+from bert_tf.data import prediction_tables
 from bert_tf.data.packing import InputFeatures, Truncation
 from bert_tf.data.records import Feature, Values
 from bert_tf.errors import InputError
@@ -74,6 +75,8 @@ class ClassificationTask:
         submissions: `data.Submission`s by the name of the set.
         test_labels: the labels of sets to predict that have some, by the name
             of the set.
+        test_table: function that returns the `Table` of the file to predict, or
+            None if there is none.
         remark: function of results that returns what to know about them, for
             the log, or None.
 
@@ -96,6 +99,7 @@ class ClassificationTask:
         submissions=None,
         remark=None,
         test_labels=None,
+        test_table=None,
     ):
         self.target = target
         self.metrics = target.results
@@ -106,6 +110,7 @@ class ClassificationTask:
         self.submissions = submissions or {}
         self.remark = remark
         self.test_labels = test_labels or {}
+        self.test_table = test_table
         self._pooling = window_pooling
         self._conversion = (
             target,
@@ -188,6 +193,11 @@ class ClassificationTask:
             path = os.path.join(folder, "test_predictions.txt")
             files.write_text(path, "".join(f"{one}\n" for one in predictions))
             logging.info("Wrote the predicted labels to %s.", path)
+        table = self.test_table and self.test_table()
+        if table:
+            path = os.path.join(folder, prediction_tables.FILE)
+            prediction_tables.write(path, table, self.target.columns(logits))
+            logging.info("Wrote them beside the columns of %s.", table.path)
         if split in self.submissions:
             submission.write(folder, self.submissions[split], predictions)
         if split in self.test_labels:

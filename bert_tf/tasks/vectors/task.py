@@ -14,7 +14,7 @@ from bert_tf.tasks.vectors import lines
 from bert_tf.tasks.vectors.lines import PADDING_LINE, LineVectors
 from bert_tf.training import prediction
 
-EXAMPLES_TO_LOG = 5
+EXAMPLES_TO_LOG = 1
 
 
 def log_first(examples):
