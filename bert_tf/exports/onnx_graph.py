@@ -120,11 +120,15 @@ class Graph:
         }[name]
         return self.add(operator, x, **attributes)
 
-    def project(self, rows: str, scope: str = "") -> str:
-        """The logits [R, L] of rows [R, D], with weights as heads have them."""
-        weights = self.weight(f"{scope}output_weights")
-        bias = self.weight(f"{scope}output_bias")
-        return self.add("Gemm", rows, weights, bias, transB=1)
+    def project(self, x: str, weights: str, bias: str) -> str:
+        """The logits [..., L] of x [..., D], for weights [L, D] as heads have.
+
+        A `Gemm` would transpose them on the fly, but quantization makes a
+        transposed copy of it.
+        """
+        kernel = self.add("Transpose", self.weight(weights), perm=(1, 0))
+        product = self.add("MatMul", x, kernel)
+        return self.add("Add", product, self.weight(bias))
 
     def model(
         self, inputs: Mapping[str, tuple], outputs: Mapping[str, tuple]

@@ -61,7 +61,7 @@ def _named(graph: Graph, x: str, name: str) -> str:
 
 def _add_classifier(graph, config, settings):
     pooled = add_pooler(graph, add_encoder(graph, config)[-1])
-    logits = _named(graph, graph.project(pooled), "logits")
+    logits = _named(graph, _project(graph, pooled), "logits")
     count = len(graph.weights["output_bias"])
     found = {"logits": (*ROW, count)}
     if settings["label_type"] == "number":
@@ -75,18 +75,14 @@ def _add_classifier(graph, config, settings):
     return {**found, "probabilities": (*ROW, count)}
 
 
-def _project_tokens(graph, sequence, scope=""):
-    """The logits [B, S, L] of tokens."""
-    kernel = graph.add(
-        "Transpose", graph.weight(f"{scope}output_weights"), perm=(1, 0)
-    )
-    product = graph.add("MatMul", sequence, kernel)
-    return graph.add("Add", product, graph.weight(f"{scope}output_bias"))
+def _project(graph: Graph, x: str, scope: str = "") -> str:
+    """The logits of a head whose variables are in a scope, or at the root."""
+    return graph.project(x, f"{scope}output_weights", f"{scope}output_bias")
 
 
 def _add_tokens(graph, config, settings):
     sequence = add_encoder(graph, config)[-1]
-    logits = _named(graph, _project_tokens(graph, sequence), "logits")
+    logits = _named(graph, _project(graph, sequence), "logits")
     graph.add("Softmax", logits, axis=-1, name="probabilities")
     shape = (*TOKENS, len(graph.weights["output_bias"]))
     return {"logits": shape, "probabilities": shape}
@@ -94,7 +90,7 @@ def _add_tokens(graph, config, settings):
 
 def _add_span(graph, config, settings):
     sequence = add_encoder(graph, config)[-1]
-    logits = _project_tokens(graph, sequence, names.SQUAD)
+    logits = _project(graph, sequence, names.SQUAD)
     for place, name in enumerate(("start_logits", "end_logits")):
         graph.add("Gather", logits, graph.constant(place), axis=2, name=name)
     return {"start_logits": TOKENS, "end_logits": TOKENS}
@@ -106,7 +102,7 @@ def _add_choices(graph, config, settings):
     rows = tuple(graph.add("Reshape", x, shape) for x in ENCODER_INPUTS)
     pooled = add_pooler(graph, add_encoder(graph, config, rows)[-1])
     shape = graph.add("Shape", ENCODER_INPUTS[0], start=0, end=2)
-    graph.add("Reshape", graph.project(pooled), shape, name="logits")
+    graph.add("Reshape", _project(graph, pooled), shape, name="logits")
     graph.add("Softmax", "logits", axis=-1, name="probabilities")
     return dict.fromkeys(("logits", "probabilities"), ("batch", "choices"))
 
@@ -120,27 +116,15 @@ def _add_pretraining(graph, config, settings):
     masked = graph.dense(masked, f"{scope}/dense")
     masked = graph.activate(masked, config.hidden_act)
     masked = graph.layer_norm(masked, scope)
-    rows = graph.add(
-        "Reshape", masked, graph.constant([-1, config.hidden_size])
-    )
     # The output projection is tied to the embeddings.
-    logits = graph.add(
-        "Gemm",
-        rows,
-        graph.weight(names.WORD_EMBEDDINGS),
-        graph.weight(names.MASKED_LM_BIAS),
-        transB=1,
-    )
-    count = graph.constant([config.vocab_size])
-    shape = graph.add("Shape", POSITIONS, start=0, end=2)
-    shape = graph.add("Concat", shape, count, axis=0)
-    graph.add("Reshape", logits, shape, name="masked_lm_logits")
+    logits = graph.project(masked, names.WORD_EMBEDDINGS, names.MASKED_LM_BIAS)
+    _named(graph, logits, "masked_lm_logits")
     found: Shapes = {
         "masked_lm_logits": ("batch", "predictions", config.vocab_size)
     }
     if settings["next_sentence"]:
         pooled = add_pooler(graph, sequence)
-        logits = graph.project(pooled, names.NEXT_SENTENCE)
+        logits = _project(graph, pooled, names.NEXT_SENTENCE)
         _named(graph, logits, "next_sentence_logits")
         graph.add(
             "Softmax",

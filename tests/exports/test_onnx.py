@@ -1,8 +1,12 @@
 """Exports that run without TensorFlow, held to the SavedModels of the heads."""
 
 import functools
+import json
+import os
+import re
 import subprocess
 import sys
+import urllib.request
 
 import numpy as np
 import pytest
@@ -10,6 +14,7 @@ from helpers.exported import EXPORT, call, folder
 from helpers.paths import ROOT
 
 import bert_tf
+from bert_tf.exports.results import Label
 from bert_tf.tasks.predictor import open_inference
 
 onnx = pytest.importorskip("onnx")
@@ -166,3 +171,64 @@ def test_predicting_loads_neither_tensorflow_nor_keras():
     assert process.stdout == f"{want('the quiet museum')}\n"
     labels = [want("a").label, want("b", "c").label] * 9
     assert process.stderr.split("\n")[0] == " ".join(labels)
+
+
+FIRST_ANSWER = """
+import sys, time
+began = time.monotonic()
+import bert_tf
+print(bert_tf.Predictor(sys.argv[1])("the quiet museum"))
+print(f"{time.monotonic() - began:.2f} s to the first answer", file=sys.stderr)
+assert ("tensorflow" in sys.modules) == ("saved_model" in sys.argv[1])
+"""
+
+
+@pytest.mark.slow
+def test_an_environment_without_tensorflow_gives_the_same():
+    alone = os.environ.get("BERT_TF_ONNX_PYTHON")
+    if not alone:
+        pytest.skip("run_scripts/test_without_tensorflow.sh sets it up")
+    found = []
+    for python, kind in ((sys.executable, "saved_model"), (alone, "onnx")):
+        process = subprocess.run(
+            [python, "-c", FIRST_ANSWER, folder("classifier", format=kind)],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+        )
+        assert process.returncode == 0, process.stderr
+        print(kind, process.stderr.splitlines()[-1])
+        found.append(eval(process.stdout, {"Label": Label}))
+    want, got = found
+    assert got.label == want.label
+    chances = pytest.approx(want.probabilities, abs=1e-5)
+    assert got.probabilities == chances
+
+
+@pytest.mark.slow
+def test_the_server_runs_without_tensorflow():
+    alone = os.environ.get("BERT_TF_ONNX_PYTHON")
+    if not alone:
+        pytest.skip("run_scripts/test_without_tensorflow.sh sets it up")
+    command = [alone, "-m", "bert_tf.serve", "--port=0", "--model_name=m"]
+    with subprocess.Popen(
+        [*command, folder("classifier", format="onnx")],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    ) as server:
+        try:
+            line = server.stdout.readline()
+            (address,) = re.findall(r"http://\S+/v1/models/m", line)
+            body = {"signature_name": "serve_text", "instances": ["a museum"]}
+            with urllib.request.urlopen(
+                f"{address}:predict", json.dumps(body).encode()
+            ) as answer:
+                (got,) = json.load(answer)["predictions"]
+        finally:
+            server.terminate()
+    want = call("classifier", "serve_text", text_a=["a museum"])
+    assert got["label"].encode() == want["label"][0]
+    np.testing.assert_allclose(
+        got["probabilities"], want["probabilities"][0], atol=1e-5
+    )
