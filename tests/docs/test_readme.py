@@ -1,4 +1,4 @@
-"""The README's commands, run on tiny data."""
+"""The commands of README and docs, run on tiny data."""
 
 import json
 import os
@@ -28,16 +28,21 @@ from bert_tf.data import records
 from bert_tf.modeling import BertConfig
 from bert_tf.tasks.pretraining import task
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
+}
+README = PAGES["README.md"]
+PRETRAINING = "docs/pretraining.md"
 BUILTIN = ROOT / "checkpoints" / "builtin"
 SAMPLES = ROOT / "run_scripts" / "sample_data"
 DATA = ROOT / "tests" / "golden"
 
 
-def command(module, **replaced):
-    """The arguments of the README's first command of this module."""
+def command(module, page="README.md", **replaced):
+    """The arguments of a page's first command of this module."""
     text = re.search(
-        rf"^    python -m {module} (?:.*\\\n)*.*", README, re.MULTILINE
+        rf"^    python -m {module} (?:.*\\\n)*.*", PAGES[page], re.MULTILINE
     )[0]
     for written, real in replaced.items():
         text = text.replace(written, str(real))
@@ -51,18 +56,48 @@ def run(script, arguments):
     script.main(values)
 
 
-EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.S)
-# The one that needs what the quickstart made.
-PREDICTOR = next(code for code in EXAMPLES if "Predictor" in code)
+def examples(page):
+    return re.findall(r"```python\n(.*?)```", PAGES[page], re.S)
 
 
-@pytest.mark.parametrize(
-    "code", [code for code in EXAMPLES if code != PREDICTOR]
-)
-def test_python_examples_run(code, monkeypatch, capsys):
+# It needs what the quickstart made.
+(PREDICTOR,) = examples("README.md")
+
+
+@pytest.mark.parametrize("page", ["docs/checkpoints.md", "docs/tokenizer.md"])
+def test_python_examples_run(page, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
-    exec(compile(code, "README.md", "exec"), {})
+    (code,) = examples(page)
+    exec(compile(code, page, "exec"), {})
     assert capsys.readouterr().out
+
+
+def anchors(text):
+    """The names of a page's headings in addresses, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)", text, re.MULTILINE)
+    return {
+        re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        for heading in headings
+    }
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)\s]+)\)", PAGES[page]):
+        if "://" in link:
+            continue
+        name, _, anchor = link.partition("#")
+        target = (ROOT / page).parent / name if name else ROOT / page
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors(target.read_text(encoding="utf-8")), link
+
+
+def test_the_readme_is_one_screen_and_leads_to_every_page():
+    assert README.count("\n") <= 150
+    for page in PAGES:
+        if page != "README.md":
+            assert f"]({page}" in README, page
 
 
 def test_the_mrpc_command_trains_and_evaluates(tmp_path):
@@ -92,13 +127,14 @@ def test_the_mrpc_command_trains_and_evaluates(tmp_path):
 
 @pytest.fixture(scope="module")
 def long_bert(tmp_path_factory):
-    """What the README's extend_positions makes of a small model."""
+    """What the page's extend_positions makes of a small model."""
     folder = tmp_path_factory.mktemp("readme") / "bert_1024"
     replaced = {
         "$BERT_BASE_DIR": DATA / "checkpoints" / "tiny",
         "/tmp/bert_1024": folder,
     }
-    run(extend_positions, command("bert_tf.extend_positions", **replaced))
+    page = "docs/extending.md"
+    run(extend_positions, command("bert_tf.extend_positions", page, **replaced))
     return folder
 
 
@@ -117,7 +153,7 @@ def test_the_squad_command_trains_and_predicts_and_then_answers(
         "$BERT_BASE_DIR": long_bert,
         "/tmp/squad_base": tmp_path / "out",
     }
-    arguments = command("bert_tf.run_squad", **replaced)
+    arguments = command("bert_tf.run_squad", "docs/squad.md", **replaced)
 
     run(run_squad, [*arguments, "--num_train_epochs=0.2"])
 
@@ -145,7 +181,7 @@ def test_the_squad_command_trains_and_predicts_and_then_answers(
     monkeypatch.chdir(tmp_path)
     capsys.readouterr()
 
-    run(answer, command("bert_tf.answer", **replaced))
+    run(answer, command("bert_tf.answer", "docs/squad.md", **replaced))
 
     question, found = capsys.readouterr().out.splitlines()
     assert question == "Who founded the museum?"
@@ -163,7 +199,9 @@ def test_the_features_command_writes_the_layers_of_each_line(
     lines = ["who was jim ? ||| a man", "new york", "the old city"]
     (tmp_path / "input.txt").write_text("\n".join(lines))
     monkeypatch.chdir(tmp_path)
-    arguments = command("bert_tf.extract_features", **replaced)
+    arguments = command(
+        "bert_tf.extract_features", "docs/vectors.md", **replaced
+    )
 
     # The small model has two layers.
     run(extract_features, [*arguments, "--layers=-1,-2"])
@@ -181,7 +219,7 @@ def test_the_features_command_writes_the_layers_of_each_line(
 @pytest.mark.parametrize("script", [fill_mask, score])
 def test_the_commands_about_texts_answer(script, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
-    arguments = command(script.__name__)
+    arguments = command(script.__name__, "docs/pretraining.md")
     run(script, arguments)
     answered = capsys.readouterr().out.splitlines()
     texts = [a.partition("=")[2] for a in arguments if a.startswith("--text=")]
@@ -198,7 +236,7 @@ def test_the_pretraining_data_command_writes_whole_records(
 
     run(
         create_pretraining_data,
-        command("bert_tf.create_pretraining_data", **folder),
+        command("bert_tf.create_pretraining_data", PRETRAINING, **folder),
     )
 
     records.check_records(
@@ -213,10 +251,10 @@ def test_the_pretraining_command_trains_and_evaluates(tmp_path, monkeypatch):
         "/tmp/tf_examples.tfrecord": tmp_path / "tf_examples.tfrecord",
         "/tmp/pretraining_output": tmp_path / "out",
     }
-    data = command("bert_tf.create_pretraining_data", **replaced)
+    data = command("bert_tf.create_pretraining_data", PRETRAINING, **replaced)
     run(create_pretraining_data, data)
 
-    arguments = command("bert_tf.run_pretraining", **replaced)
+    arguments = command("bert_tf.run_pretraining", PRETRAINING, **replaced)
     run(run_pretraining, [*arguments, "--max_eval_steps=2"])
 
     results = (tmp_path / "out" / "eval_results.txt").read_text().splitlines()
