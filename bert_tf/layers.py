@@ -248,6 +248,17 @@ class Dense(keras.layers.Dense):
             return gelu_in_training(y)
         return self.activation(y)
 
+    def quantize(self, mode=None, type_check=True, config=None):
+        # Keras' `Model.quantize`, which checks types, would only warn: what it
+        # quantizes of a layer, `call` above does not use.
+        if type_check:
+            raise InputError(
+                "This model cannot be quantized in Python. Export it instead: "
+                f"`python -m bert_tf.export_saved_model --quantize={mode}`, "
+                "with int8 or bfloat16."
+            )
+        super().quantize(mode, type_check, config)
+
 
 def dense(config, units, dtype, activation=None, name="dense"):
     """A linear layer with the config's initial weights."""
@@ -456,43 +467,3 @@ def _move_function(dtype, with_zeros):
 def packs_rows():
     """Whether the backend can: TensorFlow's, whose shapes may vary."""
     return _ON_TENSORFLOW
-
-
-def require_same_shape(input_ids, **others):
-    """Refuses tensors of other shapes: broadcasting would hide them.
-
-    Args:
-        input_ids: int tensor [B, S].
-        **others: tensors by name, or None.
-
-    Raises:
-        InputError: one is not [B, S].
-    """
-    shape = tuple(input_ids.shape)
-    if len(shape) != 2:
-        raise InputError(
-            "`input_ids` must have shape [batch, sequence]. "
-            f"Received: shape {shape}"
-        )
-    for name, tensor in others.items():
-        if tensor is None:
-            continue
-        other = tuple(tensor.shape)
-        if len(other) != 2 or any(
-            None not in (size, wanted) and size != wanted
-            for size, wanted in zip(other, shape)
-        ):
-            raise InputError(
-                f"`{name}` must have the shape of `input_ids`, {shape}. "
-                f"Received: shape {other}"
-            )
-
-
-def require_length_within(length, longest):
-    """Refuses a known length beyond the position table (`InputError`)."""
-    if length is not None and length > longest:
-        raise InputError(
-            "The sequence is longer than the model's position table: "
-            f"{length} tokens, `max_position_embeddings` is {longest}. "
-            "Shorten the input (`max_seq_length`)."
-        )

@@ -30,14 +30,13 @@ from bert_tf.layers import (
     get_activation,
     layer_norm,
     packs_rows,
-    require_length_within,
-    require_same_shape,
     softmax,
 )
 from bert_tf.layers import gelu as gelu
 from bert_tf.layers import precision as precision
 from bert_tf.layers import weights_to_come as weights_to_come
 from bert_tf.support.ranges import require_within
+from bert_tf.support.shapes import require_length_within, require_same_shape
 
 # The original adds -10000 rather than -inf: a row in which everything is masked
 # still has a softmax.

@@ -325,3 +325,13 @@ def test_the_flag_reaches_the_export(tmp_path, capsys):
     version = pathlib.Path(capsys.readouterr().out.strip())
     settings = json.loads((version / "assets" / "bert_tf.json").read_text())
     assert settings["quantize"] == "int8"
+
+
+def test_quantizing_a_model_in_python_names_the_flag(config):
+    model = models.classifier(config, 2)
+    before = [weight.numpy() for weight in model.weights]
+    with pytest.raises(InputError, match=r"export_saved_model --quantize=int8"):
+        model.quantize("int8")
+    after = [weight.numpy() for weight in model.weights]
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -78,7 +78,9 @@ HEADS = [
 
 
 @pytest.fixture(
-    scope="module", params=[(k, n) for n in HEADS for k in ("tf", "onnx")]
+    scope="module",
+    params=[(kind, name) for name in HEADS for kind in ("tf", "onnx")],
+    ids="-".join,
 )
 def served(request):
     """A head's name, its model, a server of it, and what it must return."""
