@@ -16,6 +16,7 @@ import os
 from bert_tf.cli import (
     command_line,
     export_flags,
+    fine_tuning,
     label_flags,
     model_flags,
     training_flags,
@@ -38,7 +39,7 @@ with startup.deferred():
     from bert_tf.tasks import run as runs
     from bert_tf.tasks.classification import served
     from bert_tf.tasks.classification import task as tasks
-    from bert_tf.training import devices, start
+    from bert_tf.training import start
 
 HEAD = "classifier"
 FOLDER_FLAGS = ("max_seq_length", "doc_stride", "window_pooling")
@@ -88,12 +89,23 @@ def define_flags(values):
 
 def main(flags):
     """Does what the parsed flags ask for."""
+    fine_tuning.run(
+        flags, fine_tuning.Command(check, open_model, prepare, main_result)
+    )
+
+
+def check(flags):
+    """Checks the flags; returns `RunSettings`."""
     own = OWN_FOLDER_FLAGS if label_flags.is_own(flags) else ()
     training_flags.take_folder_settings(flags, HEAD, (*FOLDER_FLAGS, *own))
     dataset = check_flags(flags)
-    settings = training_flags.run_settings(
+    return training_flags.run_settings(
         flags, HEAD, FOLDER_FLAGS, **label_flags.noted(dataset)
     )
+
+
+def open_model(flags, settings):
+    """Opens the model of a run; returns `OpenedModel`."""
     opened = start.open_model(
         settings.files, settings.output_dir, settings.build
     )
@@ -103,13 +115,12 @@ def main(flags):
         "--doc_stride splits longer texts into windows, and extend_positions "
         "makes a model with more positions.",
     )
-    strategy = devices.find_strategy(training_flags.devices(flags))
-    runs.run_several(
-        lambda one: run(flags, one, opened, strategy),
-        settings,
-        flags.num_runs,
-        strategy,
-    )
+    return opened
+
+
+def main_result(flags):
+    """The name of the result by which a task's models are compared."""
+    return label_flags.main_result(label_flags.find_dataset(flags))
 
 
 def check_flags(flags):
@@ -136,12 +147,8 @@ def check_flags(flags):
     return dataset
 
 
-def run(flags, settings, opened, strategy):
-    """Trains, evaluates, predicts and exports, once.
-
-    Returns:
-        The results of evaluation by name; None without it.
-    """
+def prepare(flags, settings, opened):
+    """Reads all input of a run; returns `Prepared`."""
     dataset = label_flags.find_dataset(flags)
     files.make_folder("output_dir", settings.output_dir)
     export_dir = export_flags.find_export_dir(flags, settings.output_dir)
@@ -171,13 +178,12 @@ def run(flags, settings, opened, strategy):
             target=task.target,
         )
 
-    return runs.finetune(
+    return runs.Prepared(
         task,
         sets,
-        opened,
         settings,
-        strategy,
         export if flags.do_export else None,
+        has_windows=flags.doc_stride is not None,
     )
 
 
@@ -199,7 +205,7 @@ def read_sets(dataset, flags, settings):
             for name in dataset.extra_dev
         }
         extra = {name: some for name, some in extra.items() if some is not None}
-        needed = require_sets(dataset, {**dev, **extra}, settings.best_metric)
+        needed = require_sets(dataset, {**dev, **extra}, flags.keep_best)
         evaluation = {**dev, **extra} if flags.do_eval else {}
         watched = {**dev, **needed} if watches else {}
     if flags.do_predict:

@@ -12,6 +12,7 @@ as .jsonl, .csv or .tsv: see docs/multiple_choice.md.
 from bert_tf.cli import (
     command_line,
     export_flags,
+    fine_tuning,
     model_flags,
     training_flags,
 )
@@ -24,7 +25,7 @@ with startup.deferred():
     from bert_tf.checkpoints import finding
     from bert_tf.tasks import run as runs
     from bert_tf.tasks.choices import served, task
-    from bert_tf.training import devices, start
+    from bert_tf.training import start
 
 HEAD = "choices"
 FOLDER_FLAGS = ("max_seq_length", "swag_inputs")
@@ -98,21 +99,29 @@ def define_flags(values):
 
 def main(flags):
     """Does what the parsed flags ask for."""
+    fine_tuning.run(
+        flags,
+        fine_tuning.Command(
+            check, open_model, prepare, lambda _: "eval_accuracy"
+        ),
+    )
+
+
+def check(flags):
+    """Checks the flags; returns `RunSettings`."""
     training_flags.take_folder_settings(flags, HEAD, FOLDER_FLAGS)
     check_flags(flags)
-    settings = training_flags.run_settings(flags, HEAD, FOLDER_FLAGS)
+    return training_flags.run_settings(flags, HEAD, FOLDER_FLAGS)
+
+
+def open_model(flags, settings):
+    """Opens the model of a run; returns `OpenedModel`."""
     opened = start.open_model(
         settings.files, settings.output_dir, settings.build
     )
     start.require_positions(opened.config, flags.max_seq_length)
     rows.require_token_types(opened.config.type_vocab_size, opened.config_file)
-    strategy = devices.find_strategy(training_flags.devices(flags))
-    runs.run_several(
-        lambda one: run(flags, one, opened, strategy),
-        settings,
-        flags.num_runs,
-        strategy,
-    )
+    return opened
 
 
 def check_flags(flags):
@@ -129,12 +138,8 @@ def check_flags(flags):
     data.require_first_label(flags.first_label)
 
 
-def run(flags, settings, opened, strategy):
-    """Trains, evaluates, predicts and exports, once.
-
-    Returns:
-        The results of evaluation by name; None without it.
-    """
+def prepare(flags, settings, opened):
+    """Reads all input of a run; returns `Prepared`."""
     columns = data.ChoiceColumns(
         **{name: flags[name].value for name in COLUMNS},
         first_label=flags.first_label,
@@ -168,15 +173,15 @@ def run(flags, settings, opened, strategy):
         source = export_flags.source_of_run(flags, checkpoint, opened)
         served.export_choices(source, export_dir)
 
-    return runs.finetune(
-        task.ChoiceTask(
-            labels, opened.tokenizer, flags.max_seq_length, test_labels
-        ),
+    chooser = task.ChoiceTask(
+        labels, opened.tokenizer, flags.max_seq_length, test_labels
+    )
+    return runs.Prepared(
+        chooser,
         sets,
-        opened,
         settings,
-        strategy,
         export if flags.do_export else None,
+        has_windows=False,
     )
 
 

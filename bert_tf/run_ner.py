@@ -13,6 +13,7 @@ import dataclasses
 from bert_tf.cli import (
     command_line,
     export_flags,
+    fine_tuning,
     model_flags,
     training_flags,
 )
@@ -24,7 +25,7 @@ from bert_tf.tasks.ner import data, schemes
 with startup.deferred():
     from bert_tf.tasks import run as runs
     from bert_tf.tasks.ner import served, task
-    from bert_tf.training import devices, start
+    from bert_tf.training import start
 
 HEAD = "tokens"
 FOLDER_FLAGS = ("max_seq_length", "train_scheme", "document_context")
@@ -87,20 +88,26 @@ def define_flags(values):
 
 def main(flags):
     """Does what the parsed flags ask for."""
+    fine_tuning.run(
+        flags,
+        fine_tuning.Command(check, open_model, prepare, lambda _: "eval_f1"),
+    )
+
+
+def check(flags):
+    """Checks the flags; returns `RunSettings`."""
     training_flags.take_folder_settings(flags, HEAD, FOLDER_FLAGS)
     check_flags(flags)
-    settings = training_flags.run_settings(flags, HEAD, FOLDER_FLAGS)
+    return training_flags.run_settings(flags, HEAD, FOLDER_FLAGS)
+
+
+def open_model(flags, settings):
+    """Opens the model of a run; returns `OpenedModel`."""
     opened = start.open_model(
         settings.files, settings.output_dir, settings.build
     )
     start.require_positions(opened.config, flags.max_seq_length)
-    strategy = devices.find_strategy(training_flags.devices(flags))
-    runs.run_several(
-        lambda one: run(flags, one, opened, strategy),
-        settings,
-        flags.num_runs,
-        strategy,
-    )
+    return opened
 
 
 def check_flags(flags):
@@ -115,12 +122,8 @@ def check_flags(flags):
     training_flags.check(flags, task.RESULTS)
 
 
-def run(flags, settings, opened, strategy):
-    """Trains, evaluates, predicts and exports, once.
-
-    Returns:
-        The results of evaluation by name; None without it.
-    """
+def prepare(flags, settings, opened):
+    """Reads all input of a run; returns `Prepared`."""
     sets, labels = read_files(flags, settings)
     files.make_folder("output_dir", settings.output_dir)
     export_dir = export_flags.find_export_dir(flags, settings.output_dir)
@@ -132,18 +135,15 @@ def run(flags, settings, opened, strategy):
             labels,
         )
 
-    return runs.finetune(
-        task.TokenTask(
-            labels,
-            opened.tokenizer,
-            flags.max_seq_length,
-            flags.document_context,
-        ),
+    labeller = task.TokenTask(
+        labels, opened.tokenizer, flags.max_seq_length, flags.document_context
+    )
+    return runs.Prepared(
+        labeller,
         sets,
-        opened,
         settings,
-        strategy,
         export if flags.do_export else None,
+        has_windows=True,
     )
 
 

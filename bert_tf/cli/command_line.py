@@ -114,6 +114,15 @@ class FlagSet:
             flags.mark_flag_as_required(name, flag_values=self.values)
 
 
+def own_names(values):
+    """Names of the flags that a `FlagSet` has defined: those of the command."""
+    return {
+        name
+        for name in values
+        if values.find_module_defining_flag(name) == __name__
+    }
+
+
 class NumberOr(flags.FloatParser):
     """Parses a flag that takes a number or one word."""
 

@@ -155,3 +155,19 @@ def result_names(dataset):
         if name.startswith("eval_")
     )
     return [*names, *of_extra_sets, *dataset.means]
+
+
+# The first that a data set has.
+_MAIN_RESULTS = (
+    "eval_f1_and_accuracy",
+    "eval_matthews_correlation",
+    "eval_pearson_and_spearman",
+    "eval_micro_f1",
+    "eval_accuracy",
+)
+
+
+def main_result(dataset):
+    """The name of the result by which models are compared."""
+    names = dataset.target.results
+    return next(name for name in _MAIN_RESULTS if name in names)

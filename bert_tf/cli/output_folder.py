@@ -17,7 +17,7 @@ from bert_tf.checkpoints.names import (
 from bert_tf.errors import InputError
 from bert_tf.support import files, locks
 from bert_tf.tasks.classification.datasets import PUBLISHED
-from bert_tf.training.settings import RUNS_FILE
+from bert_tf.training.settings import RUNS_FILE, SWEEP_FILE, SWEEP_NOTES
 
 WRITTEN = (
     STATE_FILE,
@@ -43,7 +43,8 @@ WRITTEN = (
     "null_score_diff_threshold*",
     "precision_recall.svg",
     RUNS_FILE,
-    "sweep.tsv",
+    SWEEP_FILE,
+    SWEEP_NOTES,
     "training.svg",
     locks.FILE_NAME,
     *sorted(

@@ -6,7 +6,12 @@ from absl import logging
 
 from bert_tf.checkpoints import folder_settings
 from bert_tf.checkpoints.folder_settings import UNSAID, FolderSettings
-from bert_tf.cli import command_line, model_flags, output_folder
+from bert_tf.cli import (
+    command_line,
+    model_flags,
+    output_folder,
+    sweep_flags,
+)
 from bert_tf.errors import InputError
 from bert_tf.training import settings
 from bert_tf.training.settings import OFF, TPU
@@ -47,7 +52,7 @@ def define_actions(flags, train_batch_size=32):
 
 
 def define_runs(flags):
-    """Defines --num_runs."""
+    """Defines --num_runs and --sweep."""
     flags.integer(
         "num_runs",
         1,
@@ -55,6 +60,7 @@ def define_runs(flags):
         "... of OUTPUT_DIR; mean and deviation of the results are logged and "
         f"written to {settings.RUNS_FILE}. Needs --do_eval.",
     )
+    sweep_flags.define(flags)
 
 
 def define_epochs(flags, what):
@@ -332,9 +338,14 @@ def check_epochs(values):
 
 
 def _check_evaluation(values, results):
+    # A sweep compares runs by this result, at their end.
+    sweeps = "sweep" in values and values.sweep is not None
     for name, other in (
-        ("keep_best", "eval_every_steps"),
         ("early_stopping_patience", "keep_best"),
+        (
+            "early_stopping_patience" if sweeps else "keep_best",
+            "eval_every_steps",
+        ),
     ):
         if values[name].value is not None and values[other].value is None:
             raise InputError(

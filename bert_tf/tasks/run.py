@@ -3,8 +3,8 @@
 import dataclasses
 import itertools
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from absl import logging
@@ -23,7 +23,7 @@ from bert_tf.tasks.beginning import (
 from bert_tf.tasks.task import merge
 from bert_tf.training import devices, loop, prediction
 from bert_tf.training.evaluation import write_eval_results
-from bert_tf.training.settings import RUNS_FILE, folder_of_run
+from bert_tf.training.settings import RUNS_FILE, RunSettings, folder_of_run
 
 EXAMPLES_LOGGED = 1
 
@@ -66,6 +66,25 @@ class Sets:
         )
 
 
+class Prepared(NamedTuple):
+    """A run whose input was read.
+
+    Attributes:
+        task: a `Task`.
+        sets: `Sets`.
+        settings: `RunSettings`.
+        export: function that exports the checkpoint with the given prefix; None
+            for no export.
+        has_windows: whether an example may be several records.
+    """
+
+    task: Any
+    sets: Sets
+    settings: RunSettings
+    export: Callable[[str], None] | None
+    has_windows: bool
+
+
 def read_sets(read, settings, evaluates, predicts):
     """Reads the parts of a run, so that a bad row fails before any work.
 
@@ -90,7 +109,7 @@ def read_sets(read, settings, evaluates, predicts):
     return Sets(train, evaluation, prediction, watched)
 
 
-def finetune(task, sets, opened, settings, strategy, export=None):
+def finetune(task, sets, opened, settings, strategy, export=None, written=None):
     """Trains if the settings say so; evaluates and predicts all sets; exports.
 
     Args:
@@ -99,8 +118,8 @@ def finetune(task, sets, opened, settings, strategy, export=None):
         opened: `training.start.OpenedModel`.
         settings: `RunSettings`, with `epochs`.
         strategy: a `tf.distribute.Strategy`.
-        export: function that exports the checkpoint with the given prefix; None
-            for no export.
+        export: as in `Prepared`.
+        written: records that runs of the same task and sets share, see `Run`.
 
     Returns:
         The results of the last evaluation by name; None without one.
@@ -110,10 +129,12 @@ def finetune(task, sets, opened, settings, strategy, export=None):
             `begin`.
     """
     with alone(settings, strategy):
-        return _finetune(task, sets, opened, settings, strategy, export)
+        return _finetune(
+            task, sets, opened, settings, strategy, export, written
+        )
 
 
-def _finetune(task, sets, opened, settings, strategy, export):
+def _finetune(task, sets, opened, settings, strategy, export, written):
     begun = begin(
         lambda: task.build(opened.config, settings.build.one_hot_embeddings),
         opened,
@@ -129,6 +150,7 @@ def _finetune(task, sets, opened, settings, strategy, export):
         opened.config.vocab_size,
         strategy,
         opened.tokenizer.vocab,
+        written,
     )
     step = begun.start.step
     if settings.do_train:
@@ -170,13 +192,26 @@ def run_several(run_once, settings, num_runs, strategy):
     files.make_folder("output_dir", settings.output_dir)
     results = []
     with alone(settings, strategy):
-        for number in range(1, num_runs + 1):
+        for number, one in repeated(settings, num_runs):
             logging.info("***** Run %d of %d *****", number, num_runs)
-            folder = folder_of_run(settings.output_dir, number)
-            seed = None if settings.seed is None else settings.seed + number - 1
-            results.append(run_once(settings.in_folder(folder, seed)))
+            results.append(run_once(one))
         if devices.is_chief(strategy):
             write_runs(os.path.join(settings.output_dir, RUNS_FILE), results)
+
+
+def repeated(settings, num_runs):
+    """The number and `RunSettings` of each of several runs.
+
+    A single run has the number None, and the settings as they are.
+    """
+    if num_runs == 1:
+        return [(None, settings)]
+    seed, runs = settings.seed, []
+    for number in range(1, num_runs + 1):
+        folder = folder_of_run(settings.output_dir, number)
+        own = None if seed is None else seed + number - 1
+        runs.append((number, settings.in_folder(folder, own)))
+    return runs
 
 
 def write_runs(path, results):
@@ -219,9 +254,21 @@ class Run:
         strategy: the one that the model was built under.
         vocab: {token: id}, to warn of texts that are mostly [UNK]; None for no
             such warning.
+        written: record files by the name of their set, with the number of
+            records of each example: those here are used, and others added. None
+            for none.
     """
 
-    def __init__(self, task, model, settings, vocab_size, strategy, vocab=None):
+    def __init__(
+        self,
+        task,
+        model,
+        settings,
+        vocab_size,
+        strategy,
+        vocab=None,
+        written=None,
+    ):
         self.task = task
         self.model = model
         self.settings = settings
@@ -230,7 +277,9 @@ class Run:
         self._vocab = vocab
         self._predictor = prediction.DatasetPredictor(model, strategy)
         self._folder = devices.work_folder(strategy, settings.output_dir)
-        self._written: dict[str, tuple[str, list[int]]] = {}
+        self._written: dict[str, tuple[str, list[int]]] = (
+            {} if written is None else written
+        )
 
     def train(self, examples, point, seed, watched=None, means=None):
         """Trains from a `StartingPoint` to the last step, and returns it.

@@ -238,11 +238,21 @@ def _save_best(folder, step, weights):
     """Writes a model folder: weights, and the files that belong to them."""
     best = os.path.join(folder, BEST_FOLDER)
     checkpoints.save(best, step, weights, keep=1)
+    copy_model_files(folder, best)
+
+
+def copy_model_files(folder, target):
+    """Copies what belongs to a model, besides its weights, where it is there.
+
+    Args:
+        folder: of the model.
+        target: another folder, which exists.
+    """
     of_model = (CONFIG, VOCAB, LABELS_FILE, SETTINGS_FILE, THRESHOLDS_FILE)
     for name in of_model:
         source = os.path.join(folder, name)
         if os.path.exists(source):
-            files.copy(source, os.path.join(best, name))
+            files.copy(source, os.path.join(target, name))
 
 
 def load_best(model, output_dir):

@@ -9,6 +9,15 @@ from bert_tf.errors import InputError
 RUNS_FILE = "runs.tsv"
 """Mean and deviation of the results of several runs."""
 
+SWEEP_FOLDER = "sweep"
+"""In the output folder: the runs of a sweep, each in its own folder."""
+
+SWEEP_FILE = "sweep.tsv"
+"""Values and results of the runs of a sweep."""
+
+SWEEP_NOTES = "sweep.json"
+"""In the folder of a sweep: settings and results of its runs."""
+
 OPTIMIZERS = ("adamw", "lamb")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 OFF, MIRRORED, MULTI_WORKER, TPU = DISTRIBUTIONS = (
