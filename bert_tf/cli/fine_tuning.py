@@ -40,7 +40,7 @@ class Command(NamedTuple):
 def run(flags: Any, command: Command) -> None:
     """Does what the parsed flags ask for."""
     # Imported here, since they load TensorFlow.
-    from bert_tf.tasks.run import finetune, run_several
+    from bert_tf.tasks.run import run_several
     from bert_tf.training import devices
 
     if flags.sweep is not None:
@@ -50,27 +50,32 @@ def run(flags: Any, command: Command) -> None:
     opened = command.open(flags, settings)
     strategy = devices.find_strategy(training_flags.devices(flags))
 
-    def run_once(one):
-        ready = command.prepare(flags, one, opened)
-        return finetune(
-            ready.task,
-            ready.sets,
-            opened,
-            ready.settings,
-            strategy,
-            ready.export,
-        )
+    run_several(
+        lambda one: _finetune(command, flags, one, opened, strategy),
+        settings,
+        flags.num_runs,
+        strategy,
+    )
 
-    run_several(run_once, settings, flags.num_runs, strategy)
+
+def _finetune(command, flags, settings, opened, strategy):
+    """One run: results of evaluation by name; None without it."""
+    from bert_tf.tasks.run import finetune
+
+    ready = command.prepare(flags, settings, opened)
+    return finetune(
+        ready.task, ready.sets, opened, ready.settings, strategy, ready.export
+    )
 
 
 def _sweep(flags, command):
     grid = sweep_flags.parse(flags.sweep, flags)
     sweep_flags.check(flags, grid)
     output_folder.check(flags)
+
+    # Not before the values are right, since they load TensorFlow.
     from bert_tf.tasks import sweep
     from bert_tf.tasks.beginning import alone
-    from bert_tf.tasks.run import finetune
     from bert_tf.training import devices
 
     notes = sweep.Notes(flags.output_dir)
@@ -92,15 +97,7 @@ def _sweep(flags, command):
         final = sweep_flags.finishing(flags, best.values)
         settings = command.check(final)
         opened = command.open(final, settings)
-        ready = command.prepare(final, settings, opened)
-        finetune(
-            ready.task,
-            ready.sets,
-            opened,
-            ready.settings,
-            strategy,
-            ready.export,
-        )
+        _finetune(command, final, settings, opened, strategy)
 
 
 def _find_trials(flags, command, grid, notes):
