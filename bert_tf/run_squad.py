@@ -107,6 +107,9 @@ def define_flags(values):
         "among the --n_best_size starts and ends; without it both differ, and "
         "nbest_predictions.json may have more answers.",
     )
+    training_flags.define_num_runs(
+        flags, "--do_predict, and a predict file with answers"
+    )
     export_flags.define(flags)
 
 
@@ -124,11 +127,25 @@ def main(flags):
     start.require_positions(opened.config, flags.max_seq_length)
     windows.require_token_types(opened.config.type_vocab_size)
     strategy = devices.find_strategy(training_flags.devices(flags))
+    runs.run_several(
+        lambda one: run(flags, one, opened, strategy),
+        settings,
+        flags.num_runs,
+        strategy,
+    )
+
+
+def run(flags, settings, opened, strategy):
+    """Trains, predicts and exports, once.
+
+    Returns:
+        The results of the predictions by name; None without answers.
+    """
     sets = read_sets(flags, settings)
     places = start.model_folders(settings)
     null_threshold = find_threshold(flags, sets, places)
-    files.make_folder("output_dir", flags.output_dir)
-    export_dir = export_flags.find_export_dir(flags, flags.output_dir)
+    files.make_folder("output_dir", settings.output_dir)
+    export_dir = export_flags.find_export_dir(flags, settings.output_dir)
 
     def export(checkpoint):
         export_threshold = 0.0
@@ -146,7 +163,7 @@ def main(flags):
             export_threshold,
         )
 
-    runs.finetune(
+    return runs.finetune(
         make_task(flags, opened.tokenizer, null_threshold),
         sets,
         opened,
@@ -197,12 +214,13 @@ def read_sets(flags, settings):
         )
         prediction = {"eval": examples} if flags.do_predict else {}
         watched = {"eval": examples} if watches else {}
-        lacking = watches and metrics.why_no_metrics(
+        needs = "num_runs" if flags.num_runs > 1 else "eval_every_steps"
+        lacking = (watches or flags.num_runs > 1) and metrics.why_no_metrics(
             examples, flags.version_2_with_negative
         )
         if lacking:
             raise InputError(
-                "`--eval_every_steps` needs right answers in --predict_file. "
+                f"`--{needs}` needs right answers in --predict_file. "
                 f"In {flags.predict_file} {lacking}."
             )
     return runs.Sets(train, {}, prediction, watched)
@@ -257,6 +275,7 @@ def check_flags(flags):
     command_line.require_positive(
         flags, "predict_batch_size", "n_best_size", "max_answer_length"
     )
+    training_flags.check_runs(flags, "do_predict")
     training_flags.check_epochs(flags)
     training_flags.check(
         flags, task.result_names(flags.version_2_with_negative)

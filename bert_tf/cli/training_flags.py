@@ -53,14 +53,24 @@ def define_actions(flags, train_batch_size=32):
 
 def define_runs(flags):
     """Defines --num_runs and --sweep."""
+    define_num_runs(flags, "--do_eval")
+    sweep_flags.define(flags)
+
+
+def define_num_runs(flags, needs):
+    """Defines --num_runs.
+
+    Args:
+        flags: a `FlagSet`.
+        needs: what gives the results that are compared.
+    """
     flags.integer(
         "num_runs",
         1,
         "Train N times, with consecutive seeds, in the folders run_1, run_2, "
         "... of OUTPUT_DIR; mean and deviation of the results are logged and "
-        f"written to {settings.RUNS_FILE}. Needs --do_eval.",
+        f"written to {settings.RUNS_FILE}. Needs {needs}.",
     )
-    sweep_flags.define(flags)
 
 
 def define_epochs(flags, what):
@@ -310,7 +320,7 @@ def check(values, results):
 
 
 def check_actions(values):
-    """Raises `InputError` for flags of `define_actions` or `define_runs`."""
+    """Raises `InputError` for flags of `define_actions` and `define_runs`."""
     if not (
         values.do_train
         or values.do_eval
@@ -322,11 +332,22 @@ def check_actions(values):
             "True."
         )
     command_line.require_positive(
-        values, "eval_batch_size", "predict_batch_size", "num_runs"
+        values, "eval_batch_size", "predict_batch_size"
     )
-    if values.num_runs > 1 and not values.do_eval:
+    check_runs(values, "do_eval")
+
+
+def check_runs(values, action):
+    """Raises `InputError` for invalid flags of `define_runs`.
+
+    Args:
+        values: parsed `FlagValues`.
+        action: name of the flag that gives the results of a run.
+    """
+    command_line.require_positive(values, "num_runs")
+    if values.num_runs > 1 and not values[action].value:
         raise InputError(
-            "`--num_runs` needs --do_eval, whose results it compares. "
+            f"`--num_runs` needs --{action}, whose results it compares. "
             f"Received: --num_runs={values.num_runs}"
         )
 

@@ -331,6 +331,25 @@ def test_evaluates_predictions_of_version_2_and_draws_them(predicted):
     assert "<svg" in (folder / "precision_recall.svg").read_text()
 
 
+def test_several_runs_are_summarized_in_runs_tsv(tmp_path):
+    given = {"version_2_with_negative": True, "num_runs": 2}
+    given["null_score_diff_threshold"] = "auto"
+
+    run(*predict_flags(tmp_path, "2.0", **given))
+
+    lines = (tmp_path / "runs.tsv").read_text().splitlines()
+    summary = {name: numbers for name, *numbers in map(str.split, lines)}
+    for number in (1, 2):
+        folder = tmp_path / f"run_{number}"
+        results = read_results(folder)
+        assert float(summary["best_f1"][1 + number]) == pytest.approx(
+            float(results["best_f1"]), rel=1e-6
+        )
+        assert (folder / THRESHOLD_FILE).exists()
+    # Without training both are the checkpoint's.
+    assert float(summary["best_f1"][1]) == 0
+
+
 def test_auto_chooses_and_keeps_the_threshold_of_the_best_f1(
     predicted, tmp_path, log
 ):
