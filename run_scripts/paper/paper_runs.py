@@ -181,13 +181,18 @@ class Work:
         more = row.optional_flags if optional else {}
         row = dataclasses.replace(row, flags={**row.flags, **more})
         flags = self.flags_of(row, data, checkpoint, folder)
-        return self.run(
+        num_runs = self.arguments.num_runs
+        found = self.run(
             row.name,
             row.command,
             flags,
             folder,
-            lambda: read_runs(folder, self.arguments.num_runs, row.results),
+            self.arguments.more,
+            lambda: read_runs(folder, num_runs, row.results),
         )
+        if not self.arguments.keep_checkpoints:
+            remove_checkpoints(folder)
+        return found
 
     def flags_of(self, row, data, checkpoint, folder):
         """The flags of a row's command by name."""
@@ -243,7 +248,7 @@ class Work:
             copy_first(path, folder / path.name, count or sys.maxsize - 1)
         return folder, optional
 
-    def run(self, name, command, flags, folder, read=dict, keep=False):
+    def run(self, name, command, flags, folder, more=(), read=dict):
         """Runs a command, unless it has been finished; what `read` gives then.
 
         Args:
@@ -251,15 +256,14 @@ class Work:
             command: a module of bert_tf, or a program beside this one.
             flags: {name: text}.
             folder: of the command's output.
+            more: flags as they were given.
             read: function without arguments that returns what JSON can hold.
-            keep: whether checkpoints stay in any case.
 
         Raises:
             Failed: the folder has results of other flags, or the command
                 fails.
         """
-        more = self.arguments.more
-        settings = {"command": command, "flags": flags, "more": more}
+        settings = {"command": command, "flags": flags, "more": [*more]}
         folder.mkdir(parents=True, exist_ok=True)
         begun, finished = folder / "settings.json", folder / "finished.json"
         require_same(begun, settings)
@@ -280,8 +284,6 @@ class Work:
             )
         found = read()
         files.write_text(str(finished), json.dumps(found, indent=2) + "\n")
-        if not (keep or self.arguments.keep_checkpoints):
-            remove_checkpoints(folder)
         print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
         return found
 
@@ -363,7 +365,7 @@ def remove_checkpoints(folder):
 def read_runs(folder, num_runs, results):
     """The numbers of all runs by `id` of the result.
 
-    A result whose file was not written, as without labels, has none.
+    A result that was not written, as without labels, has none.
     """
     folders = [folder]
     if num_runs > 1:
@@ -371,10 +373,10 @@ def read_runs(folder, num_runs, results):
     found = {}
     for result in results:
         paths = [one / result.file for one in folders]
-        if all(path.exists() for path in paths):
-            found[result.id] = [
-                read_results(path)[result.key] for path in paths
-            ]
+        runs = [read_results(path) for path in paths if path.exists()]
+        values = [run[result.key] for run in runs if result.key in run]
+        if len(values) == num_runs:
+            found[result.id] = values
     return found
 
 

@@ -49,7 +49,7 @@ def parse_arguments(table, description, arguments=None):
     parser = argparse.ArgumentParser(
         description=description,
         formatter_class=argparse.RawTextHelpFormatter,
-        epilog="Flags after `--` go to each command: -- --precision=...",
+        epilog="Flags after `--` go to all that trains: -- --precision=...",
     )
     parser.add_argument("--data_dir", required=True, help="folder of the data")
     parser.add_argument(
@@ -207,7 +207,7 @@ def make(table, work):
             found[row.name] = work.numbers_of(row)
             lines += lines_of_row(row, found[row.name], work.size)
             reasons += [
-                f"{row.name}, {result.name}: no {result.file}"
+                f"{row.name}, {result.name}: no {result.key} in {result.file}"
                 for result in row.results
                 if result.id not in found[row.name]
             ]

@@ -124,7 +124,8 @@ def pretrained(variant, work):
     }
     if given.size == BUILTIN:
         flags["init_checkpoint"] = first_weights(work, top / "first_weights")
-    work.run(variant, "run_pretraining", as_text(flags), folder, keep=True)
+    command = "run_pretraining"
+    work.run(variant, command, as_text(flags), folder, given.more)
     return folder
 
 
@@ -139,7 +140,7 @@ def make_records(work, folder, lengths):
         **lengths,
     }
     command = "create_pretraining_data"
-    work.run("records", command, as_text(flags), folder, keep=True)
+    work.run("records", command, as_text(flags), folder)
     return flags["output_file"]
 
 
@@ -151,7 +152,7 @@ def first_weights(work, folder):
         "output": folder / "model.ckpt",
     }
     command = "../builtin/initial_weights"
-    work.run("first weights", command, as_text(flags), folder, keep=True)
+    work.run("first weights", command, as_text(flags), folder)
     return flags["output"]
 
 

@@ -120,6 +120,14 @@ def test_other_settings_in_the_same_folder_are_refused(
     assert len(commands.given) == 1
 
 
+def test_results_that_were_not_written_have_no_numbers(tmp_path):
+    (tmp_path / EVAL_RESULTS).write_text("eval_accuracy = 0.5\n")
+    found = paper_runs.read_runs(
+        tmp_path, 1, [*ROW.results, Result("second", "eval_mm_accuracy")]
+    )
+    assert found == {ACCURACY: [0.5]}
+
+
 def test_missing_files_are_named_before_anything_runs(arguments, commands):
     folder = pathlib.Path(arguments.data_dir) / "glue" / "CoLA"
     (folder / "valid.tsv").unlink()
