@@ -9,6 +9,8 @@ as .jsonl, .csv or .tsv: see docs/multiple_choice.md.
     --output_dir=/tmp/swag_output
 """
 
+import functools
+
 from bert_tf.cli import (
     command_line,
     export_flags,
@@ -174,7 +176,11 @@ def prepare(flags, settings, opened):
         served.export_choices(source, export_dir)
 
     chooser = task.ChoiceTask(
-        labels, opened.tokenizer, flags.max_seq_length, test_labels
+        labels,
+        opened.tokenizer,
+        flags.max_seq_length,
+        test_labels,
+        functools.partial(data.test_table, flags.data_dir, columns),
     )
     return runs.Prepared(
         chooser,

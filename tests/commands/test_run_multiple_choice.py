@@ -109,3 +109,8 @@ def test_predictions_of_a_later_run_are_named_as_in_training(tmp_path, model):
 
     names = (out / "test_predictions.txt").read_text().split()
     assert names == ["ABC"[best] for best in read_shares(out).argmax(1)]
+    header, *lines = (out / "test_predictions.tsv").read_text().splitlines()
+    assert header.split("\t")[-3:] == ["label", "choice", "probability"]
+    assert [line.split("\t")[-2] for line in lines] == names
+    shares = [float(line.split("\t")[-1]) for line in lines]
+    np.testing.assert_allclose(shares, read_shares(out).max(1))

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from bert_tf.data.prediction_tables import Table, read_table
 from bert_tf.data.tables import (
     FORMATS,
     BadValue,
@@ -342,9 +343,30 @@ def _role(number: int) -> str:
     return f"choice_cols[{number}]"
 
 
+def test_table(data_dir: str, columns: ChoiceColumns) -> Table:
+    """The cells of the test file, which has been read before."""
+    path = _find(data_dir, "test")
+    if columns.is_swag(path):
+        return read_table(path, True)
+    wanted, _ = _own_columns(path, columns, is_labelled=False)
+    return read_table(path, _has_header(wanted))
+
+
 def _own_rows(
     path: str, columns: ChoiceColumns, problems: Problems, is_labelled: bool
 ) -> Rows:
+    wanted, optional = _own_columns(path, columns, is_labelled)
+    return read_columns(path, wanted, _has_header(wanted), problems, optional)
+
+
+def _has_header(wanted: Mapping[str, str | int]) -> bool:
+    return any(isinstance(column, str) for column in wanted.values())
+
+
+def _own_columns(
+    path: str, columns: ChoiceColumns, is_labelled: bool
+) -> tuple[dict[str, str | int], dict[str, str]]:
+    """Columns by role: those that must be there, and those that may be."""
     is_jsonl = path.endswith(".jsonl")
     if columns.choice_cols is None and not is_jsonl:
         raise InputError(
@@ -364,8 +386,7 @@ def _own_rows(
         wanted["label_col"] = columns.label_col or "label"
     wanted = {role: parse_column(column) for role, column in wanted.items()}
     require_different({**optional, **wanted})
-    has_header = any(isinstance(column, str) for column in wanted.values())
-    return read_columns(path, wanted, has_header, problems, optional)
+    return wanted, optional
 
 
 def _choice_columns(path: str, choice_cols: str) -> dict[str, str]:

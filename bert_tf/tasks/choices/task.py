@@ -8,6 +8,7 @@ import numpy as np
 from absl import logging
 
 from bert_tf import heads, models
+from bert_tf.data import prediction_tables
 from bert_tf.data.packing import Truncation
 from bert_tf.data.records import Feature
 from bert_tf.support import files
@@ -39,6 +40,7 @@ class ChoiceTask:
         labels: the names of the choices, in order; not needed to export.
         tokenizer: a `FullTokenizer`.
         max_seq_length: word pieces of the row of a choice.
+        test_table: function that returns the `Table` of the file to predict.
         test_labels: the indices of the right choices of the set to predict, if
             it has labels.
     """
@@ -49,11 +51,19 @@ class ChoiceTask:
     log_names = "examples", None
     epochs_count_records = True
 
-    def __init__(self, labels, tokenizer, max_seq_length, test_labels=None):
+    def __init__(
+        self,
+        labels,
+        tokenizer,
+        max_seq_length,
+        test_labels=None,
+        test_table=None,
+    ):
         self.labels = labels
         self.tokenizer = tokenizer
         self.max_seq_length = max_seq_length
         self.test_labels = test_labels
+        self.test_table = test_table
 
     def schema(self, is_training):
         return choice_schema(len(self.labels), self.max_seq_length)
@@ -154,9 +164,16 @@ class ChoiceTask:
         lines = ("\t".join(map(str, row)) + "\n" for row in probabilities)
         path = os.path.join(folder, "test_results.tsv")
         files.write_text(path, "".join(lines))
-        names = (f"{self.labels[row.argmax()]}\n" for row in probabilities)
+        names = self._names(probabilities.argmax(axis=-1))
         path = os.path.join(folder, "test_predictions.txt")
-        files.write_text(path, "".join(names))
+        files.write_text(path, "".join(f"{name}\n" for name in names))
+        if self.test_table:
+            best = probabilities.max(axis=-1)
+            prediction_tables.write(
+                os.path.join(folder, prediction_tables.FILE),
+                self.test_table(),
+                [("choice", names), ("probability", best)],
+            )
         logging.info("Wrote %d predictions to %s.", len(logits), path)
         if self.test_labels is None:
             return None
