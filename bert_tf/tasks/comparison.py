@@ -106,7 +106,8 @@ def compare(got: Sequence[Result], want: Sequence[Result]) -> Difference:
         if len(ours) == len(theirs):
             differences = np.abs(np.array(ours) - np.array(theirs))
             apart = float(differences.max(initial=0.0))
-        if not apart <= largest:  # NaN is the largest of all.
+        # NaN is larger than all numbers.
+        if apart > largest or np.isnan(apart) > np.isnan(largest):
             largest, line = apart, number
         pair = _label(one), _label(other)
         if pair[0] != pair[1]:

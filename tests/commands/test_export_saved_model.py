@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from absl import flags as absl_flags
@@ -430,3 +431,46 @@ def test_a_second_export_is_a_second_version(tmp_path):
         for number in "12"
     )
     assert first == second
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (
+            {"format": "onnx", "quantize": "bfloat16"},
+            ["--quantize=bfloat16", "--format=onnx"],
+        ),
+        (
+            {"format": "onnx", "skip_padding": True},
+            ["--skip_padding=true", "--format=onnx"],
+        ),
+        ({"check": "no/such/file"}, ["--check", "no/such/file"]),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_before_anything_is_read(
+    asked, tmp_path, given, words
+):
+    with pytest.raises(InputError) as error:
+        export("classifier", tmp_path / "model", **given)
+    for word in words:
+        assert word in str(error.value)
+    assert not asked
+    assert not (tmp_path / "model" / "1").exists()
+
+
+@pytest.mark.slow
+def test_the_command_writes_onnx_and_a_report(tmp_path, capsys):
+    pytest.importorskip("onnxruntime")
+    (tmp_path / "texts.txt").write_text("the quiet museum\n")
+    output = tmp_path / "model"
+    given = {"format": "onnx", "check": tmp_path / "texts.txt"}
+    export("features", output, max_seq_length=40, **given)
+    assert capsys.readouterr().out == f"{output / '1'}\n"
+    assert (output / "1" / "model.onnx").is_file()
+    report = output / "1" / "assets.extra" / "bert_tf_check.txt"
+    assert "format: onnx\n" in report.read_text()
+    got = bert_tf.Predictor(output)("the quiet museum").embedding
+    width = got.shape[-1]
+    want = exported.call("features", "serve_text", text_a=["the quiet museum"])
+    # The other export has one more layer.
+    np.testing.assert_allclose(got, want["embedding"][0][:width], atol=1e-5)
