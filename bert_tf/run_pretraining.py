@@ -208,14 +208,6 @@ def check_flags(flags):
                 f"`--{name}` has a meaning only with --mask_on_the_fly: masks "
                 "are otherwise those that create_pretraining_data made."
             )
-    if flags["vocab_file"].present and not (
-        flags.mask_on_the_fly or flags.do_export
-    ):
-        raise InputError(
-            "`--vocab_file` has a meaning only with --mask_on_the_fly or "
-            "--do_export: masks are otherwise those that "
-            "create_pretraining_data made."
-        )
     for name in ("do_lower_case", "strip_accents"):
         if flags[name].present and not (flags.do_train or flags.do_export):
             raise InputError(

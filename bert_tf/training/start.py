@@ -30,7 +30,7 @@ class OpenedModel(NamedTuple):
     Attributes:
         config: the model's `BertConfig`.
         config_file: the file it was read from.
-        vocab_file: None where the run needs no vocabulary and none was given.
+        vocab_file: None where the run needs no vocabulary and none was found.
         tokenizer: None where the run reads no text.
         casing: what is known of it, for the folder of a training.
     """
@@ -58,8 +58,8 @@ def open_model(
         output_dir: folder of the run; None for none.
         build: `BuildSettings`, checked against the config.
         reads_text: whether the run tokenizes text.
-        needs_vocab: whether a run that does not needs a vocabulary. If not, a
-            vocabulary is checked only if it was given.
+        needs_vocab: whether a run that does not needs a vocabulary. If not, one
+            that is found, and fits, is only copied beside new checkpoints.
 
     Raises:
         InputError: a file is missing, cannot be read, or does not fit the
@@ -81,10 +81,13 @@ def open_model(
     )
     config = BertConfig.from_json_file(config_file)
     _check_freeze(build.freeze, config)
-    if not needs_vocab:
-        vocab_file = files.vocab_file
     if vocab_file:
-        checkpoints.check_vocab(config.vocab_size, vocab_file, config_file)
+        try:
+            checkpoints.check_vocab(config.vocab_size, vocab_file, config_file)
+        except InputError:
+            if needs_vocab or files.vocab_file:
+                raise
+            vocab_file = None  # It happened to be there.
     tokenizer = None
     if reads_text:
         tokenizer = casing.load_tokenizer(

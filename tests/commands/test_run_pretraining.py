@@ -405,7 +405,7 @@ def test_a_left_to_right_model_cannot_train_next_sentence(
         ),
         ({"num_train_steps": 0}, "num_train_steps. must be above 0"),
         ({"learning_rate": -1}, "learning_rate"),
-        ({"vocab_file": "x"}, "only with --mask_on_the_fly"),
+        ({"vocab_file": "x"}, "`--vocab_file`: the file x does not exist"),
         ({"mask_on_the_fly": True}, "`--vocab_file` must be given"),
         ({"do_train": False}, "`do_train` or `do_eval` must be True"),
     ],

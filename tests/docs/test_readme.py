@@ -257,6 +257,9 @@ def test_the_pretraining_command_trains_and_evaluates(tmp_path, monkeypatch):
     arguments = command("bert_tf.run_pretraining", PRETRAINING, **replaced)
     run(run_pretraining, [*arguments, "--max_eval_steps=2"])
 
+    for name in ("vocab.txt", "bert_config.json"):
+        made = (tmp_path / "out" / name).read_text()
+        assert made == (BUILTIN / name).read_text()
     results = (tmp_path / "out" / "eval_results.txt").read_text().splitlines()
     assert [line.split(" = ")[0] for line in results] == [
         "global_step",
