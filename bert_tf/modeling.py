@@ -307,15 +307,16 @@ def attention_adder(input_mask, from_length, dtype):
     """
     # Repeated for each attending token: only then can TensorFlow fuse the
     # addition with the product that computes the scores.
-    kept = ops.cast(input_mask, dtype)[:, None, None, :]
+    kept = ops.expand_dims(ops.cast(input_mask, dtype), (1, 2))
     return ops.tile((1.0 - kept) * MASKED_SCORE, (1, 1, from_length, 1))
 
 
 def left_to_right_adder(length, dtype):
     """The additive mask of scores [B, N, S, S] that hides later tokens."""
     places = ops.arange(length)
-    is_later = places[None, :] > places[:, None]
-    return ops.cast(is_later, dtype)[None, None] * MASKED_SCORE
+    is_later = ops.expand_dims(places, 0) > ops.expand_dims(places, 1)
+    hidden = ops.cast(is_later, dtype) * MASKED_SCORE
+    return ops.expand_dims(hidden, (0, 1))
 
 
 class AttentionLayer(keras.layers.Layer):

@@ -108,7 +108,8 @@ def define_format(flags):
         "saved_model takes text and needs TensorFlow alone. onnx and openvino "
         "take ids; bert_tf.Predictor and bert_tf.serve, which make them of "
         "text, then need no TensorFlow. They need bert_tf[onnx] or "
-        "bert_tf[openvino].",
+        "bert_tf[openvino]. litert takes ids on small devices; bert_tf does "
+        "not run it.",
     )
     flags.choice(
         "quantize",
@@ -119,7 +120,7 @@ def define_format(flags):
         "AVX-512 BF16). int8: in 8 bits, still smaller and faster (AVX-512 "
         "VNNI), and a little less accurate; needs a TensorFlow for CPUs with "
         "oneDNN, as for x86-64. --format=onnx has int8 only, as onnxruntime "
-        "does it; openvino none.",
+        "does it; openvino and litert none.",
     )
 
 

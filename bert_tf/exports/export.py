@@ -18,7 +18,7 @@ from bert_tf import checkpoints, layers
 from bert_tf.checkpoints import folders, inference, names
 from bert_tf.errors import InputError
 from bert_tf.exports import folder, quantization, settings, warmup
-from bert_tf.exports.settings import ONNX, SAVED_MODEL
+from bert_tf.exports.settings import LITERT, MODEL_FILES, ONNX, SAVED_MODEL
 from bert_tf.exports.signature import TextRules
 from bert_tf.support import files
 
@@ -131,7 +131,8 @@ def load(source, opened, build, may_lack, skips_padding=True):
             opened.reader,
             may_lack,
             skip_padding=(
-                skips_padding
+                # Other formats compute all rows.
+                skips_padding and source.format == SAVED_MODEL
                 if source.skip_padding is None
                 else source.skip_padding
             ),
@@ -162,7 +163,7 @@ def save(served, source, opened, output_dir):
         with files.unfinished_folder(
             os.path.join(output_dir, "version")
         ) as name:
-            write = _write if source.format == SAVED_MODEL else _write_onnx
+            write = _write if source.format == SAVED_MODEL else _write_plain
             write(served, source, opened, name)
             path = folder.give_number(name, output_dir)
     except (OSError, tf.errors.OpError) as error:
@@ -191,19 +192,30 @@ def _write(served, source, opened, path):
     folder.write_checksums(path)
 
 
+def _write_plain(served, source, opened, path):
+    assets = os.path.join(path, "assets")
+    os.mkdir(assets)
+    _write_assets(served, source, opened, assets)
+    if source.format == LITERT:
+        file = os.path.join(path, MODEL_FILES[LITERT])
+        served.plain.model.export(file, format="litert", verbose=False)
+    else:
+        _write_onnx(served, source, opened, path)
+    os.mkdir(os.path.join(path, folder.EXTRA))
+    folder.write_checksums(path)
+
+
 def _write_onnx(served, source, opened, path):
     # Imported here: the package is an extra.
     from bert_tf.exports import onnx_files, onnx_heads
 
-    assets = os.path.join(path, "assets")
-    os.mkdir(assets)
-    _write_assets(served, source, opened, assets)
+    weights = names.named_weights(served.plain.model)
     model = onnx_heads.build(
         served.head,
         opened.config,
         {
             name: weight.numpy()
-            for name, weight in served.plain.weights.items()
+            for name, weight in weights.items()
             if name in opened.reader
         },
         served.graph_settings(),
@@ -212,8 +224,6 @@ def _write_onnx(served, source, opened, path):
         onnx_files.save(model, path, source.quantize)
     else:
         onnx_files.save_openvino(model, path)
-    os.mkdir(os.path.join(path, folder.EXTRA))
-    folder.write_checksums(path)
 
 
 def _write_assets(served, source, opened, beside):

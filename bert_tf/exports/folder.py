@@ -1,7 +1,7 @@
 """The folder of an exported model: its versions and their settings.
 
 MODEL/1, MODEL/2, ...      versions; the highest number is the newest
-MODEL/2/saved_model.pb     or model.onnx, or model.xml of OpenVINO
+MODEL/2/saved_model.pb     or another one of `MODEL_FILES`
 MODEL/2/assets/bert_tf.json
 MODEL/2/assets.extra/bert_tf_checksums.json
 """

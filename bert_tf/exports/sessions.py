@@ -10,7 +10,12 @@ import numpy as np
 from bert_tf.errors import InputError
 from bert_tf.exports import folder
 from bert_tf.exports.interface import Arrays, Session
-from bert_tf.exports.settings import MODEL_FILES, ONNX, OPENVINO
+from bert_tf.exports.settings import (
+    MODEL_FILES,
+    ONNX,
+    OPENVINO,
+    SAVED_MODEL,
+)
 
 
 def open_session(version: str) -> Session:
@@ -24,7 +29,12 @@ def open_session(version: str) -> Session:
             is not installed.
     """
     kind = folder.format_of(version)
-    opener = _OPENERS[kind or ""]
+    opener = _OPENERS.get(kind or "")
+    if opener is None:
+        raise InputError(
+            f"{version} has the format {kind}, which bert_tf does not run. It "
+            f"runs {', '.join((SAVED_MODEL, *_OPENERS))}."
+        )
     path = os.path.join(version, MODEL_FILES[kind or ""])
     # While it loads, another processor reads the files for their checksums.
     with futures.ThreadPoolExecutor(1, "checksums") as pool:

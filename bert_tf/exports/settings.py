@@ -8,17 +8,28 @@ from bert_tf.errors import InputError
 INT8, BFLOAT16 = QUANTIZATIONS = ("int8", "bfloat16")
 """Ways to quantize the encoder's linear layers."""
 
-SAVED_MODEL, ONNX, OPENVINO = FORMATS = ("saved_model", "onnx", "openvino")
+SAVED_MODEL, ONNX, OPENVINO, LITERT = FORMATS = (
+    "saved_model",
+    "onnx",
+    "openvino",
+    "litert",
+)
 """What an export may be written as."""
 
 MODEL_FILES = {
     SAVED_MODEL: "saved_model.pb",
     ONNX: "model.onnx",
     OPENVINO: "model.xml",
+    LITERT: "model.tflite",
 }
 """The file by which a version's format is known."""
 
-_PACKAGES = {SAVED_MODEL: (), ONNX: ("onnx",), OPENVINO: ("onnx", "openvino")}
+_PACKAGES = {
+    SAVED_MODEL: (),
+    ONNX: ("onnx",),
+    OPENVINO: ("onnx", "openvino"),
+    LITERT: (),
+}
 """What writing a format needs besides TensorFlow."""
 
 ROWS_AT_ONCE = 32
@@ -78,7 +89,7 @@ def check(source: Source) -> None:
         )
     if kind == SAVED_MODEL:
         return
-    if mode == BFLOAT16 or (mode and kind == OPENVINO):
+    if mode == BFLOAT16 or (mode and kind != ONNX):
         possible = "int8" if kind == ONNX else "none"
         raise InputError(
             f"`--quantize={mode}` cannot be combined with --format={kind}; of "
@@ -88,9 +99,9 @@ def check(source: Source) -> None:
     if source.skip_padding:
         raise InputError(
             "`--skip_padding=true` cannot be combined with "
-            f"--format={kind}, which computes padding: rows of similar length "
-            "are computed together, so that there is little of it. Leave it "
-            "out."
+            f"--format={kind}, which computes padding. Predictor and serve "
+            "compute rows of similar length together, so that there is little "
+            "of it. Leave it out."
         )
     packages = _PACKAGES[kind]
     if mode is not None:

@@ -14,7 +14,6 @@ import tensorflow as tf
 from bert_tf import errors, models
 from bert_tf.checkpoints import inference
 from bert_tf.checkpoints.casing import casing_of
-from bert_tf.checkpoints.names import named_weights
 from bert_tf.data import packing
 from bert_tf.errors import InputError
 from bert_tf.exports import graph_rows
@@ -137,7 +136,7 @@ class Served(tf.Module):
         self.plain: Any = _Plain(
             rules=rules,
             forward=forward,
-            weights=named_weights(model),
+            model=model,
             rows_at_once=rows_at_once,
         )
         used = forward.get_concrete_function().variables

@@ -18,7 +18,7 @@ from typing import Any
 
 from bert_tf.errors import InputError, quote
 from bert_tf.exports import folder
-from bert_tf.exports.settings import ONNX, OPENVINO
+from bert_tf.exports.settings import SAVED_MODEL
 
 # What the process runs: the same modules as here, wherever they were found.
 _PROGRAM = (
@@ -37,9 +37,10 @@ SHOWN = 300
 
 def by_format(path: str) -> str:
     """What loads a version, by its files."""
-    if folder.format_of(path) in (ONNX, OPENVINO):
-        return "bert_tf.server.plain_model:PlainModel"
-    return "bert_tf.server.model:ServedModel"
+    # Without any file the message is that of SavedModels.
+    if folder.format_of(path) in (None, SAVED_MODEL):
+        return "bert_tf.server.model:ServedModel"
+    return "bert_tf.server.plain_model:PlainModel"
 
 
 class Loader:

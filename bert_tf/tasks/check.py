@@ -7,11 +7,14 @@ export.
 
 import os
 
+import tensorflow as tf
+
 from bert_tf import models
 from bert_tf.checkpoints import inference
 from bert_tf.checkpoints.names import CONFIG
 from bert_tf.checkpoints.reader import open_reader
 from bert_tf.exports import folder
+from bert_tf.exports.settings import LITERT, MODEL_FILES
 from bert_tf.modeling import BertConfig
 from bert_tf.tasks import comparison, predictor
 from bert_tf.tasks.vectors import lines
@@ -36,25 +39,52 @@ class KerasSession:
         return {name: found[name] for name in outputs}
 
 
-class PythonPredictor(predictor.Predictor):
-    """`Predictor` of a checkpoint, with the settings of an export of it.
+class LiteSession:
+    """A LiteRT file as what `Inference` runs, in TensorFlow's interpreter.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path):
+        # The runner does not keep its interpreter alive.
+        self._interpreter = tf.lite.Interpreter(path)
+        self._run = self._interpreter.get_signature_runner()
+        self.outputs = tuple(self._run.get_output_details())
+
+    def run(self, inputs, outputs):
+        # Of multiple choice, each choice is a row of its own.
+        rows = {n: x.reshape(-1, x.shape[-1]) for n, x in inputs.items()}
+        found = self._run(**rows)
+        return {name: found[name] for name in outputs}
+
+
+class SessionPredictor(predictor.Predictor):
+    """`Predictor` with the settings of an export, around another session.
 
     Args:
         version: the folder of the export.
-        checkpoint: whatever `checkpoints.find` takes, or a `CheckpointReader`.
+        session: computes the outputs of its head.
     """
 
-    def __init__(self, version, checkpoint):
-        self._checkpoint = checkpoint
+    def __init__(self, version, session):
+        self._session = session
         super().__init__(version)
 
     def _load(self):
-        model = build_model(self.path, self.settings, self._checkpoint)
         return self.without_tensorflow(
             predictor.make_inference(
-                self.path, self.settings, KerasSession(model), self.batch_size
+                self.path, self.settings, self._session, self.batch_size
             )
         )
+
+
+def open_export(version):
+    """The predictor of an export of any format."""
+    if folder.format_of(version) != LITERT:
+        return predictor.Predictor(version)
+    file = os.path.join(version, MODEL_FILES[LITERT])
+    return SessionPredictor(version, LiteSession(file))
 
 
 def build_model(version, settings, checkpoint):
@@ -106,10 +136,11 @@ def check(version, checkpoint, path):
             written.
     """
     reader = open_reader(checkpoint)
-    exported = predictor.Predictor(version)
+    exported = open_export(version)
     texts = comparison.read_texts(path, exported.head)
     got = comparison.run(exported, texts)
-    python = PythonPredictor(version, reader)
+    model = build_model(version, exported.settings, reader)
+    python = SessionPredictor(version, KerasSession(model))
     want = comparison.run(python, texts)
     kind = folder.format_of(version) or ""
     quantize = exported.settings["quantize"]

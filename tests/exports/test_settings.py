@@ -30,6 +30,10 @@ def installed(monkeypatch):
             ["--quantize=int8", "--format=openvino", "saved_model"],
         ),
         (
+            {"format": "litert", "quantize": "int8"},
+            ["--quantize=int8", "--format=litert", "none"],
+        ),
+        (
             {"format": "onnx", "skip_padding": True},
             ["--skip_padding=true", "--format=onnx"],
         ),

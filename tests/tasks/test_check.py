@@ -6,8 +6,10 @@ import shutil
 import pytest
 from helpers import exported
 
+import bert_tf
 from bert_tf import checkpoints
 from bert_tf.checkpoints.reader import CheckpointReader
+from bert_tf.errors import InputError
 from bert_tf.tasks import check
 
 pytest.importorskip("onnx")
@@ -74,3 +76,21 @@ def test_every_head_is_compared(name, tmp_path):
     _, text = check.check(version, exported.CHECKPOINTS[name], str(path))
     assert largest(text) < 1e-5
     assert "different labels: 0\n" in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["classifier", "choices", "pretraining"])
+def test_litert_gives_the_same(name, tmp_path):
+    lines = {
+        "pretraining": "the [MASK] museum ||| it [MASK]",
+        "choices": "the museum ||| was ||| wrote it .",
+    }
+    path = tmp_path / "texts.txt"
+    path.write_text(lines.get(name, "the quiet museum") + "\n")
+    source = exported.folder(name, format="litert") / "1"
+    version = str(shutil.copytree(source, tmp_path / "1"))
+    _, text = check.check(version, exported.CHECKPOINTS[name], str(path))
+    assert "format: litert\n" in text
+    assert largest(text) < 1e-5
+    with pytest.raises(InputError, match=r"litert.*saved_model, onnx"):
+        bert_tf.Predictor(version)

@@ -74,7 +74,9 @@ class ChoicesInference(inference.Inference):
             {n: column for n, column in columns.items() if column is not None}
         )
         contexts = inference.decode("context", context)
-        questions = inference.decode("question", question or [])
+        questions = inference.decode(
+            "question", [] if question is None else question
+        )
         rows: list[inference.Row] = []
         num_cut: list[int] = []
         for number, texts in enumerate(choices):
@@ -94,7 +96,8 @@ class ChoicesInference(inference.Inference):
             rows, ["logits"], lambda _, outputs: outputs["logits"][0]
         )
         logits = np.fromiter(found, np.float32, len(rows))
-        logits = logits.reshape(len(choices), -1)
+        count = len(rows) // max(len(choices), 1)
+        logits = logits.reshape(len(choices), count)
         chances = np.exp(metrics.log_softmax(logits)).astype(np.float32)
         return {
             "probabilities": chances,
