@@ -165,7 +165,18 @@ class Inference:
 
     def from_examples(self, examples: Sequence[bytes]) -> Arrays:
         """Outputs for serialized `tf.train.Example`s."""
+        if not len(examples):
+            return self._no_rows()
         return self.from_rows(**self.rows_of(examples))
+
+    def _no_rows(self) -> Arrays:
+        return {
+            name: np.zeros(
+                [0, *(size or 0 for size in (tensor.shape or ())[1:])],
+                object if tensor.dtype == "string" else tensor.dtype,
+            )
+            for name, tensor in self.row_outputs().items()
+        }
 
     def rows_of(self, examples: Sequence[bytes]) -> Arrays:
         """The rows of examples, padded to the longest one."""

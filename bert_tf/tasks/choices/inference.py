@@ -98,10 +98,13 @@ class ChoicesInference(inference.Inference):
         logits = np.fromiter(found, np.float32, len(rows))
         count = len(rows) // max(len(choices), 1)
         logits = logits.reshape(len(choices), count)
-        chances = np.exp(metrics.log_softmax(logits)).astype(np.float32)
+        chances = logits
+        if logits.size:
+            chances = np.exp(metrics.log_softmax(logits)).astype(np.float32)
+        best = [int(row.argmax()) for row in chances]
         return {
             "probabilities": chances,
-            "choice": chances.argmax(axis=-1).astype(np.int32),
+            "choice": np.array(best, np.int32),
             "num_cut": np.array(num_cut, np.int32),
         }
 
