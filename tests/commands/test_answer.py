@@ -38,7 +38,8 @@ def run(*arguments):
 
 @pytest.fixture
 def loaded_once(monkeypatch):
-    monkeypatch.setattr(answer, "Reader", lambda *args: reader())
+    loaded = reader()
+    monkeypatch.setattr(answer.readers, "Reader", lambda *args: loaded)
 
 
 def test_answers_are_printed_as_text(loaded_once, tmp_path, capsys):
@@ -141,7 +142,7 @@ def test_no_output_is_left_after_an_error(loaded_once, tmp_path):
 def test_an_error_names_a_bad_line_before_the_model_is_loaded(
     row, message, tmp_path, monkeypatch
 ):
-    monkeypatch.delattr(answer, "Reader")
+    monkeypatch.delattr(answer.readers, "Reader")
     good = '{"question": "?", "context": "x"}\n'
     (tmp_path / "in").write_text(f"{good}{row}\n")
     with pytest.raises(InputError, match=message):
@@ -166,7 +167,7 @@ def test_an_error_names_a_bad_line_before_the_model_is_loaded(
     ],
 )
 def test_an_error_names_the_flag(given, message, monkeypatch):
-    monkeypatch.delattr(answer, "Reader")
+    monkeypatch.delattr(answer.readers, "Reader")
     with pytest.raises(InputError, match=message):
         run(*given)
 

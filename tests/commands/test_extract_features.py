@@ -193,7 +193,9 @@ def test_truncated_pieces_are_counted_in_the_log(tmp_path, monkeypatch, log):
         "2 of 3 lines are longer than --max_seq_length=7: 3 word pieces are cut"
         in log.text
     )
-    assert "*** Example ***\nunique_id: 1\ntokens: [CLS] a [SEP]\n" in log.text
+    first = "unique_id: 0\ntokens: [CLS] a b c d e [SEP]\n"
+    assert f"*** Example ***\n{first}" in log.text
+    assert log.text.count("*** Example ***") == 1
 
 
 class Stopped(Exception):

@@ -85,6 +85,12 @@ def test_settings_say_how_the_model_was_exported(name):
             "thresholds": None,
         }
         | stride,
+        "multi": {
+            "window_pooling": None,
+            "label_type": "multi",
+            "thresholds": [0.5] * len(LABELS),
+            **stride,
+        },
         "span": span,
         "choices": {},
         "pretraining": {
@@ -99,8 +105,9 @@ def test_settings_say_how_the_model_was_exported(name):
         "ner": {"scheme": "IOB2", "doc_stride": 11},
     }
     kind = name.split("_")[0]
-    heads = {"tokens": "features", "ner": "tokens"}
-    labels = {"classifier": list(LABELS), "ner": list(TOKEN_LABELS)}
+    heads = {"tokens": "features", "ner": "tokens", "multi": "classifier"}
+    labels = {key: list(LABELS) for key in ("classifier", "multi")}
+    labels["ner"] = list(TOKEN_LABELS)
     assert settings == {
         "format": 1,
         "head": heads.get(kind, kind),

@@ -63,7 +63,7 @@ def write_vectors(path, file_format, layout, vectors, source):
             number of lines or tokens is not that of `layout`.
     """
     num_lines = num_tokens = 0
-    with _OPEN[file_format](path, layout) as write:
+    with WRITERS[file_format](path, layout) as write:
         for one in counted(vectors, layout.num_lines, "Extracting features"):
             write(one)
             num_lines += 1
@@ -200,4 +200,4 @@ def _stored(one, dtype):
     return values
 
 
-_OPEN = dict(zip(FORMATS, (open_jsonl, open_npz, open_tfrecord), strict=True))
+WRITERS = dict(zip(FORMATS, (open_jsonl, open_npz, open_tfrecord), strict=True))

@@ -11,7 +11,7 @@ import tensorflow as tf
 from bert_tf.errors import InputError
 from bert_tf.tasks.vectors import files
 from bert_tf.tasks.vectors.files import FileLayout
-from bert_tf.tasks.vectors.lines import LineVectors
+from bert_tf.tasks.vectors.lines import FORMATS, LineVectors
 
 TOKENS = [["[CLS]", "[SEP]"], ["[CLS]", "café", "##s", "[SEP]"]]
 LAYOUT = FileLayout(
@@ -41,7 +41,7 @@ def pooled(vectors):
 
 
 def write(path, layout, vectors):
-    open_file = files.FORMATS[path.suffix[1:]]
+    open_file = files.WRITERS[path.suffix[1:]]
     with open_file(str(path), layout) as add:
         for one in vectors:
             add(one)
@@ -161,7 +161,7 @@ def test_numbers_too_large_for_16_bits_are_rejected(ending, vectors, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("ending", files.FORMATS)
+@pytest.mark.parametrize("ending", FORMATS)
 def test_an_existing_file_stays_after_an_error(ending, vectors, tmp_path):
     path = tmp_path / f"x.{ending}"
     path.write_text("from before")
@@ -177,7 +177,7 @@ def test_an_existing_file_stays_after_an_error(ending, vectors, tmp_path):
     assert os.listdir(tmp_path) == [path.name]
 
 
-@pytest.mark.parametrize("ending", files.FORMATS)
+@pytest.mark.parametrize("ending", FORMATS)
 def test_an_error_names_a_file_that_cannot_be_written(
     ending, vectors, tmp_path
 ):
@@ -187,7 +187,7 @@ def test_an_error_names_a_file_that_cannot_be_written(
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no full disk")
-@pytest.mark.parametrize("ending", files.FORMATS)
+@pytest.mark.parametrize("ending", FORMATS)
 def test_a_full_disk_is_an_input_error(ending, vectors, tmp_path, monkeypatch):
     path = tmp_path / f"x.{ending}"
     monkeypatch.setattr(files.files, "whole_or_nothing", open_full_disk)
