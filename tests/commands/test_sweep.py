@@ -202,7 +202,13 @@ CHOICE = '{"context": "the park", "choices": ["is old", "is"], "label": 0}\n'
     ("command", "ending", "text", "result"),
     [
         ("run_ner", "txt", WORDS, "eval_f1"),
-        ("run_multiple_choice", "jsonl", CHOICE * 8, "eval_accuracy"),
+        pytest.param(
+            "run_multiple_choice",
+            "jsonl",
+            CHOICE * 8,
+            "eval_accuracy",
+            marks=pytest.mark.exhaustive,
+        ),
     ],
 )
 def test_other_commands_sweep_too(
