@@ -2,7 +2,8 @@
 
 `import bert_tf` loads nothing heavy; import the room you need, for example
 `from bert_tf import tokenization` or `from bert_tf.modeling import BertModel`.
-`bert_tf.Predictor`, for exported models, is imported when it is first used.
+`bert_tf.load`, for checkpoints, and `bert_tf.Predictor`, for models that
+answer, are imported when they are first used.
 """
 
 from bert_tf.support import startup as _startup
@@ -19,4 +20,8 @@ def __getattr__(name):
         from bert_tf.tasks.predictor import Predictor
 
         return Predictor
+    if name == "load":
+        from bert_tf.tasks.vectors.encoder import load
+
+        return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

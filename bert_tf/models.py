@@ -197,8 +197,33 @@ def span(
     return keras.Model(inputs, logits)
 
 
+def headless(config, pools=True):
+    """BERT without a head.
+
+    Args:
+        config: a `BertConfig`.
+        pools: whether there is a `pooled_output`; otherwise the pooler is not
+            trained either.
+
+    Returns:
+        A model from `input_ids`, `input_mask`, `segment_ids` [B, S] to
+        `sequence_output` [B, S, D] and `pooled_output` [B, D].
+    """
+    inputs = integer_inputs(ENCODER_INPUTS)
+    bert = BertModel(config)
+    bert.pooler.trainable = pools
+    encoded = bert(*inputs.values())
+    names = ("sequence_output", "pooled_output")[: 2 if pools else 1]
+    return keras.Model(inputs, {name: encoded[name] for name in names})
+
+
 def feature_extractor(
-    config, layers, pooling, use_one_hot_embeddings=False, skip_padding=False
+    config,
+    layers,
+    pooling,
+    use_one_hot_embeddings=False,
+    skip_padding=False,
+    bert=None,
 ):
     """BERT that returns the outputs of some of its layers.
 
@@ -208,16 +233,15 @@ def feature_extractor(
         pooling: over tokens and layers: an object with `over_tokens` ("first",
             "mean", "max" or None) and `concatenated` (bool).
         use_one_hot_embeddings, skip_padding: see `BertModel`.
+        bert: a `BertModel` to use; None for a new one.
 
     Returns:
         A model from `input_ids`, `input_mask`, `segment_ids` [B, S] to
         `values` [B, S, L, D], or [B, L, D] where tokens are pooled.
     """
     inputs = integer_inputs(ENCODER_INPUTS)
-    bert = BertModel(config, use_one_hot_embeddings, skip_padding)(
-        *inputs.values()
-    )
-    values = _layer_values(bert, inputs, layers, pooling)
+    bert = bert or BertModel(config, use_one_hot_embeddings, skip_padding)
+    values = _layer_values(bert(*inputs.values()), inputs, layers, pooling)
     return keras.Model(inputs, {"values": values})
 
 

@@ -1,4 +1,6 @@
-"""Finds the checkpoint that a path means: a prefix, a file, or a folder.
+"""Finds the checkpoint that a path or a name means.
+
+A path is a prefix, a file, or a folder; `named` has the names.
 
 A training folder has several checkpoints, and a text file `checkpoint` that
 names them.
@@ -11,9 +13,9 @@ import re
 
 import tensorflow as tf
 
-from bert_tf.checkpoints import folder_settings, storage
+from bert_tf.checkpoints import folder_settings, named, storage
 from bert_tf.checkpoints.folder_settings import TEXT
-from bert_tf.checkpoints.names import DATA, INDEX, STATE_FILE
+from bert_tf.checkpoints.names import BEST_FOLDER, DATA, INDEX, STATE_FILE
 from bert_tf.errors import InputError
 
 _FILE_SUFFIX = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
@@ -60,7 +62,7 @@ def find(path):
     Args:
         path: a prefix (`uncased_L-2_H-128_A-2/bert_model.ckpt`), one of its
             files, or a folder: the newest checkpoint of a training folder, the
-            only one of a released model's folder.
+            only one of a released model's folder; or a name, see `named`.
 
     Returns:
         The prefix: what `load` and TensorFlow's own readers take.
@@ -69,7 +71,7 @@ def find(path):
         InputError: there is none, or a folder has several and does not say
             which.
     """
-    path = os.fspath(path)
+    path = _path_of(path)
     storage.check_path(path)
     prefix = _FILE_SUFFIX.sub("", path)
     for candidate in (path, prefix):
@@ -89,7 +91,7 @@ def open_index(path):
 
     That of a training folder is read once, not for `find` and again to use it.
     """
-    path = os.fspath(path)
+    path = _path_of(path)
     storage.check_path(path)
     is_folder = not storage.exists(path) and tf.io.gfile.isdir(path)
     newest = latest_index(path) if is_folder else None
@@ -118,17 +120,17 @@ def latest_index(folder):
     """The open `Index` of what `latest` returns, or None."""
     folder = os.fspath(folder)
     storage.check_path(folder)
-    named = _named_in_state(folder)
+    prefixes = _named_in_state(folder)
     where = f"{os.path.join(folder, STATE_FILE)} names"
-    if named is None:
-        named = _saved_in(folder)
+    if prefixes is None:
+        prefixes = _saved_in(folder)
         where = f"{folder} has no `{STATE_FILE}` file, but"
-        if named:
+        if prefixes:
             _log.warning("%s checkpoints: taking the newest.", where)
-    if not named:
+    if not prefixes:
         return None
     problems = []
-    for prefix in named:
+    for prefix in prefixes:
         try:
             if not storage.exists(prefix) and not _is_v1(prefix):
                 raise InputError(_nothing_at(prefix, prefix))
@@ -145,9 +147,9 @@ def latest_index(folder):
                 problems[0],
             )
         return index
-    older = ", ".join(os.path.basename(prefix) for prefix in named[1:])
+    older = ", ".join(os.path.basename(prefix) for prefix in prefixes[1:])
     raise InputError(
-        f"{where} {len(named)} checkpoint(s), of which none is whole. "
+        f"{where} {len(prefixes)} checkpoint(s), of which none is whole. "
         f"{problems[0]} "
         + (f"The older ones are not whole either: {older}. " if older else "")
         + f"Restore one, or move {folder} away to start anew."
@@ -164,11 +166,29 @@ def has_checkpoints(folder):
 
 def folder_of(checkpoint):
     """The folder of a checkpoint: that of a prefix, or the folder given."""
-    checkpoint = os.fspath(checkpoint)
+    checkpoint = _path_of(checkpoint)
     # A prefix may also be the name of a folder.
     if os.path.isdir(checkpoint) and not storage.exists(checkpoint):
         return checkpoint
     return os.path.dirname(checkpoint)
+
+
+def of_results(checkpoint):
+    """The checkpoint that a run's results are of: its best one if it keeps it.
+
+    Args:
+        checkpoint: whatever `find` takes.
+
+    Returns:
+        The folder of the best checkpoint if a training folder has one,
+        otherwise `checkpoint`.
+    """
+    checkpoint = _path_of(checkpoint)
+    best = os.path.join(checkpoint, BEST_FOLDER)
+    if not os.path.isdir(best) or not has_checkpoints(best):
+        return checkpoint
+    _log.info("Taking the best checkpoint, %s.", best)
+    return best
 
 
 def find_noted(checkpoint=None, output_dir=None, trains=False):
@@ -227,10 +247,14 @@ def read_state(folder, file_name=STATE_FILE):
     return newest, list(dict.fromkeys(names))
 
 
-def _in_folder(folder, named):
+def _path_of(checkpoint):
+    return named.resolve(os.fspath(checkpoint))
+
+
+def _in_folder(folder, written):
     # Windows writes backslashes.
-    here = os.path.join(folder, re.split(r"[/\\]", named)[-1])
-    return here if storage.exists(here) else named
+    here = os.path.join(folder, re.split(r"[/\\]", written)[-1])
+    return here if storage.exists(here) else written
 
 
 def _named_in_state(folder):

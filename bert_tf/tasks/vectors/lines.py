@@ -187,18 +187,28 @@ def make_examples(
     max_seq_length: int,
     doc_stride: int | None = None,
 ) -> Iterator[Example]:
-    """Yields lines of text as examples.
+    """Yields lines of text, `A` or `A ||| B`, as `examples_of`."""
+    pairs = map(split_pair, lines)
+    return examples_of(pairs, tokenizer, max_seq_length, doc_stride)
+
+
+def examples_of(
+    pairs: Iterable[tuple[str, str]],
+    tokenizer: Tokenizer,
+    max_seq_length: int,
+    doc_stride: int | None = None,
+) -> Iterator[Example]:
+    """Yields texts and pairs of texts as examples.
 
     Args:
-        lines: texts, or pairs of them.
+        pairs: two texts each; the second is empty if there is only one.
         tokenizer: the model's tokenizer.
         max_seq_length: maximum number of tokens in an example.
         doc_stride: distance between the starts of windows, in word pieces; None
             for one example from each line, truncated.
     """
     place = itertools.count()
-    for line, text in enumerate(lines):
-        text_a, text_b = split_pair(text)
+    for line, (text_a, text_b) in enumerate(pairs):
         windows, num_cut = pack_windows(
             tokenizer.tokenize(text_a),
             tokenizer.tokenize(text_b),
