@@ -101,6 +101,8 @@ setup(
         "console_scripts": [
             "bert-tf = bert_tf.__main__:cli",
             "bert-tf-answer = bert_tf.answer:cli",
+            "bert-tf-classify = bert_tf.classify:cli",
+            "bert-tf-tag = bert_tf.tag:cli",
             "bert-tf-glue-submission = bert_tf.glue_submission:cli",
             "bert-tf-run-classifier = bert_tf.run_classifier:cli",
             "bert-tf-create-pretraining-data = "

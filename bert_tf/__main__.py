@@ -32,7 +32,14 @@ GROUPS = {
         "run_multiple_choice",
         "glue_submission",
     ),
-    "Using a model": ("answer", "fill_mask", "score", "extract_features"),
+    "Using a model": (
+        "classify",
+        "tag",
+        "answer",
+        "fill_mask",
+        "score",
+        "extract_features",
+    ),
     "Serving": ("export_saved_model", "serve"),
 }
 

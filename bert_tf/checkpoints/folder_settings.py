@@ -35,6 +35,14 @@ It differs from None: `"doc_stride": null` says that there were no windows.
 LABEL_TYPES: Final = ("class", "number", "multi")
 """What a classifier predicts: one label of several, a number, any labels."""
 
+USED_BY: Final = {
+    "classifier": "classify",
+    "tokens": "tag",
+    "span": "answer",
+    "pretraining": "fill_mask",
+}
+"""The command that uses a model of a head."""
+
 TEXT, INPUT, HEAD, TRAINING = "text", "input", "head", "training"
 """What a setting belongs to, and so where it binds.
 
@@ -189,6 +197,16 @@ class Noted(NamedTuple):
         """
         asked = {k: value for k, value in given.items() if value is not None}
         return {**given, **self.resolve(head, given, asked, ignore)}
+
+    def require_head(self, head: str) -> None:
+        """Raises `InputError` if the model was trained for another head."""
+        noted = self.settings.said().get("head", head)
+        if noted != head:
+            command = USED_BY.get(noted, "export_saved_model")
+            raise InputError(
+                f"{self.path} must have head={head} for `{USED_BY[head]}`. It "
+                f"has head={noted}: use `python -m bert_tf.{command}`."
+            )
 
     def differences(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Those of some values by name that the file has otherwise."""

@@ -77,14 +77,18 @@ def open_output(flags):
     logging.info("Wrote %s.", flags.output_file)
 
 
-def define_texts(flags):
-    """Defines the flags of `define`, and those for texts."""
+def define_texts(flags, length="number of the model's positions"):
+    """Defines the flags of `define`, and those for texts.
+
+    Args:
+        flags: a `FlagSet`.
+        length: the default of --max_seq_length, in words.
+    """
     define(flags)
     flags.integer(
         "max_seq_length",
         None,
-        "Maximum number of word pieces in an input. [number of the model's "
-        "positions]",
+        f"Maximum number of word pieces in an input. [{length}]",
     )
     flags.strings("text", "A text; may be repeated.")
     flags.string(

@@ -19,6 +19,20 @@ from bert_tf.tasks.classification.targets import (
 )
 
 
+def settings_of(target, doc_stride, window_pooling):
+    """The head's own entries of assets/bert_tf.json."""
+    thresholds_of_labels = None
+    if target.label_type == MULTI:
+        thresholds_of_labels = list(target.thresholds_in_force)
+    return {
+        "labels": list(target.labels) or None,
+        "label_type": target.label_type,
+        "thresholds": thresholds_of_labels,
+        "doc_stride": doc_stride,
+        "window_pooling": doc_stride and window_pooling,
+    }
+
+
 class Classifier(signature.Served):
     """Predicts a target for a text, or a pair of texts.
 
@@ -39,18 +53,8 @@ class Classifier(signature.Served):
         self.window_pooling = window_pooling
 
     def settings(self):
-        target = self.plain.target
         doc_stride = self.plain.window_rules.doc_stride
-        thresholds_of_labels = None
-        if target.label_type == MULTI:
-            thresholds_of_labels = list(target.thresholds_in_force)
-        return {
-            "labels": list(target.labels) or None,
-            "label_type": target.label_type,
-            "thresholds": thresholds_of_labels,
-            "doc_stride": doc_stride,
-            "window_pooling": doc_stride and self.window_pooling,
-        }
+        return settings_of(self.plain.target, doc_stride, self.window_pooling)
 
     def files(self):
         labels = self.plain.target.labels
@@ -172,20 +176,7 @@ def export_classifier(
     """
     opened, rules = export.open_source(source, default_length=128)
     window_rules = signature.make_window_rules(rules, doc_stride, rows_at_once)
-    num_outputs = export.count_outputs(
-        opened, "to classify texts", "run_classifier"
-    )
-    if target is None:
-        target = _find_target(opened, num_outputs, labels)
-    elif not source.ignore_folder_settings:
-        _require_type(opened, target.label_type)
-    if target.labels:
-        export.find_labels(opened, target.labels, num_outputs)
-    elif num_outputs != target.num_outputs:
-        raise InputError(
-            f"A head that predicts a number has one output. {opened.path} has "
-            f"{num_outputs}"
-        )
+    target = find_target(opened, labels, target, source.ignore_folder_settings)
     model = export.load(
         source,
         opened,
@@ -195,6 +186,37 @@ def export_classifier(
     classifier = CLASSIFIERS[target.label_type]
     served = classifier(rules, model, target, window_rules, window_pooling)
     return export.save(served, source, opened, output_dir)
+
+
+def find_target(opened, labels=None, target=None, ignore_folder_settings=False):
+    """The target of a checkpoint, which fits its head.
+
+    Args:
+        opened: a `folders.ModelFolder`.
+        labels: names of the labels; None for those beside the checkpoint.
+        target: a `Target` with its labels; None for the one that the files
+            beside the checkpoint tell.
+        ignore_folder_settings: whether `target` may be of another type than
+            the folder notes.
+
+    Raises:
+        InputError: there is no such head, or something does not fit.
+    """
+    num_outputs = export.count_outputs(
+        opened, "to classify texts", "run_classifier"
+    )
+    if target is None:
+        target = _find_target(opened, num_outputs, labels)
+    elif not ignore_folder_settings:
+        _require_type(opened, target.label_type)
+    if target.labels:
+        export.find_labels(opened, target.labels, num_outputs)
+    elif num_outputs != target.num_outputs:
+        raise InputError(
+            f"A head that predicts a number has one output. {opened.path} has "
+            f"{num_outputs}"
+        )
+    return target
 
 
 def _require_type(opened, label_type):
