@@ -4,8 +4,8 @@ r"""Answers questions about texts with a model that run_squad fine-tuned.
     --question='Who founded the museum?' --context_file=museum.txt
 
 --question may be repeated; --context_file names one or several texts of any
-length. docs/squad.md has the formats of --input_file, what scores mean, and the
-same in Python.
+length, or --context is a text. docs/squad.md has the formats of --input_file,
+what scores mean, and the same in Python.
 """
 
 import itertools
@@ -42,6 +42,9 @@ def define_flags(values):
         None,
         "The texts that --question is about, one in each file; files or "
         "patterns, separated by commas.",
+    )
+    flags.strings(
+        "context", "Instead of --context_file: a text; may be repeated."
     )
     flags.string(
         "input_file",
@@ -143,10 +146,14 @@ def check_input(flags):
             "Either `--question` or `--input_file` must be given. Received: "
             f"{received}"
         )
-    if bool(flags.question) != bool(flags.context_file):
+    if bool(flags.question) != bool(flags.context_file or flags.context):
         raise InputError(
-            "`--context_file` must be given with --question, and only then: "
-            "in --input_file each question comes with its text."
+            "`--context_file` or `--context` must be given with --question, "
+            "and only then: in --input_file each question comes with its text."
+        )
+    if flags.context_file and flags.context:
+        raise InputError(
+            "Either `--context_file` or `--context` must be given, not both."
         )
     if flags.input_file:
         paths = text_files.find_files(flags.input_file)
@@ -158,10 +165,13 @@ def check_input(flags):
                 )
         inference_flags.require_other_output(flags, input_file=paths)
         return lambda: read_tasks(paths)
-    paths = text_files.find_files(flags.context_file, "context_file")
-    inference_flags.require_other_output(flags, context_file=paths)
-    contexts = [read_context(path) for path in paths]
-    more = {"context_files": paths}
+    if flags.context:
+        contexts, more = flags.context, {}
+    else:
+        paths = text_files.find_files(flags.context_file, "context_file")
+        inference_flags.require_other_output(flags, context_file=paths)
+        contexts = [read_context(path) for path in paths]
+        more = {"context_files": paths}
     tasks = [(Query(question, contexts), more) for question in flags.question]
     for query, _ in tasks:
         passages.require_text(query)

@@ -42,6 +42,19 @@ def loaded_once(monkeypatch):
     monkeypatch.setattr(answer.readers, "Reader", lambda *args: loaded)
 
 
+def test_a_text_may_be_a_flag(loaded_once, capsys):
+    texts = ["John Smith was born in 1895.", "He lived in New York."]
+    run("--question=Where?", *(f"--context={text}" for text in texts))
+
+    (one,) = reader().answer("Where?", texts, 1)
+    question, answered = capsys.readouterr().out.splitlines()
+    assert question == "Where?"
+    assert answered == (
+        f"  {one.score:8.4f}  {one.text}  [contexts[{one.context_index}], "
+        f"characters {one.start} to {one.end}]"
+    )
+
+
 def test_answers_are_printed_as_text(loaded_once, tmp_path, capsys):
     names = [str(tmp_path / "a.txt"), str(tmp_path / "b.txt")]
     texts = ["John Smith\r\nwas born in 1895.", "He lived in New York."]
@@ -154,7 +167,12 @@ def test_an_error_names_a_bad_line_before_the_model_is_loaded(
     [
         ([], "Either.*Received: neither"),
         (["--question=?", "--input_file=x"], "Either.*Received: both"),
-        (["--question=?"], "`--context_file` must be given with"),
+        (["--question=?"], "`--context_file` or .* must be given with"),
+        (["--question=?", "--context= "], "text"),
+        (
+            ["--question=?", "--context=x", "--context_file=x"],
+            "`--context_file` or `--context`.*not both",
+        ),
         (["--input_file=x", "--context_file=x"], "and only then"),
         (["--question=?", "--context_file=no.txt"], "--context_file.*no.txt"),
         (["--input_file=no.jsonl"], "--input_file.*no.jsonl"),
