@@ -5,8 +5,9 @@ r"""Serves an exported model, in TensorFlow Serving's REST protocol.
     "signature_name": "serve_text", "instances": [{"text_a": "A fine film."}]}'
 
 The highest version is served, and replaced by a new one as soon as that is
-complete; http://localhost:8501/ is a page to try it. docs/server.md lists
-paths, limits and metrics. Needs `pip install 'bert_tf[serving]'`.
+complete; the output folder of a training is exported first.
+http://localhost:8501/ is a page to try it. docs/server.md lists paths, limits
+and metrics. Needs `pip install 'bert_tf[serving]'`.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ from bert_tf.cli.command_line import FlagSet
 from bert_tf.errors import InputError, Interrupted
 from bert_tf.server.admission import make_hosts
 from bert_tf.server.protocol import Limits
+from bert_tf.tasks import trained
 
 MEGABYTE = 1024 * 1024
 
@@ -150,6 +152,7 @@ def main(flags, folder):
     check_flags(flags)
     name = find_name(flags.model_name, folder)
     require_packages()
+    folder = trained.export_of(folder)
     server, listening = make_server(flags, name, folder)
     address, port = listening.getsockname()[:2]
     shown = f"[{address}]" if ":" in address else address

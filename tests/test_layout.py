@@ -50,6 +50,7 @@ PLAIN_TASK_FILES = {
     "target.py",
     "targets.py",
     "thresholds.py",
+    "trained.py",
     "weights.py",
     "windows.py",
 }

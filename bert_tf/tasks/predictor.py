@@ -1,4 +1,7 @@
-"""`bert_tf.Predictor`: asks exported models, with TensorFlow or without."""
+"""`bert_tf.Predictor`: asks exported models, with TensorFlow or without.
+
+Those of training folders are exported first.
+"""
 
 import importlib
 import json
@@ -11,6 +14,7 @@ from bert_tf.errors import InputError
 from bert_tf.exports import folder, predictor, sessions
 from bert_tf.exports.interface import Session
 from bert_tf.exports.settings import SAVED_MODEL
+from bert_tf.tasks import trained
 from bert_tf.tasks.inference import Inference
 from bert_tf.tokenization import FullTokenizer
 
@@ -26,7 +30,14 @@ HEADS = {
 
 
 class Predictor(predictor.Predictor):
-    """An exported model of any format; as `exports.predictor.Predictor`."""
+    """A model of any format, or of a training folder.
+
+    As `exports.predictor.Predictor`; a folder that training wrote is exported
+    first, see `trained.export_of`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], batch_size: int = 32):
+        super().__init__(trained.export_of(path), batch_size)
 
     def _load(self):
         if folder.format_of(self.path) == SAVED_MODEL:

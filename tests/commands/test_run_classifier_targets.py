@@ -158,7 +158,8 @@ def test_exports_have_the_scores_and_labels_of_the_run(multi, capsys):
     )
     scores = np.loadtxt(multi / "out" / "test_results.tsv")
     found = (multi / "out" / "test_predictions.txt").read_text().split("\n")
-    for folder in (multi / "out" / "export", multi / "again"):
+    # The run's own folder stands for its best checkpoint.
+    for folder in (multi / "out" / "export", multi / "again", multi / "out"):
         predict = bert_tf.Predictor(folder)
         results = list(predict(texts()))
         got = [list(one.scores.values()) for one in results]
@@ -169,7 +170,27 @@ def test_exports_have_the_scores_and_labels_of_the_run(multi, capsys):
         assert differ <= 3
 
 
-def test_a_number_is_trained_predicted_and_exported(small_bert, tmp_path):
+def test_classify_has_the_scores_and_labels_of_the_run(multi, tmp_path):
+    (tmp_path / "in").write_text("".join(f"{text}\n" for text in texts()))
+    run_command(
+        "classify",
+        checkpoint=multi / "out",
+        input_file=tmp_path / "in",
+        output_file=tmp_path / "found",
+    )
+    rows = (tmp_path / "found").read_text().splitlines()
+    results = [json.loads(row) for row in rows]
+    got = [list(one["scores"].values()) for one in results]
+    scores = np.loadtxt(multi / "out" / "test_results.tsv")
+    np.testing.assert_allclose(got, scores, rtol=0, atol=1e-6)
+    found = (multi / "out" / "test_predictions.txt").read_text().split("\n")
+    names = ["|".join(one["labels"]) for one in results]
+    assert sum(a != b for a, b in zip(names, found)) <= 3
+
+
+def test_a_number_is_trained_predicted_and_exported(
+    small_bert, tmp_path, capsys
+):
     (tmp_path / "data").mkdir()
     values = {word: 0.5 * at - 1 for at, word in enumerate(WORDS)}
     rows = "".join(
@@ -202,6 +223,10 @@ def test_a_number_is_trained_predicted_and_exported(small_bert, tmp_path):
     assert not (out / "test_predictions.txt").exists()
     exported = [one.value for one in bert_tf.Predictor(out / "export")(texts())]
     np.testing.assert_allclose(exported, got, rtol=0, atol=2e-6)
+    capsys.readouterr()
+    run_command("classify", checkpoint=out, text=texts()[3])
+    printed = capsys.readouterr().out.splitlines()
+    assert printed == [texts()[3], f"  {got[3]:8.4f}"]
 
     # The folder says that it is a number.
     run_classifier(

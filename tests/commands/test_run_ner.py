@@ -1,6 +1,8 @@
 """run_ner as its users see it: flags in, files out."""
 
+import json
 import random
+import re
 
 import pytest
 import tensorflow as tf
@@ -144,6 +146,42 @@ def test_the_export_predicts_what_the_run_predicted(done):
     for sentence in sentences:
         words, _, predicted = zip(*sentence)
         assert predict(" ".join(words)).labels == list(predicted)
+
+
+@pytest.mark.slow
+def test_tag_finds_the_entities_that_the_export_finds(done, tmp_path, capsys):
+    predict = bert_tf.Predictor(done / "output")  # Exported to its cache.
+    sentences = sentences_of(done / "output" / "test_predictions.txt")
+    lines = [" ".join(word for word, *_ in rows) for rows in sentences]
+    (tmp_path / "in").write_text("".join(f"{line}\n" for line in lines))
+    run_command(
+        "tag",
+        checkpoint=done / "output",
+        input_file=tmp_path / "in",
+        output_file=tmp_path / "out",
+    )
+
+    found = (tmp_path / "out").read_text().splitlines()
+    for got, line, rows in zip(
+        map(json.loads, found), lines, sentences, strict=True
+    ):
+        assert got["text"] == line
+        assert got["labels"] == [predicted for *_, predicted in rows]
+        want = [one._asdict() for one in predict(line).entities]
+        for one, other in zip(got["entities"], want, strict=True):
+            chances = one.pop("probability"), other.pop("probability")
+            assert chances[0] == pytest.approx(chances[1], abs=1e-5)
+            assert one == other
+            assert line[one["start"] : one["end"]] == one["text"]
+
+    capsys.readouterr()
+    text = "the museum measured  John Smith in"
+    run_command("tag", checkpoint=done / "output", text=text)
+    first, entity = capsys.readouterr().out.splitlines()
+    assert first == text
+    assert re.fullmatch(
+        r"  +[01]\.\d{4}  PER  John Smith  \[characters 21 to 31\]", entity
+    )
 
 
 @pytest.mark.slow
