@@ -116,7 +116,9 @@ def test_settings_say_how_the_model_was_exported(name):
         "strip_accents": None,
         "max_seq_length": exported.LENGTHS.get(name, 128),
         "quantize": None,
-        "rows_at_once": exported.EXPORT[name][1].get("rows_at_once", 32),
+        "rows_at_once": exported.EXPORT.get(name, (None, {}))[1].get(
+            "rows_at_once", 32
+        ),
         **of_head[kind],
     }
 
