@@ -9,6 +9,7 @@ from helpers.commands import run_command
 from helpers.golden import DATA, TINY, write_small_config
 
 import bert_tf
+from bert_tf import fill_mask
 from bert_tf.errors import InputError
 from bert_tf.tasks.pretraining.language_model import LanguageModel
 from bert_tf.tasks.squad.reader import Reader
@@ -360,3 +361,21 @@ def test_pretraining_notes_the_casing_that_it_is_told(tmp_path, records_file):
         "max_seq_length": 32,
         "skip_padding": True,
     }
+
+
+@pytest.mark.slow
+def test_predictor_answers_from_a_folder_as_those_that_read_it_do(make):
+    context = "John Smith was born in 1895 in the old city. " * 4
+    prefix = make("span", do_lower_case=True)
+    got = bert_tf.Predictor(prefix.parent)("Who was born?", context)
+    (want,) = Reader(prefix).answer("Who was born?", context)
+    assert (got.text, got.start, got.end) == (want.text, want.start, want.end)
+    assert got.score == pytest.approx(want.score, abs=1e-5)
+
+    prefix = make("pretraining", do_lower_case=True)
+    text = "the [MASK] museum"
+    (got,) = bert_tf.Predictor(prefix.parent)(text).masks
+    (want,) = fill_mask.fill_mask(LanguageModel(prefix), text)
+    assert [one.piece for one in got] == [one.piece for one in want]
+    chances = [one.probability for one in want]
+    assert [x.probability for x in got] == pytest.approx(chances, abs=1e-5)
