@@ -10,7 +10,7 @@ from keras import ops
 
 from bert_tf.layers import dense, get_activation, layer_norm
 from bert_tf.modeling import BertConfig
-from bert_tf.support.ranges import require_within
+from bert_tf.support.ranges import require_in_call
 
 # A logit of skipped padding: its bias alone would count in the softmax.
 NO_ANSWER = -1e9
@@ -67,7 +67,7 @@ class MaskedLMHead(_Head):
     def call(self, sequence_output, embedding_table, positions):
         length = sequence_output.shape[1]
         if length is not None:
-            require_within(length - 1, masked_lm_positions=positions)
+            require_in_call(length - 1, masked_lm_positions=positions)
         masked = gather_positions(sequence_output, positions)  # [B, P, D]
         masked = self.layer_norm(self.transform(masked))
         table = ops.cast(embedding_table, masked.dtype)

@@ -35,7 +35,7 @@ from bert_tf.layers import (
 from bert_tf.layers import gelu as gelu
 from bert_tf.layers import precision as precision
 from bert_tf.layers import weights_to_come as weights_to_come
-from bert_tf.support.ranges import require_within
+from bert_tf.support.ranges import require_in_call
 from bert_tf.support.shapes import require_length_within, require_same_shape
 
 # The original adds -10000 rather than -inf: a row in which everything is masked
@@ -645,8 +645,8 @@ class BertModel(keras.layers.Layer):
             token_type_ids = ops.zeros_like(input_ids)
         others = {"input_mask": input_mask, "token_type_ids": token_type_ids}
         require_same_shape(input_ids, **others)
-        require_within(self.config.vocab_size - 1, input_ids=input_ids)
-        require_within(1, input_mask=input_mask)
+        require_in_call(self.config.vocab_size - 1, input_ids=input_ids)
+        require_in_call(1, input_mask=input_mask)
         embedded = self.embedding_postprocessor(
             self.embedding_lookup(input_ids), token_type_ids, training=training
         )

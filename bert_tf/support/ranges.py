@@ -37,6 +37,21 @@ def require_within(last: int, **inputs: Any) -> None:
         )
 
 
+def require_in_call(last: int, **inputs: Any) -> None:
+    """`require_within`, for models that are called outside of a graph.
+
+    Raises:
+        InputError: says how the value is computed all the same, as the original
+            computes masks other than 0 and 1.
+    """
+    try:
+        require_within(last, **inputs)
+    except InputError as error:
+        raise InputError(
+            f"{error}. Within a tf.function nothing is checked"
+        ) from None
+
+
 def require_encoder_inputs(config: Mapping[str, Any], **inputs: Any) -> None:
     """Refuses ids, masks and segments that a model does not have.
 
