@@ -84,7 +84,6 @@ setup(
             "setuptools>=77",
             "tensorflow-text>=2.21",
         ],
-        "docs": ["matplotlib>=3.9"],
         # To write models that run without TensorFlow, and to run them.
         "onnx": ["onnx>=1.18,<2", "onnxruntime>=1.22,<2"],
         "openvino": ["onnx>=1.18,<2", "openvino>=2025.1"],
