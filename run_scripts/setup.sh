@@ -32,9 +32,7 @@ if ! cmp -s "$lock" "$venv/installed.lock"; then
         "(up to 2.5 GB; a few minutes)" >&2
     mkdir -p "$(dirname "$venv")"
     free_before="$(df -Ph "$(dirname "$venv")" | awk 'NR == 2 {print $4}')"
-    # Without --no-compile pip would compile every module of every package, most of
-    # which nothing imports.
-    quiet="--quiet --no-compile --disable-pip-version-check"
+    quiet="--quiet --disable-pip-version-check"
     {
         "$python" -m venv "$venv" &&
             "$PYTHON" -m pip install $quiet \

@@ -10,7 +10,7 @@ import pytest
 from helpers import exported, hostile_http, hostile_versions
 from helpers.running_server import Running
 
-from bert_tf import serve
+from bert_tf.server import trial
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +29,8 @@ VERSIONS = REQUESTS // 5 if "BERT_TF_FUZZ" in os.environ else 1
 def test_odd_requests_are_answered_and_change_nothing(
     name, monkeypatch, caplog
 ):
-    monkeypatch.setattr(serve, "MODEL", "helpers.in_process:of_folder")
+    load = "helpers.in_process:of_folder"
+    monkeypatch.setattr(trial, "by_format", lambda path: load)
     server = Running(
         exported.folder(name),
         name,
