@@ -39,7 +39,8 @@ def resolve(name: str) -> str:
     if folder is None:
         return name
     if is_path:
-        if not os.path.samefile(os.path.dirname(name) or ".", folder):
+        place = name if os.path.isdir(name) else os.path.dirname(name) or "."
+        if folder and not os.path.samefile(place, folder):
             _log.info("Using the path %s, not the model of that name.", name)
         return name
     if folder:

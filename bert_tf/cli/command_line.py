@@ -179,6 +179,8 @@ def expand_home(values):
 def resolve_models(values):
     """Replaces names of models in flags by the paths of their folders.
 
+    `finding` does it for Python; here too, since checks compare paths.
+
     Raises:
         InputError: as `named.resolve`.
     """

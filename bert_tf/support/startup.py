@@ -33,7 +33,8 @@ def is_command() -> bool:
     if program == "-m":  # Until Python has found the module to run.
         modules = [word.removeprefix("-m") for word in sys.orig_argv]
         return any(name.split(".")[0] == "bert_tf" for name in modules)
-    return os.path.basename(program).startswith("bert-tf")
+    name, _ = os.path.splitext(os.path.basename(program))
+    return name == "bert-tf" or name.startswith("bert-tf-")
 
 
 def prepare() -> None:

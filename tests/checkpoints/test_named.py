@@ -55,6 +55,23 @@ def test_a_path_wins_over_a_name_and_is_told(tmp_path, caplog):
     assert "path builtin" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "name", ["bert-base-uncased", "chinese_L-12_H-768_A-12"]
+)
+def test_a_path_wins_over_a_model_that_is_not_here(name, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    (tmp_path / name).mkdir()
+    assert named.resolve(name) == name
+    assert not caplog.records
+
+
+def test_the_folder_that_has_the_name_is_told_nothing(monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    monkeypatch.chdir(named.here("builtin").parent)
+    assert named.resolve("builtin") == "builtin"
+    assert not caplog.records
+
+
 def test_other_names_stay_as_they_are():
     for path in ("", "out", "a/b/model.ckpt-3", "gs://bucket/x", "builtinn"):
         assert named.resolve(path) == path

@@ -30,9 +30,10 @@ class Refusing(importlib.abc.MetaPathFinder):
         if name in ("tensorflow", "keras", "torch", "jax"):
             raise SystemExit(f"{name} is imported")
 
-sys.meta_path.insert(0, Refusing())
 sys.argv[0] = "bert-tf"
 import bert_tf
+# Before the finder that commands put first.
+sys.meta_path.insert(0, Refusing())
 runpy.run_module("bert_tf.__main__", run_name="__main__", alter_sys=True)
 """
 
