@@ -42,12 +42,7 @@ def define_flags(values):
         "With windows: how to combine their logits. [as in training; else "
         "mean]",
     )
-    flags.string(
-        "labels_file",
-        None,
-        "Names of the labels, one on each line, in the order of their ids. "
-        "[labels.txt beside the checkpoint]",
-    )
+    inference_flags.define_labels(flags)
     flags.string(
         "task_name",
         None,
@@ -59,10 +54,6 @@ def define_flags(values):
 def main(flags):
     """Runs the command with parsed flags."""
     inference_flags.check(flags)
-    if flags.labels_file:
-        inference_flags.require_other_output(
-            flags, labels_file=[flags.labels_file]
-        )
     texts, asked = itertools.tee(inference_flags.read_texts(flags))
     lowers, strips, ignore = model_flags.casing(flags)
     labeller = labellers.Labeller(

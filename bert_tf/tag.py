@@ -22,21 +22,12 @@ def define_flags(values):
     """Defines this command's flags on a `FlagValues`."""
     flags = FlagSet(values)
     inference_flags.define_texts(flags, "as in training; else 128")
-    flags.string(
-        "labels_file",
-        None,
-        "Names of the labels, one on each line, in the order of their ids. "
-        "[labels.txt beside the checkpoint]",
-    )
+    inference_flags.define_labels(flags)
 
 
 def main(flags):
     """Runs the command with parsed flags."""
     inference_flags.check(flags)
-    if flags.labels_file:
-        inference_flags.require_other_output(
-            flags, labels_file=[flags.labels_file]
-        )
     texts, asked = itertools.tee(inference_flags.read_texts(flags))
     lowers, strips, ignore = model_flags.casing(flags)
     path = flags.labels_file

@@ -161,7 +161,7 @@ def parse(values, argv):
 _CHECKPOINTS = ("init_checkpoint", "checkpoint")
 
 # How the names of flags end that take paths.
-_PATHS = ("_dir", "_file", "checkpoint")
+_PATHS = ("_dir", "_file", "checkpoint", "check")
 
 
 def expand_home(values):

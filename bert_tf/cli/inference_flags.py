@@ -39,7 +39,8 @@ def check(flags):
     """Raises `InputError` for invalid flags of `define`, before any work."""
     command_line.require_positive(flags, "batch_size")
     check_model(flags)
-    require_other_output(flags)
+    labels = flags.labels_file if "labels_file" in flags else None
+    require_other_output(flags, labels_file=[labels] if labels else [])
 
 
 def require_other_output(flags, **read):
@@ -93,6 +94,16 @@ def define_texts(flags, length="number of the model's positions"):
     flags.strings("text", "A text; may be repeated.")
     flags.string(
         "input_file", None, "Instead of --text: files of one text per line."
+    )
+
+
+def define_labels(flags):
+    """Defines --labels_file."""
+    flags.string(
+        "labels_file",
+        None,
+        "Names of the labels, one on each line, in the order of their ids. "
+        "[labels.txt beside the checkpoint]",
     )
 
 
