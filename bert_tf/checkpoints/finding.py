@@ -337,4 +337,6 @@ def _what_is_in(folder, most=12):
     hint = ""
     if any(name.endswith(".safetensors") for name in names):
         hint = f" A .safetensors file is {_FOREIGN['.safetensors']}."
+    elif "tf_model.h5" in names:
+        hint = f" tf_model.h5 is {_FOREIGN['.safetensors']}."
     return f"In {folder} there is: {shown}{more}.{hint}"

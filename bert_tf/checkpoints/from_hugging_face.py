@@ -7,17 +7,12 @@ import re
 
 import numpy as np
 
-from bert_tf.checkpoints import (
-    folders,
-    sentence_transformers,
-    writing,
-)
+from bert_tf.checkpoints import conversion, sentence_transformers
 from bert_tf.checkpoints.folder_settings import UNSAID, FolderSettings
 from bert_tf.checkpoints.hugging_face import (
     ACTIVATION_FROM_HF,
     HF_CONFIG,
     HF_WEIGHTS,
-    SPAN_HEAD,
     choose_variables,
     find_head,
     hf_tensors,
@@ -30,23 +25,14 @@ from bert_tf.checkpoints.hugging_face_labels import labels_from_hf
 from bert_tf.checkpoints.hugging_face_tokenizer import read_tokenizer
 from bert_tf.checkpoints.hugging_face_weights import open_weights
 from bert_tf.checkpoints.names import (
-    CLASSIFIER,
-    CONFIG,
-    INDEX,
-    LABELS_FILE,
     MASKED_LM_BIAS,
     POSITION_EMBEDDINGS,
-    PREFIX,
-    SETTINGS_FILE,
     TYPE_EMBEDDINGS,
-    VOCAB,
     WORD_EMBEDDINGS,
-    checkpoint_shapes,
 )
 from bert_tf.errors import InputError, some_of
 from bert_tf.layers import LAYER_NORM_EPSILON, get_activation
 from bert_tf.modeling import BertConfig
-from bert_tf.support.files import whole_or_nothing
 
 # What transformers' BertConfig takes for a key that config.json lacks.
 HF_DEFAULTS = {
@@ -101,8 +87,9 @@ def from_hf(
     """Writes checkpoint, config, vocabulary, labels, casing from their folder.
 
     Args:
-        folder: with config.json, model.safetensors or pytorch_model.bin (or
-            shards and their index), and vocab.txt or tokenizer.json.
+        folder: with config.json, model.safetensors, pytorch_model.bin or
+            tf_model.h5 (or shards and their index), and vocab.txt or
+            tokenizer.json.
         output: the folder to write.
         head: a key of `HEADS`, or "auto" for the one in the file.
         hidden_act: our name of the activation, if not what their config says:
@@ -160,7 +147,6 @@ def from_hf(
         hf_config.get("tokenizer_class"),
         ignore_tokenizer_settings,
     )
-    vocab = tokenizer.vocab
     notes += tokenizer.notes
     notes += sentence_transformers.report(folder, allow_unused)
     settings = dataclasses.replace(
@@ -175,33 +161,22 @@ def from_hf(
             "that wrapped the model."
         )
 
-    prefix = os.path.join(output, PREFIX)
-    texts = {
-        VOCAB: "".join(f"{token}\n" for token in vocab),
-        CONFIG: config.to_json_string(),
-        SETTINGS_FILE: settings.to_json(),
-    }
-    if predicted.labels:
-        texts[LABELS_FILE] = "".join(f"{x}\n" for x in predicted.labels)
-    contents = {
-        os.path.join(output, name): text.encode("utf-8")
-        for name, text in texts.items()
-    }
     # Only a file directly in it can have the name of one that is written.
     inputs = {"FOLDER": [entry.path for entry in os.scandir(folder)]}
-    folders.check_not_there(prefix + INDEX, contents, inputs, overwrite)
-    os.makedirs(output, exist_ok=True)
-    for path, content in contents.items():
-        with whole_or_nothing(path) as file:
-            file.write(content)
-    writing.write(prefix, values)
-
+    vocab = "".join(f"{token}\n" for token in tokenizer.vocab).encode()
+    prefix = conversion.write_folder(
+        output,
+        values,
+        config,
+        vocab,
+        settings,
+        predicted.labels,
+        inputs,
+        overwrite,
+    )
     return "\n".join(
         [
-            f"Wrote {len(values)} variables to {prefix}, head: {head}, "
-            f"hidden_act: {config.hidden_act}.",
-            f"Noted in {SETTINGS_FILE}, so that no flag is needed: "
-            f"{settings.describe()}.",
+            *conversion.report_written(prefix, values, head, config, settings),
             *report_left_out(dropped + unknown),
             *report_no_pooler(chosen, "`checkpoints.load`"),
             *notes,
@@ -387,11 +362,8 @@ def _check_sizes(config, weights, config_file):
 
 
 def _check_shapes(values, config, folder):
-    width = config.hidden_size
-    shapes = checkpoint_shapes(config.to_dict())
     num_labels = values["output_bias"].size if "output_bias" in values else 0
-    for (weights, bias), size in ((SPAN_HEAD, 2), (CLASSIFIER, num_labels)):
-        shapes |= {weights: (size, width), bias: (size,)}
+    shapes = conversion.shapes_of_heads(config, num_labels)
     places = hf_tensors(config)
     for name, value in values.items():
         want, found = shapes[name], value.shape

@@ -1,9 +1,11 @@
-"""The tensors of a Hugging Face folder, from safetensors or PyTorch's files."""
+"""Tensors of a Hugging Face folder: safetensors, PyTorch, TensorFlow."""
 
 import contextlib
+import importlib.util
 import os
 import pickle
 import re
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,11 +16,14 @@ from bert_tf.checkpoints.hugging_face import (
     import_safetensors,
     read_json,
 )
+from bert_tf.checkpoints.keras_files import H5File
 from bert_tf.errors import InputError, list_folder, some_of
 
 HF_SHARDS = "model.safetensors.index.json"
 TORCH_WEIGHTS = "pytorch_model.bin"
 TORCH_SHARDS = "pytorch_model.bin.index.json"
+KERAS_WEIGHTS = "tf_model.h5"
+KERAS_SHARDS = "tf_model.h5.index.json"
 
 # What programs put before the names of a model that they wrap.
 _WRAPPERS = re.compile(r"((model|module|_orig_mod|\d+\.auto_model)\.)+")
@@ -44,18 +49,24 @@ class HFWeights(NamedTuple):
 def open_weights(folder):
     """Opens the tensors of a folder.
 
+    Those of TensorFlow come under the names that PyTorch's have.
+
     Raises:
         InputError: files are missing or damaged, or names are those of a model
             inside another one.
     """
-    files = _find(folder, HF_WEIGHTS, HF_SHARDS)
-    if files:
-        shapes, read = _open_safetensors(files)
-    else:
-        files = _find(folder, TORCH_WEIGHTS, TORCH_SHARDS)
-        if not files:
-            raise InputError(_no_weights(folder))
-        shapes, read = _open_torch(files)
+    formats = [
+        (_find(folder, HF_WEIGHTS, HF_SHARDS), _open_safetensors),
+        (_find(folder, TORCH_WEIGHTS, TORCH_SHARDS), _open_torch),
+        (_find(folder, KERAS_WEIGHTS, KERAS_SHARDS), _open_keras),
+    ]
+    formats = [(files, opens) for files, opens in formats if files]
+    if not formats:
+        raise InputError(_no_weights(folder))
+    files, opens = formats[0]
+    if opens is _open_torch and len(formats) > 1 and not _has_torch():
+        files, opens = formats[1]
+    shapes, read = opens(files)
     source = files[0] if len(files) == 1 else folder
     return HFWeights(source, shapes, read, _find_prefix(shapes, source))
 
@@ -90,16 +101,16 @@ def _find(folder, whole, index):
 def _no_weights(folder):
     hint = ""
     others = os.listdir(folder)
-    if any(name.endswith((".h5", ".msgpack")) for name in others):
+    if any(name.endswith(".msgpack") for name in others):
         hint = (
-            " Convert weights of TensorFlow or Flax with transformers 4: "
-            "`from_pretrained(folder, from_tf=True)`, or from_flax=True, of "
-            "the class that `architectures` in config.json names, then "
+            " Convert weights of Flax with transformers 4: "
+            "`from_pretrained(folder, from_flax=True)` of the class that "
+            "`architectures` in config.json names, then "
             "`save_pretrained(folder)`."
         )
     return (
-        f"{folder} must have {HF_WEIGHTS} or {TORCH_WEIGHTS}. It has: "
-        f"{list_folder(folder)}.{hint}"
+        f"{folder} must have {HF_WEIGHTS}, {TORCH_WEIGHTS} or {KERAS_WEIGHTS}. "
+        f"It has: {list_folder(folder)}.{hint}"
     )
 
 
@@ -193,6 +204,10 @@ def _open_torch(paths):
     return shapes, read
 
 
+def _has_torch():
+    return "torch" in sys.modules or importlib.util.find_spec("torch")
+
+
 def _load_torch(path):
     try:
         import torch
@@ -250,3 +265,53 @@ def _load_torch(path):
 
 def _first_line(error):
     return str(error).strip().split("\n")[0][:200]
+
+
+# ----------------------------------------------------------------- TensorFlow
+
+
+# What their classes of TensorFlow and of PyTorch call a part of a layer.
+_TORCH_PARTS = {
+    "kernel": "weight",
+    "gamma": "weight",
+    "beta": "bias",
+    "embeddings": "weight",
+}
+
+
+def _open_keras(paths):
+    places: dict[str, tuple[H5File, str, bool]] = {}
+    for path in paths:
+        file = H5File(path)
+        layers = file.attributes().get("layer_names", [])
+        # Shards have no groups of layers.
+        is_whole = not any("/" in str(layer) for layer in layers)
+        for place in file.shapes:
+            name, is_transposed = _torch_name(place, is_whole)
+            # The masked-LM head has the embeddings that it shares once more.
+            places.setdefault(name, (file, place, is_transposed))
+    shapes = {}
+    for name, (file, place, is_transposed) in places.items():
+        shape = file.shapes[place]
+        shapes[name] = shape[::-1] if is_transposed else shape
+
+    def read(name):
+        file, place, is_transposed = places[name]
+        value = file.read(place)
+        return value.T if is_transposed else value
+
+    return shapes, read
+
+
+def _torch_name(place, is_whole):
+    """A weight's name in PyTorch, and whether it is transposed there.
+
+    `bert/tf_bert_model/bert/pooler/dense/kernel:0` of a whole file, with its
+    layer and model first, is `bert.pooler.dense.weight`.
+    """
+    name = place.split(":")[0]
+    name = name.split("/", 2)[-1] if is_whole else name
+    # Such as mlm___cls/predictions and encoder/layer_._0.
+    name = re.sub(r"(^|/)[^/]*___", r"\1", name).replace("_._", ".")
+    scope, _, part = name.replace("/", ".").rpartition(".")
+    return f"{scope}.{_TORCH_PARTS.get(part, part)}", part == "kernel"

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
+import tarfile
 import tempfile
 import threading
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import tensorflow as tf
 from helpers.download_server import CONFIG, Server, zip_of
 from helpers.golden import CHECKPOINTS, build_model
+from helpers.paths import GOLDEN
 
 from bert_tf import checkpoints
 from bert_tf.checkpoints import released
@@ -136,3 +138,16 @@ def folder(model, model_files, tmp_path):
     for name, content in model_files.items():
         (folder / name).write_bytes(content)
     return folder
+
+
+@pytest.fixture
+def foreign(tmp_path):
+    """Unpacks a model as another program wrote it, to be changed."""
+
+    def unpack(name):
+        folder = tmp_path / name
+        with tarfile.open(GOLDEN / "foreign" / f"{name}.tar.xz") as archive:
+            archive.extractall(folder, filter="data")
+        return folder
+
+    return unpack

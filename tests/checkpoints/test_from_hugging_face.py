@@ -4,6 +4,7 @@ import sys
 import ml_dtypes
 import numpy as np
 import pytest
+from helpers.converted import assert_computes
 from helpers.hugging_face import (
     HUGGING_FACE,
     assert_same,
@@ -14,26 +15,9 @@ from helpers.hugging_face import (
     tensors_of,
 )
 
-from bert_tf import checkpoints, models
 from bert_tf.checkpoints import folders
 from bert_tf.checkpoints.from_hugging_face import from_hf
 from bert_tf.errors import InputError
-from bert_tf.layers import weights_to_come
-from bert_tf.modeling import BertConfig, BertModel
-
-
-def build(head, config, num_labels):
-    if head == "pretraining":
-        return models.pretraining(config)
-    if head == "span":
-        return models.span(config)
-    if head == "choices":
-        return models.multiple_choice(config)
-    kinds = {
-        "classifier": models.classifier,
-        "token": models.token_classifier,
-    }
-    return kinds[head](config, num_labels)
 
 
 @pytest.mark.parametrize(
@@ -41,42 +25,8 @@ def build(head, config, num_labels):
 )
 def test_converted_model_computes_what_transformers_does(head, tmp_path):
     from_hf(HUGGING_FACE / head, tmp_path)
-
-    config = BertConfig.from_json_file(tmp_path / "bert_config.json")
     want = np.load(HUGGING_FACE / head / "outputs.npz")
-    num_labels = want["logits"].shape[-1] if "logits" in want else None
-    with weights_to_come():
-        bert, model = BertModel(config), build(head, config, num_labels)
-    for weights in map(checkpoints.named_weights, (bert, model)):
-        if head in ("span", "token"):  # transformers has no pooler here.
-            weights = {k: v for k, v in weights.items() if "pooler" not in k}
-        checkpoints.load(weights, tmp_path, expect=weights)
-
-    ids, mask, segments = (
-        want[name].astype(np.int32)
-        for name in ("input_ids", "attention_mask", "token_type_ids")
-    )
-    rows = [x.reshape(-1, 12) for x in (ids, mask, segments)]  # Of choices.
-    encoded = bert(*rows)
-    states = [encoded["embedding_output"], *encoded["all_encoder_layers"]]
-    real = rows[1] == 1
-    np.testing.assert_allclose(
-        np.stack(states)[:, real], want["hidden_states"][:, real], atol=1e-5
-    )
-    features = {"input_ids": ids, "input_mask": mask, "segment_ids": segments}
-    if head == "pretraining":
-        positions = np.broadcast_to(np.arange(12, dtype=np.int32), ids.shape)
-        features["masked_lm_positions"] = positions
-    got = {name: np.array(value) for name, value in model(features).items()}
-    theirs = {
-        "masked_lm_logits": "prediction_logits",
-        "next_sentence_logits": "seq_relationship_logits",
-    }
-    for name, value in got.items():
-        expected = want[theirs.get(name, name)]
-        if value.shape[:2] == real.shape:
-            value, expected = value[real], expected[real]
-        np.testing.assert_allclose(value, expected, atol=1e-5)
+    assert_computes(tmp_path, want, head)
 
 
 def test_no_pooler_is_said(tmp_path):
@@ -446,8 +396,10 @@ def test_a_classifier_without_pooler_is_refused(hf, tmp_path):
             r"model\.safetensors is damaged",
         ),
         (
-            lambda f: (f / "model.safetensors").rename(f / "tf_model.h5"),
-            r"must have model\.safetensors.*tf_model\.h5.*save_pretr",
+            lambda f: (f / "model.safetensors").rename(
+                f / "flax_model.msgpack"
+            ),
+            r"must have model\.safetensors.*tf_model\.h5.*msgpack.*save_pretr",
         ),
         (lambda f: (f / "vocab.txt").write_bytes(b"\xff\n"), "must be UTF-8"),
     ],
