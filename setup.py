@@ -118,6 +118,7 @@ setup(
             "bert-tf-run-multiple-choice = bert_tf.run_multiple_choice:cli",
             "bert-tf-run-pretraining = bert_tf.run_pretraining:cli",
             "bert-tf-run-ner = bert_tf.run_ner:cli",
+            "bert-tf-run-sentence-vectors = bert_tf.run_sentence_vectors:cli",
             "bert-tf-run-squad = bert_tf.run_squad:cli",
             "bert-tf-score = bert_tf.score:cli",
             "bert-tf-serve = bert_tf.serve:cli",

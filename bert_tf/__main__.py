@@ -30,6 +30,7 @@ GROUPS = {
         "run_squad",
         "run_ner",
         "run_multiple_choice",
+        "run_sentence_vectors",
         "glue_submission",
     ),
     "Using a model": (

@@ -81,7 +81,7 @@ HEADS = {
     "features": Head(
         "bert_tf.tasks.vectors.served",
         export_flags.features_arguments,
-        ("pooling", "layers", "doc_stride", "batch_size"),
+        ("pooling", "normalize", "layers", "doc_stride", "batch_size"),
     ),
     "tokens": Head(
         "bert_tf.tasks.ner.served",
@@ -96,6 +96,8 @@ FOLDER_FLAGS = (
     "doc_stride",
     "window_pooling",
     "max_query_length",
+    "pooling",
+    "normalize",
 )
 """What the folder of a checkpoint may note."""
 

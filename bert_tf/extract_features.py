@@ -84,6 +84,11 @@ def define_flags(values):
         "for each token, from the layers -1, -2, -3, -4.",
     )
     flags.boolean(
+        "normalize",
+        False,
+        "With a pooling over tokens: divide each vector by its length.",
+    )
+    flags.boolean(
         "float16", False, "With npz and tfrecord: write numbers of 16 bits."
     )
     export_flags.define(flags, beside="output_file")
@@ -141,6 +146,7 @@ def main(flags):
             flags.pooling,
             None if pooling.layers else layers,
             flags.doc_stride,
+            normalize=flags.normalize,
         )
 
 
@@ -153,6 +159,8 @@ def check_flags(flags):
             "`--float16` needs --output_format=npz or tfrecord: JSON has six "
             "digits after the point in any case."
         )
+    if flags.normalize:
+        lines.require_one_vector(flags.pooling)
     path = flags.output_file
     if not path or not files.is_local(path) or os.path.isdir(path):
         raise InputError(
@@ -255,6 +263,7 @@ def load_extractor(flags, config, reader, tokenizer, layers):
         has_fixed_shape=needs_fixed_shape(flags, strategy),
         use_one_hot_embeddings=flags.use_one_hot_embeddings,
         skip_padding=flags.skip_padding,
+        normalize=flags.normalize,
     )
 
 

@@ -40,6 +40,7 @@ USED_BY: Final = {
     "tokens": "tag",
     "span": "answer",
     "pretraining": "fill_mask",
+    "features": "export_saved_model",
 }
 """The command that uses a model of a head."""
 
@@ -82,6 +83,9 @@ class FolderSettings:
         label_separator: what stands between the names of several labels.
         train_scheme: how labels of words write entities.
         document_context: whether a sentence is read with those around it.
+        pooling: how the vectors of tokens become that of a text.
+        normalize: whether that is divided by its length.
+        objective: what vectors of texts were trained for.
         skip_padding: whether training computes tokens only.
         more: entries that this version does not know; kept as they are.
     """
@@ -103,6 +107,9 @@ class FolderSettings:
     label_separator: Annotated[str | Unsaid, Entry(str, HEAD)] = UNSAID
     train_scheme: Annotated[str | Unsaid, Entry(str, HEAD)] = UNSAID
     document_context: Annotated[bool | Unsaid, Entry(bool, HEAD)] = UNSAID
+    pooling: Annotated[str | Unsaid, Entry(str, HEAD)] = UNSAID
+    normalize: Annotated[bool | Unsaid, Entry(bool, HEAD)] = UNSAID
+    objective: Annotated[str | Unsaid, Entry(str, HEAD)] = UNSAID
     skip_padding: Annotated[bool | Unsaid, Entry(bool, TRAINING)] = UNSAID
     more: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 

@@ -148,12 +148,14 @@ def from_hf(
         ignore_tokenizer_settings,
     )
     notes += tokenizer.notes
-    notes += sentence_transformers.report(folder, allow_unused)
+    after = sentence_transformers.read_modules(folder, allow_unused)
+    notes += after.notes
+    of_texts = after.noted() if head == "none" else {}
     settings = dataclasses.replace(
         _settings_of(
             tokenizer, sentence_transformers.read_settings(folder), config
         ),
-        **predicted.settings,
+        **{**of_texts, **predicted.settings},
     )
     if weights.prefix:
         notes.append(

@@ -28,6 +28,8 @@ POOLER = "bert/pooler/"
 MASKED_LM = "cls/predictions/"
 NEXT_SENTENCE = "cls/seq_relationship/"
 SQUAD = "cls/squad/"
+PAIR_CLASSIFIER = "pair_classifier/"
+"""Of labels of two vectors, which only training needs."""
 
 # Variables.
 GLOBAL_STEP = "global_step"

@@ -6,7 +6,12 @@ import shutil
 
 import numpy as np
 
-from bert_tf.checkpoints import casing, folder_settings, folders
+from bert_tf.checkpoints import (
+    casing,
+    folder_settings,
+    folders,
+    sentence_transformers,
+)
 from bert_tf.checkpoints.folder_settings import shown
 from bert_tf.checkpoints.hugging_face import (
     ACTIVATION_FROM_HF,
@@ -32,6 +37,7 @@ from bert_tf.checkpoints.hugging_face_labels import (
 from bert_tf.checkpoints.names import (
     CONFIG,
     LABELS_FILE,
+    PAIR_CLASSIFIER,
     THRESHOLDS_FILE,
     VOCAB,
     optimizer_slots,
@@ -105,12 +111,15 @@ def to_hf(
 
     slots = optimizer_slots(reader.names)
     names = [name for name in reader.names if name not in slots]
+    of_pairs = [name for name in names if name.startswith(PAIR_CLASSIFIER)]
+    names = [name for name in names if name not in of_pairs]
     noted = folder_settings.noted_in(folder)
     settings = noted.settings
     head = find_head(head, names, reader.path, noted_architectures(settings))
     chosen, dropped = choose_variables(
         names, head, config, reader.path, allow_unused
     )
+    dropped += of_pairs
     hf_config = _hf_config(config, head, hidden_act)
     labels_file = labels_file or os.path.join(folder, LABELS_FILE)
     num_outputs = reader.shapes.get("output_bias", (0,))[0]
@@ -140,6 +149,13 @@ def to_hf(
         os.path.join(output, HF_TOKENIZER_CONFIG): _json(tokenizer),
         os.path.join(output, HF_CONFIG): _json(hf_config),
     }
+    of_texts = {}
+    if head == "none":
+        of_texts = sentence_transformers.files_for(
+            settings, config.hidden_size, config.max_position_embeddings
+        )
+    for name, value in of_texts.items():
+        contents[os.path.join(output, name)] = _json(value)
     vocab_copy = os.path.join(output, VOCAB)
     with open(vocab_file, "rb") as file:
         contents[vocab_copy] = file.read()
@@ -155,8 +171,8 @@ def to_hf(
     folders.check_not_there(weights, contents, inputs, overwrite)
 
     tensors = _tensors(reader, chosen, config, with_scope=head != "none")
-    os.makedirs(output, exist_ok=True)
     for path, content in contents.items():
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         with files.whole_or_nothing(path) as file:
             file.write(content)
     with files.unfinished(weights) as name:
@@ -175,10 +191,22 @@ def to_hf(
             f"{hf_config['hidden_act']!r}, {', '.join(described)}.",
             *report_left_out(dropped),
             *report_dropped(slots),
+            *_report_vectors(of_texts, settings),
             *report_no_pooler(chosen, "transformers"),
             *_report_thresholds(folder, hf_config),
         ]
     )
+
+
+def _report_vectors(of_texts, settings):
+    """Lines about how texts become vectors."""
+    if not of_texts:
+        return []
+    how = ", divided by their length" if settings.normalize is True else ""
+    return [
+        "sentence-transformers opens it too: the vectors of texts are the "
+        f"{settings.pooling} over tokens{how}."
+    ]
 
 
 def _report_thresholds(folder, hf_config):

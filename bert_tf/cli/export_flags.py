@@ -204,6 +204,11 @@ def define_heads(flags):
         "features: one vector for each text, or with none and concat_last_4 "
         "for each of its tokens.",
     )
+    flags.boolean(
+        "normalize",
+        False,
+        "features: divide the vector of a text by its length.",
+    )
     flags.string(
         "layers",
         "-1",
@@ -298,6 +303,7 @@ def features_arguments(flags):
         layers = lines.read_layers(flags.layers)
     return {
         "pooling": flags.pooling,
+        "normalize": flags.normalize,
         "layers": layers,
         "doc_stride": flags.doc_stride,
         "rows_at_once": flags.batch_size,

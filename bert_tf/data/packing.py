@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from bert_tf.errors import InputError, count_of
+from bert_tf.tokenization import Tokenizer
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -309,6 +310,19 @@ def pad_inputs(
         pad_to_length([1] * len(input_ids), max_seq_length),
         pad_to_length(segment_ids, max_seq_length),
     )
+
+
+def stacked_inputs(
+    rows: Sequence[PackedTokens], max_seq_length: int, tokenizer: Tokenizer
+) -> dict[str, list[int]]:
+    """The `ENCODER_INPUTS` [N x S] of N rows, one after the other."""
+    values: dict[str, list[int]] = {name: [] for name in ENCODER_INPUTS}
+    for row in rows:
+        ids = tokenizer.convert_tokens_to_ids(row.tokens)
+        padded = pad_inputs(ids, row.segment_ids, max_seq_length)
+        for name, numbers in zip(ENCODER_INPUTS, padded, strict=True):
+            values[name] += numbers
+    return values
 
 
 def padding_features(max_seq_length: int) -> InputFeatures:

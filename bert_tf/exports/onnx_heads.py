@@ -154,12 +154,13 @@ def _add_features(graph, config, settings):
     _named(graph, values, "values")
     found["values"] = (*TOKENS, count, size)
     axes = [0] if over_tokens else [0, 0]
-    graph.add(
-        "Reshape",
-        pooled,
-        graph.constant([*axes, count * size]),
-        name="embedding",
-    )
+    shape = graph.constant([*axes, count * size])
+    joined = graph.add("Reshape", pooled, shape)
+    if settings.get("normalize"):
+        length = graph.add("ReduceL2", joined, graph.constant([-1]))
+        least = graph.constant(1e-12, np.float32)
+        joined = graph.add("Div", joined, graph.add("Max", length, least))
+    _named(graph, joined, "embedding")
     found["embedding"] = (*(ROW if over_tokens else TOKENS), count * size)
     return found
 

@@ -1,8 +1,9 @@
-"""Labels in users' files, and those that a training file teaches."""
+"""Labels and numbers in users' files, and the labels of a training file."""
 
 import collections
 import json
 import logging
+import math
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,14 @@ FEW_CLASSES = 20
 
 _LOGGER = logging.getLogger(__name__)
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
+_DECIMAL = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+# The largest float32: records and models have no larger number.
+_LARGEST = 3.4028234663852886e38
+
+NO_GOLD_LABEL = (
+    "- is for pairs whose annotators disagree: rows of MultiNLI or SNLI as "
+    "first published, which GLUE's files do not have; remove them"
+)
 
 
 def read_label(role: str, value: Any) -> str:
@@ -36,6 +45,29 @@ def read_label(role: str, value: Any) -> str:
     if len(label.splitlines()) > 1:
         raise BadValue(f"the label {quote(label)}", "a label of one line")
     return label
+
+
+def read_number(role: str, value: Any) -> float:
+    """A finite decimal number, such as 3.8.
+
+    Args:
+        role: of the cell, for the error.
+        value: of the cell: a text, or any JSON value of a .jsonl file.
+
+    Raises:
+        BadValue: it is none, or too large for a record.
+    """
+    expected = "a decimal number, such as 3.8"
+    if isinstance(value, bool):
+        raise BadValue(f"{role}: {json.dumps(value)}", expected)
+    text = value if isinstance(value, str) else json.dumps(value)
+    if not _DECIMAL.fullmatch(text.strip()):
+        found = quote(text) if text.strip() else "an empty cell"
+        raise BadValue(f"{role}: {found}", expected)
+    number = float(text)
+    if math.isinf(number) or abs(number) > _LARGEST:
+        raise BadValue(f"{role}: {quote(text)}", "a number below 3.4e38")
+    return number
 
 
 def infer_labels(found: Sequence[str]) -> tuple[str, ...]:

@@ -141,6 +141,12 @@ def mean_ranks(values: ArrayLike) -> np.ndarray:
     return (last - (counts - 1) / 2)[inverse]
 
 
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Vectors [..., D] divided by their lengths; zeros stay zeros."""
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors / np.maximum(length, 1e-12)
+
+
 # -------------------------------------------------------------- several labels
 
 

@@ -29,6 +29,7 @@ EXPORTS = {
     "pretraining": "pretraining.served:export_pretraining",
     "tokens": "ner.served:export_tokens",
     "choices": "choices.served:export_choices",
+    "features": "vectors.served:export_features",
 }
 """The function that exports each head, below `bert_tf.tasks`."""
 
@@ -179,6 +180,11 @@ def _arguments(head: str, where: str, noted: dict[str, Any]) -> dict[str, Any]:
         return {
             "doc_stride": noted.get("doc_stride"),
             "window_pooling": noted.get("window_pooling", "mean"),
+        }
+    if head == "features":
+        return {
+            "pooling": noted.get("pooling", "mean"),
+            "normalize": noted.get("normalize", False),
         }
     if head != "span":
         return {}

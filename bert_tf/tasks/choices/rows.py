@@ -37,15 +37,7 @@ def choice_values(
     tokenizer: Tokenizer,
 ) -> Mapping[str, list[int]]:
     """The values of a record: `ENCODER_INPUTS` [N x S] and `label_ids`."""
-    values: dict[str, list[int]] = {name: [] for name in packing.ENCODER_INPUTS}
-    for row in rows:
-        padded = packing.pad_inputs(
-            tokenizer.convert_tokens_to_ids(row.tokens),
-            row.segment_ids,
-            max_seq_length,
-        )
-        for name, numbers in zip(packing.ENCODER_INPUTS, padded, strict=True):
-            values[name] += numbers
+    values = packing.stacked_inputs(rows, max_seq_length, tokenizer)
     return {**values, "label_ids": [label]}
 
 

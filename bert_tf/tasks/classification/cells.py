@@ -1,10 +1,9 @@
-"""Reads the cells of users' files: labels, numbers, sets of labels.
+"""Reads the cells of users' files: flags and sets of labels.
 
 Cells are texts, or any JSON value of a .jsonl file.
 """
 
 import json
-import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -13,25 +12,7 @@ from bert_tf.data.tables import BadValue, text_value
 from bert_tf.errors import quote, some_of
 from bert_tf.tasks.labels import read_label
 
-# The largest float32: records and models have no larger number.
-_LARGEST = 3.4028234663852886e38
-_DECIMAL = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _FLAGS = re.compile(r"\[\s*([01]\s*(,\s*[01]\s*)*)?\]")
-
-
-def read_number(role: str, value: Any) -> float:
-    """A finite decimal number, such as 3.8."""
-    expected = "a decimal number, such as 3.8"
-    if isinstance(value, bool):
-        raise BadValue(f"{role}: {json.dumps(value)}", expected)
-    text = value if isinstance(value, str) else json.dumps(value)
-    if not _DECIMAL.fullmatch(text.strip()):
-        found = quote(text) if text.strip() else "an empty cell"
-        raise BadValue(f"{role}: {found}", expected)
-    number = float(text)
-    if math.isinf(number) or abs(number) > _LARGEST:
-        raise BadValue(f"{role}: {quote(text)}", "a number below 3.4e38")
-    return number
 
 
 def read_flag(role: str, value: Any) -> bool:

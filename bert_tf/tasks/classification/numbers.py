@@ -9,8 +9,8 @@ import numpy as np
 from bert_tf.data.tables import BadValue
 from bert_tf.errors import InputError
 from bert_tf.tasks import metrics, pictures
-from bert_tf.tasks.classification import cells
 from bert_tf.tasks.classification.target import NUMBER, mean_losses
+from bert_tf.tasks.labels import read_number
 from bert_tf.tasks.task import Evaluation
 
 _LOGGER = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class Number:
     )
 
     def read(self, values):
-        number = cells.read_number("label_col", values["label_col"])
+        number = read_number("label_col", values["label_col"])
         if self.bounds is not None:
             lowest, highest = self.bounds
             if not lowest <= number <= highest:

@@ -14,6 +14,7 @@ from bert_tf.tasks.classification.data import (
     Submission,
 )
 from bert_tf.tasks.classification.target import NUMBER, Label, Target
+from bert_tf.tasks.labels import NO_GOLD_LABEL
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -288,11 +289,7 @@ def _read_label(
         return text
     hint = " (this file has no header)" if line == 1 else ""
     if text == "-":
-        hint = (
-            " (- is for pairs whose annotators disagree: rows of MultiNLI or "
-            "SNLI as first published, which GLUE's files do not have; remove "
-            "them)"
-        )
+        hint = f" ({NO_GOLD_LABEL})"
     raise BadValue(
         f"the label {quote(text)}", f"one of {', '.join(target.labels)}{hint}"
     )

@@ -41,11 +41,17 @@ class Encoder:
         path: the checkpoint's prefix.
         max_seq_length: the most tokens of a text or a pair; the rest is cut off
             with a warning.
+        pooling, normalize: how `encode` makes vectors unless it is told: what
+            the folder notes of its training, else "mean" and False.
     """
 
     def __init__(self, opened, tokenizer, max_seq_length):
         self.tokenizer, self.config = tokenizer, opened.config
         self.path, self.max_seq_length = opened.path, max_seq_length
+        said = opened.noted.settings.said()
+        of_texts = said if said.get("head") == "features" else {}
+        self.pooling = of_texts.get("pooling", "mean")
+        self.normalize = of_texts.get("normalize", False)
         self._sessions = {}
         pools = any(name.startswith(POOLER) for name in opened.reader.names)
         self.model, _ = inference.load_model(
@@ -85,14 +91,17 @@ class Encoder:
         longest = max(len(input_ids) for input_ids, _ in rows)
         return inference.encoder_inputs(rows, longest)
 
-    def encode(self, texts, pooling="mean", batch_size=32):
+    def encode(self, texts, pooling=None, batch_size=32, normalize=None):
         """Vectors of texts, with the weights that `model` has now.
 
         Args:
             texts: as for `tokenize`.
             pooling: one of `lines.POOLINGS`: over the tokens of the last layer,
-                [CLS] and [SEP] among them, or as its name says.
+                [CLS] and [SEP] among them, or as its name says. None for
+                `self.pooling`.
             batch_size: the most texts that are computed together.
+            normalize: whether the vector of a text is divided by its length.
+                None for `self.normalize`, with the pooling of the folder only.
 
         Returns:
             float32 [B, D], or [D] for one text that is not in a list. For
@@ -103,14 +112,19 @@ class Encoder:
             InputError: as `tokenize`, but there may be no texts; or there is no
                 such pooling.
         """
+        if normalize is None:
+            normalize = self.normalize and pooling in (None, self.pooling)
+        pooling = pooling or self.pooling
         if pooling not in lines.POOLINGS:
             raise InputError(
                 f"`pooling` must be one of {', '.join(lines.POOLINGS)}. "
                 f"Received: pooling={pooling!r}"
             )
         errors.require_positive("batch_size", batch_size)
+        if normalize:
+            lines.require_one_vector(pooling)
         pairs = self._pairs_of(texts)
-        extractor = self._extractor(pooling, batch_size)
+        extractor = self._extractor(pooling, batch_size, normalize)
         extractor.session.unknown = UnknownTokens(self.tokenizer.vocab)
         arrays = extractor.texts(
             [first for first, _ in pairs], [second for _, second in pairs]
@@ -123,7 +137,7 @@ class Encoder:
         rows = range(len(pairs))
         return [_read(arrays, row, False).embedding for row in rows]
 
-    def _extractor(self, pooling, batch_size):
+    def _extractor(self, pooling, batch_size, normalize):
         """A `FeaturesInference` around the model as it is now."""
         kind = lines.POOLINGS[pooling]
         layers = kind.layers or LAST_LAYER
@@ -143,6 +157,7 @@ class Encoder:
             )
         settings = {
             "pooling": pooling,
+            "normalize": normalize,
             "layers": layers,
             "max_seq_length": self.max_seq_length,
             "rows_at_once": batch_size,

@@ -6,7 +6,7 @@ Shape letters: T tokens of a text, L layers, D width of a layer.
 import numpy as np
 
 from bert_tf.exports.interface import Tensor
-from bert_tf.tasks import inference
+from bert_tf.tasks import inference, metrics
 from bert_tf.tasks.vectors import lines
 from bert_tf.tasks.vectors.lines import LineVectors
 
@@ -60,6 +60,8 @@ class FeaturesInference(inference.Inference):
             embedding = np.zeros((len(joined), self.width), np.float32)
             for number, value in enumerate(values):
                 embedding[number] = value
+            if self.settings.get("normalize"):
+                embedding = metrics.unit(embedding)
             return {**outputs, "embedding": embedding}
         by_token = [one.values.reshape(len(one.tokens), -1) for one in joined]
         return {

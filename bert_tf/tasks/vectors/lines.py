@@ -101,6 +101,15 @@ POOLINGS: Mapping[str, Pooling] = {
 }
 
 
+def require_one_vector(pooling: str) -> None:
+    """Raises `InputError` for a pooling that keeps the vector of each token."""
+    if POOLINGS[pooling].over_tokens is None:
+        raise InputError(
+            "`--normalize` is for poolings that give one vector for a text. "
+            f"Received: --pooling={pooling}"
+        )
+
+
 def find_layers(
     pooling: str, layers: str | None, num_hidden_layers: int
 ) -> tuple[int, ...]:

@@ -11,6 +11,9 @@ from bert_tf.exports.settings import ROWS_AT_ONCE
 from bert_tf.exports.signature import DEVICE
 from bert_tf.tasks.vectors import lines
 
+LEAST_SQUARE = 1e-24
+"""Of lengths that vectors are divided by: a vector of zeros stays one."""
+
 
 class Features(signature.Served):
     """Embeds texts, or their tokens.
@@ -22,15 +25,26 @@ class Features(signature.Served):
         layers: those of the model's outputs.
         has_pooler: whether the checkpoint has weights for `pooled_output`.
         window_rules: `WindowRules`.
+        normalize: whether embeddings are divided by their length.
     """
 
     head = "features"
 
-    def __init__(self, rules, model, pooling, layers, has_pooler, window_rules):
+    def __init__(
+        self,
+        rules,
+        model,
+        pooling,
+        layers,
+        has_pooler,
+        window_rules,
+        normalize=False,
+    ):
         super().__init__(rules, model, window_rules.rows_at_once)
         self.pooling = pooling
         self.over_tokens = lines.POOLINGS[pooling].over_tokens
         self.has_pooler = has_pooler
+        self.normalize = normalize
         self.plain.layers = list(layers)
         self.plain.window_rules = window_rules
         _, _, *self.plain.shape = model.output["values"].shape
@@ -38,6 +52,7 @@ class Features(signature.Served):
     def settings(self):
         return {
             "pooling": self.pooling,
+            "normalize": self.normalize,
             "layers": self.plain.layers,
             "doc_stride": self.plain.window_rules.doc_stride,
         }
@@ -57,7 +72,14 @@ class Features(signature.Served):
         if self.over_tokens is not None:
             values = tf.transpose(values, [0, 2, 1, 3])
             values = models.pool(values, rows["input_mask"], self.over_tokens)
-        return _side_by_side(values)
+        return self._finished(values)
+
+    def _finished(self, values):
+        """Embeddings [..., L * D] of pooled layers [..., L, D]."""
+        joined = _side_by_side(values)
+        if not self.normalize:
+            return joined
+        return tf.math.l2_normalize(joined, axis=-1, epsilon=LEAST_SQUARE)
 
     def text_outputs(self, text_a, text_b):
         if self.plain.window_rules.doc_stride is not None:
@@ -112,7 +134,7 @@ class Features(signature.Served):
             values = tf.math.unsorted_segment_max(values, texts, count)
         else:
             values = tf.math.unsorted_segment_mean(values, texts, count)
-        return {**found, "embedding": _side_by_side(values)}
+        return {**found, "embedding": self._finished(values)}
 
     def _pool_windows(self, windows, pieces, chosen, kind):
         """The owned tokens of some windows, pooled over each window.
@@ -156,6 +178,7 @@ def export_features(
     layers=None,
     doc_stride=None,
     rows_at_once=ROWS_AT_ONCE,
+    normalize=False,
 ):
     """Exports the encoder, to embed texts or their tokens.
 
@@ -168,13 +191,14 @@ def export_features(
         doc_stride: splits long texts into overlapping windows, this many word
             pieces apart; None truncates them.
         rows_at_once: windows that are computed together.
+        normalize: whether the embedding of a text is divided by its length.
 
     Returns:
         The path of the new version.
 
     Raises:
         InputError: a file is missing or does not fit, there is no such layer,
-            or the folder cannot be written.
+            tokens would be normalized, or the folder cannot be written.
     """
     opened, rules = export.open_source(source, default_length=128)
     window_rules = signature.make_window_rules(rules, doc_stride, rows_at_once)
@@ -185,6 +209,8 @@ def export_features(
             f"`layers` are not for the pooling {pooling}, which takes "
             f"{', '.join(map(str, kind.layers))}. Received: {received}"
         )
+    if normalize:
+        lines.require_one_vector(pooling)
     layers = tuple(kind.layers or layers or (-1,))
     lines.check_layers(layers, opened.config.num_hidden_layers, received)
     has_pooler = export.has_scope(opened, POOLER)
@@ -198,5 +224,7 @@ def export_features(
         lambda: models.encoder(opened.config, layers, kind),
         may_lack=() if has_pooler else (POOLER,),
     )
-    served = Features(rules, model, pooling, layers, has_pooler, window_rules)
+    served = Features(
+        rules, model, pooling, layers, has_pooler, window_rules, normalize
+    )
     return export.save(served, source, opened, output_dir)

@@ -10,6 +10,7 @@ from bert_tf import models
 from bert_tf.checkpoints import inference
 from bert_tf.checkpoints.names import POOLER
 from bert_tf.data import grouping
+from bert_tf.tasks import metrics
 from bert_tf.tasks.vectors import lines
 from bert_tf.tasks.vectors.lines import PADDING_LINE, LineVectors
 from bert_tf.training import prediction
@@ -41,6 +42,7 @@ class Extractor:
         has_fixed_shape: pads all batches to [batch_size, max_seq_length].
         use_one_hot_embeddings, skip_padding: see `BertModel`; with batches of
             a fixed shape padding is always computed.
+        normalize: whether each vector is divided by its length.
 
     Raises:
         InputError: the checkpoint lacks a weight, or one does not fit.
@@ -60,6 +62,7 @@ class Extractor:
         has_fixed_shape=False,
         use_one_hot_embeddings=False,
         skip_padding=True,
+        normalize=False,
     ):
         self.tokenizer = tokenizer
         self.strategy = strategy
@@ -68,6 +71,7 @@ class Extractor:
         self.max_seq_length = max_seq_length
         self.batch_size = batch_size
         self.has_fixed_shape = has_fixed_shape
+        self.normalize = normalize
         if joins_windows and pooling.over_tokens in ("mean", "max"):
             # The mean or maximum is over the line, not over each window.
             pooling = pooling._replace(over_tokens=None)
@@ -96,6 +100,12 @@ class Extractor:
         Args:
             examples: iterable of `lines.Example`s, in order.
         """
+        found = self._extract(examples)
+        if not self.normalize:
+            return found
+        return (x._replace(values=metrics.unit(x.values)) for x in found)
+
+    def _extract(self, examples):
         placed = self._run(
             lines.pad_batch(
                 batch,
