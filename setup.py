@@ -121,6 +121,7 @@ setup(
             "bert-tf-run-sentence-vectors = bert_tf.run_sentence_vectors:cli",
             "bert-tf-run-squad = bert_tf.run_squad:cli",
             "bert-tf-score = bert_tf.score:cli",
+            "bert-tf-search = bert_tf.search:cli",
             "bert-tf-serve = bert_tf.serve:cli",
         ]
     },

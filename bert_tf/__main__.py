@@ -40,6 +40,7 @@ GROUPS = {
         "fill_mask",
         "score",
         "extract_features",
+        "search",
     ),
     "Serving": ("export_saved_model", "serve"),
 }

@@ -40,7 +40,7 @@ USED_BY: Final = {
     "tokens": "tag",
     "span": "answer",
     "pretraining": "fill_mask",
-    "features": "export_saved_model",
+    "features": "search",
 }
 """The command that uses a model of a head."""
 

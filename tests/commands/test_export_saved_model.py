@@ -138,8 +138,13 @@ def test_every_flag_of_a_head_reaches_it(asked, tmp_path, capsys):
         ),
         "pretraining": ({"top_k": 9, "next_sentence": False}, (9, False, 3)),
         "features": (
-            {"pooling": "max", "layers": "0,-2", "doc_stride": 7},
-            ("max", (0, -2), 7, 3),
+            {
+                "pooling": "max",
+                "layers": "0,-2",
+                "doc_stride": 7,
+                "normalize": True,
+            },
+            ("max", (0, -2), 7, 3, True),
         ),
     }
     for head, (flags, want) in of_heads.items():
@@ -158,7 +163,7 @@ def test_defaults_are_those_of_the_functions(asked, tmp_path):
     assert asked["classifier"][2:] == (None, None, "mean", at_once, None)
     assert asked["span"][2:] == (None, 64, 30, False, 0.0, at_once)
     assert asked["pretraining"][2:] == (5, None, at_once)
-    assert asked["features"][2:] == ("mean", None, None, at_once)
+    assert asked["features"][2:] == ("mean", None, None, at_once, False)
 
 
 @pytest.mark.parametrize(
@@ -172,6 +177,7 @@ def test_defaults_are_those_of_the_functions(asked, tmp_path):
         ),
         ("features", {"top_k": 3}, "--top_k.*is for --head=pretraining"),
         ("classifier", {"window_pooling": "max"}, "needs --doc_stride"),
+        ("classifier", {"normalize": True}, "--normalize.*is for --head=feat"),
         ("features", {"layers": "x"}, "`--layers` must be whole numbers"),
         ("span", {"batch_size": 0}, "`--batch_size` must be above 0"),
         ("span", {"vocab_file": "no.txt"}, r"--vocab_file.*no\.txt"),
@@ -375,11 +381,14 @@ def test_run_pretraining_says_what_an_export_needs(
 @pytest.mark.parametrize(
     ("flags", "want"),
     [
-        ({}, ("none", (-1, -2, -3), None)),
-        ({"pooling": "max", "doc_stride": 5}, ("max", (-1, -2, -3), 5)),
+        ({}, ("none", (-1, -2, -3), None, False)),
+        (
+            {"pooling": "max", "doc_stride": 5, "normalize": True},
+            ("max", (-1, -2, -3), 5, True),
+        ),
         (
             {"pooling": "second_to_last_mean"},
-            ("second_to_last_mean", None, None),
+            ("second_to_last_mean", None, None, False),
         ),
     ],
 )
@@ -399,9 +408,13 @@ def test_extract_features_exports_how_it_was_used(flags, want, asked, tmp_path):
     )
     source = Source(str(TINY), *BESIDE.values(), True, 24, **AS_USED)
     path = str(tmp_path / "out" / "export")
-    assert asked["features"] == (source, path, *want, ROWS_AT_ONCE)
+    *want, normalize = want
+    assert asked["features"] == (source, path, *want, ROWS_AT_ONCE, normalize)
     line = json.loads((tmp_path / "out" / "x.jsonl").read_text())
     assert line["linex_index"] == 0
+    if normalize:
+        vectors = np.array([layer["values"] for layer in line["layers"]])
+        np.testing.assert_allclose((vectors**2).sum(axis=1), 1, atol=1e-4)
 
 
 def test_an_export_folder_is_for_exports_only(tmp_path):

@@ -33,6 +33,8 @@ TRAIN, DEV = "data/train.tsv", "data/dev.tsv"
 SQUAD_TRAIN, SQUAD_DEV = "squad/train.json", "squad/dev.json"
 NER_TRAIN, NER_DEV = "ner/train.txt", "ner/dev.txt"
 CHOICES_TRAIN, CHOICES_DEV = "choices/train.jsonl", "choices/dev.jsonl"
+PAIRS_TRAIN, PAIRS_DEV = "pairs/train.tsv", "pairs/dev.tsv"
+PAIRS = "text_a\ttext_b\tlabel\n" + "the park\tan old park\t0.8\n" * 8
 CHOICES = '{"context": "the park", "choices": ["is old", "is"], "label": 0}\n'
 TEXT, LINES = "texts/park.txt", "texts/lines.txt"
 QUESTIONS = "texts/asked.jsonl"
@@ -82,6 +84,13 @@ GOOD_FLAGS = {
         **TRAINING,
         "data_dir": "choices",
         "max_seq_length": 32,
+        "do_eval": True,
+    },
+    "run_sentence_vectors": {
+        **TRAINING,
+        "objective": "cosine",
+        "data_dir": "pairs",
+        "max_seq_length": 16,
         "do_eval": True,
     },
     "answer": {
@@ -252,6 +261,8 @@ def _prepare():
     write(QUESTIONS, {"question": "Who?", "context": "Ann made it."})()
     for name in (CHOICES_TRAIN, CHOICES_DEV, "choices/test.jsonl"):
         write(name, CHOICES * 8)()
+    for name in (PAIRS_TRAIN, PAIRS_DEV, "pairs/test.tsv"):
+        write(name, PAIRS)()
     for source, target, kept in (("reviews", "data", 13), ("mrpc", "mrpc", 9)):
         for name in ("train.tsv", "dev.tsv", "test.tsv"):
             lines = (SAMPLES / source / name).read_bytes().split(b"\n")

@@ -53,6 +53,7 @@ CHECKPOINTS = {
     "choices": _write_choices(),
     "classifier_windows": str(DATA / "run_classifier" / "tiny_classifier3"),
     "features_windows": str(TINY),
+    "features_unit": str(TINY),
     "tokens_windows": str(TINY),
     "multi": str(DATA / "run_classifier" / "tiny_classifier3"),
     # As many outputs, and of the same names, as a token classifier has.
@@ -67,6 +68,7 @@ LENGTHS = {
     "choices": 24,
     "classifier_windows": 24,
     "features_windows": 24,
+    "features_unit": 24,
     "tokens_windows": 24,
     "ner": 24,
 }
@@ -108,6 +110,10 @@ EXPORT = {
     "features_windows": (
         export_features,
         {"layers": LAYERS, "doc_stride": STRIDE, "rows_at_once": 4},
+    ),
+    "features_unit": (
+        export_features,
+        {"layers": LAYERS, "doc_stride": STRIDE, "normalize": True},
     ),
     "tokens_windows": (
         export_features,

@@ -239,7 +239,7 @@ class SentenceTask:
         outputs = self._outputs(examples, rows)
         cosines = pair_metrics.cosines(outputs["vectors"]).astype(np.float32)
         path = os.path.join(folder, "test_results.tsv")
-        files.write_text(path, "".join(f"{one}\n" for one in cosines))
+        files.write_text(path, "".join(f"{one!s}\n" for one in cosines))
         columns: list[tuple[str, Any]] = [("cosine", cosines)]
         if self.objective == SOFTMAX:
             chances = np.exp(metrics.log_softmax(outputs["logits"]))

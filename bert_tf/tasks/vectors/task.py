@@ -1,14 +1,16 @@
 """Extracts the vectors of lines with the encoder of a checkpoint."""
 
+import hashlib
 import itertools
 import math
 
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from bert_tf import models
 from bert_tf.checkpoints import inference
-from bert_tf.checkpoints.names import POOLER
+from bert_tf.checkpoints.names import POOLER, named_weights
 from bert_tf.data import grouping
 from bert_tf.tasks import metrics
 from bert_tf.tasks.vectors import lines
@@ -65,7 +67,7 @@ class Extractor:
         normalize=False,
     ):
         self.tokenizer = tokenizer
-        self.strategy = strategy
+        self._config = config
         self.over_tokens = pooling.over_tokens
         self.joins_windows = joins_windows
         self.max_seq_length = max_seq_length
@@ -88,11 +90,21 @@ class Extractor:
             strategy,
             skip_padding and not has_fixed_shape,
         )
+        self._predict = prediction.DatasetPredictor(self.model, strategy)
 
     @property
     def shape(self):
         """(L, D) of the vectors of a token or, pooled, of a line."""
         return tuple(self.model.output["values"].shape[-2:])
+
+    def fingerprint(self):
+        """A hash of the encoder: of its config and of all its weights."""
+        found = hashlib.sha256(self._config.to_json_string().encode())
+        for name, weight in sorted(named_weights(self.model).items()):
+            if not name.startswith(POOLER):
+                found.update(name.encode())
+                found.update(np.ascontiguousarray(weight.numpy()).data)
+        return found.hexdigest()
 
     def extract(self, examples):
         """Yields the `LineVectors` of each line, in order.
@@ -164,9 +176,7 @@ class Extractor:
             for name, array in first.items()
         }
         dataset = tf.data.Dataset.from_generator(feed, output_signature=spec)
-        for inputs, outputs in prediction.predict(
-            self.model, dataset.prefetch(1), self.strategy
-        ):
+        for inputs, outputs in self._predict(dataset.prefetch(1)):
             for row, line in enumerate(inputs["line"]):
                 if line == PADDING_LINE:
                     continue

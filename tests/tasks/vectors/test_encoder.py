@@ -1,6 +1,8 @@
 """`bert_tf.load`: model, tokenizer and config of a checkpoint, and vectors."""
 
+import json
 import logging
+import shutil
 
 import keras
 import numpy as np
@@ -85,6 +87,28 @@ def test_vectors_are_those_of_numpy(tiny, layers, pooling, reduce):
     assert len(found) == len(TEXTS)
     for got, text in zip(found, TEXTS):
         np.testing.assert_allclose(got, reduce(layers(text)), atol=2e-5)
+
+
+def test_a_folder_says_how_vectors_of_texts_are_made(tmp_path, layers):
+    for path in (*TINY.parent.glob(f"{TINY.name}.*"),):
+        shutil.copy(path, tmp_path)
+    for name in ("vocab.txt", "bert_config.json"):
+        shutil.copy(TINY.parent / name, tmp_path)
+    noted = {"head": "features", "pooling": "cls", "normalize": True}
+    (tmp_path / "bert_tf.json").write_text(json.dumps(noted))
+    loaded = bert_tf.load(tmp_path)
+    want = layers(TEXTS[0])[-1]
+    unit = want[0] / np.linalg.norm(want[0])
+    for pooling in (None, "cls"):
+        got = loaded.encode(TEXTS[0], pooling)
+        np.testing.assert_allclose(got, unit, atol=2e-5)
+    # What is asked for is another vector.
+    got = loaded.encode(TEXTS[0], "mean")
+    np.testing.assert_allclose(got, want.mean(axis=0), atol=2e-5)
+    got = loaded.encode(TEXTS[0], normalize=False)
+    np.testing.assert_allclose(got, want[0], atol=2e-5)
+    with pytest.raises(InputError, match=r"--normalize.*none"):
+        loaded.encode(TEXTS[0], "none", normalize=True)
 
 
 def test_one_text_has_one_vector_and_no_text_none(tiny):

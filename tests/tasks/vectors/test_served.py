@@ -2,6 +2,7 @@
 
 import os
 
+import numpy as np
 import pytest
 from helpers.exported import call, source
 from helpers.reference import (
@@ -78,6 +79,24 @@ def test_features_read_long_texts_in_windows(name, over_tokens):
     assert got["num_cut"].tolist() == cut
 
 
+@pytest.mark.slow
+def test_embeddings_are_divided_by_their_length():
+    first, second = zip(*PAIRS)
+    rows = dict(
+        zip(("input_ids", "input_mask", "segment_ids"), [[[2, 7, 3]]] * 3)
+    )
+    rows |= {"input_mask": [[1, 1, 1]], "segment_ids": [[0, 0, 0]]}
+    for signature, inputs in (
+        ("serve_text_pair", {"text_a": first, "text_b": second}),
+        ("serve_text", {"text_a": first}),
+        ("serving_default", rows),
+    ):
+        want = call("features_windows", signature, **inputs)["embedding"]
+        want /= np.linalg.norm(want, axis=-1, keepdims=True)
+        got = call("features_unit", signature, **inputs)["embedding"]
+        np.testing.assert_allclose(got, want, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
@@ -86,6 +105,11 @@ def test_features_read_long_texts_in_windows(name, over_tokens):
             "features",
             {"layers": (1,), "pooling": "concat_last_4"},
             "not for the pooling concat_last_4",
+        ),
+        (
+            "features",
+            {"pooling": "none", "normalize": True},
+            "--normalize.*--pooling=none",
         ),
     ],
 )
