@@ -23,7 +23,14 @@ from starlette.routing import Route
 
 from bert_tf import __version__
 from bert_tf.errors import InputError, quote
-from bert_tf.server import admission, costs, output, protocol, values, work
+from bert_tf.server import (
+    admission,
+    costs,
+    protocol,
+    questions,
+    values,
+    work,
+)
 from bert_tf.server import metrics as server_metrics
 from bert_tf.server.admission import Hosts
 from bert_tf.server.protocol import Limits, RequestError
@@ -196,12 +203,8 @@ class Application:
         """
         target = protocol.parse_path(request.method, request.scope["path"])
         request.scope["verb"] = target.verb
-        if target.name != self.settings.name:
-            raise RequestError(
-                f"There is no model {quote(target.name)}; this server has "
-                f"{self.settings.name!r}.",
-                404,
-            )
+        if target.verb not in protocol.OF_TEXTS:
+            questions.require_model(target.name, self.settings.name)
         if target.verb == "status":
             statuses = self.versions.statuses(target.version)
             return Response(protocol.status_body(statuses), media_type=JSON)
@@ -219,8 +222,9 @@ class Application:
             until = time.monotonic() + self.settings.timeout
             if encoding := request.headers.get("content-encoding"):
                 body = await self._unpack(body, encoding, until)
-            compute = {"predict": self._predict, "tokenize": self._tokenize}
-            return await compute[target.verb](target, body, request, until)
+            is_tokenize = target.verb == "tokenize"
+            compute = self._tokenize if is_tokenize else self._ask
+            return await compute(target, body, request, until)
         finally:
             self.under_way -= 1
 
@@ -258,34 +262,32 @@ class Application:
             lambda: protocol.unpack(body, limit), until, False
         )
 
-    async def _predict(self, target, body, request, until):
+    async def _ask(self, target, body, request, until):
+        """The response to a request that the model computes."""
         lent = self.versions.take(target.version)
         try:
             model, limits = lent.model, self.settings.limits
+            is_quick = len(body) <= QUICK_BYTES
 
             def prepare():
-                asked = protocol.parse_predict(body)
-                name = asked.signature_name
-                signature = protocol.find_signature(model.signatures, name)
-                inputs = values.read_inputs(asked, signature, limits)
+                read = questions.READERS[target.verb]
+                asked = read(model, self.settings.name, body, limits)
+                name, inputs = asked.signature_name, asked.inputs
                 # Alone: in a batch the place would be another one.
                 model.check(inputs)
                 # Before they are computed: they may not fit into memory.
                 protocol.limit_values(model.least_values(name, inputs), limits)
                 spent = model.costs(name, inputs, limits.windows)
-                kind = model.kind(name, inputs)
                 # What was read is much larger than the arrays made of it.
-                return name, asked.is_row, inputs, spent, kind
+                return asked, spent, model.kind(name, inputs)
 
-            name, is_row, inputs, spent, kind = await self._do(
-                prepare, until, len(body) <= QUICK_BYTES
-            )
-            compute = model.compute(name)
+            asked, spent, kind = await self._do(prepare, until, is_quick)
+            compute = model.compute(asked.signature_name)
             if not isinstance(kind, tuple):
                 compute = work.Limited(compute, limits)
             if kind is not None and not self.settings.batching:
                 kind = object()  # Equal to no other.
-            future = self.batcher.submit(compute, kind, inputs, spent)
+            future = self.batcher.submit(compute, kind, asked.inputs, spent)
         except BaseException:
             self.versions.give_back(lent)
             raise
@@ -293,9 +295,9 @@ class Application:
         outputs = await self._wait(future, request, until)
         size = sum(array.size for array in outputs.values())
         answer = await self._do(
-            lambda: output.write_outputs(model.cut(outputs), is_row, limits),
+            lambda: asked.write(model.cut(outputs)),
             until,
-            size <= QUICK_VALUES,
+            is_quick and size <= QUICK_VALUES,
             min(size, limits.answer_values),  # More are refused.
         )
         return Response(answer, media_type=JSON)

@@ -202,10 +202,11 @@ class LoadedVersion:
             for a, b in zip(first, second)
         ]
         return costs.windows_of_texts(
-            self.about, pairs, self._count_pieces, most
+            self.about, pairs, self.count_pieces, most
         )
 
-    def _count_pieces(self, text):
+    def count_pieces(self, text):
+        """The number of word pieces of a text."""
         with self._tokenizing:
             tokenizer = self._tokenizer
         return len(tokenizer.tokenize(text))

@@ -29,7 +29,7 @@ def write_outputs(outputs: Arrays, is_row: bool, limits: Limits) -> bytes:
     """
     limit_values(sum(array.size for array in outputs.values()), limits)
     names = sorted(outputs)
-    columns = {name: _rows_as_json(name, outputs[name]) for name in names}
+    columns = {name: rows_as_json(name, outputs[name]) for name in names}
     if not is_row:
         written = [
             rows[0] if outputs[name].ndim == 0 else f"[{', '.join(rows)}]"
@@ -65,7 +65,8 @@ def _object(names: Sequence[str], written: Sequence[str]) -> str:
     return "{" + ", ".join(pairs) + "}"
 
 
-def _rows_as_json(name: str, array: NDArray) -> list[str]:
+def rows_as_json(name: str, array: NDArray) -> list[str]:
+    """Each row of an output as JSON."""
     rows = array if array.ndim else array[np.newaxis]
     as_bytes = name.endswith(BYTES_SUFFIX)
     # Row by row, so that other threads get the interpreter in between.

@@ -10,7 +10,7 @@ import io
 import json
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bert_tf.errors import InputError, quote
@@ -90,12 +90,16 @@ def find_signature(signatures: Mapping[str, Signature], name: str) -> Signature:
 # ------------------------------------------------------------------- the path
 
 
+OF_TEXTS = ("embeddings", "rerank")
+"""Paths /v1/embeddings and /v1/rerank, whose bodies name the model."""
+
+
 class Target(NamedTuple):
     """The target of a request, from its path.
 
     Attributes:
-        verb: "predict", "tokenize", "status" or "metadata".
-        name: the model's.
+        verb: "predict", "tokenize", "status", "metadata" or one of `OF_TEXTS`.
+        name: the model's; "" where the body names it.
         version: None for the current one.
     """
 
@@ -111,12 +115,16 @@ def parse_path(method: str, path: str) -> Target:
         RequestError: 404 for a path of another form, 405 for another method,
             400 for features of TensorFlow Serving that this server lacks.
     """
+    word = path.lower().removeprefix("/v1/").removesuffix("/")
+    if word in OF_TEXTS:
+        _require_method(method, "POST", path)
+        return Target(word, "", None)
     match = _PATH.fullmatch(path)
     if not match:
         raise RequestError(
             "The path must be /v1/models/NAME or /v1/models/NAME/versions/N, "
-            "and after it nothing, /metadata, :predict or :tokenize. Received: "
-            f"{quote(path)}",
+            "and after it nothing, /metadata, :predict or :tokenize; or "
+            f"/v1/embeddings or /v1/rerank. Received: {quote(path)}",
             404,
         )
     name, version, label, verb, metadata = match.group(
@@ -262,14 +270,31 @@ def parse_predict(body: bytes) -> PredictRequest:
             'The body must have either "instances", for rows, or "inputs", for '
             f"columns. Received: {'both' if given else _keys(request)}"
         )
-    if unknown := sorted(set(request) - {"signature_name", *given}):
-        raise RequestError(
-            "The body may have no keys but signature_name, and instances or "
-            f"inputs. Received: {', '.join(map(quote, unknown))}"
-        )
+    require_keys(
+        request,
+        {"signature_name", *given},
+        "signature_name, and instances or inputs",
+    )
     return PredictRequest(
         name or DEFAULT_SIGNATURE, given[0] == "instances", request[given[0]]
     )
+
+
+def require_keys(
+    request: Mapping[str, Any], known: Collection[str], shown: str
+) -> None:
+    """Raises `RequestError` for keys of a body that are not known.
+
+    Args:
+        request: the body.
+        known: all keys that it may have.
+        shown: these in words.
+    """
+    if unknown := sorted(set(request) - set(known)):
+        raise RequestError(
+            f"The body may have no keys but {shown}. Received: "
+            f"{', '.join(map(quote, unknown))}"
+        )
 
 
 def parse_tokenize(body: bytes) -> PredictRequest:

@@ -78,7 +78,7 @@ def _read_rows(
             '"instances" must be a list with at least one instance. Received: '
             f"{what}"
         )
-    _limit_instances(len(instances), "instances", limits)
+    limit_rows(len(instances), "instances", limits)
     has_names = [_is_object(instance) for instance in instances]
     if not any(has_names) and len(_required(inputs)) == 1:
         # The only input needs no name: the instances are its values.
@@ -149,7 +149,7 @@ def _read_columns(
 
         arrays[name] = to_array(value, inputs[name], place, limits)
         if arrays[name].ndim:
-            _limit_instances(len(arrays[name]), shown[name], limits)
+            limit_rows(len(arrays[name]), shown[name], limits)
     return _with_defaults(arrays, inputs)
 
 
@@ -158,7 +158,8 @@ def _required(inputs: Mapping[str, Tensor]) -> list[str]:
     return names or list(inputs)
 
 
-def _limit_instances(count: int, shown: str, limits: Limits) -> None:
+def limit_rows(count: int, shown: str, limits: Limits) -> None:
+    """Raises `RequestError`, 413, for more rows than a request may have."""
     if count > limits.instances:
         raise RequestError(
             f'"{shown}" must have at most {limits.instances} rows; send the '

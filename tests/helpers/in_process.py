@@ -107,7 +107,7 @@ class InProcess:
         )
 
     def ask(self, verb, body):
-        """Status, headers and JSON of a POST to predict or to tokenize."""
+        """Status, headers and JSON of a POST: predict, tokenize, or a path."""
         return asyncio.run(self.ask_in_loop(verb, body))
 
     def predict(self, body):
@@ -127,7 +127,7 @@ class InProcess:
         Returns:
             None for a client that hung up.
         """
-        path = f"/v1/models/model:{verb}"
+        path = verb if verb[0] == "/" else f"/v1/models/model:{verb}"
         scope = {
             "type": "http",
             "method": "POST",
