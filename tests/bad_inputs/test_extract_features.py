@@ -49,6 +49,9 @@ CASES = [
         max_seq_length=[2, 129],
         doc_stride=[0, 100],
     ),
+    case(
+        "a length of tokens", ("--normalize", "--pooling=none"), normalize=True
+    ),
     case("float16 JSON", ("--float16", "--output_format"), float16=True),
     case(
         "layers for a pooling that fixes them",
