@@ -160,6 +160,15 @@ def _classifier_loss(outputs, features, totals=None):
     return heads.classification_loss(logits, labels, examples)[0]
 
 
+def _token_loss(outputs, features, totals=None):
+    tokens = (totals or {}).get("tokens")
+    return heads.token_loss(outputs["logits"], features["label_ids"], tokens)[0]
+
+
+def _count_tokens(features):
+    return {"tokens": heads.count_labelled(features["label_ids"])}
+
+
 def _span_loss(outputs, features, totals=None):
     names = ("start_logits", "end_logits")
     ends = ("start_positions", "end_positions")
@@ -191,13 +200,23 @@ TRAININGS = {
         training_step.count_examples,
     ),
     "squad": Training(models.span, _span_loss, training_step.count_examples),
+    "tokens": Training(
+        lambda config: models.token_classifier(config, 9),
+        _token_loss,
+        _count_tokens,
+    ),
     "pretraining": Training(models.pretraining, task.losses, task.count),
 }
 
 
-def training_features(kind, config, batch, length, seed=1):
-    """A random batch of one of `TRAININGS`, by the names of its features."""
-    features = encoder_inputs(config, batch, length, seed=seed)
+def training_features(kind, config, batch, length, seed=1, lengths=None):
+    """A random batch of one of `TRAININGS`, by the names of its features.
+
+    Args:
+        kind, config, batch, length, seed: as elsewhere here.
+        lengths: of the texts, as for `encoder_inputs`.
+    """
+    features = encoder_inputs(config, batch, length, lengths, seed)
     rng = np.random.default_rng(seed + 1)
 
     def draw(low, high, *shape):
@@ -208,6 +227,9 @@ def training_features(kind, config, batch, length, seed=1):
     if kind == "squad":
         ends = ("start_positions", "end_positions")
         return {**features, **{name: draw(0, length) for name in ends}}
+    if kind == "tokens":
+        labels = np.where(features["input_mask"], draw(0, 9, length), -1)
+        return {**features, "label_ids": labels.astype(np.int32)}
     count = NUM_PREDICTIONS
     places = rng.permuted(np.tile(np.arange(1, length - 1), (batch, 1)), axis=1)
     return {
@@ -253,7 +275,8 @@ def compile_training(
     Args:
         kind: one of `TRAININGS`.
         model: of that kind.
-        features: the batch of each step.
+        features: the batch of each step, or a `tf.data.Dataset` of batches of
+            one size.
         parts: gradient_accumulation_steps.
         learning_rate: constant.
     """
@@ -262,13 +285,15 @@ def compile_training(
         learning_rate, 10**9, 0, clip_norm=None, gradients_are_summed=True
     )
     optimizer.build(model.trainable_variables)
-    dataset = tf.data.Dataset.from_tensors(features).repeat()
+    dataset = features
+    if isinstance(features, dict):
+        dataset = tf.data.Dataset.from_tensors(features).repeat()
     settings = training_settings.TrainingSettings(
         output_dir="",
         num_train_steps=10**9,
         learning_rate=learning_rate,
         num_warmup_steps=0,
-        batch_size=len(features["input_ids"]),
+        batch_size=dataset.element_spec["input_ids"].shape[0],
         gradient_accumulation_steps=parts,
     )
     strategy = tf.distribute.get_strategy()

@@ -22,7 +22,6 @@ import collections
 import json
 import pathlib
 import platform
-import time
 from typing import NamedTuple
 
 import finetune_pytorch
@@ -185,12 +184,12 @@ def top(scores):
 
 
 @torch.no_grad()
-def predict(model, tokenizer, questions, windows, batch_size):
+def predict(model, collate, questions, windows, batch_size):
     """The answer of each question, by its id."""
     model.eval()
     inputs = [window.inputs for group in windows for window in group]
     logits = collections.deque()
-    for batch in finetune_pytorch.batches(tokenizer, inputs, batch_size):
+    for batch in finetune_pytorch.batches(collate, inputs, batch_size):
         output = model(**batch)
         logits.extend(
             zip(output.start_logits.tolist(), output.end_logits.tolist())
@@ -259,23 +258,19 @@ def main():
     model = transformers.BertForQuestionAnswering.from_pretrained(
         options.model, dtype=torch.float32
     )
-
-    start = time.perf_counter()
+    collate = transformers.DataCollatorWithPadding(tokenizer)
     num_steps, losses = finetune_pytorch.train(
         model,
-        tokenizer,
+        collate,
         examples,
         options.epochs,
         options.lr,
         options.seed,
         options.batch_size,
     )
-    trained = time.perf_counter()
     predictions = predict(
-        model, tokenizer, test_questions, windows, options.batch_size
+        model, collate, test_questions, windows, options.batch_size
     )
-    predicted = time.perf_counter()
-
     options.out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(predictions, indent=2, ensure_ascii=False)
     path = options.out / "predictions.json"
@@ -288,8 +283,6 @@ def main():
     scores = metrics.evaluate_v1(answers, predictions)
     results = {
         **scores,
-        "train_seconds": round(trained - start, 1),
-        "predict_seconds": round(predicted - trained, 1),
         "steps": num_steps,
         "train_questions": len(train_questions),
         "train_windows": len(examples),
@@ -302,17 +295,13 @@ def main():
             "epochs": options.epochs,
             "batch_size": options.batch_size,
             "seed": options.seed,
-            "n_best": N_BEST,
-            "max_answer_length": MAX_ANSWER_LENGTH,
             **finetune_pytorch.optimizer_settings(options.lr),
-            **finetune_pytorch.model_settings(model),
         },
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
             "transformers": transformers.__version__,
         },
-        "threads": torch.get_num_threads(),
         "training_losses": losses,
     }
     results_path = options.out / "results.json"
