@@ -67,6 +67,7 @@ def parse_arguments():
     parser.add_argument("--steps", type=int, default=2, help="in a round")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--precision", default="float32")
+    parser.add_argument("--only-packed", action="store_true")
     parser.add_argument("--other", nargs="*", default=(), help="NAME=COMMAND")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -95,6 +96,7 @@ def ways(arguments):
     found = {
         name: [*program, f"--job={json.dumps({**job, 'packed': packed})}"]
         for name, packed in (("padded", False), ("packed", True))
+        if packed or not arguments.only_packed
     }
     for other in arguments.other:
         name, command = other.split("=", 1)
