@@ -47,8 +47,7 @@ def main():
         for name, process in processes.items():
             steps[name].append(ask(process, lengths_of_batch))
     for process in processes.values():
-        process.stdin.close()
-        process.wait()
+        process.communicate()
     show(arguments, batches, steps)
 
 
