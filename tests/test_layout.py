@@ -70,7 +70,7 @@ PLAIN_EXPORTS = {
     "sessions.py",
     "settings.py",
 }
-PLAIN_TRAINING = {"flat_loss.py", "settings.py"}
+PLAIN_TRAINING = {"curves.py", "flat_loss.py", "history.py", "settings.py"}
 
 
 def modules():

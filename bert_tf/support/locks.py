@@ -78,14 +78,19 @@ def require_held(folder: str) -> None:
     A process that was stopped for long, such as a suspended job, may find
     another one in its folder. Without a lock there is nothing to check.
     """
-    lock = _held.get(os.path.realpath(folder))
-    other = lock and lock.find_successor()
+    other = find_successor(folder)
     if other:
         raise InputError(
             f"Another training has taken over {folder}: {other}. This process "
             "had missed its heartbeats, as one does that is suspended. It "
             "writes nothing more."
         )
+
+
+def find_successor(folder: str) -> "_Owner | None":
+    """Who has taken over the lock of this process; None for nobody."""
+    lock = _held.get(os.path.realpath(folder))
+    return lock.find_successor() if lock else None
 
 
 @dataclasses.dataclass(frozen=True)

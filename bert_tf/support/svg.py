@@ -39,7 +39,11 @@ SERIES = ("first", "second", "third")
 
 
 def document(
-    width: float, height: float, title: str, parts: Iterable[str]
+    width: float,
+    height: float,
+    title: str,
+    parts: Iterable[str],
+    data: str = "",
 ) -> str:
     """A whole file.
 
@@ -47,19 +51,33 @@ def document(
         width, height: of the drawing.
         title: what it shows, for those who cannot see it.
         parts: elements, later ones over earlier ones.
+        data: a text without characters that have a meaning in XML, which is
+            kept in the file and not shown; see `read_data`.
     """
+    kept = [f"{_DATA}{data}{_END_OF_DATA}"] if data else []
     return "\n".join(
         [
             '<svg xmlns="http://www.w3.org/2000/svg" role="img" '
             f'width="{width:g}" height="{height:g}" '
             f'viewBox="0 0 {width:g} {height:g}">',
             f"<title>{quote(title)}</title>",
+            *kept,
             f"<style>{_STYLE}</style>",
             '<rect class="back" width="100%" height="100%"/>',
             *parts,
             "</svg>\n",
         ]
     )
+
+
+_DATA, _END_OF_DATA = '<metadata id="data">', "</metadata>"
+
+
+def read_data(text: str) -> str:
+    """The data that `document` has put into a file; empty for none."""
+    _, _, rest = text.partition(_DATA)
+    data, end, _ = rest.partition(_END_OF_DATA)
+    return data if end else ""
 
 
 def quote(words: str) -> str:
@@ -137,13 +155,27 @@ def shorten(words: str, room: float, size: float = FONT_SIZE) -> str:
 
 
 def path(
-    d: str, color: str = "first", width: float = 2, dashes: str = ""
+    d: str,
+    color: str = "first",
+    width: float = 2,
+    dashes: str = "",
+    opacity: float = 1,
 ) -> str:
     """A line along a path, in the colour of a series."""
     more = f' stroke-dasharray="{dashes}"' if dashes else ""
+    if opacity < 1:
+        more += f' stroke-opacity="{opacity:.2f}"'
     return (
         f'<path class="{color}" d="{d}" fill="none" stroke="currentColor" '
         f'stroke-width="{width:g}"{more}/>'
+    )
+
+
+def area(d: str, color: str = "first", opacity: float = 1) -> str:
+    """The inside of a closed path, in the colour of a series."""
+    return (
+        f'<path class="{color}" d="{d}" fill="currentColor" '
+        f'fill-opacity="{opacity:.2f}"/>'
     )
 
 
@@ -163,9 +195,13 @@ def bar(
         f'width="{_number(width)}" height="{_number(height)}" '
         f'fill="currentColor"{more}'
     )
-    return (
-        f"{shape}><title>{quote(tip)}</title></rect>" if tip else shape + "/>"
-    )
+    return _with_tip(shape, "rect", tip)
+
+
+def _with_tip(shape: str, name: str, tip: str) -> str:
+    if not tip:
+        return shape + "/>"
+    return f"{shape}><title>{quote(tip)}</title></{name}>"
 
 
 def dot(
@@ -174,12 +210,22 @@ def dot(
     radius: float = 3,
     color: str = "first",
     opacity: float = 1,
+    tip: str = "",
 ) -> str:
-    """A filled circle."""
+    """A filled circle, with a text that is shown where one points at it."""
     more = f' fill-opacity="{opacity:.2f}"' if opacity < 1 else ""
+    shape = (
+        f'<circle class="{color}" cx="{_number(x)}" cy="{_number(y)}" '
+        f'r="{radius:g}" fill="currentColor"{more}'
+    )
+    return _with_tip(shape, "circle", tip)
+
+
+def ring(x: float, y: float, radius: float = 6, color: str = "first") -> str:
+    """A circle around a point."""
     return (
         f'<circle class="{color}" cx="{_number(x)}" cy="{_number(y)}" '
-        f'r="{radius:g}" fill="currentColor"{more}/>'
+        f'r="{radius:g}" fill="none" stroke="currentColor" stroke-width="2"/>'
     )
 
 
@@ -222,6 +268,7 @@ class Axes(NamedTuple):
         x_ticks: Sequence[float],
         y_ticks: Sequence[float],
         form: Callable[[float], str] = "{:g}".format,
+        x_form: Callable[[float], str] | None = None,
     ) -> list[str]:
         """The grid, with numbers and titles.
 
@@ -229,7 +276,9 @@ class Axes(NamedTuple):
             x_title, y_title: below and beside it.
             x_ticks, y_ticks: values of its lines.
             form: how values are written.
+            x_form: how those of x are written; None for the same way.
         """
+        x_form = x_form or form
         middle = self.top + self.height / 2
         parts = []
         if x_title:
@@ -240,7 +289,7 @@ class Axes(NamedTuple):
         low_x, low_y = self.x_range[0], self.y_range[0]
         for value in x_ticks:
             x, _ = self.place(value, low_y)
-            label = text(x, self.bottom + 17, form(value), kind="faint")
+            label = text(x, self.bottom + 17, x_form(value), kind="faint")
             parts += [_grid_line(f"M{x} {self.bottom:g}V{self.top:g}"), label]
         for value in y_ticks:
             _, y = self.place(low_x, value)

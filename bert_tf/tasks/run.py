@@ -380,6 +380,7 @@ class Run:
             {**evaluation.results, "global_step": step},
             evaluation.more,
             evaluation.results_file,
+            self.settings.do_train,
         )
         _write_all(folder, evaluation.files)
         best = os.path.join(folder, BEST_FOLDER)

@@ -22,7 +22,8 @@ from bert_tf.exports.export import checkpoint_of_run
 from bert_tf.support import files
 from bert_tf.tasks.run import Prepared, finetune, write_runs
 from bert_tf.training import devices
-from bert_tf.training.evaluation import copy_model_files, is_better
+from bert_tf.training.evaluation import copy_model_files
+from bert_tf.training.history import is_better
 from bert_tf.training.settings import (
     RUNS_FILE,
     SWEEP_FILE,

@@ -5,7 +5,6 @@ continues.
 """
 
 import json
-import math
 import os
 from collections.abc import Mapping
 
@@ -24,20 +23,11 @@ from bert_tf.checkpoints.names import (
 )
 from bert_tf.errors import InputError
 from bert_tf.support import files
-from bert_tf.training import devices
+from bert_tf.training import curves, devices
+from bert_tf.training.history import is_better
 from bert_tf.training.monitor import write_eval_events
 
 EVALUATIONS_FILE = "evaluations.json"
-
-
-def is_better(metric: str, value: float, than: float) -> bool:
-    """Whether a value is better: higher, but lower for a metric named loss.
-
-    Anything is better than NaN.
-    """
-    if math.isnan(than):
-        return not math.isnan(value)
-    return value < than if "loss" in metric else value > than
 
 
 class Evaluations:
@@ -162,9 +152,12 @@ class Evaluations:
 class Milestones:
     """Steps at which a checkpoint is saved or the model is evaluated."""
 
-    def __init__(self, model, start, settings, strategy, evaluation, evaluate):
+    def __init__(
+        self, model, start, settings, strategy, evaluation, evaluate, record
+    ):
         self.model = model
         self.settings = settings
+        self.record = record
         self.strategy = strategy
         self.evaluation = evaluation
         self.get_results = evaluate
@@ -209,7 +202,9 @@ class Milestones:
             write_eval_events(self.settings.output_dir, step, results)
             text = "  ".join(f"{k} {value:.6g}" for k, value in results.items())
             logging.info("Evaluated step %d: %s", step, text)
+            self.record.history.evaluate(step, results)
         if self.evaluations is None:
+            self.record.draw()
             return
         metric = self.evaluation.metric
         (value,) = devices.as_chief_says(
@@ -224,6 +219,9 @@ class Milestones:
             )
         self.evaluations.add(step, results)
         logging.info("So far %s.", self.evaluations.summary())
+        self.record.history.best = self.evaluations.best[0]
+        self.record.history.metric = metric
+        self.record.draw()
 
     def is_over(self):
         """Whether training stops early."""
@@ -271,7 +269,9 @@ def load_best(model, output_dir):
     return step
 
 
-def write_eval_results(output_dir, results, more=(), file_name=EVAL_RESULTS):
+def write_eval_results(
+    output_dir, results, more=(), file_name=EVAL_RESULTS, trained=False
+):
     """Writes `eval_results.txt` and the same as TensorBoard scalars.
 
     Args:
@@ -281,6 +281,8 @@ def write_eval_results(output_dir, results, more=(), file_name=EVAL_RESULTS):
         more: those that the original does not have; written after its lines.
         file_name: another name for the results of a test set, which are not
             written as scalars.
+        trained: whether they are of a training's end, and then drawn into its
+            picture too.
     """
     more = dict(more)
     path = os.path.join(output_dir, file_name)
@@ -294,3 +296,5 @@ def write_eval_results(output_dir, results, more=(), file_name=EVAL_RESULTS):
     if file_name == EVAL_RESULTS:
         step = results["global_step"]
         write_eval_events(output_dir, step, {**results, **more})
+        if trained:
+            curves.add_results(output_dir, step, {**results, **more})

@@ -1,6 +1,7 @@
 """The training loop, the same for every task and strategy.
 
-Writes checkpoints in the original's format, a log, and TensorBoard scalars.
+Writes checkpoints in the original's format, a log, a picture, and TensorBoard
+scalars.
 """
 
 import signal
@@ -14,7 +15,7 @@ from bert_tf import checkpoints, models
 from bert_tf.errors import Interrupted
 from bert_tf.optimization import OptimizerSettings, create_optimizer
 from bert_tf.support import locks
-from bert_tf.training import devices, flat_loss, monitor
+from bert_tf.training import curves, devices, flat_loss, monitor
 from bert_tf.training.evaluation import Milestones
 from bert_tf.training.start import (
     require_agreement,
@@ -87,8 +88,14 @@ def train(
     """
     strategy = strategy or tf.distribute.get_strategy()
     require_agreement(model, start, strategy)
+    record = curves.Record(
+        settings.output_dir,
+        settings.num_train_steps,
+        start.step,
+        devices.is_chief(strategy),
+    )
     milestones = Milestones(
-        model, start, settings, strategy, evaluation, evaluate
+        model, start, settings, strategy, evaluation, evaluate, record
     )
     if start.step >= settings.num_train_steps:
         logging.info(
@@ -103,7 +110,7 @@ def train(
     if milestones.is_over():
         logging.info("Nothing to train: %s.", milestones.summary())
         return start.step
-    training = _Training(model, start, settings, strategy)
+    training = _Training(model, start, settings, strategy, record)
     dataset = make_dataset(start.step)
     step = Step(
         model,
@@ -134,9 +141,10 @@ def train(
 class _Training:
     """A training run: model, optimizer, loss scale, and the current step."""
 
-    def __init__(self, model, start, settings, strategy):
+    def __init__(self, model, start, settings, strategy, record):
         self.model = model
         self.settings = settings
+        self.record = record
         self.strategy = strategy
         self.step = start.step
         self.losses = []
@@ -162,7 +170,9 @@ class _Training:
             milestones: `Milestones`.
         """
         writer = monitor.create_writer(self.settings.output_dir, self.strategy)
-        progress = monitor.Progress(start.step, self.settings, writer)
+        progress = monitor.Progress(
+            start.step, self.settings, writer, self.record
+        )
         steps_per_call = 1
         with monitor.caught_signals() as caught, progress:
             if not start.resumed:
@@ -196,6 +206,7 @@ class _Training:
 
     def _take_steps(self, run_steps, num_steps, progress):
         scalars, batch = run_steps(num_steps)
+        progress.record_steps(self.step, scalars["loss"])
         monitor.require_fine(
             scalars, self.step, batch, self.settings.output_dir
         )
@@ -229,6 +240,8 @@ class _Training:
         if not devices.is_chief(self.strategy):
             return "by the chief"
         locks.require_held(self.settings.output_dir)
+        # First, so that it never lacks steps of the checkpoint.
+        self.record.draw()
         return checkpoints.save(
             self.settings.output_dir,
             self.step,

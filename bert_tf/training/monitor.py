@@ -128,9 +128,16 @@ def caught_signals():
 
 
 class Progress:
-    """Shows progress: a line on a terminal or in the log, and TensorBoard."""
+    """Shows progress: a line on a terminal or in the log, and TensorBoard.
 
-    def __init__(self, first_step, settings, writer):
+    Args:
+        first_step: the step that training starts from.
+        settings: `TrainingSettings`.
+        writer: of `create_writer`.
+        record: a `curves.Record`, whose picture is drawn in the end too.
+    """
+
+    def __init__(self, first_step, settings, writer, record):
         self.last_step = settings.num_train_steps
         self.batch_size = settings.batch_size
         self.schedule = create_schedule(
@@ -139,6 +146,7 @@ class Progress:
             settings.num_warmup_steps,
         )
         self.writer = writer
+        self.record = record
         remaining = self.last_step - first_step
         # Every 100 steps as in the original, but 20 times in a short run.
         self.log_every = max(1, min(100, remaining // 20))
@@ -157,7 +165,13 @@ class Progress:
 
     def __exit__(self, *exception):
         self.clear()
+        self.record.draw()
         self.writer.close()
+
+    def record_steps(self, step, losses):
+        """Notes the losses of the steps after `step`, finite or not."""
+        steps = np.arange(step, step + len(losses))
+        self.record.add(step, losses, np.array(self.schedule(steps)))
 
     def update(self, step, scalars):
         """Notes the scalars of the steps since the last call, [steps] each."""

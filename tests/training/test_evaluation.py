@@ -19,10 +19,10 @@ from helpers.small_training import (
 from bert_tf.errors import InputError
 from bert_tf.training.evaluation import (
     Evaluations,
-    is_better,
     load_best,
     write_eval_results,
 )
+from bert_tf.training.history import is_better
 
 
 def open_evaluations(path, metric="eval_accuracy", patience=None, step=0):

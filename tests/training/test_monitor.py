@@ -21,7 +21,7 @@ from helpers.small_training import (
 )
 
 from bert_tf.errors import InputError
-from bert_tf.training import loop
+from bert_tf.training import curves, loop
 from bert_tf.training.settings import TrainingSettings
 from bert_tf.training.start import StartingPoint, find_starting_point
 
@@ -67,6 +67,8 @@ def test_a_nan_loss_stops_training_and_names_step_batch_and_advice(
     file = tmp_path / "not_finite_at_step_7.npz"
     assert str(file) in message
     batch = np.load(file)
+    drawn = curves.read(str(tmp_path / curves.PICTURE))
+    assert drawn.not_finite == drawn.last_step == 7
     assert batch["number"] == 7 and np.isnan(batch["target"]).all()
     np.testing.assert_array_equal(
         batch["x"], tf.random.stateless_normal((8, 4), [7, 7])

@@ -275,7 +275,9 @@ class Pretraining:
     def evaluate(self, step):
         """Writes eval_results.txt."""
         evaluation.write_eval_results(
-            self.settings.output_dir, {**self.results(), "global_step": step}
+            self.settings.output_dir,
+            {**self.results(), "global_step": step},
+            trained=self.settings.do_train,
         )
 
     def results(self):
