@@ -80,6 +80,7 @@ CASES = [
             "model.ckpt-0",
             "not_finite_at_step_1.npz",
             "train.tf_record",
+            "training.svg",
         ),
         slow=True,
     ),

@@ -516,7 +516,7 @@ def test_trains_and_writes_the_same_files_as_the_original(
     }
     middle = {f"model.ckpt-4.{x}" for x in ("index", "data-00000-of-00001")}
     of_eval = {"eval.tf_record", "eval_results.txt", "eval/events.out.tfevents"}
-    of_eval |= REPORTS
+    of_eval |= {*REPORTS, "training.svg"}
     assert files_below(out) == patterns(original) | middle | of_eval | BESIDE
     assert not unlisted(out)
     assert (out / "labels.txt").read_text() == "0\n1\n"

@@ -276,7 +276,7 @@ def test_writes_the_same_training_records_as_the_original(
         if file != "graph.pbtxt" and not file.endswith(".meta")
     }
     # Not the original's: what the checkpoint is used with.
-    beside = {"bert_config.json", "bert_tf.json", "vocab.txt"}
+    beside = {"bert_config.json", "bert_tf.json", "vocab.txt", "training.svg"}
     assert files_below(tmp_path) == original | beside
     assert not unlisted(tmp_path)
 
