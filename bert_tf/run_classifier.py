@@ -90,7 +90,8 @@ def define_flags(values):
 def main(flags):
     """Does what the parsed flags ask for."""
     fine_tuning.run(
-        flags, fine_tuning.Command(check, open_model, prepare, main_result)
+        flags,
+        fine_tuning.Command(HEAD, check, open_model, prepare, main_result),
     )
 
 

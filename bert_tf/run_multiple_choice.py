@@ -104,7 +104,7 @@ def main(flags):
     fine_tuning.run(
         flags,
         fine_tuning.Command(
-            check, open_model, prepare, lambda _: "eval_accuracy"
+            HEAD, check, open_model, prepare, lambda _: "eval_accuracy"
         ),
     )
 

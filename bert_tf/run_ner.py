@@ -90,7 +90,9 @@ def main(flags):
     """Does what the parsed flags ask for."""
     fine_tuning.run(
         flags,
-        fine_tuning.Command(check, open_model, prepare, lambda _: "eval_f1"),
+        fine_tuning.Command(
+            HEAD, check, open_model, prepare, lambda _: "eval_f1"
+        ),
     )
 
 

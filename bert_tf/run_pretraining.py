@@ -15,6 +15,7 @@ from absl import logging
 
 from bert_tf import checkpoints, tokenization
 from bert_tf.cli import (
+    closing,
     command_line,
     export_flags,
     model_flags,
@@ -126,7 +127,11 @@ def main(flags):
     records.check_records(paths, schema, config.vocab_size)
     masker = make_masker(flags, opened) if flags.mask_on_the_fly else None
     files.make_folder("output_dir", flags.output_dir)
-    with beginning.alone(settings, strategy):
+    result, is_chief = "masked_lm_accuracy", devices.is_chief(strategy)
+    with (
+        closing.summary(flags, HEAD, result, is_chief),
+        beginning.alone(settings, strategy),
+    ):
         run(flags, settings, opened, strategy, (paths, schema), masker)
 
 

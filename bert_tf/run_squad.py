@@ -13,6 +13,7 @@ import dataclasses
 import math
 
 from bert_tf.cli import (
+    closing,
     command_line,
     export_flags,
     model_flags,
@@ -127,12 +128,13 @@ def main(flags):
     start.require_positions(opened.config, flags.max_seq_length)
     windows.require_token_types(opened.config.type_vocab_size)
     strategy = devices.find_strategy(training_flags.devices(flags))
-    runs.run_several(
-        lambda one: run(flags, one, opened, strategy),
-        settings,
-        flags.num_runs,
-        strategy,
-    )
+    with closing.summary(flags, HEAD, "f1", devices.is_chief(strategy)):
+        runs.run_several(
+            lambda one: run(flags, one, opened, strategy),
+            settings,
+            flags.num_runs,
+            strategy,
+        )
 
 
 def run(flags, settings, opened, strategy):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from absl import logging
 
 from bert_tf.cli import (
+    closing,
     export_flags,
     output_folder,
     sweep_flags,
@@ -22,6 +23,7 @@ class Command(NamedTuple):
     """What a command that fine-tunes does with its flags.
 
     Attributes:
+        head: what it trains, as `export_saved_model` calls it.
         check: function of `FlagValues` that checks them; returns `RunSettings`.
         open: function of `FlagValues` and `RunSettings` that returns
             `OpenedModel`.
@@ -31,6 +33,7 @@ class Command(NamedTuple):
             result by which runs are compared where --keep_best names none.
     """
 
+    head: str
     check: Callable[[Any], Any]
     open: Callable[[Any, Any], Any]
     prepare: Callable[[Any, Any, Any], Any]
@@ -50,11 +53,23 @@ def run(flags: Any, command: Command) -> None:
     opened = command.open(flags, settings)
     strategy = devices.find_strategy(training_flags.devices(flags))
 
-    run_several(
-        lambda one: _finetune(command, flags, one, opened, strategy),
-        settings,
-        flags.num_runs,
-        strategy,
+    with _summary(flags, command, strategy):
+        run_several(
+            lambda one: _finetune(command, flags, one, opened, strategy),
+            settings,
+            flags.num_runs,
+            strategy,
+        )
+
+
+def _summary(flags, command, strategy):
+    from bert_tf.training import devices
+
+    return closing.summary(
+        flags,
+        command.head,
+        command.main_result(flags),
+        devices.is_chief(strategy),
     )
 
 
@@ -88,7 +103,10 @@ def _sweep(flags, command):
     files.make_folder("output_dir", flags.output_dir)
     export_flags.find_export_dir(flags, flags.output_dir)
     here = settings.in_folder(flags.output_dir, settings.seed)
-    with alone(dataclasses.replace(here, evaluation=None), strategy):
+    with (
+        _summary(flags, command, strategy),
+        alone(dataclasses.replace(here, evaluation=None), strategy),
+    ):
         if devices.is_chief(strategy):  # It alone has the lock.
             notes.require_unchanged()
         sweep.run_all(trials, notes, metric, strategy)

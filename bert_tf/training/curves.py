@@ -225,7 +225,7 @@ class _Panel:
 def _loss(history: History, ends, top: float) -> _Panel:
     steps, bins = _places(history)
     means = np.array([one.mean for one in bins])
-    smooth = _smooth(means, np.array([one.count for one in bins]))
+    smooth = _smooth(means, np.array([one.size for one in bins]))
     name = _loss_of_evaluations(history)
     seen = [*smooth, *(y for _, y in (_series(history, name) if name else ()))]
     if bins:
@@ -365,18 +365,14 @@ def _evaluated(axes, history: History, name: str, color: str) -> list[str]:
     """A result over steps, with a ring around its best value."""
     points = _series(history, name)
     parts = [_line(axes, points, color, 2)] if len(points) > 1 else []
-    parts += [
-        svg.dot(
-            *axes.place(x, y),
-            color=color,
-            tip=f"step {x:,.0f}: {name} {y:.6g}",
-        )
-        for x, y in points
-    ]
+    for step, value in points:
+        x, y = axes.place(step, value)
+        tip = f"step {step:,.0f}: {name} {value:.6g}"
+        parts.append(svg.dot(x, y, color=color, tip=tip))
     best = history.best_of(name)
     if best is not None and len(points) > 1:
-        y = history.evaluations[best][name]
-        parts.append(svg.ring(*axes.place(best, y), color=color))
+        x, y = axes.place(best, history.evaluations[best][name])
+        parts.append(svg.ring(x, y, color=color))
     return parts
 
 
@@ -408,12 +404,9 @@ def _dots(axes: svg.Axes, points: _Points, color: str, size: float):
     if len(points) > _MOST_DOTS:
         return []
     low, high = axes.y_range
-    return [
-        svg.dot(
-            *axes.place(x, min(max(y, low), high)),
-            radius=size,
-            color=color,
-            tip=f"step {x:,.0f}: {y:.6g}",
-        )
-        for x, y in points
-    ]
+    parts = []
+    for step, value in points:
+        x, y = axes.place(step, min(max(value, low), high))
+        tip = f"step {step:,.0f}: {value:.6g}"
+        parts.append(svg.dot(x, y, size, color, tip=tip))
+    return parts

@@ -96,6 +96,11 @@ class Evaluations:
                 "of the best checkpoint beside it to change over."
             )
 
+    @property
+    def best_step(self) -> int | None:
+        """The step of the best evaluation, or None."""
+        return self.best and self.best[0]
+
     def knows(self, step: int) -> bool:
         """Whether there is a value of this step."""
         return step in self.values
@@ -219,8 +224,8 @@ class Milestones:
             )
         self.evaluations.add(step, results)
         logging.info("So far %s.", self.evaluations.summary())
-        self.record.history.best = self.evaluations.best[0]
         self.record.history.metric = metric
+        self.record.history.best = self.evaluations.best_step
         self.record.draw()
 
     def is_over(self):

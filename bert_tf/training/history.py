@@ -30,14 +30,14 @@ class Bin(NamedTuple):
 
     Attributes:
         last: the last step.
-        count: number of steps whose loss is finite; at least one.
+        size: number of steps whose loss is finite; at least one.
         total: the sum of these losses.
         low, high: the lowest and the highest one.
         rate: the learning rate of the last step.
     """
 
     last: int
-    count: int
+    size: int
     total: float
     low: float
     high: float
@@ -45,13 +45,13 @@ class Bin(NamedTuple):
 
     @property
     def mean(self) -> float:
-        return self.total / self.count
+        return self.total / self.size
 
     def plus(self, later: "Bin") -> "Bin":
         """Both, one after the other."""
         return Bin(
             later.last,
-            self.count + later.count,
+            self.size + later.size,
             self.total + later.total,
             min(self.low, later.low),
             max(self.high, later.high),
@@ -166,8 +166,8 @@ class History:
     def to_json(self) -> str:
         """As one line, without characters that have a meaning in XML."""
         bins = [
-            [number, one.last, one.count, one.total, one.rate]
-            + ([one.low, one.high] if one.count > 1 else [])
+            [number, one.last, one.size, one.total, one.rate]
+            + ([one.low, one.high] if one.size > 1 else [])
             for number, one in sorted(self.bins.items())
         ]
         text = json.dumps(
@@ -200,9 +200,9 @@ class History:
             read = json.loads(text)
             found = cls(int(read["num_train_steps"]))
             found.width = int(read["width"])
-            for number, last, count, total, rate, *ends in read["bins"]:
+            for number, last, size, total, rate, *ends in read["bins"]:
                 low, high = map(float, ends or (total, total))
-                losses = int(count), float(total), low, high
+                losses = int(size), float(total), low, high
                 found.bins[int(number)] = Bin(int(last), *losses, float(rate))
             for step, results in read["evaluations"]:
                 found.evaluations[int(step)] = {
@@ -228,14 +228,14 @@ class History:
         numbers = [
             x for number, one in self.bins.items() for x in (number, *one)
         ]
-        counts = [one.count for one in self.bins.values()]
+        sizes = [one.size for one in self.bins.values()]
         steps = [*self.bins, *self.evaluations]
         steps += [one.last for one in self.bins.values()]
         steps += [self.width, self.num_train_steps]
         if (
             self.width < 1
             or len(self.bins) > MOST_BINS
-            or min(counts, default=1) < 1
+            or min(sizes, default=1) < 1
             or not all(map(math.isfinite, numbers))
             or not all(0 <= step < 2**53 for step in steps)
         ):

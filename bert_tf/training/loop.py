@@ -15,7 +15,13 @@ from bert_tf import checkpoints, models
 from bert_tf.errors import Interrupted
 from bert_tf.optimization import OptimizerSettings, create_optimizer
 from bert_tf.support import locks
-from bert_tf.training import curves, devices, flat_loss, monitor
+from bert_tf.training import (
+    curves,
+    devices,
+    flat_loss,
+    monitor,
+    results_table,
+)
 from bert_tf.training.evaluation import Milestones
 from bert_tf.training.start import (
     require_agreement,
@@ -195,6 +201,9 @@ class _Training:
                 steps_per_call = self._next_steps_per_call(
                     seconds / num_steps, steps_per_call
                 )
+        if len(self.record.history.evaluations) > 1:
+            table = results_table.make(self.record.history)
+            logging.info("***** Evaluations *****\n%s", table)
         if milestones.is_over():
             logging.info(
                 "Stopped at step %d: %s.", self.step, milestones.summary()
@@ -205,6 +214,7 @@ class _Training:
         return self.step
 
     def _take_steps(self, run_steps, num_steps, progress):
+        progress.begin_steps()
         scalars, batch = run_steps(num_steps)
         progress.record_steps(self.step, scalars["loss"])
         monitor.require_fine(

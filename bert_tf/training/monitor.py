@@ -18,6 +18,14 @@ from bert_tf.optimization import create_schedule
 from bert_tf.support.progress import format_seconds, show_line
 from bert_tf.training import devices
 
+LINES = 20
+"""Number of lines that stay of a training: one for each 5 %."""
+
+SECONDS_WITHOUT_LINE = 600.0
+"""A log gets a line after so long in any case."""
+
+COMPILING = "Compiling the first step…"
+
 _NOT_FINITE_ADVICE = (
     "Nothing was saved since the last checkpoint, which is whole. Likely "
     "causes: a learning rate that is too high (--learning_rate; try a half, or "
@@ -128,7 +136,10 @@ def caught_signals():
 
 
 class Progress:
-    """Shows progress: a line on a terminal or in the log, and TensorBoard.
+    """Shows progress: on a terminal, in the log, and in TensorBoard.
+
+    A terminal has a line that changes. What stays, there and in the log, is a
+    line for every 5 % of the training.
 
     Args:
         first_step: the step that training starts from.
@@ -149,11 +160,12 @@ class Progress:
         self.record = record
         remaining = self.last_step - first_step
         # Every 100 steps as in the original, but 20 times in a short run.
-        self.log_every = max(1, min(100, remaining // 20))
-        self.logged = first_step
-        self.unlogged = []
+        self.write_every = max(1, min(100, remaining // LINES))
+        self.written = self.logged = first_step
+        self.unwritten, self.unlogged = [], []
         self.has_compiled = False
         self.is_terminal = sys.stderr.isatty()
+        self.logged_at = time.monotonic()
         # Only the last few calls count, so that the rate follows the load.
         self.calls: collections.deque[tuple[float, int]] = collections.deque(
             maxlen=20
@@ -168,6 +180,15 @@ class Progress:
         self.record.draw()
         self.writer.close()
 
+    def begin_steps(self):
+        """Says that the first step takes longer than the others."""
+        if self.has_compiled:
+            return
+        if self.is_terminal:
+            show_line(COMPILING)
+        else:
+            logging.info("%s", COMPILING)
+
     def record_steps(self, step, losses):
         """Notes the losses of the steps after `step`, finite or not."""
         steps = np.arange(step, step + len(losses))
@@ -175,7 +196,8 @@ class Progress:
 
     def update(self, step, scalars):
         """Notes the scalars of the steps since the last call, [steps] each."""
-        self.unlogged.append(scalars)
+        self.unwritten.append(scalars)
+        self.unlogged.append(scalars["loss"])
         self.calls.append((time.perf_counter(), step))
         (then, first), (now, _) = self.calls[0], self.calls[-1]
         rate = (step - first) / max(now - then, 1e-9)
@@ -183,13 +205,14 @@ class Progress:
             self.has_compiled = True
             # The first call includes tracing.
             self.calls.popleft()
-        text = self._line(step, float(scalars["loss"][-1]), rate)
-        if self.is_terminal:
-            show_line(text)
-        if step - self.logged >= self.log_every or step == self.last_step:
-            self.logged = step
-            if not self.is_terminal:
-                logging.info("%s", text)
+        if self._is_line_due(step):
+            self.note(self._line(step, _mean(self.unlogged), rate))
+            self.logged, self.logged_at = step, time.monotonic()
+            self.unlogged = []
+        elif self.is_terminal:
+            show_line(self._line(step, float(scalars["loss"][-1]), rate))
+        if step - self.written >= self.write_every or step == self.last_step:
+            self.written = step
             scalars = {
                 **self._means(),
                 "learning_rate": self._learning_rate(step),
@@ -197,16 +220,22 @@ class Progress:
             }
             _write_scalars(self.writer, step, scalars)
 
+    def _is_line_due(self, step):
+        # Of the whole training, also of one that was resumed.
+        now, before = (
+            at * LINES // self.last_step for at in (step, self.logged)
+        )
+        waited = time.monotonic() - self.logged_at
+        is_late = not self.is_terminal and waited > SECONDS_WITHOUT_LINE
+        return now > before or step == self.last_step or is_late
+
     def _means(self):
-        """The mean of each scalar over the steps since the last line."""
-        unlogged, self.unlogged = self.unlogged, []
-        means = {}
-        for name in unlogged[0]:
-            values = np.concatenate([call[name] for call in unlogged])
-            # The norm of a skipped step is not finite.
-            values = values[np.isfinite(values)]
-            means[name] = values.mean() if values.size else np.nan
-        return means
+        """The mean of each scalar over the steps since the last event."""
+        unwritten, self.unwritten = self.unwritten, []
+        return {
+            name: _mean([call[name] for call in unwritten])
+            for name in unwritten[0]
+        }
 
     def note(self, text):
         self.clear()
@@ -234,6 +263,14 @@ class Progress:
         """Removes the line from the terminal."""
         if self.is_terminal:
             show_line("")
+
+
+def _mean(parts):
+    """The mean of arrays of scalars, without those that are not finite."""
+    values = np.concatenate(parts)
+    # The norm of a skipped step is not finite.
+    values = values[np.isfinite(values)]
+    return values.mean() if values.size else np.nan
 
 
 def write_eval_events(output_dir, step, scalars):

@@ -33,13 +33,13 @@ def test_bins_hold_all_steps_and_are_few(steps):
     for number, one in found.bins.items():
         first = number * found.width
         held = losses[first : first + found.width]
-        assert one.count == len(held) and one.last == first + len(held)
+        assert one.size == len(held) and one.last == first + len(held)
         # Six digits are kept of each.
         assert one.mean == pytest.approx(held.mean(), rel=1e-5)
         assert one.low == pytest.approx(held.min(), rel=1e-5)
         assert one.high == pytest.approx(held.max(), rel=1e-5)
         assert one.rate == pytest.approx(1 / one.last, rel=1e-5)
-    assert sum(one.count for one in found.bins.values()) == steps
+    assert sum(one.size for one in found.bins.values()) == steps
 
 
 def test_a_text_gives_the_same_history_back():
