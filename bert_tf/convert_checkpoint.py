@@ -2,7 +2,7 @@ r"""Checkpoints to and from Hugging Face's folders, and without optimizer slots.
 
     python -m bert_tf.convert_checkpoint to_hf CHECKPOINT --output FOLDER
     python -m bert_tf.convert_checkpoint from_hf FOLDER --output FOLDER
-    python -m bert_tf.convert_checkpoint strip CHECKPOINT --output PREFIX
+    python -m bert_tf.convert_checkpoint strip CHECKPOINT --output FOLDER
 
 Numbers stay the same; their kernels are transposed. Only BERT can be converted.
 """
@@ -124,7 +124,7 @@ def _parser():
     for command, meaning in (
         (to, "folder"),
         (back, "folder"),
-        (bare, "prefix of the new checkpoint"),
+        (bare, "folder, or a prefix with .ckpt in its name"),
     ):
         command.add_argument(
             "--output", type=os.path.expanduser, required=True, help=meaning

@@ -55,7 +55,8 @@ def define_flags(values):
         "task_name",
         None,
         f"{datasets.published_names()} with their published files; tsv for "
-        "files of your own: train, dev and test, each .tsv, .csv or .jsonl.",
+        "files of your own: train, dev and test, each .tsv, .csv or .jsonl "
+        "(csv and jsonl are the same task).",
     )
     flags.require("data_dir", "task_name")
     flags.integer(
@@ -156,6 +157,9 @@ def prepare(flags, settings, opened):
     dataset = find_labels(dataset, flags.data_dir, settings)
     sets = read_sets(dataset, flags, settings)
     rows.require_token_types(opened.config.type_vocab_size, sets.examples())
+    if sets.train is not None:
+        pairs = any(example.text_b for example in sets.train)
+        settings = settings.noting(text_pairs=pairs)
     is_number = dataset.target.label_type == NUMBER
     task = tasks.ClassificationTask(
         find_target(dataset.target, sets, flags, settings),

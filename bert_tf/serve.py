@@ -22,6 +22,7 @@ from absl import logging
 from bert_tf.cli import command_line
 from bert_tf.cli.command_line import FlagSet
 from bert_tf.errors import InputError, Interrupted
+from bert_tf.exports.settings import EXPORT_FOLDER
 from bert_tf.server.admission import make_hosts
 from bert_tf.server.protocol import Limits
 from bert_tf.tasks import trained
@@ -49,7 +50,10 @@ def define_flags(values):
     )
     flags.integer("port", 8501, "Port to listen on; 0 for any free one.")
     flags.string(
-        "model_name", None, "Model name in paths. [name of the folder]"
+        "model_name",
+        None,
+        "Model name in paths. [name of the folder; of OUTPUT_DIR/export, which "
+        "--do_export writes, that of OUTPUT_DIR]",
     )
     flags.number(
         "poll_seconds", 2.0, "Seconds between checks for a new version."
@@ -177,10 +181,18 @@ def main(flags, folder):
 def find_name(given, folder):
     """The name of the model in paths.
 
+    Args:
+        given: the name that is asked for; None for that of the folder. What
+            --do_export has written is called like the folder of the training.
+        folder: of the model.
+
     Raises:
         InputError: it is not valid in a path.
     """
-    name = given or os.path.basename(os.path.abspath(folder))
+    outer, name = os.path.split(os.path.abspath(folder))
+    if name == EXPORT_FOLDER:
+        name = os.path.basename(outer) or name
+    name = given or name
     if not re.fullmatch(r"[^/:\s?#%]+", name):
         raise InputError(
             "`--model_name` must be a name without spaces and the characters "

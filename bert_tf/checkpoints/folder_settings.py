@@ -44,13 +44,14 @@ USED_BY: Final = {
 }
 """The command that uses a model of a head."""
 
-TEXT, INPUT, HEAD, TRAINING = "text", "input", "head", "training"
+TEXT, INPUT, HEAD, TRAINING, DATA = "text", "input", "head", "training", "data"
 """What a setting belongs to, and so where it binds.
 
 TEXT: the vocabulary; binds all uses, new trainings that start from it too.
 INPUT: the weights; binds all uses but new trainings.
 HEAD: the task; binds uses of the same head but new trainings.
 TRAINING: how weights change; binds a training that goes on.
+DATA: what was trained on; binds nothing.
 """
 
 
@@ -87,6 +88,7 @@ class FolderSettings:
         normalize: whether that is divided by its length.
         objective: what vectors of texts were trained for.
         skip_padding: whether training computes tokens only.
+        text_pairs: whether a classifier was trained on pairs of texts.
         more: entries that this version does not know; kept as they are.
     """
 
@@ -111,6 +113,7 @@ class FolderSettings:
     normalize: Annotated[bool | Unsaid, Entry(bool, HEAD)] = UNSAID
     objective: Annotated[str | Unsaid, Entry(str, HEAD)] = UNSAID
     skip_padding: Annotated[bool | Unsaid, Entry(bool, TRAINING)] = UNSAID
+    text_pairs: Annotated[bool | Unsaid, Entry(bool, DATA)] = UNSAID
     more: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def said(self) -> dict[str, Any]:
@@ -216,8 +219,16 @@ class Noted(NamedTuple):
             )
 
     def differences(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Those of some values by name that the file has otherwise."""
-        return _differences(values, self.settings.said())
+        """Those of some values by name that the file has otherwise.
+
+        What binds nothing is left out.
+        """
+        wrong = _differences(values, self.settings.said())
+        return {
+            name: value
+            for name, value in wrong.items()
+            if ENTRIES[name].belongs_to != DATA
+        }
 
 
 def _differences(values, noted):

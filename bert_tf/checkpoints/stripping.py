@@ -25,8 +25,10 @@ def strip(checkpoint, output, *, overwrite=False):
 
     Args:
         checkpoint: whatever `checkpoints.find` takes.
-        output: prefix of the new one. The config, vocabulary, labels and
-            bert_tf.json that lie beside the old one are copied there.
+        output: the folder to write, with bert_model.ckpt, and the config,
+            vocabulary, labels and bert_tf.json that lie beside the old one.
+            Or, with `.ckpt` in its name, the prefix of the new checkpoint; the
+            other files are then written beside it.
         overwrite: overwrite existing files.
 
     Returns:
@@ -39,17 +41,13 @@ def strip(checkpoint, output, *, overwrite=False):
     reader.check_data()
     slots = optimizer_slots(reader.names)
     kept = [name for name in reader.names if name not in slots]
-    if os.path.isdir(output) or not os.path.basename(output):
-        raise InputError(
-            "`output` must be a prefix, such as "
-            f"{os.path.join(output, PREFIX)}. Received a folder: {output!r}"
-        )
+    prefix = _prefix(output)
     if not kept:
         raise InputError(
             f"{reader.path} holds no weights. It has: "
             + ", ".join(reader.names[:4])
         )
-    here, there = os.path.dirname(reader.path), os.path.dirname(output)
+    here, there = os.path.dirname(reader.path), os.path.dirname(prefix)
     beside = [
         name
         for name in (CONFIG, VOCAB, LABELS_FILE, SETTINGS_FILE)
@@ -58,22 +56,30 @@ def strip(checkpoint, output, *, overwrite=False):
     ]
     copies = {os.path.join(there, name): _read(here, name) for name in beside}
     inputs = {"CHECKPOINT": storage.files_of(reader.path)}
-    folders.check_not_there(output + INDEX, copies, inputs, overwrite)
+    folders.check_not_there(prefix + INDEX, copies, inputs, overwrite)
     if copies:
         os.makedirs(there or ".", exist_ok=True)
     for copy, content in copies.items():
         with files.whole_or_nothing(copy) as file:
             file.write(content)
-    writing.write(output, {name: reader.tensor(name) for name in kept})
+    writing.write(prefix, {name: reader.tensor(name) for name in kept})
     before, after = reader.nbytes(reader.names), reader.nbytes(kept)
     return "\n".join(
         [
-            f"Kept {len(kept)} weights of {reader.path} in {output}: "
+            f"Kept {len(kept)} weights of {reader.path} in {prefix}: "
             f"{after:,} bytes, before {before:,}.",
             *report_dropped(slots),
             *([f"Copied {', '.join(beside)}."] if beside else []),
         ]
     )
+
+
+def _prefix(output):
+    """The prefix of the checkpoint to write."""
+    name = os.path.basename(output)
+    if ".ckpt" in name and not os.path.isdir(output):
+        return output
+    return os.path.join(output, PREFIX)
 
 
 def report_dropped(slots):

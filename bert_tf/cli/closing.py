@@ -11,6 +11,7 @@ from typing import Any
 from absl import logging
 
 from bert_tf.checkpoints.names import EVAL_RESULTS
+from bert_tf.exports.settings import EXPORT_FOLDER
 from bert_tf.training.settings import RUNS_FILE, folder_of_run
 
 USES = {
@@ -126,10 +127,10 @@ def _next(flags, head: str) -> list[str]:
     if head in USES:
         found.append(USES[head].format(place))
     if flags.do_export:
-        export = flags.export_dir or os.path.join(folder, "export")
+        export = flags.export_dir or os.path.join(folder, EXPORT_FOLDER)
         found.append(f"serve {shlex.quote(export)}")
     else:
-        export = shlex.quote(os.path.join(folder, "export"))
+        export = shlex.quote(os.path.join(folder, EXPORT_FOLDER))
         found.append(
             f"export_saved_model --head={head} --checkpoint={place} "
             f"--output_dir={export}"

@@ -6,6 +6,7 @@ from bert_tf.cli import model_flags
 from bert_tf.errors import InputError
 from bert_tf.exports import folder
 from bert_tf.exports.settings import (
+    EXPORT_FOLDER,
     FORMATS,
     QUANTIZATIONS,
     ROWS_AT_ONCE,
@@ -54,7 +55,7 @@ def find_export_dir(flags, beside):
                 f"--export_dir={flags.export_dir}"
             )
         return None
-    path = flags.export_dir or os.path.join(beside, "export")
+    path = flags.export_dir or os.path.join(beside, EXPORT_FOLDER)
     folder.check_output(path, "export_dir")
     return path
 

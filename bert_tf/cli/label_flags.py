@@ -74,7 +74,7 @@ def define(flags):
 
 def is_own(flags):
     """Whether the flags name the user's own files."""
-    return flags.task_name.lower() == datasets.OWN
+    return datasets.is_own(flags.task_name)
 
 
 def noted(dataset):

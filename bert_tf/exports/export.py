@@ -226,9 +226,13 @@ def _write_onnx(served, source, opened, path):
         onnx_files.save_openvino(model, path)
 
 
+# What a folder notes for those who look at the model, such as the page.
+_NOTED = ("text_pairs",)
+
+
 def _write_assets(served, source, opened, beside):
     """Writes the assets to a folder; returns their paths."""
-    rules = served.rules
+    rules, noted = served.rules, opened.noted.settings.said()
     about = {
         "format": folder.FORMAT,
         "bert_tf_version": bert_tf.__version__,
@@ -240,6 +244,7 @@ def _write_assets(served, source, opened, beside):
         "unicode_version": served.tokenizer.unicode_version,
         "rows_at_once": served.plain.rows_at_once,
         **served.settings(),
+        **{name: noted[name] for name in _NOTED if name in noted},
     }
     texts = {
         names.CONFIG: opened.config.to_json_string(),

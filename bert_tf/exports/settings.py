@@ -8,6 +8,9 @@ from bert_tf.errors import InputError
 INT8, BFLOAT16 = QUANTIZATIONS = ("int8", "bfloat16")
 """Ways to quantize the encoder's linear layers."""
 
+EXPORT_FOLDER = "export"
+"""Where --do_export writes, in the folder of a training."""
+
 SAVED_MODEL, ONNX, OPENVINO, LITERT = FORMATS = (
     "saved_model",
     "onnx",

@@ -230,7 +230,7 @@ class RunSettings:
         """The result by which the best checkpoint is kept; None for none."""
         return self.evaluation.metric if self.evaluation else None
 
-    def noting(self, **values: str) -> "RunSettings":
+    def noting(self, **values: str | bool) -> "RunSettings":
         """The same run, which notes further settings in its folder."""
         folder = dataclasses.replace(self.folder, **values)  # type: ignore[arg-type]
         return dataclasses.replace(self, folder=folder)

@@ -215,9 +215,11 @@ CASES = [
         leaves=("config.json", "tokenizer_config.json", "vocab.txt"),
         largest_file=100_000,
     ),
-    strip("the output is a folder", ("bert", "prefix"), output="bert"),
-    strip("the output ends in a slash", "'new/'", output="new/"),
+    strip("onto its own folder", (INDEX, "--output"), output="bert"),
     strip("onto itself", (INDEX, "--output"), output=PREFIX),
+    strip(
+        "the output is a file", "output", write("output", "x"), output="output"
+    ),
     case(
         "strip: onto itself with --overwrite",
         (INDEX, "--output"),

@@ -146,3 +146,12 @@ def test_arguments_that_ask_for_nothing_are_none():
     noted = Noted("run/bert_tf.json", CLASSIFIER)
     found = noted.take("classifier", max_seq_length=None, max_query_length=None)
     assert found == {"max_seq_length": 64, "max_query_length": None}
+
+
+def test_what_was_trained_on_binds_nothing(tmp_path):
+    put(tmp_path, '{"head": "classifier", "text_pairs": true}')
+    noted = folder_settings.noted_in(tmp_path)
+
+    assert noted.settings.text_pairs is True
+    assert noted.differences({"text_pairs": False}) == {}
+    assert noted.differences({"head": "span"}) == {"head": "span"}

@@ -1,3 +1,4 @@
+import os
 import pathlib
 
 import numpy as np
@@ -14,9 +15,20 @@ from bert_tf.checkpoints.stripping import strip
 from bert_tf.errors import InputError
 
 
-def test_strip_leaves_the_weights_as_they_are(tmp_path):
-    output = tmp_path / "bare" / "bert.ckpt"
-    report = strip(CHECKPOINTS / "toy", str(output))
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [
+        ("bare", "bare/bert_model.ckpt"),
+        ("bare/", "bare/bert_model.ckpt"),
+        ("bare/bert.ckpt", "bare/bert.ckpt"),
+        ("bare/model.ckpt-7", "bare/model.ckpt-7"),
+        ("there.ckpt", "there.ckpt/bert_model.ckpt"),
+    ],
+)
+def test_strip_leaves_the_weights_as_they_are(tmp_path, given, written):
+    (tmp_path / "there.ckpt").mkdir()
+    output = tmp_path / written
+    report = strip(CHECKPOINTS / "toy", os.path.join(tmp_path, given))
 
     whole, bare = stored(CHECKPOINTS / "toy"), stored(output)
     want = {n: v for n, v in whole.items() if "adam" not in n}
@@ -42,8 +54,8 @@ def test_strip_knows_slots_of_other_optimizers(tmp_path):
     }
     counters = {"beta1_power": 0.9, "beta2_power": 0.99, "global_step": 3}
     checkpoints.write(tmp_path / "c", weights | slots | counters)
-    strip(tmp_path / "c", str(tmp_path / "bare"))
-    assert sorted(stored(tmp_path / "bare")) == sorted(weights)
+    strip(tmp_path / "c", str(tmp_path / "bare.ckpt"))
+    assert sorted(stored(tmp_path / "bare.ckpt")) == sorted(weights)
 
 
 def test_strip_of_nothing_but_slots_is_refused(tmp_path):

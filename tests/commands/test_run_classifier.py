@@ -521,6 +521,7 @@ def test_trains_and_writes_the_same_files_as_the_original(
     assert not unlisted(out)
     assert (out / "labels.txt").read_text() == "0\n1\n"
     assert (out / "bert_config.json").read_text() == small_bert.read_text()
+    assert json.loads((out / "bert_tf.json").read_text())["text_pairs"] is True
     assert "Num examples = 61" in log.text and "Num steps = 7" in log.text
     golden = CLASSIFICATION / "mrpc" / "train.tf_record.gz"
     ours = read_features(out / "train.tf_record")

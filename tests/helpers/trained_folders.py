@@ -20,6 +20,7 @@ def make_mrpc_folder(folder):
         "do_lower_case": True,
         "max_seq_length": 40,
         "label_type": "class",
+        "text_pairs": True,
     }
     (folder / "bert_tf.json").write_text(json.dumps(noted))
     return folder

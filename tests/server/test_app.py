@@ -807,3 +807,17 @@ def test_an_internal_error_is_500_without_details(reviews, monkeypatch):
     assert "secret" not in content["error"]
     monkeypatch.undo()
     assert reviews.predict(text("good"))
+
+
+@pytest.mark.parametrize(
+    ("given", "folder", "name"),
+    [
+        (None, "/models/reviews", "reviews"),
+        (None, "/models/reviews/", "reviews"),
+        (None, "/runs/mrpc/export", "mrpc"),
+        (None, "/export", "export"),
+        ("mine", "/runs/mrpc/export", "mine"),
+    ],
+)
+def test_a_model_is_called_like_its_folder(given, folder, name):
+    assert serve.find_name(given, folder) == name

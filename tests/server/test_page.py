@@ -117,8 +117,15 @@ class Page:
         )
 
 
+def single_texts():
+    model = small_models.Reviews()
+    model.about = {"text_pairs": False}
+    return model
+
+
 MODELS = {
     "reviews": small_models.Reviews,
+    "singles": single_texts,
     "spans": small_models.Spans,
     "masks": small_models.Masks,
     "vectors": small_models.Vectors,
@@ -214,6 +221,15 @@ def test_a_text_is_classified(page):
     page.wait(lambda: rows(page)[0][0] == "bad")
     page.click("#request summary")
     assert '"signature_name": "serve_text_pair"' in page.text("#curl")
+
+
+@needs_browser
+@pytest.mark.parametrize("page", ["singles"], indirect=True)
+def test_a_model_of_single_texts_asks_for_one(page):
+    assert page.find("#field-first")
+    assert not page.find_all("#field-second")
+    ask(page, first="good good")
+    assert rows(page) == [["good", "88.1 %"], ["bad", "11.9 %"]]
 
 
 @needs_browser

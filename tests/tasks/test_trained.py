@@ -47,6 +47,7 @@ def test_predictor_gives_the_probabilities_of_test_results(folder):
     assert os.listdir(folder / "export_cache") == ["1"]
     got = [list(x.probabilities.values()) for x in predict(mrpc_pairs())]
     np.testing.assert_allclose(got, mrpc_probabilities(), atol=1e-5)
+    assert predict.settings["text_pairs"] is True
     # The export is used again.
     assert trained.export_of(folder) == str(folder / "export_cache")
     assert os.listdir(folder / "export_cache") == ["1"]

@@ -105,9 +105,12 @@ function textRequest(texts) {
 }
 
 function secondText(label) {
-  return about.signatures.serve_text_pair
-    ? [{ id: "second", label, optional: true }]
-    : [];
+  return readsPairs() ? [{ id: "second", label, optional: true }] : [];
+}
+
+/** Whether the model takes pairs, and was not trained on single texts only. */
+function readsPairs() {
+  return about.signatures.serve_text_pair && about.about.text_pairs !== false;
 }
 
 /** The result of a classifier that predicts a number. */
@@ -135,7 +138,9 @@ function showLabels(row) {
 
 const HEADS = {
   classifier: {
-    intro: "Classifies a text, or a pair of texts.",
+    get intro() {
+      return `Classifies a text${readsPairs() ? ", or a pair of texts" : ""}.`;
+    },
     action: "Classify",
     fields: () => [{ id: "first", label: "Text" }, ...secondText("Second text")],
     examples: [

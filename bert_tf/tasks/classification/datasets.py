@@ -262,7 +262,18 @@ PUBLISHED: Mapping[str, PublishedDataset] = {
 }
 
 OWN = "tsv"
-DATASETS: Mapping[str, Dataset] = {**PUBLISHED, OWN: OwnDataset()}
+OWN_NAMES = (OWN, "csv", "jsonl")
+"""Names of the user's own data; its files may be of each of these kinds."""
+
+DATASETS: Mapping[str, Dataset] = {
+    **PUBLISHED,
+    **{name: OwnDataset() for name in OWN_NAMES},
+}
+
+
+def is_own(name: str) -> bool:
+    """Whether a task's name stands for the user's own files."""
+    return _plain(name) in OWN_NAMES
 
 
 def published_names() -> str:

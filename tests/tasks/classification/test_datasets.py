@@ -15,7 +15,7 @@ from bert_tf.tasks.classification.data import (
     InputExample,
     OwnDataset,
 )
-from bert_tf.tasks.classification.datasets import find_dataset
+from bert_tf.tasks.classification.datasets import find_dataset, is_own
 from bert_tf.tasks.labels import infer_labels
 
 
@@ -320,6 +320,20 @@ def test_the_same_column_twice_is_refused():
 def test_header_is_yes_no_or_auto():
     with pytest.raises(InputError, match=r"auto, no or yes.*'true'"):
         OwnDataset(header="true")
+
+
+@pytest.mark.parametrize("name", ["tsv", "csv", "JSONL"])
+def test_own_files_of_any_kind_go_with_each_of_their_names(name, folder):
+    made = folder(".csv", train='text,label\n"a, b",x\nc,y\n')
+    folder(".jsonl", dev='{"text": "d", "label": "y"}\n')
+    task = find_dataset(name).learn_labels(made)
+
+    assert is_own(name) and not is_own("mrpc")
+    assert [one.text_a for one in task.get_train_examples(made)] == [
+        "a, b",
+        "c",
+    ]
+    assert [one.text_a for one in task.get_dev_examples(made)] == ["d"]
 
 
 def test_labels_must_be_learned_before_examples_are_read(folder):
