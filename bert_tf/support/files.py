@@ -10,6 +10,7 @@ import contextlib
 import glob
 import os
 import re
+import resource
 import shutil
 import socket
 import tempfile
@@ -245,6 +246,30 @@ def require_utf8(path):
             "TensorFlow needs paths in UTF-8. Rename the folder, or take "
             f"another name. Received: {os.fspath(path)!a}"
         ) from error
+
+
+def require_room(folder: str, num_bytes: int, what: str) -> None:
+    """Raises `InputError` if a file of this size cannot be written.
+
+    Args:
+        folder: where it is to be; it exists.
+        num_bytes: of the file.
+        what: the file, in words.
+    """
+    if not is_local(folder):
+        return
+    free = shutil.disk_usage(folder).free
+    largest, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if largest != resource.RLIM_INFINITY and largest < num_bytes:
+        reason = f"a file of this process may have {largest:,} at most"
+    elif free < num_bytes:
+        reason = f"its file system has {free:,} left"
+    else:
+        return
+    raise InputError(
+        f"There is no room in {folder} for {what}: it takes {num_bytes:,} "
+        f"bytes, and {reason}. Make room, or take another folder."
+    )
 
 
 def make_folder(flag, path):

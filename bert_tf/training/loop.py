@@ -4,6 +4,7 @@ Writes checkpoints in the original's format, a log, a picture, and TensorBoard
 scalars.
 """
 
+import math
 import signal
 import time
 
@@ -14,7 +15,7 @@ from absl import logging
 from bert_tf import checkpoints, models
 from bert_tf.errors import Interrupted
 from bert_tf.optimization import OptimizerSettings, create_optimizer
-from bert_tf.support import locks
+from bert_tf.support import files, locks
 from bert_tf.training import (
     curves,
     devices,
@@ -55,10 +56,11 @@ def train(
 ):
     """Trains from the step of `start` to `settings.num_train_steps`.
 
-    Writes `model.ckpt-N` at step 0, every `save_checkpoints_steps` and at the
-    end; on SIGINT and SIGTERM it writes one more and stops. With the same seed
-    (`keras.utils.set_random_seed` before the model is built), a run that was
-    stopped and resumed gives the same numbers as an uninterrupted one.
+    Writes `model.ckpt-N` every `save_checkpoints_steps` and at the end, and of
+    random weights at step 0; on SIGINT and SIGTERM it writes one more and
+    stops. With the same seed (`keras.utils.set_random_seed` before the model is
+    built), a run that was stopped and resumed gives the same numbers as an
+    uninterrupted one. One that was killed before it saved starts again.
 
     Args:
         model: a `keras.Model` that takes a dictionary of features.
@@ -181,9 +183,8 @@ class _Training:
         )
         steps_per_call = 1
         with monitor.caught_signals() as caught, progress:
-            if not start.resumed:
-                self.save()
-            elif milestones.lacks(self.step):
+            self._begin(start)
+            if milestones.lacks(self.step):
                 milestones.evaluate(self.step)
             while not milestones.is_over() and (
                 self.step < self.settings.num_train_steps
@@ -212,6 +213,16 @@ class _Training:
             skipped = int(tf.convert_to_tensor(self.loss_scale.skipped_steps))
             logging.info("%d of %d steps were skipped.", skipped, self.step)
         return self.step
+
+    def _begin(self, start):
+        """Checks what the first save would find only after many steps."""
+        if start.reader is None:
+            self.save()
+            return
+        values = self._values()
+        if devices.is_chief(self.strategy):
+            size = sum(_num_bytes(value) for value in values.values())
+            files.require_room(self.settings.output_dir, size, "a checkpoint")
 
     def _take_steps(self, run_steps, num_steps, progress):
         progress.begin_steps()
@@ -242,11 +253,7 @@ class _Training:
 
     def save(self):
         """Writes a checkpoint of this step; returns its prefix."""
-        weights = checkpoints.named_weights(self.model)
-        monitor.require_finite(weights, self.step)
-        values = {**weights, **self.optimizer.slots()}
-        if self.loss_scale is not None:
-            values |= self.loss_scale.variables()
+        values = self._values()
         if not devices.is_chief(self.strategy):
             return "by the chief"
         locks.require_held(self.settings.output_dir)
@@ -259,6 +266,15 @@ class _Training:
             self.settings.keep_checkpoints,
         )
 
+    def _values(self):
+        """What a checkpoint holds; raises `InputError` for weights like NaN."""
+        weights = checkpoints.named_weights(self.model)
+        monitor.require_finite(weights, self.step)
+        values = {**weights, **self.optimizer.slots()}
+        if self.loss_scale is not None:
+            values |= self.loss_scale.variables()
+        return values
+
     def _next_steps_per_call(self, seconds_per_step, now):
         # At most doubled: the time of the first calls includes tracing.
         fits = int(SECONDS_PER_CALL / max(seconds_per_step, 1e-6))
@@ -266,6 +282,12 @@ class _Training:
         # All workers must end a call at the same step.
         (steps,) = devices.as_chief_says(self.strategy, [steps])
         return int(steps)
+
+
+def _num_bytes(variable):
+    """The size of a variable in a checkpoint, where integers have 64 bits."""
+    dtype = tf.as_dtype(variable.dtype)
+    return math.prod(variable.shape) * (4 if dtype.is_floating else 8)
 
 
 def _make_optimizer(model, settings, loss_scale):

@@ -27,7 +27,7 @@ SECONDS_WITHOUT_LINE = 600.0
 COMPILING = "Compiling the first step…"
 
 _NOT_FINITE_ADVICE = (
-    "Nothing was saved since the last checkpoint, which is whole. Likely "
+    "No checkpoint is saved of it; older ones in the folder are whole. Likely "
     "causes: a learning rate that is too high (--learning_rate; try a half, or "
     "more warm-up steps), ids outside the vocabulary, or a damaged initial "
     "checkpoint."

@@ -75,9 +75,7 @@ CASES = [
         warmup_proportion=0.0,
         leaves=(
             *BESIDE,
-            "checkpoint",
             "events.out.tfevents",
-            "model.ckpt-0",
             "not_finite_at_step_1.npz",
             "train.tf_record",
             "training.svg",

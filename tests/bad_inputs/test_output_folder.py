@@ -83,7 +83,7 @@ CASES = [
     ),
     case(
         "no room for a checkpoint",
-        "output/model.ckpt-0",
+        ("output", "checkpoint", "100,000"),
         largest_file=100_000,
         leaves=(*BESIDE, "events.out.tfevents", "train.tf_record"),
     ),

@@ -49,6 +49,7 @@ def train(
     precision="float32",
     evaluation=None,
     chance=None,
+    init_checkpoint=None,
     **settings,
 ):
     """Seeds, finds the starting point, builds and trains, as a command does.
@@ -57,7 +58,7 @@ def train(
         All arrays of the last checkpoint.
     """
     set_seed(seed)
-    start = find_starting_point(str(folder))
+    start = find_starting_point(str(folder), init_checkpoint)
     with layers.precision(precision):
         model = small_model(dropout)
     if start.prefix:

@@ -1,11 +1,13 @@
 """The loop, on a model small enough to train a hundred times."""
 
+import functools
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import textwrap
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -64,6 +66,56 @@ def test_saves_at_step_0_every_n_steps_and_at_the_end(tmp_path):
     for step in (0, 2, 4, 5):
         prefix = tmp_path / f"model.ckpt-{step}"
         assert contents(prefix)["global_step"] == step
+
+
+def test_a_training_from_a_checkpoint_writes_none_of_step_0(tmp_path):
+    train(tmp_path / "first", 3)
+    begin = str(tmp_path / "first" / "model.ckpt-3")
+
+    train(tmp_path / "next", 4, init_checkpoint=begin, save_checkpoints_steps=2)
+
+    assert saved_steps(tmp_path / "next") == [2, 4]
+
+
+def test_a_run_that_ends_before_its_first_save_starts_over_with_its_numbers(
+    tmp_path,
+):
+    train(tmp_path / "first", 3)
+    given = {"init_checkpoint": str(tmp_path / "first" / "model.ckpt-3")}
+    whole = train(tmp_path / "whole", 12, **given)
+
+    def fail(number, batch):
+        bad = tf.where(number == 7, np.nan, 0.0)
+        return {**batch, "target": batch["target"] + bad}
+
+    out = tmp_path / "out"
+    with pytest.raises(InputError):
+        make = functools.partial(batches_from, poison=fail)
+        train(out, 12, make_dataset=make, **given)
+    assert saved_steps(out) == []
+
+    assert_same(train(out, 12, **given), whole)
+    assert (out / "training.svg").read_text() == (
+        tmp_path / "whole" / "training.svg"
+    ).read_text()
+
+
+def test_room_for_a_checkpoint_is_looked_for_before_the_first_step(
+    tmp_path, monkeypatch
+):
+    train(tmp_path / "first", 3)
+    begin = str(tmp_path / "first" / "model.ckpt-3")
+    # 49 weights, each with m and v, of 4 bytes.
+    monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(587))
+
+    with pytest.raises(InputError, match="588 bytes.* 587 left"):
+        train(tmp_path / "next", 4, init_checkpoint=begin)
+
+    assert saved_steps(tmp_path / "next") == []
+
+
+class Usage(NamedTuple):
+    free: int
 
 
 def test_keeps_the_five_newest_checkpoints(tmp_path):
