@@ -108,7 +108,7 @@ def test_room_for_a_checkpoint_is_looked_for_before_the_first_step(
     # 49 weights, each with m and v, of 4 bytes.
     monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(587))
 
-    with pytest.raises(InputError, match="588 bytes.* 587 left"):
+    with pytest.raises(InputError, match=r"588 bytes.* 587 left"):
         train(tmp_path / "next", 4, init_checkpoint=begin)
 
     assert saved_steps(tmp_path / "next") == []
