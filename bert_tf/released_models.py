@@ -1,21 +1,19 @@
 """The models that google-research/bert released: list, download, verify.
 
-    python -m bert_tf.released_models list
-    python -m bert_tf.released_models download BERT-Tiny
-    python -m bert_tf.released_models verify uncased_L-2_H-128_A-2
+  python -m bert_tf.released_models list
+  python -m bert_tf.released_models download BERT-Tiny
+  python -m bert_tf.released_models verify uncased_L-2_H-128_A-2
 
 A download results in a folder with bert_config.json, vocab.txt and
 bert_model.ckpt.*, all verified.
 """
 
-import argparse
-import contextlib
 import dataclasses
 import json
 import math
-import os
+import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from bert_tf.checkpoints import named
 from bert_tf.checkpoints.names import CONFIG, checkpoint_shapes
@@ -28,8 +26,10 @@ from bert_tf.checkpoints.released import (
     released_models,
     verify,
 )
-from bert_tf.cli.output import printing
-from bert_tf.errors import InputError, printable
+from bert_tf.cli import subcommands
+from bert_tf.cli.command_line import FlagSet
+from bert_tf.cli.subcommands import Subcommand
+from bert_tf.errors import InputError, Interrupted
 
 
 def table(models: Iterable[ReleasedModel]) -> str:
@@ -62,83 +62,108 @@ def _details(model: ReleasedModel) -> str:
     return json.dumps(dataclasses.asdict(model) | more, indent=2)
 
 
-def _seconds(text: str) -> float:
-    with contextlib.suppress(ValueError):
-        if 0 < float(text) < 1e6:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"must be above 0. Received: {text!r}")
+def define_list(values):
+    """Defines no flags: `list` has none."""
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=COMMAND,
-        description="Lists, downloads and verifies the released BERT models.",
-        epilog=f"`{COMMAND} download --help` lists the options.",
+def define_download(values):
+    """Defines the flags of `download` on a `FlagValues`."""
+    flags = FlagSet(values)
+    _define_dir(flags)
+    flags.string(
+        "url", None, "Another address of the same zip, instead of Google's."
     )
-    commands = parser.add_subparsers(dest="command", required=True)
-    listing = commands.add_parser("list", help="all models, or one in detail")
-    listing.add_argument("name", nargs="?", help="a name or alias")
-    getting = commands.add_parser(
-        "download",
-        help="download, unpack and verify one",
-        description="Downloads a model to DIR/NAME. After an interruption run "
-        "the same command again to resume.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    add = getting.add_argument
-    add("name", help="a name or alias, such as BERT-Tiny")
-    add("--url", help="another address of the same zip, instead of Google's")
-    add("--timeout", type=_seconds, default=60, help="seconds without data")
-    add("--retries", type=int, default=5, help="failures in a row")
-    add("--keep_zip", action="store_true", help="keep the zip in DIR")
-    checking = commands.add_parser(
-        "verify", help="check a downloaded one against the registry"
-    )
-    checking.add_argument("name", metavar="NAME_OR_FOLDER")
-    checking.add_argument("--model", help="the model in the folder")
-    for command in (getting, checking):
-        command.add_argument(
-            "--dir",
-            type=os.path.expanduser,
-            default="checkpoints",
-            help="of models",
+    flags.number("timeout", 60.0, "Seconds without data until it is retried.")
+    flags.integer("retries", 5, "Number of failures in a row to go on after.")
+    flags.boolean("keep_zip", False, "Keep the zip in DIR.")
+
+
+def define_verify(values):
+    """Defines the flags of `verify` on a `FlagValues`."""
+    flags = FlagSet(values)
+    _define_dir(flags)
+    flags.string("model", None, "The model in the folder.")
+
+
+def _define_dir(flags):
+    flags.string("dir", "checkpoints", "Folder of models.")
+
+
+def show(flags, name):
+    """Prints the table of all models, or one model in detail."""
+    model = name and find_model(name)
+    print(_details(model) if model else table(released_models()))
+
+
+def fetch(flags, name):
+    """Downloads a model.
+
+    Raises:
+        InputError: there is no such model, or it cannot be downloaded.
+        Interrupted: after Ctrl-C.
+    """
+    if not 0 < flags.timeout < 1e6:
+        raise InputError(
+            "`--timeout` must be a number of seconds above 0. Received: "
+            f"--timeout={flags.timeout}"
         )
-    return parser
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit status."""
-    args = _parser().parse_args(argv)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    if args.command == "list":
-        model = args.name and find_model(args.name)
-        print(_details(model) if model else table(released_models()))
-    elif args.command == "verify":
-        report = verify(args.name, args.model, args.dir)
-        print(report)
-        return 0 if report.ok else 1
-    else:
-        fetching = {"timeout": args.timeout, "retries": args.retries}
-        path = download(
-            args.name, args.dir, args.url, args.keep_zip, **fetching
-        )
-        print(f"{path} is there, whole and verified.")
-    return 0
-
-
-def cli() -> None:
-    """The console command: prints an error without a traceback."""
+    more = {"timeout": flags.timeout, "retries": flags.retries}
     try:
-        with printing():
-            sys.exit(main())
-    except (InputError, OSError) as error:
-        sys.exit(printable(f"Error: {error}"))
+        path = download(name, flags.dir, flags.url, flags.keep_zip, **more)
     except KeyboardInterrupt:
-        print(
+        raise Interrupted(
             "Stopped. What has arrived is kept: the same command resumes.",
-            file=sys.stderr,
-        )
-        sys.exit(130)
+            signal.SIGINT,
+        ) from None
+    print(f"{path} is there, whole and verified.")
+
+
+def check(flags, name):
+    """Verifies a model; exits with code 1 if a file is not the released one."""
+    report = verify(name, flags.model, flags.dir)
+    print(report)
+    if not report.ok:
+        sys.exit(1)
+
+
+COMMANDS = {
+    "list": Subcommand(
+        f"""All models, or one in detail.
+
+  {COMMAND} list
+  {COMMAND} list BERT-Tiny
+""",
+        define_list,
+        show,
+        "[NAME]",
+    ),
+    "download": Subcommand(
+        f"""Downloads, unpacks and verifies one.
+
+  {COMMAND} download BERT-Tiny
+
+The model's folder is DIR/NAME. After an interruption the same command resumes.
+""",
+        define_download,
+        fetch,
+        "NAME",
+    ),
+    "verify": Subcommand(
+        f"""Checks a downloaded one against the registry.
+
+  {COMMAND} verify BERT-Tiny
+  {COMMAND} verify FOLDER --model=BERT-Tiny
+""",
+        define_verify,
+        check,
+        "NAME_OR_FOLDER",
+    ),
+}
+
+
+def cli():
+    """The console command."""
+    subcommands.run(COMMANDS, __doc__)
 
 
 if __name__ == "__main__":

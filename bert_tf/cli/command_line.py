@@ -30,8 +30,8 @@ def run(define_flags, main, doc, positional=None):
         main: function of the parsed `FlagValues` and, with `positional`, of the
             argument.
         doc: the command's docstring, shown by `--help`.
-        positional: name of the one required argument that is no flag; None if
-            the command takes none.
+        positional: name of the one argument that is no flag, in brackets if it
+            may be left out and is then None; None if the command takes none.
     """
     values, known = flags.FLAGS, set(flags.FLAGS)
     define_flags(values)
@@ -161,7 +161,7 @@ def parse(values, argv):
 _CHECKPOINTS = ("init_checkpoint", "checkpoint")
 
 # How the names of flags end that take paths.
-_PATHS = ("_dir", "_file", "checkpoint", "check")
+_PATHS = ("_dir", "_file", "checkpoint", "check", "output", "dir")
 
 
 def expand_home(values):
@@ -194,7 +194,7 @@ def parse_or_exit(values, argv):
     try:
         return parse(values, argv)
     except flags.Error as error:
-        _fail(f"{error}\nAll flags: {_program()} --help")
+        fail(f"{error}\nAll flags: {program()} --help")
 
 
 def finish(main, values, arguments=(), positional=None):
@@ -210,40 +210,44 @@ def finish(main, values, arguments=(), positional=None):
         SystemExit: after an error of the user, or a signal.
     """
     if positional:
-        if len(arguments) != 1:
+        least = 0 if positional.startswith("[") else 1
+        if not least <= len(arguments) <= 1:
             received = " ".join(map(repr, arguments)) or "none"
-            _fail(
-                f"There must be one {positional}, beside flags. Received: "
-                f"{received}\nAll flags: {_program()} --help"
+            name = positional.strip("[]")
+            fail(
+                f"There must be {'one' if least else 'at most one'} {name}, "
+                f"beside flags. Received: {received}\n"
+                f"All flags: {program()} --help"
             )
-        main = functools.partial(_call, main, arguments[0])
+        argument = arguments[0] if arguments else None
+        main = functools.partial(_call, main, argument)
     elif arguments:
-        _fail(
+        fail(
             f"Unexpected argument {arguments[0]!r}: flags start with `--`, and "
             "the value of a boolean follows a `=`, as in --do_train=true."
         )
     try:
         main(values)
     except Interrupted as stop:
-        print(f"{_program()}: {stop}", file=sys.stderr)
+        print(f"{program()}: {stop}", file=sys.stderr)
         sys.exit(128 + stop.signal_number)
     except KeyboardInterrupt:
-        print(f"{_program()}: interrupted", file=sys.stderr)
+        print(f"{program()}: interrupted", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
     except InputError as error:
-        _fail(error)
+        fail(error)
     except OSError as error:
         if error.filename is None:
             raise
-        _fail(f"{error.strerror}: {error.filename}")
+        fail(f"{error.strerror}: {error.filename}")
     except UnicodeEncodeError as error:
         if not _NOT_UTF8.search(error.object):
             raise
-        _fail(f"This must be UTF-8, without other bytes: {error.object!a}")
+        fail(f"This must be UTF-8, without other bytes: {error.object!a}")
     except Exception as error:
         if not _is_out_of_memory(error):
             raise
-        _fail(
+        fail(
             f"There is not enough memory ({_allocation(error)}). "
             f"{_memory_advice(values)}"
         )
@@ -335,13 +339,15 @@ def _memory_advice(values):
     )
 
 
-def _fail(message):
+def fail(message):
+    """Prints a message of an error and exits with code 1."""
     message = printable(str(message))
-    print(f"{_program()}: error: {message}", file=sys.stderr)
+    print(f"{program()}: error: {message}", file=sys.stderr)
     sys.exit(1)
 
 
-def _program():
+def program():
+    """The name of the command, as messages have it."""
     return pathlib.Path(sys.argv[0]).stem
 
 

@@ -126,12 +126,14 @@ def draw(history: History) -> str:
             bottom = drawn.axes.bottom
     axes = svg.Axes(_LEFT, top, _WIDTH, bottom - top, ends)
     middle = _LEFT + _WIDTH / 2
+    width = _LEFT + _WIDTH + _RIGHT
     parts += [
-        svg.text(16, 24, _heading(history), "start", size=_HEADING),
+        svg.text(
+            16, 24, _heading(history), "start", size=_HEADING, room=width - 32
+        ),
         svg.text(middle, bottom + 36, "step"),
         *(part for mark in marked for part in _mark(axes, *mark)),
     ]
-    width = _LEFT + _WIDTH + _RIGHT
     title = "Loss, learning rate and evaluations of a training"
     return svg.document(width, bottom + 50, title, parts, history.to_json())
 

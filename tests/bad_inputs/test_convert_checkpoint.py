@@ -58,8 +58,9 @@ def write_8_bit_floats():
 
 
 CASES = [
-    case("no command", "command", exit_code=2),
-    case("no --output", "--output", words=("strip", "bert"), exit_code=2),
+    case("no command", ("to_hf", "from_hf", "strip")),
+    case("an unknown command", ("'strp'", "strip"), words=("strp", "bert")),
+    case("no --output", "--output", words=("strip", "bert")),
     from_hf("no such folder", "hf"),
     from_hf("an empty folder", HF_CONFIG, folder("hf")),
     from_hf("the original's format", "bert/config.json", source="bert"),

@@ -15,6 +15,10 @@ def download(tried, *parts, options=()):
 
 
 CASES = [
+    case("no command", ("list", "download", "verify")),
+    case("an unknown command", ("'get'", "download"), words=("get", "x")),
+    case("no model", "NAME", words=("download",)),
+    case("a misspelt flag", "keep_zip", words=("download", "x", "--keepzip")),
     case(
         "an unknown model",
         ("'BERT-Tinny'", "'BERT-Tiny'"),
@@ -22,9 +26,8 @@ CASES = [
     ),
     case(
         "--timeout=0",
-        ("--timeout", "'0'"),
+        "--timeout=0",
         words=("download", "BERT-Tiny", "--timeout=0"),
-        exit_code=2,
     ),
     download("not a URL", "'model.zip'", options=("--url", "model.zip")),
     download("no server", NOBODY, options=("--url", NOBODY, "--retries=0")),

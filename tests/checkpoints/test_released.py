@@ -9,9 +9,9 @@ import re
 import shutil
 
 import pytest
+from helpers.commands import run_subcommand
 from helpers.download_server import CONFIG
 
-from bert_tf import released_models as rm
 from bert_tf.checkpoints import released
 from bert_tf.errors import InputError
 
@@ -249,7 +249,10 @@ def test_verify_of_what_is_not_there_says_how_to_get_it(tmp_path):
 
 
 def test_verify_command_fails_for_a_broken_model(folder, capsys):
-    assert rm.main(["verify", str(folder), "--model", "BERT-Tiny"]) == 1
+    words = ("--model", "BERT-Tiny")
+    with pytest.raises(SystemExit) as ended:
+        run_subcommand("released_models", "verify", str(folder), *words)
+    assert ended.value.code == 1
 
     told = capsys.readouterr().out
     assert "WRONG    vocab.txt: must have 30,522 lines. Found: 3,000" in told

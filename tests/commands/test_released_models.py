@@ -4,6 +4,8 @@ import subprocess
 import sys
 
 import pytest
+from absl.testing import flagsaver
+from helpers.commands import run_subcommand
 from helpers.paths import ROOT
 
 from bert_tf import released_models as rm
@@ -26,7 +28,7 @@ def test_registry_is_found_in_a_wheel(tmp_path):
 
 
 def test_list_shows_every_model_and_its_size(capsys):
-    assert rm.main(["list"]) == 0
+    run_subcommand("released_models", "list")
 
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 1 + 1 + 33
@@ -41,7 +43,7 @@ def test_list_shows_every_model_and_its_size(capsys):
 
 
 def test_list_of_one_model_has_its_address_and_checksums(capsys):
-    assert rm.main(["list", "BERT-Base, Chinese"]) == 0
+    run_subcommand("released_models", "list", "BERT-Base, Chinese")
 
     told = json.loads(capsys.readouterr().out)
     assert told["url"].endswith("/2018_11_03/chinese_L-12_H-768_A-12.zip")
@@ -53,9 +55,9 @@ def test_ctrl_c_ends_the_command_with_a_hint(monkeypatch, capsys):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(rm, "download", interrupted)
-    monkeypatch.setattr(sys, "argv", ["", "download", "BERT-Tiny"])
+    monkeypatch.setattr(sys, "argv", ["x", "download", "BERT-Tiny"])
 
-    with pytest.raises(SystemExit) as ended:
+    with flagsaver.flagsaver(), pytest.raises(SystemExit) as ended:
         rm.cli()
 
     assert ended.value.code == 130

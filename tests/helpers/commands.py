@@ -4,7 +4,7 @@ import importlib
 
 from absl import flags as absl_flags
 
-from bert_tf.cli import command_line
+from bert_tf.cli import command_line, subcommands
 
 
 def run_command(name, **flags):
@@ -15,6 +15,17 @@ def run_command(name, **flags):
     given = [f"--{flag}={value}" for flag, value in flags.items()]
     command_line.parse(values, [name, *given])
     return command.main(values)
+
+
+def run_subcommand(command, name, argument=None, *words):
+    """Runs `bert_tf.COMMAND NAME ARGUMENT`, with flags as words."""
+    module = importlib.import_module(f"bert_tf.{command}")
+    chosen = module.COMMANDS[name]
+    values = absl_flags.FlagValues()
+    chosen.define_flags(values)
+    words = subcommands.join_booleans(chosen.define_flags, words)
+    assert command_line.parse(values, [name, *words]) == [name]
+    chosen.main(values, argument)
 
 
 def run_classifier(**flags):

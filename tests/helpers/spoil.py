@@ -10,14 +10,13 @@ import json
 import os
 import pathlib
 import shutil
-import sys
-from unittest import mock
 
 import numpy as np
 import tensorflow as tf
 from safetensors import numpy as safetensors
 
-from bert_tf import checkpoints, convert_checkpoint
+from bert_tf import checkpoints
+from bert_tf.checkpoints import to_hugging_face
 
 CONFIG_FILE, VOCAB_FILE = "bert/bert_config.json", "bert/vocab.txt"
 PREFIX = "bert/bert_model.ckpt"
@@ -206,9 +205,7 @@ def one_token_type():
 @later
 def hugging_face(**changes):
     """Adds hf/, as transformers saves it, with changes to its config."""
-    words = ["convert_checkpoint.py", "to_hf", "bert", "--output", "hf"]
-    with mock.patch.object(sys, "argv", words):
-        assert convert_checkpoint.cli() == 0
+    to_hugging_face.to_hf("bert", "hf")
     edit_json("hf/config.json", **changes)()
 
 
