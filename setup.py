@@ -1,5 +1,6 @@
 """Installs bert_tf; requirements.lock pins what the README's commands use."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -7,6 +8,8 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 README = ROOT / "README.md"
+INIT = ROOT / "bert_tf" / "__init__.py"
+(VERSION,) = re.findall(r'^__version__ = "(.+)"$', INIT.read_text(), re.M)
 
 
 class BuildWithCheckpoints(build_py):
@@ -47,12 +50,28 @@ class BuildWithCheckpoints(build_py):
 
 setup(
     name="bert-tf",
-    version="0.1.0",
+    version=VERSION,
     description="BERT on today's TensorFlow: the released checkpoints, the "
     "classic TFRecord pipeline, the original's flags, files and numbers.",
     long_description=README.read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    license_files=["LICENSE"],
+    keywords="bert tensorflow keras nlp checkpoints wordpiece",
+    project_urls={"The original": "https://github.com/google-research/bert"},
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Text Processing :: Linguistic",
+        "Typing :: Typed",
+    ],
     python_requires=">=3.11",
     packages=find_packages(include=["bert_tf*"]),
     # With this entry an editable install adds the clone to the path instead of
@@ -68,6 +87,7 @@ setup(
         "numpy>=2.0,<3",
         "rich>=13",
     ],
+    # docs/installing.md says what each is for.
     extras_require={
         "beam": ["apache-beam>=2.72,<3"],
         "convert": ["safetensors>=0.4.3"],
@@ -94,6 +114,8 @@ setup(
         ],
         # For clients of tensorflow_model_server.
         "client": ["tensorflow-serving-api>=2.21,<2.23"],
+        # Draws what trainings write for it; training.svg needs nothing.
+        "tensorboard": ["tensorboard>=2.19"],
         "vocab": ["tensorflow-text>=2.21"],
     },
     entry_points={
