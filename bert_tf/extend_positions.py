@@ -1,6 +1,6 @@
 r"""Extends the position table of a checkpoint, for longer inputs.
 
-  python -m bert_tf.extend_positions --init_checkpoint=BERT/bert_model.ckpt \
+  python -m bert_tf.extend_positions --init_checkpoint=builtin \
     --max_position_embeddings=1024 --output_dir=BERT_1024
 
 Writes a new folder; all other weights keep their values. Train on long texts

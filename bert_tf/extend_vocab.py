@@ -1,6 +1,6 @@
 r"""Adds words to the vocabulary of a checkpoint, for text of another domain.
 
-  python -m bert_tf.extend_vocab --init_checkpoint=BERT/bert_model.ckpt \
+  python -m bert_tf.extend_vocab --init_checkpoint=builtin \
     --words=coronavirus,remdesivir --output_dir=BERT_with_words
 
 Writes a new folder. The words replace [unused0], [unused1] and so on or, with

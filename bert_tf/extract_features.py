@@ -4,7 +4,7 @@ The original's extract_features.py: same flags, same JSON. A line is a text, or
 two texts separated by ` ||| `.
 
   python -m bert_tf.extract_features --input_file=input.txt \
-    --output_file=output.jsonl --init_checkpoint=BERT --layers=-1,-2,-3,-4
+    --output_file=output.jsonl --init_checkpoint=builtin --layers=-1,-2
 
 docs/vectors.md has the formats, pooling, and lines of any length.
 """

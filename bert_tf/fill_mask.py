@@ -1,7 +1,7 @@
 r"""Predicts the word pieces at each [MASK] of a text.
 
-  python -m bert_tf.fill_mask --checkpoint=checkpoints/uncased_L-12_H-768_A-12 \
-    --text='The capital of France is [MASK].'
+  python -m bert_tf.fill_mask --checkpoint=builtin \
+    --text='It is one of the largest cities in the United [MASK].'
 
 Needs a pretrained checkpoint with its masked-LM head. docs/pretraining.md has
 the same in Python.

@@ -4,8 +4,8 @@ The original's run_classifier.py: same flags, same files in the output folder.
 Your own data: --task_name=tsv, see docs/classification.md.
 
   python -m bert_tf.run_classifier --task_name=MRPC --do_train=true \
-    --do_eval=true --data_dir=GLUE/MRPC --init_checkpoint=BERT \
-    --max_seq_length=128 --train_batch_size=32 --learning_rate=2e-5 \
+    --do_eval=true --data_dir=GLUE/MRPC --init_checkpoint=builtin \
+    --max_seq_length=128 --train_batch_size=32 --learning_rate=3e-4 \
     --num_train_epochs=3.0 --output_dir=/tmp/mrpc_output
 """
 

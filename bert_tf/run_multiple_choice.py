@@ -4,8 +4,8 @@ r"""Fine-tunes BERT to choose among texts: SWAG, or files of your own.
 as .jsonl, .csv or .tsv: see docs/multiple_choice.md.
 
   python -m bert_tf.run_multiple_choice --data_dir=SWAG --do_train=true \
-    --do_eval=true --init_checkpoint=BERT --max_seq_length=80 \
-    --train_batch_size=16 --learning_rate=2e-5 --num_train_epochs=3.0 \
+    --do_eval=true --init_checkpoint=builtin --max_seq_length=80 \
+    --train_batch_size=16 --learning_rate=3e-4 --num_train_epochs=3.0 \
     --output_dir=/tmp/swag_output
 """
 

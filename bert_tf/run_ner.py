@@ -4,8 +4,8 @@ Named entities, parts of speech and the like: files with a word and its label on
 each line, see docs/ner.md.
 
   python -m bert_tf.run_ner --data_dir=CONLL --do_train --do_eval \
-    --do_lower_case=false --init_checkpoint=BERT --max_seq_length=128 \
-    --learning_rate=5e-5 --num_train_epochs=4 --output_dir=/tmp/ner_output
+    --init_checkpoint=builtin --max_seq_length=128 --learning_rate=1e-3 \
+    --num_train_epochs=4 --output_dir=/tmp/ner_output
 """
 
 import dataclasses

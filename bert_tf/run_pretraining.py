@@ -6,7 +6,7 @@ output folder is resumed. To start from random weights, leave out
 
   python -m bert_tf.run_pretraining --input_file=/tmp/tf_examples.tfrecord \
     --output_dir=/tmp/pretraining_output --do_train=true --do_eval=true \
-    --init_checkpoint=BERT --num_train_steps=20 --num_warmup_steps=10
+    --init_checkpoint=builtin --num_train_steps=20 --num_warmup_steps=10
 """
 
 import math

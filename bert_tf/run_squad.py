@@ -4,9 +4,9 @@ The original's run_squad.py: same flags, same files. SQuAD 2.0, whose questions
 may have no answer: --version_2_with_negative=true.
 
   python -m bert_tf.run_squad --do_train=true --train_file=train-v1.1.json \
-    --do_predict=true --predict_file=dev-v1.1.json --init_checkpoint=BERT \
-    --train_batch_size=12 --learning_rate=3e-5 --num_train_epochs=2.0 \
-    --output_dir=/tmp/squad_base
+    --do_predict=true --predict_file=dev-v1.1.json --init_checkpoint=builtin \
+    --max_seq_length=128 --doc_stride=64 --train_batch_size=12 \
+    --learning_rate=3e-4 --num_train_epochs=2.0 --output_dir=/tmp/squad_base
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
 r"""Computes how probable a text is, or that one text follows another.
 
-  python -m bert_tf.score --checkpoint=checkpoints/uncased_L-12_H-768_A-12 \
+  python -m bert_tf.score --checkpoint=builtin \
     --text='The cat sat on the mat.' --text='He slept. ||| Then he got up.'
 
 Needs a pretrained checkpoint with its heads. docs/pretraining.md has what the

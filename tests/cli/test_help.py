@@ -3,6 +3,7 @@
 import importlib
 import pathlib
 import re
+import shlex
 import subprocess
 import sys
 
@@ -68,6 +69,30 @@ def test_every_command_is_in_the_overview(capsys):
         (line,) = (x for x in lines if x.startswith(f"  {command} "))
         doc = importlib.import_module(f"bert_tf.{command}").__doc__
         assert line.endswith(doc.splitlines()[0])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_example_in_a_docstring_is_a_command_line(command):
+    module = importlib.import_module(f"bert_tf.{command}")
+    if not hasattr(module, "define_flags"):  # Its subcommands have examples.
+        examples = [one.doc for one in module.COMMANDS.values()]
+        assert all(f"bert_tf.{command} " in example for example in examples)
+        return
+    text = re.search(
+        rf"^  python -m bert_tf.{command} (?:.*\\\n)*.*$", module.__doc__, re.M
+    )[0]
+    words = shlex.split(text.replace("\\\n", " "))
+    values = flags.FlagValues()
+    module.define_flags(values)
+    known, _ = absl_parse(values, words[2:])
+    given = known.get("init_checkpoint", known.get("checkpoint", ""))
+    assert given in ("builtin", "") or given.startswith("/tmp/")
+
+
+def absl_parse(values, words):
+    """The values of given flags by name, and the other words."""
+    rest = values(words, known_only=True)
+    return {k: values[k].value for k in values if values[k].present}, rest
 
 
 def test_version_and_unknown_commands(capsys):
