@@ -70,7 +70,13 @@ PLAIN_EXPORTS = {
     "sessions.py",
     "settings.py",
 }
-PLAIN_TRAINING = {"curves.py", "flat_loss.py", "history.py", "settings.py"}
+PLAIN_TRAINING = {
+    "curves.py",
+    "flat_loss.py",
+    "history.py",
+    "settings.py",
+    "results_table.py",
+}
 
 
 def modules():

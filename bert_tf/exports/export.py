@@ -7,6 +7,7 @@ docs/serving.md describes the files.
 
 import contextlib
 import json
+import logging as python_logging
 import os
 import shutil
 
@@ -180,7 +181,7 @@ def _write(served, source, opened, path):
     with files.temporary_folder("assets") as beside:
         assets = _write_assets(served, source, opened, beside)
         served.assets = [tf.saved_model.Asset(asset) for asset in assets]
-        with _unchanged_log_level():
+        with _without_notes():
             tf.saved_model.save(served, path, functions)
     extra = os.path.join(path, folder.EXTRA)
     os.mkdir(extra)
@@ -260,15 +261,22 @@ def _write_assets(served, source, opened, beside):
 
 
 @contextlib.contextmanager
-def _unchanged_log_level():
-    # While it looks through a module, TensorFlow silences absl's logger, and
+def _without_notes():
+    """TensorFlow logs only warnings in this block."""
+    # While it looks through a module, it silences absl's logger itself, and
     # then sets it to a level that may not have been its own.
     logger = logging.get_absl_logger()
     level = logger.level
+    logger.addFilter(_is_warning)
     try:
         yield
     finally:
+        logger.removeFilter(_is_warning)
         logger.setLevel(level)
+
+
+def _is_warning(record):
+    return record.levelno >= python_logging.WARNING
 
 
 def checkpoint_of_run(output_dir, keeps_best, start):

@@ -276,6 +276,7 @@ class Run:
         self.strategy = strategy
         self._vocab = vocab
         self._predictor = prediction.DatasetPredictor(model, strategy)
+        self._logged: set[tuple[str, str]] = set()
         self._folder = devices.work_folder(strategy, settings.output_dir)
         self._written: dict[str, tuple[str, list[int]]] = (
             {} if written is None else written
@@ -395,7 +396,9 @@ class Run:
         is_fixed = self.settings.use_tpu
         groups = self.task.groups_by_length and not is_fixed
         file, counts = self._write(name, examples, batch_size)
-        self._log(f"Running {label.lower()}", counts, batch_size)
+        if (name, label) not in self._logged:  # Once in a training.
+            self._logged.add((name, label))
+            self._log(f"Running {label.lower()}", counts, batch_size)
         dataset = records.evaluation_batches(
             [file],
             self.task.schema(is_training=False),

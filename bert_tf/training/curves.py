@@ -323,7 +323,9 @@ def _results(history: History, ends, top: float) -> _Panel | None:
     axes = _axes(ends, top, 150, seen)
     panel = _Panel("evaluation", axes)
     for color, name in zip(svg.SERIES, names):
-        panel.parts += _evaluated(axes, history, name, color)
+        # The first one lies above the others.
+        drawn = _evaluated(axes, history, name, color)
+        panel.parts = drawn + panel.parts
         best = history.best_of(name)
         words = name
         if best is not None:

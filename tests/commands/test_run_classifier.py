@@ -494,6 +494,27 @@ def small_bert(tmp_path_factory):
     return write_small_config(tmp_path_factory.mktemp("bert"))
 
 
+@pytest.mark.slow
+def test_all_of_a_run_prints_less_than_120_lines(small_bert, tmp_path):
+    given = common_flags("mrpc", tmp_path / "out", bert_config_file=small_bert)
+    actions = ["--do_train", "--do_eval", "--do_predict"]
+    more = ["--train_batch_size=2", "--num_train_epochs=2"]
+    more.append("--iterations_per_loop=1")  # A call for each step.
+    command = [sys.executable, "-m", "bert_tf.run_classifier"]
+
+    done = subprocess.run(
+        [*command, *given, *actions, *more], capture_output=True, text=True
+    )
+
+    lines = (done.stdout + done.stderr).splitlines()
+    assert done.returncode == 0 and len(lines) < 120, done.stderr
+    # As many lines of steps as there may be.
+    assert sum("  loss " in line for line in lines) == 20
+    notices = ("oneDNN", "cuda", "tensorflow/", "absl::")
+    assert not [x for x in lines if any(word in x for word in notices)]
+    assert lines[-3] == "  Next:"
+
+
 def test_trains_and_writes_the_same_files_as_the_original(
     small_bert, tmp_path, log
 ):

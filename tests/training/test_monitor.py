@@ -1,6 +1,8 @@
 """What a run shows, its signals, and numbers that are not finite."""
 
 import io
+import math
+import re
 import signal
 import sys
 import threading
@@ -11,6 +13,7 @@ import tensorflow as tf
 from helpers.golden import read_scalars
 from helpers.small_training import (
     INIT_LR,
+    Scores,
     assert_same,
     batches_from,
     contents,
@@ -21,7 +24,7 @@ from helpers.small_training import (
 )
 
 from bert_tf.errors import InputError
-from bert_tf.training import curves, loop
+from bert_tf.training import curves, loop, monitor
 from bert_tf.training.settings import TrainingSettings
 from bert_tf.training.start import StartingPoint, find_starting_point
 
@@ -158,16 +161,62 @@ def test_the_log_shows_step_loss_rate_speed_and_time_left(tmp_path, log):
     assert " examples/s  " in log.text and "0 s left" in log.text
 
 
-def test_a_terminal_gets_one_line_that_changes(tmp_path, log, monkeypatch):
+def test_a_terminal_has_a_line_that_changes_and_one_stays_for_each_5_percent(
+    tmp_path, log, monkeypatch
+):
     terminal = io.StringIO()
     terminal.isatty = lambda: True
     monkeypatch.setattr(sys, "stderr", terminal)
 
-    train(tmp_path, 3, steps_per_call=1)
+    train(tmp_path, 60, steps_per_call=1)
 
     lines = terminal.getvalue().split("\r\x1b[2K")
-    steps = [line.split("  ")[0] for line in lines if line]
-    assert steps == ["step 1/3", "step 2/3", "step 3/3"]
+    changing = [line.split("  ")[0] for line in lines if line]
+    passing = [f"step {n}/60" for n in range(1, 61) if n % 3]
+    assert changing == [monitor.COMPILING, *passing]
     assert lines[-1] == ""  # Nothing of it is left at the end.
     assert "\n" not in terminal.getvalue()
-    assert "step 1/3" not in log.text
+    assert steps_logged(log) == list(range(3, 61, 3))
+    assert monitor.COMPILING not in log.text
+
+
+def steps_logged(log):
+    return [int(n) for n in re.findall(r"step (\d+)/\d+  loss", log.text)]
+
+
+def test_a_log_has_a_line_for_each_5_percent_also_after_resuming(tmp_path, log):
+    train(tmp_path, 50, steps_per_call=1)
+    train(tmp_path, 100, steps_per_call=1)
+
+    assert log.messages.count(monitor.COMPILING) == 2
+    first = [math.ceil(n * 50 / 20) for n in range(1, 21)]
+    assert steps_logged(log) == [*first, *range(55, 101, 5)]
+
+
+def test_a_log_is_never_without_a_line_for_long(tmp_path, log, monkeypatch):
+    monkeypatch.setattr(monitor, "SECONDS_WITHOUT_LINE", 0.0)
+    train(tmp_path, 50, steps_per_call=1)
+    assert steps_logged(log) == list(range(1, 51))
+
+
+def test_the_loss_of_a_line_is_the_mean_since_the_last_one(tmp_path, log):
+    train(tmp_path, 40, steps_per_call=1)
+
+    bins = curves.read(str(tmp_path / curves.PICTURE)).bins
+    shown = re.findall(r"step \d+/40  loss (\S+)", log.text)
+    means = [(bins[n].total + bins[n + 1].total) / 2 for n in range(0, 40, 2)]
+    np.testing.assert_allclose([*map(float, shown)], means, atol=1e-4)
+
+
+def test_evaluations_are_a_table_at_the_end_with_the_best_marked(tmp_path, log):
+    scores = Scores([0.5, 0.75, 0.25], 4, metric="score")
+    train(tmp_path, 12, evaluation=scores)
+
+    table = next(one for one in log.messages if "* Evaluations *" in one)
+    rows = [line.split() for line in table.splitlines()[1:]]
+    assert rows == [
+        ["step", "score", "loss"],
+        ["4", "0.5000", "0.5000*"],
+        ["8", "0.7500*", "0.5000", "kept", "as", "the", "best"],
+        ["12", "0.2500", "0.5000"],
+    ]

@@ -229,6 +229,7 @@ class Pretraining:
         self.strategy = strategy
         self.max_eval_steps = max_eval_steps
         self.next_sentence = next_sentence
+        self._has_evaluated = False
         self._predictor = prediction.DatasetPredictor(
             model, strategy, per_prediction
         )
@@ -287,8 +288,10 @@ class Pretraining:
         fewer are repeated.
         """
         size = self.settings.eval_batch_size
-        logging.info("***** Running evaluation *****")
-        logging.info("  Batch size = %d", size)
+        if not self._has_evaluated:  # Once in a training.
+            self._has_evaluated = True
+            logging.info("***** Running evaluation *****")
+            logging.info("  Batch size = %d", size)
         dataset = records.evaluation_batches(
             self.files,
             self.schema,
