@@ -8,7 +8,7 @@ answer, are imported when they are first used.
 
 from bert_tf.support import startup as _startup
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Here, since commands import TensorFlow before any function of theirs runs.
 if _startup.is_command():
