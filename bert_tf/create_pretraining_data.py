@@ -5,7 +5,7 @@ one sentence in each line, and blank lines between documents. --num_workers=N
 makes shards of large ones, and resumes (docs/pretraining.md).
 
   python -m bert_tf.create_pretraining_data --input_file=corpus/*.txt \
-    --output_file=examples.tfrecord --vocab_file=BERT/vocab.txt \
+    --output_file=examples.tfrecord --vocab_file=builtin \
     --max_seq_length=128 --max_predictions_per_seq=20 --dupe_factor=5
 """
 

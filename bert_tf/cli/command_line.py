@@ -16,6 +16,7 @@ import sys
 from absl import app, flags, logging
 
 from bert_tf.checkpoints import named
+from bert_tf.checkpoints.names import VOCAB
 from bert_tf.cli import help, output
 from bert_tf.errors import InputError, Interrupted, printable
 from bert_tf.support import startup
@@ -179,6 +180,8 @@ def expand_home(values):
 def resolve_models(values):
     """Replaces names of models in flags by the paths of their folders.
 
+    A model or a folder as --vocab_file stands for its vocab.txt.
+
     `finding` does it for Python; here too, since checks compare paths.
 
     Raises:
@@ -187,6 +190,11 @@ def resolve_models(values):
     for name in _CHECKPOINTS:
         if name in values and values[name].value:
             values[name].value = named.resolve(values[name].value)
+    given = values.vocab_file if "vocab_file" in values else None
+    if given and not os.path.isfile(given):
+        found = os.path.join(named.resolve(given), VOCAB)
+        if os.path.isfile(found):
+            values["vocab_file"].value = found
 
 
 def parse_or_exit(values, argv):

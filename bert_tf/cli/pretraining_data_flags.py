@@ -30,7 +30,12 @@ def define(flags):
         "TFRecord file to write, or several, separated by commas, which get "
         "examples in turn. With shards: the prefix of their names.",
     )
-    flags.string("vocab_file", None, "The vocabulary of the model to pretrain.")
+    flags.string(
+        "vocab_file",
+        None,
+        "The vocabulary of the model to pretrain: a file, or a folder or the "
+        "name of a model with a vocab.txt.",
+    )
     model_flags.define_casing(flags, "the vocabulary")
     flags.boolean(
         "do_whole_word_mask", False, "Mask all pieces of a word or none."

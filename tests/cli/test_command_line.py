@@ -14,6 +14,7 @@ from bert_tf import (
     run_classifier,
     run_squad,
 )
+from bert_tf.checkpoints import named
 from bert_tf.cli import command_line
 from bert_tf.errors import InputError, Interrupted
 from bert_tf.support import files
@@ -294,3 +295,22 @@ def test_all_flags_that_take_paths_are_named_like_paths(command):
         *("word_segmenter", "label_cols", "label_separator", "class_weights"),
         "sweep",
     }
+
+
+def test_a_model_or_a_folder_stands_for_its_vocabulary(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "vocab.txt").touch()
+    (tmp_path / "file.txt").touch()
+    builtin = str(named.here("builtin") / "vocab.txt")
+    for given, found in (
+        ("builtin", builtin),
+        ("own", "own/vocab.txt"),
+        ("file.txt", "file.txt"),
+        ("nowhere", "nowhere"),
+    ):
+        values = flags.FlagValues()
+        command_line.FlagSet(values).string("vocab_file", None, "A file.")
+        command_line.parse(values, ["command", f"--vocab_file={given}"])
+        command_line.resolve_models(values)
+        assert values.vocab_file == found
