@@ -45,6 +45,8 @@ class Record:
         self.folder = folder
         self.path = os.path.join(folder, PICTURE)
         self.writes = writes
+        if writes:  # Nothing more may be drawn in a training that is over.
+            files.remove_left_overs(self.path)
         found = read(self.path, step) if step and writes else None
         self.history = found or History(num_train_steps)
         self.history.num_train_steps = num_train_steps

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from helpers.small_training import Scores, train
 
-from bert_tf.support import svg
+from bert_tf.support import files, svg
 from bert_tf.training import curves
 from bert_tf.training.history import History
 
@@ -160,6 +160,17 @@ def test_a_resumed_training_goes_on_with_its_picture(tmp_path):
         for name in ("whole", "half")
     )
     assert half == whole
+
+
+def test_what_a_killed_drawing_left_goes_at_the_next_start(tmp_path):
+    train(tmp_path, 2)
+    left = f"{files.unfinished_names(str(tmp_path / curves.PICTURE))}"
+    left = tmp_path / left.replace("*", "999999999.00000000")
+    left.touch()
+
+    train(tmp_path, 2)
+
+    assert not left.exists()
 
 
 def test_another_training_in_the_folder_draws_anew(tmp_path):
