@@ -5,7 +5,7 @@ row; or the files of STS-B (--task_name=sts-b) or MNLI: see docs/sentences.md.
 
   python -m bert_tf.run_sentence_vectors --objective=cosine \
     --task_name=sts-b --data_dir=GLUE/STS-B --do_train --do_eval \
-    --init_checkpoint=BERT --learning_rate=2e-5 --num_train_epochs=4 \
+    --init_checkpoint=builtin --learning_rate=3e-4 --num_train_epochs=4 \
     --output_dir=/tmp/sts_output
 """
 
@@ -142,7 +142,8 @@ def define_files(flags):
 def main(flags):
     """Does what the parsed flags ask for."""
     fine_tuning.run(
-        flags, fine_tuning.Command(check, open_model, prepare, main_result)
+        flags,
+        fine_tuning.Command(HEAD, check, open_model, prepare, main_result),
     )
 
 

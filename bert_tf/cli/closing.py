@@ -18,6 +18,7 @@ USES = {
     "classifier": "classify --checkpoint={} --text='...'",
     "tokens": "tag --checkpoint={} --text='...'",
     "span": "answer --checkpoint={} --question='...' --context='...'",
+    "features": "search --checkpoint={} --input_file=lines.txt --text='...'",
     "pretraining": "fill_mask --checkpoint={} --text='... [MASK] ...'",
 }
 """The command that asks a model, by its head."""
