@@ -35,6 +35,7 @@ def folder(tmp_path_factory):
     small_models.save(small_models.Reviews(), folder / "reviews" / "1")
     small_models.save(small_models.Reviews(1.0), folder / "later" / "2")
     small_models.save(small_models.Odd(), folder / "odd" / "7")
+    small_models.save(small_models.Vectors(), folder / "sentences" / "1")
     half = small_models.HalfPlusThree()
     small_models.save(
         half,
@@ -726,6 +727,8 @@ def test_a_shutdown_answers_accepted_requests_and_refuses_new_ones(start, gate):
 
 # ----------------------------------------------------------- the documentation
 
+# Flags of the commands that train and export.
+OF_OTHERS = ("pooling", "doc_stride", "head", "label_type")
 DOCS = (ROOT / "docs" / "server.md").read_text()
 
 
@@ -735,12 +738,13 @@ DOCS = (ROOT / "docs" / "server.md").read_text()
 def test_the_documented_commands_are_answered(start, reviews, command):
     _, address, *data = shlex.split(command.replace("\n    ", "\n"))
     path = address.removeprefix("localhost:8501")
+    server = start("sentences") if '"sentences"' in command else reviews
     if data:
         flag, body = data
         assert flag == "-d"
-        status, _, content = reviews.ask("POST", path, body)
+        status, _, content = server.ask("POST", path, body)
     else:
-        status, _, content = reviews.ask("GET", path)
+        status, _, content = server.ask("GET", path)
     assert status == 200, content
     assert "error" not in content
 
@@ -756,7 +760,7 @@ def test_the_documented_limits_are_the_defaults():
     of_server = re.sub("^    docker .*\n.*", "", DOCS, flags=re.M)
     of_server = of_server.partition("## What diff")[0]
     for name in re.findall(r"--([a-z]\w+)", of_server):
-        assert name in values or name in ("pooling", "doc_stride"), name
+        assert name in values or name in OF_OTHERS, name
 
 
 # -------------------------------------------------------------- about the rest
