@@ -509,7 +509,7 @@ def test_all_of_a_run_prints_less_than_120_lines(small_bert, tmp_path):
     lines = (done.stdout + done.stderr).splitlines()
     assert done.returncode == 0 and len(lines) < 120, done.stderr
     # As many lines of steps as there may be.
-    assert sum("  loss " in line for line in lines) == 20
+    assert sum("/61  loss " in line for line in lines) == 20
     notices = ("oneDNN", "cuda", "tensorflow/", "absl::")
     assert not [x for x in lines if any(word in x for word in notices)]
     assert lines[-3] == "  Next:"
