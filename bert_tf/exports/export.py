@@ -267,11 +267,14 @@ def _without_notes():
     # then sets it to a level that may not have been its own.
     logger = logging.get_absl_logger()
     level = logger.level
-    logger.addFilter(_is_warning)
+    both = logger, python_logging.getLogger("tensorflow")
+    for one in both:
+        one.addFilter(_is_warning)
     try:
         yield
     finally:
-        logger.removeFilter(_is_warning)
+        for one in both:
+            one.removeFilter(_is_warning)
         logger.setLevel(level)
 
 

@@ -1,6 +1,7 @@
 """Training folders where exported models are taken."""
 
 import json
+import logging
 import os
 import pathlib
 
@@ -40,7 +41,8 @@ def made(monkeypatch):
 
 
 @pytest.mark.slow
-def test_predictor_gives_the_probabilities_of_test_results(folder):
+def test_predictor_gives_the_probabilities_of_test_results(folder, caplog):
+    caplog.set_level(logging.INFO)
     predict = bert_tf.Predictor(folder)
     assert predict.labels == ["0", "1"]
     assert predict.path == str(folder / "export_cache" / "1")
@@ -48,6 +50,10 @@ def test_predictor_gives_the_probabilities_of_test_results(folder):
     got = [list(x.probabilities.values()) for x in predict(mrpc_pairs())]
     np.testing.assert_allclose(got, mrpc_probabilities(), atol=1e-5)
     assert predict.settings["text_pairs"] is True
+    # What TensorFlow logs while it saves is nothing that a user needs.
+    for notice in ("Assets written", "input name", "Sharding", "fingerprint"):
+        assert notice not in caplog.text
+    assert "Wrote " in caplog.text
     # The export is used again.
     assert trained.export_of(folder) == str(folder / "export_cache")
     assert os.listdir(folder / "export_cache") == ["1"]
