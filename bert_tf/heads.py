@@ -376,6 +376,45 @@ def multi_label_loss(logits, labels, num_examples=None, weights=None):
     return mean_over_batch(example_loss, num_examples), example_loss
 
 
+def soft_cross_entropy(logits, teacher_logits, temperature=1.0):
+    """Cross entropy against the probabilities of a teacher.
+
+    T^2 H(softmax(t / T), softmax(s / T)), as Hinton et al. 2015 scale it: with
+    T^2 the gradients of different temperatures are of one size.
+
+    Args:
+        logits, teacher_logits: float tensors [..., L].
+        temperature: T.
+
+    Returns:
+        float32 tensor [...].
+    """
+    of_student, of_teacher = (
+        ops.cast(x, "float32") / temperature for x in (logits, teacher_logits)
+    )
+    products = ops.softmax(of_teacher) * ops.log_softmax(of_student)
+    return -(temperature**2) * ops.sum(products, axis=-1)
+
+
+def soft_binary_cross_entropy(logits, teacher_logits, temperature=1.0):
+    """Binary cross entropy against a teacher's scores, the mean over labels.
+
+    Args:
+        logits, teacher_logits: float tensors [..., L].
+        temperature: T, as in `soft_cross_entropy`.
+
+    Returns:
+        float32 tensor [...].
+    """
+    of_student, of_teacher = (
+        ops.cast(x, "float32") / temperature for x in (logits, teacher_logits)
+    )
+    holds = ops.sigmoid(of_teacher)
+    # As in `multi_label_loss`, with p softplus(-z) + (1 - p) softplus(z).
+    losses = ops.softplus(of_student) - holds * of_student
+    return temperature**2 * ops.mean(losses, axis=-1)
+
+
 def mean_over_batch(values, num_examples=None):
     """The mean of values [B], or the share of a part in the mean of the whole.
 

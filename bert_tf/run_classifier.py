@@ -13,8 +13,11 @@ import dataclasses
 import functools
 import os
 
+from absl import logging
+
 from bert_tf.cli import (
     command_line,
+    distil_flags,
     export_flags,
     fine_tuning,
     label_flags,
@@ -25,6 +28,7 @@ from bert_tf.cli.command_line import FlagSet
 from bert_tf.data import packing
 from bert_tf.errors import InputError, some_of
 from bert_tf.support import files, startup
+from bert_tf.tasks import teacher_logits
 from bert_tf.tasks.classification import (
     datasets,
     rows,
@@ -35,9 +39,9 @@ from bert_tf.tasks.classification import (
 from bert_tf.tasks.classification.target import MULTI, NUMBER
 
 with startup.deferred():
-    from bert_tf.checkpoints import folders
+    from bert_tf.checkpoints import finding, folders
     from bert_tf.tasks import run as runs
-    from bert_tf.tasks.classification import served
+    from bert_tf.tasks.classification import distilled, served, teacher
     from bert_tf.tasks.classification import task as tasks
     from bert_tf.training import start
 
@@ -68,6 +72,11 @@ def define_flags(values):
     training_flags.define_original(flags)
     training_flags.define_epochs(flags, "the training set")
     label_flags.define(flags)
+    distil_flags.define(
+        flags,
+        "run_classifier",
+        "It has the columns of the text as the training file has them.",
+    )
     flags.integer(
         "doc_stride",
         None,
@@ -145,8 +154,21 @@ def check_flags(flags):
     training_flags.check_epochs(flags)
     dataset = label_flags.find_dataset(flags)
     label_flags.check(flags, dataset)
+    check_teacher(flags, dataset)
     training_flags.check(flags, label_flags.result_names(dataset))
     return dataset
+
+
+def check_teacher(flags, dataset):
+    """Raises `InputError` for flags of a teacher that do not fit."""
+    distil_flags.check(flags)
+    temperature = flags["distill_temperature"]
+    if dataset.target.label_type == NUMBER and temperature.present:
+        raise InputError(
+            "`--distill_temperature` needs labels, and a number has no "
+            "probabilities to change. Received: "
+            f"--distill_temperature={temperature.value}"
+        )
 
 
 def prepare(flags, settings, opened):
@@ -155,6 +177,7 @@ def prepare(flags, settings, opened):
     files.make_folder("output_dir", settings.output_dir)
     export_dir = export_flags.find_export_dir(flags, settings.output_dir)
     dataset = find_labels(dataset, flags.data_dir, settings)
+    teacher = open_teacher(flags, dataset.target)
     sets = read_sets(dataset, flags, settings)
     rows.require_token_types(opened.config.type_vocab_size, sets.examples())
     if sets.train is not None:
@@ -184,7 +207,7 @@ def prepare(flags, settings, opened):
         )
 
     return runs.Prepared(
-        task,
+        with_teacher(task, sets, teacher, flags, settings),
         sets,
         settings,
         export if flags.do_export else None,
@@ -197,7 +220,7 @@ def read_sets(dataset, flags, settings):
     folder = flags.data_dir
     train, evaluation, prediction, watched = None, {}, {}, {}
     if flags.do_train:
-        train = dataset.get_train_examples(folder)
+        train = with_transfer(dataset, flags)
         if flags.doc_stride is None:
             settings.epochs.count_steps(
                 len(train), settings.training.batch_size
@@ -221,6 +244,53 @@ def read_sets(dataset, flags, settings):
         }
         prediction |= {k: some for k, some in extra.items() if some is not None}
     return runs.Sets(train, evaluation, prediction, watched, dataset.means)
+
+
+def with_transfer(dataset, flags):
+    """The training examples, with the texts of --transfer_file."""
+    examples = dataset.get_train_examples(flags.data_dir)
+    if flags.transfer_file is None:
+        return examples
+    found = teacher_logits.TransferSet(
+        examples,
+        functools.partial(
+            dataset.iterate_unlabelled, flags.transfer_file, flags.data_dir
+        ),
+    )
+    logging.info(
+        "%d examples with labels, and %d texts of %s.",
+        len(examples),
+        len(found) - len(examples),
+        flags.transfer_file,
+    )
+    return found
+
+
+def open_teacher(flags, target):
+    """The teacher, which fits the student's target; None without one."""
+    if flags.teacher is None:
+        return None
+    found = teacher.TextTeacher(flags.teacher)
+    found.require_target(target)
+    return found
+
+
+def with_teacher(task, sets, found, flags, settings):
+    """The task of a student, or the task itself without a teacher."""
+    if found is None:
+        return task
+    found.require_token_types(sets.examples())
+    read = {**sets.evaluation, **sets.watched}
+    if sets.train is not None:
+        read = {teacher_logits.TRAIN: sets.train, **read}
+    goes_on = settings.do_train and finding.has_checkpoints(settings.output_dir)
+    return distilled.DistilledClassification(
+        task,
+        teacher_logits.TeacherLogits(
+            found, read, distil_flags.folder(flags), goes_on
+        ),
+        distil_flags.settings(flags),
+    )
 
 
 def require_sets(dataset, sets, metric):
@@ -293,7 +363,8 @@ def find_target(target, sets, flags, settings):
         InputError: they do not fit the labels, or are not there.
     """
     if flags.class_weights is not None:
-        found = [example.label for example in sets.train]
+        labels = (example.label for example in sets.train)
+        found = [label for label in labels if label is not None]
         target = weights.weigh(target, flags.class_weights, found)
     if target.label_type != MULTI:
         return target

@@ -51,6 +51,7 @@ PLAIN_TASK_FILES = {
     "targets.py",
     "thresholds.py",
     "trained.py",
+    "teacher_logits.py",
     "weights.py",
     "windows.py",
 }

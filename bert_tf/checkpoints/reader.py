@@ -1,12 +1,13 @@
 """Reads tensors of one checkpoint: one by one, or all ahead in a thread."""
 
 import contextlib
+import hashlib
 from concurrent import futures
 
 import tensorflow as tf
 
 from bert_tf.checkpoints import finding, storage
-from bert_tf.checkpoints.names import optimizer_slots
+from bert_tf.checkpoints.names import INDEX, optimizer_slots
 from bert_tf.errors import InputError
 
 BYTES_READ_TOGETHER = 64_000_000
@@ -56,6 +57,14 @@ class CheckpointReader:
             InputError: one is missing or too short, or a V1 file is damaged.
         """
         self._index.check_data()
+
+    def digest(self):
+        """Tells the tensors from others, by their checksums in the index."""
+        index = self._stored + INDEX
+        # A V1 file is one file with all of it.
+        path = index if tf.io.gfile.exists(index) else self._stored
+        with tf.io.gfile.GFile(path, "rb") as file:
+            return hashlib.sha256(file.read()).hexdigest()
 
     def tensor(self, name):
         """One tensor as a NumPy array.

@@ -159,10 +159,10 @@ def parse(values, argv):
 
 
 # Flags that take a model's name too.
-_CHECKPOINTS = ("init_checkpoint", "checkpoint")
+_CHECKPOINTS = ("init_checkpoint", "checkpoint", "teacher")
 
 # How the names of flags end that take paths.
-_PATHS = ("_dir", "_file", "checkpoint", "check", "output", "dir")
+_PATHS = ("_dir", "_file", "checkpoint", "check", "output", "dir", "teacher")
 
 
 def expand_home(values):

@@ -13,7 +13,8 @@ _GROUPS = {
     "Training": (
         "do_train train_batch_size learning_rate num_train_epochs "
         "num_train_steps warmup_proportion num_warmup_steps seed num_runs "
-        "sweep class_weights optimizer bias_correction layerwise_lr_decay "
+        "sweep class_weights teacher transfer_file distill_temperature "
+        "distill_weight optimizer bias_correction layerwise_lr_decay "
         "freeze gradient_accumulation_steps bucket_by_length"
     ),
     "Evaluation and prediction": (

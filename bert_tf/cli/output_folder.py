@@ -35,6 +35,7 @@ WRITTEN = (
     "*_report.txt",
     "*_mistakes.tsv",
     "*_per_label.tsv",
+    "teacher_logits_*.npz",
     THRESHOLDS_FILE,
     "*.tfevents.*",
     "evaluations.json",

@@ -3,6 +3,7 @@
 import copy
 import difflib
 import itertools
+import os
 
 from absl import flags as absl_flags
 
@@ -22,6 +23,8 @@ SWEPT = (
     "bias_correction",
     "bucket_by_length",
     "precision",
+    "distill_temperature",
+    "distill_weight",
     "seed",
 )
 """Flags that a sweep may change."""
@@ -238,4 +241,14 @@ def finishing(flags, texts):
         keep_best=None,
         early_stopping_patience=None,
         class_weights=None,
+        transfer_file=None,
     )
+
+
+def folder_of_sweep(flags):
+    """The output folder of a sweep.
+
+    Args:
+        flags: what `of_point` returns.
+    """
+    return os.path.dirname(os.path.dirname(flags.output_dir))

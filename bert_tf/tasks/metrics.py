@@ -38,6 +38,28 @@ def accuracy(labels: ArrayLike, predictions: ArrayLike) -> float:
     return float(right.mean()) if right.size else math.nan
 
 
+def compare_with_teacher(
+    logits: np.ndarray, teacher_logits: np.ndarray
+) -> dict[str, float]:
+    """How near a model's predictions are to those of its teacher.
+
+    Args:
+        logits, teacher_logits: [N, L], N at least 1.
+
+    Returns:
+        `eval_teacher_agreement`, the share of rows with the same prediction,
+        and `eval_teacher_kl`, the mean of sum p_t (log p_t - log p_s).
+    """
+    of_student, of_teacher = map(log_softmax, (logits, teacher_logits))
+    divergence = np.exp(of_teacher) * (of_teacher - of_student)
+    return {
+        "eval_teacher_agreement": accuracy(
+            teacher_logits.argmax(axis=-1), logits.argmax(axis=-1)
+        ),
+        "eval_teacher_kl": float(divergence.sum(axis=-1).mean()),
+    }
+
+
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
     """The mean and the sample standard deviation (NaN for a single value)."""
     mean = statistics.fmean(values)

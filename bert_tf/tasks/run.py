@@ -3,7 +3,13 @@
 import dataclasses
 import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,7 +50,7 @@ class Sets:
         means: results that are means of others, see `task.merge`.
     """
 
-    train: Sequence[Any] | None = None
+    train: Collection[Any] | None = None
     evaluation: Mapping[str, Sequence[Any]] = dataclasses.field(
         default_factory=dict
     )
@@ -431,7 +437,7 @@ class Run:
         path = os.path.join(self._folder, f"{name}.tf_record")
         counts: list[int] = []
         unknown = vocabulary.UnknownTokens(self._vocab or {})
-        for example in examples[:EXAMPLES_LOGGED]:
+        for example in itertools.islice(examples, EXAMPLES_LOGGED):
             logging.info("*** Example ***\n%s", self.task.describe(example))
 
         def all_records():

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import (
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -143,7 +149,7 @@ class Task(Protocol):
         """The features of each record."""
 
     def records(
-        self, examples: Sequence[Any], is_training: bool
+        self, examples: Iterable[Any], is_training: bool
     ) -> Iterator[list[Values]]:
         """The records of each example; in training, in any order."""
 
@@ -166,8 +172,11 @@ class Task(Protocol):
         mean over examples, which `training.step.count_examples` returns.
         """
 
-    def chance_loss(self, examples: Sequence[Any]) -> float:
-        """The training loss of the best answer that is the same for all."""
+    def chance_loss(self, examples: Collection[Any]) -> float:
+        """The training loss of the best answer that is the same for all.
+
+        0 where that is not known.
+        """
 
     def evaluate(
         self, examples: Sequence[Any], rows: Rows, batch_size: int

@@ -17,9 +17,11 @@ import tensorflow as tf
 from bert_tf import checkpoints
 from bert_tf.optimization import create_optimizer
 from bert_tf.tasks.choices.task import ChoiceTask
+from bert_tf.tasks.classification.distilled import DistilledClassification
 from bert_tf.tasks.classification.targets import ManyLabels, Number, OneLabel
 from bert_tf.tasks.classification.task import ClassificationTask
 from bert_tf.tasks.ner.task import TokenTask
+from bert_tf.tasks.teacher_logits import Distillation
 from bert_tf.training import loop
 from bert_tf.training.settings import TrainingSettings
 from bert_tf.training.start import find_starting_point
@@ -85,6 +87,15 @@ TRAINED = {
     "class_weights": _classification(
         "class_weights", OneLabel(("a", "b", "c"), weights=(0.5, 1.0, 3.0))
     ),
+    "distil": Trained(
+        DistilledClassification(
+            ClassificationTask(OneLabel(("a", "b", "c")), None, LENGTH),
+            None,
+            Distillation(),
+        ),
+        "heads/distil.npz",
+        "distil/",
+    ),
 }
 
 
@@ -102,6 +113,9 @@ def build(name):
 def read_batches(name):
     """{feature: [batches, B, ...]}, in the order in which they are fed."""
     arrays = [TRAINED[name].golden(f"batch_{n}/") for n in range(5)]
+    for batch in arrays:
+        if "teacher_logits" in batch:
+            batch["has_label"] = np.ones(len(batch["label_ids"]), np.int32)
     return {key: np.stack([a[key] for a in arrays]) for key in arrays[0]}
 
 

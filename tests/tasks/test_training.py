@@ -18,6 +18,7 @@ PARTS = {
     "regression": 2,
     "multi_label": 2,
     "class_weights": 2,
+    "distil": 2,
 }
 """Parts of a batch, besides the whole one."""
 

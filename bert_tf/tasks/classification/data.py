@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bert_tf.data.prediction_tables import Table, read_table
@@ -105,6 +105,23 @@ class Dataset(abc.ABC):
     ) -> list[InputExample] | None:
         """Those of a set in `extra_test`; None if there is no such file."""
         raise KeyError(name)
+
+    @abc.abstractmethod
+    def iterate_unlabelled(
+        self, path: str, data_dir: str
+    ) -> Iterator[InputExample]:
+        """Yields the texts of a file, with None for the label.
+
+        The file is read as it is iterated over, with the text columns of the
+        training file; other columns are not looked at.
+
+        Args:
+            path: of the file.
+            data_dir: the folder of the training file.
+
+        Raises:
+            InputError: it lacks a column, has bad rows or none.
+        """
 
     def find_test_labels(self, data_dir: str) -> list[Label] | None:
         """The labels of the test file, if it has some; see `OwnDataset`."""
@@ -261,6 +278,27 @@ class OwnDataset(Dataset):
             dataclasses.replace(example, label=blank) for example in examples
         ]
 
+    def iterate_unlabelled(
+        self, path: str, data_dir: str
+    ) -> Iterator[InputExample]:
+        if not path.endswith(FORMATS):
+            raise InputError(
+                f"{path} must end with one of {', '.join(FORMATS)}, which says "
+                "how it is read"
+            )
+        problems, count = Problems(path), 0
+        columns, has_header = self._columns(False), self._has_header()
+        for line, values in read_columns(path, columns, has_header, problems):
+            try:
+                example = self._example(f"transfer-{line}", values, False)
+            except BadValue as bad:
+                problems.add(line, bad.found, bad.expected)
+                continue
+            count += 1
+            yield example
+        problems.raise_if_any()
+        require_rows(path, count, has_header)
+
     def find_test_labels(self, data_dir: str) -> list[Label] | None:
         """The labels of the test file, in its order.
 
@@ -357,11 +395,7 @@ class OwnDataset(Dataset):
                 empty.append(line)
             examples.append(example)
         problems.raise_if_any()
-        if not examples:
-            raise InputError(
-                f"{path} must hold examples. It has none"
-                f"{' after its header' if has_header else ''}"
-            )
+        require_rows(path, len(examples), has_header)
         if empty:
             _LOGGER.warning(
                 "%s has %s without a text in text_a_col, the first in line %d",
@@ -415,6 +449,15 @@ class OwnDataset(Dataset):
                 "be a header, and columns are given by number. "
                 "Received: header='auto'"
             )
+
+
+def require_rows(path: str, count: int, has_header: bool) -> None:
+    """Raises `InputError` for a file without examples."""
+    if not count:
+        raise InputError(
+            f"{path} must hold examples. It has none"
+            f"{' after its header' if has_header else ''}"
+        )
 
 
 def _label_of(example: InputExample) -> Label:

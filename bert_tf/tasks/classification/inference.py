@@ -52,20 +52,35 @@ class ClassifierInference(inference.Inference):
         return self._with_names(self.session.run(rows, ["scores"]))
 
     def texts(self, first, second):
+        logits, num_cut = self.logits(first, second)
+        return {**self._predict(logits), "num_cut": num_cut}
+
+    def logits(
+        self, first: Sequence[str], second: Sequence[str]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The logits of texts, float32 [B, L], combined from their windows.
+
+        Args:
+            first, second: as `texts` takes them.
+
+        Returns:
+            The logits, and for each text the number of pieces that are in no
+            window, int32 [B].
+        """
         windows, texts, num_cut = self.windows(first, second)
-        logits: list[list[np.ndarray]] = [[] for _ in first]
         found = self.compute(
             [self.row(window) for window in windows],
             ["logits"],
             lambda _, outputs: outputs["logits"],
         )
+        logits: list[list[np.ndarray]] = [[] for _ in first]
         for text, of_window in zip(texts, found, strict=True):
             logits[text].append(of_window)
         pooling = self.settings.get("window_pooling") or "mean"
         pooled = np.zeros((len(logits), self.target.num_outputs), np.float32)
         for number, of_text in enumerate(logits):
             pooled[number] = pool_logits(of_text, pooling)
-        return {**self._predict(pooled), "num_cut": np.array(num_cut, np.int32)}
+        return pooled, np.array(num_cut, np.int32)
 
     def _predict(self, logits: np.ndarray) -> Arrays:
         scores = self.target.scores(logits)

@@ -95,10 +95,14 @@ class Number:
     def describe(self, label):
         return f"{label:g}"
 
-    def loss(self, logits, label_ids, num_examples=None):
+    def losses(self, logits, label_ids):
         from bert_tf import heads
 
-        return heads.regression_loss(logits, label_ids, num_examples)[0]
+        return heads.regression_loss(logits, label_ids)[1]
+
+    def teacher_losses(self, logits, teacher_logits, temperature):
+        # A number has no probabilities for a temperature to change.
+        return self.losses(logits, teacher_logits[:, 0])
 
     def chance_loss(self, found):
         return float(np.var(found))
@@ -130,6 +134,10 @@ class Number:
             {pictures.PICTURE: pictures.draw_numbers(truth, given)},
             warnings=warnings,
         )
+
+    def compare(self, logits, teacher_logits):
+        both = (x[:, 0] for x in (teacher_logits, logits))
+        return {"eval_teacher_mse": metrics.mean_squared_error(*both)}
 
     def wrong_confidence(self, label_ids, logits):
         return np.abs(logits[:, 0].astype(np.float64) - label_ids)

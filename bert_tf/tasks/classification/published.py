@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from bert_tf.data.tables import BadValue, Problems, Row, find_file, read_tsv
-from bert_tf.errors import InputError, count_of, quote
+from bert_tf.errors import InputError, count_of, quote, some_of
 from bert_tf.tasks.classification.data import (
     Dataset,
     InputExample,
     Submission,
+    require_rows,
 )
 from bert_tf.tasks.classification.target import NUMBER, Label, Target
 from bert_tf.tasks.labels import NO_GOLD_LABEL
@@ -163,6 +164,13 @@ class PublishedDataset(Dataset):
             return None
         return read_layout(folder, layout, self.target)
 
+    def iterate_unlabelled(
+        self, path: str, data_dir: str
+    ) -> Iterator[InputExample]:
+        if self.train is None:
+            raise InputError(f"The task {self.name} has no training set")
+        return _iterate_texts(path, data_dir, self.train)
+
     def find_submission(self, data_dir: str, name: str) -> Submission | None:
         layout = self.extra_test[name] if name else self.test
         if layout is None or layout.submission is None:
@@ -235,6 +243,45 @@ def read_layout(
     if len(examples) in layout.old_versions:
         _LOGGER.warning("%s: %s", path, layout.old_versions[len(examples)])
     return examples
+
+
+def _iterate_texts(
+    path: str, data_dir: str, layout: Layout
+) -> Iterator[InputExample]:
+    """Yields the texts of another file, in the columns of one of this layout.
+
+    Where files have headers, columns go by their names in that of the file in
+    data_dir: the training file and the test file may have them in other places.
+    """
+    places = [layout.text_a]
+    if layout.text_b is not None:
+        places.append(layout.text_b)
+    problems = Problems(path)
+    rows = read_tsv(path, problems)
+    if layout.has_header:
+        own = find_file(data_dir, layout.files)
+        names = next(read_tsv(own, Problems(own))).cells
+        header = next(rows, Row(1, [])).cells
+        places = [_place_of(names[place], path, header) for place in places]
+    width, count = max(places) + 1, 0
+    for line, cells in rows:
+        if len(cells) < width:
+            found = count_of(len(cells), "column")
+            problems.add(line, found, f"at least {width}, separated by tabs")
+            continue
+        count += 1
+        yield InputExample(f"transfer-{line}", *(cells[at] for at in places))
+    problems.raise_if_any()
+    require_rows(path, count, layout.has_header)
+
+
+def _place_of(name: str, path: str, header: Sequence[str]) -> int:
+    if name not in header:
+        raise InputError(
+            f"Line 1 of {path} must name the column {quote(name)}, as that of "
+            f"the training file does. It has: {some_of(header)}"
+        )
+    return header.index(name)
 
 
 def _rows(

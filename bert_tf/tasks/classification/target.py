@@ -73,13 +73,20 @@ class Target(Protocol):
     def describe(self, label: Label | None) -> str:
         """A label, for the log."""
 
-    def loss(self, logits, label_ids, num_examples=None):
-        """The training loss of a batch, or of a part: a scalar.
+    def losses(self, logits, label_ids):
+        """The training loss of each example: a float32 tensor [B].
 
         Args:
             logits: float tensor [B, L].
             label_ids: tensor [B, *record_shape].
-            num_examples: those of the whole batch, if B are a part of it.
+        """
+
+    def teacher_losses(self, logits, teacher_logits, temperature):
+        """The same against a teacher's logits, a float32 tensor [B].
+
+        Args:
+            logits, teacher_logits: float tensors [B, L].
+            temperature: divides logits before they become probabilities.
         """
 
     def chance_loss(self, found: Sequence[Label]) -> float:
@@ -115,6 +122,15 @@ class Target(Protocol):
         Returns:
             Means over all real examples; `loss` is the mean of the batches'
             mean losses, as in the original.
+        """
+
+    def compare(
+        self, logits: np.ndarray, teacher_logits: np.ndarray
+    ) -> dict[str, float]:
+        """How near predictions are to those of a teacher: results by name.
+
+        Args:
+            logits, teacher_logits: float [N, L].
         """
 
     def wrong_confidence(

@@ -101,18 +101,23 @@ class OneLabel:
     def describe(self, label):
         return f"{label} (id {self.encode(label)})"
 
-    def loss(self, logits, label_ids, num_examples=None):
+    def losses(self, logits, label_ids):
         # Loads Keras, which reading and evaluating do without.
         from bert_tf import heads
 
-        loss, _ = (
-            heads.classification_loss(logits, label_ids, num_examples)
+        _, losses = (
+            heads.classification_loss(logits, label_ids)
             if self.weights is None
             else heads.weighted_classification_loss(
-                logits, label_ids, self.weights, num_examples
+                logits, label_ids, self.weights
             )
         )
-        return loss
+        return losses
+
+    def teacher_losses(self, logits, teacher_logits, temperature):
+        from bert_tf import heads
+
+        return heads.soft_cross_entropy(logits, teacher_logits, temperature)
 
     def chance_loss(self, found):
         rows = collections.Counter(found)
@@ -150,6 +155,9 @@ class OneLabel:
                 ", --class_weights=balanced if labels differ in frequency",
             ),
         )
+
+    def compare(self, logits, teacher_logits):
+        return metrics.compare_with_teacher(logits, teacher_logits)
 
     def wrong_confidence(self, label_ids, logits):
         scores = metrics.log_softmax(logits)
@@ -264,12 +272,20 @@ class ManyLabels:
     def describe(self, label):
         return f"{self.separator.join(label) or 'none'} ({self.encode(label)})"
 
-    def loss(self, logits, label_ids, num_examples=None):
+    def losses(self, logits, label_ids):
         from bert_tf import heads
 
-        return heads.multi_label_loss(
-            logits, label_ids, num_examples, self.weights
-        )[0]
+        _, losses = heads.multi_label_loss(
+            logits, label_ids, weights=self.weights
+        )
+        return losses
+
+    def teacher_losses(self, logits, teacher_logits, temperature):
+        from bert_tf import heads
+
+        return heads.soft_binary_cross_entropy(
+            logits, teacher_logits, temperature
+        )
 
     def chance_loss(self, found):
         weights = self.weights or (1.0,) * len(self.labels)
@@ -331,6 +347,15 @@ class ManyLabels:
                 self.names(found),
                 ", --class_weights=balanced, or --threshold=auto",
             ),
+        )
+
+    def compare(self, logits, teacher_logits):
+        # Each label is a choice between two: it holds, or does not.
+        return metrics.compare_with_teacher(
+            *(
+                np.stack([x, np.zeros_like(x)], -1).reshape(-1, 2)
+                for x in (logits, teacher_logits)
+            )
         )
 
     def wrong_confidence(self, label_ids, logits):

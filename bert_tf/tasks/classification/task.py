@@ -7,7 +7,7 @@ import os
 import numpy as np
 from absl import logging
 
-from bert_tf import models
+from bert_tf import heads, models
 from bert_tf.checkpoints import folders
 from bert_tf.checkpoints.names import LABELS_FILE
 from bert_tf.data import prediction_tables
@@ -144,11 +144,8 @@ class ClassificationTask:
         )
 
     def loss(self, outputs, batch, totals):
-        return self.target.loss(
-            outputs["logits"],
-            batch["label_ids"],
-            (totals or {}).get("examples"),
-        )
+        losses = self.target.losses(outputs["logits"], batch["label_ids"])
+        return heads.mean_over_batch(losses, (totals or {}).get("examples"))
 
     def count(self, batch):
         return count_examples(batch)
@@ -161,7 +158,7 @@ class ClassificationTask:
         for windows in rows:
             label_ids.append(windows[0]["label_ids"])
             is_real.append(windows[0]["is_real_example"] == 1)
-            logits.append(self._logits(windows))
+            logits.append(self.logits_of_text(windows))
         if self.doc_stride is not None:
             # The mean over batches of texts has no padding of windows.
             count = sum(is_real)
@@ -181,7 +178,7 @@ class ClassificationTask:
 
     def write(self, examples, rows, folder, split):
         real = itertools.islice(rows, len(examples))
-        logits = np.stack([self._logits(windows) for windows in real])
+        logits = np.stack([self.logits_of_text(windows) for windows in real])
         suffix = split.removeprefix("predict")
         path = os.path.join(folder, f"test_results{suffix}.tsv")
         scores = self.target.scores(logits)
@@ -232,7 +229,8 @@ class ClassificationTask:
         )
         return {report.MISTAKES: table}
 
-    def _logits(self, windows):
+    def logits_of_text(self, windows):
+        """The logits [L] of a text, given the rows of its windows."""
         return pool_logits([row["logits"] for row in windows], self._pooling)
 
     def write_model_files(self, folder):

@@ -13,6 +13,10 @@ from bert_tf.tasks.classification.targets import ManyLabels, Number, OneLabel
 LOSSES = json.loads((GOLDEN / "losses" / "losses.json").read_text())["cases"]
 
 
+def loss_of(target, logits, labels, count=None):
+    return heads.mean_over_batch(target.losses(logits, labels), count)
+
+
 def target_of(case):
     names = tuple("abcdefgh"[: len(case["logits"][0])])
     if case["name"].startswith("class_weights"):
@@ -30,6 +34,7 @@ def target_of(case):
         for case in LOSSES
         # Not ours: divided by the sum of the weights of the batch.
         if "normalised" not in case["name"]
+        and not case["name"].startswith("distil")
     ],
 )
 def test_loss_and_gradient_are_those_of_torch(case):
@@ -39,7 +44,7 @@ def test_loss_and_gradient_are_those_of_torch(case):
 
     with tf.GradientTape() as tape:
         tape.watch(logits)
-        loss = target.loss(logits, labels)
+        loss = loss_of(target, logits, labels)
     gradient = tape.gradient(loss, logits)
 
     assert float(loss) == pytest.approx(case["loss"], abs=1e-6)
@@ -47,7 +52,7 @@ def test_loss_and_gradient_are_those_of_torch(case):
     # Parts of a batch add up to it.
     count = len(case["logits"])
     parts = [
-        float(target.loss(logits[at : at + 1], labels[at : at + 1], count))
+        float(loss_of(target, logits[at : at + 1], labels[at : at + 1], count))
         for at in range(count)
     ]
     assert sum(parts) == pytest.approx(case["loss"], abs=1e-6)
@@ -58,7 +63,7 @@ def test_loss_and_gradient_are_those_of_torch(case):
 )
 def test_a_weighted_loss_is_not_divided_by_the_weights_of_the_batch(case):
     logits, labels = tf.constant(case["logits"]), tf.constant(case["labels"])
-    loss = target_of(case).loss(logits, labels)
+    loss = loss_of(target_of(case), logits, labels)
 
     # Which is what torch does.
     mean = np.mean([case["weights"][label] for label in case["labels"]])
@@ -109,7 +114,7 @@ def test_chance_is_the_lowest_loss_of_the_same_answer_to_all(
 
     def loss(logits):
         rows = np.tile(np.asarray(logits, np.float32), (len(labels), 1))
-        return float(target.loss(tf.constant(rows), label_ids))
+        return float(loss_of(target, tf.constant(rows), label_ids))
 
     chance = target.chance_loss(labels)
 

@@ -1,0 +1,121 @@
+"""Flags of training with a teacher."""
+
+import math
+import os
+import re
+
+from bert_tf.checkpoints.names import BEST_FOLDER
+from bert_tf.cli import command_line, sweep_flags
+from bert_tf.errors import InputError
+from bert_tf.support import files
+from bert_tf.tasks.teacher_logits import Distillation
+from bert_tf.training.settings import SWEEP_FOLDER
+
+# Folders below --output_dir in which runs are trained.
+_OF_RUNS = re.compile(rf"run_\d+|{SWEEP_FOLDER}|{BEST_FOLDER}")
+
+
+def define(flags, command, transfer):
+    """Defines the flags on a `FlagSet`.
+
+    Args:
+        flags: a `FlagSet`.
+        command: that trains teachers.
+        transfer: what a transfer file is, in words.
+    """
+    flags.string(
+        "teacher",
+        None,
+        f"Learn from a larger model: the output folder of {command} for the "
+        "same labels. It reads all texts once, before training. With --do_eval "
+        "results compare the two.",
+    )
+    flags.string(
+        "transfer_file",
+        None,
+        "With --teacher: more texts to learn from, without labels. "
+        f"{transfer} They are spread evenly among the training examples, and "
+        "epochs go over both.",
+    )
+    flags.number(
+        "distill_temperature",
+        1.0,
+        "With --teacher: logits of both models are divided by this before they "
+        "become probabilities; the loss is multiplied by its square.",
+    )
+    flags.number(
+        "distill_weight",
+        1.0,
+        "With --teacher: weight of the loss against the teacher; that against "
+        "the labels has the rest. Texts of --transfer_file have 1.",
+    )
+
+
+def check(flags):
+    """Raises `InputError` for flags that do not fit each other."""
+    given = [
+        name
+        for name in ("transfer_file", "distill_temperature", "distill_weight")
+        if flags[name].present
+    ]
+    if flags.teacher is None:
+        for name in given:
+            raise InputError(
+                f"`--{name}` needs --teacher. Received: "
+                f"--{name}={flags[name].value}"
+            )
+        return
+    if not (flags.do_train or flags.do_eval):
+        raise InputError(
+            "`--teacher` is for training and evaluation: it needs --do_train "
+            f"or --do_eval. Received: --teacher={flags.teacher}"
+        )
+    command_line.require_between(flags, "distill_weight", 0, 1)
+    if not 0 < flags.distill_temperature < math.inf:
+        raise InputError(
+            "`--distill_temperature` must be above 0. Received: "
+            f"--distill_temperature={flags.distill_temperature}"
+        )
+    if flags.transfer_file is not None:
+        _check_transfer(flags)
+    _check_place(flags)
+
+
+def _check_transfer(flags):
+    if not flags.do_train:
+        raise InputError(
+            "`--transfer_file` has texts to train on: it needs --do_train. "
+            f"Received: --transfer_file={flags.transfer_file}"
+        )
+    if not files.is_local(flags.transfer_file):
+        raise InputError(
+            "`--transfer_file` must be on this machine: copy it. Received: "
+            f"--transfer_file={flags.transfer_file}"
+        )
+    files.require_file("transfer_file", flags.transfer_file)
+
+
+def _check_place(flags):
+    """Raises `InputError` for a teacher where the student is written."""
+    teacher = flags.teacher
+    folder = teacher if os.path.isdir(teacher) else os.path.dirname(teacher)
+    output, place = map(os.path.realpath, (flags.output_dir, folder or "."))
+    below = os.path.relpath(place, output).split(os.sep)
+    if place == output or _OF_RUNS.fullmatch(below[0]):
+        raise InputError(
+            "`--teacher` must lie elsewhere than the student, which is written "
+            f"to --output_dir. Received: --teacher={teacher} "
+            f"--output_dir={flags.output_dir}"
+        )
+
+
+def settings(flags):
+    """The `Distillation` of the flags."""
+    return Distillation(flags.distill_temperature, flags.distill_weight)
+
+
+def folder(flags):
+    """Where the teacher's logits are kept: one folder for all runs."""
+    if "sweep" in flags and flags.sweep is not None:
+        return sweep_flags.folder_of_sweep(flags)
+    return flags.output_dir
