@@ -13,8 +13,6 @@ import dataclasses
 import functools
 import os
 
-from absl import logging
-
 from bert_tf.cli import (
     command_line,
     distil_flags,
@@ -28,7 +26,6 @@ from bert_tf.cli.command_line import FlagSet
 from bert_tf.data import packing
 from bert_tf.errors import InputError, some_of
 from bert_tf.support import files, startup
-from bert_tf.tasks import teacher_logits
 from bert_tf.tasks.classification import (
     datasets,
     rows,
@@ -39,7 +36,7 @@ from bert_tf.tasks.classification import (
 from bert_tf.tasks.classification.target import MULTI, NUMBER
 
 with startup.deferred():
-    from bert_tf.checkpoints import finding, folders
+    from bert_tf.checkpoints import folders
     from bert_tf.tasks import run as runs
     from bert_tf.tasks.classification import distilled, served, teacher
     from bert_tf.tasks.classification import task as tasks
@@ -177,7 +174,7 @@ def prepare(flags, settings, opened):
     files.make_folder("output_dir", settings.output_dir)
     export_dir = export_flags.find_export_dir(flags, settings.output_dir)
     dataset = find_labels(dataset, flags.data_dir, settings)
-    teacher = open_teacher(flags, dataset.target)
+    known = open_teacher(flags, dataset.target)
     sets = read_sets(dataset, flags, settings)
     rows.require_token_types(opened.config.type_vocab_size, sets.examples())
     if sets.train is not None:
@@ -207,7 +204,7 @@ def prepare(flags, settings, opened):
         )
 
     return runs.Prepared(
-        with_teacher(task, sets, teacher, flags, settings),
+        with_teacher(task, sets, known, flags, settings),
         sets,
         settings,
         export if flags.do_export else None,
@@ -251,19 +248,10 @@ def with_transfer(dataset, flags):
     examples = dataset.get_train_examples(flags.data_dir)
     if flags.transfer_file is None:
         return examples
-    found = teacher_logits.TransferSet(
-        examples,
-        functools.partial(
-            dataset.iterate_unlabelled, flags.transfer_file, flags.data_dir
-        ),
+    read_more = functools.partial(
+        dataset.iterate_unlabelled, flags.transfer_file, flags.data_dir
     )
-    logging.info(
-        "%d examples with labels, and %d texts of %s.",
-        len(examples),
-        len(found) - len(examples),
-        flags.transfer_file,
-    )
-    return found
+    return distil_flags.with_transfer(flags, examples, read_more)
 
 
 def open_teacher(flags, target):
@@ -275,20 +263,14 @@ def open_teacher(flags, target):
     return found
 
 
-def with_teacher(task, sets, found, flags, settings):
+def with_teacher(task, sets, known, flags, settings):
     """The task of a student, or the task itself without a teacher."""
-    if found is None:
+    if known is None:
         return task
-    found.require_token_types(sets.examples())
-    read = {**sets.evaluation, **sets.watched}
-    if sets.train is not None:
-        read = {teacher_logits.TRAIN: sets.train, **read}
-    goes_on = settings.do_train and finding.has_checkpoints(settings.output_dir)
+    known.require_token_types(sets.examples())
     return distilled.DistilledClassification(
         task,
-        teacher_logits.TeacherLogits(
-            found, read, distil_flags.folder(flags), goes_on
-        ),
+        distil_flags.teacher_logits(flags, settings, known, sets),
         distil_flags.settings(flags),
     )
 

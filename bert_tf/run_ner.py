@@ -9,9 +9,11 @@ each line, see docs/ner.md.
 """
 
 import dataclasses
+import functools
 
 from bert_tf.cli import (
     command_line,
+    distil_flags,
     export_flags,
     fine_tuning,
     model_flags,
@@ -24,7 +26,7 @@ from bert_tf.tasks.ner import data, schemes
 
 with startup.deferred():
     from bert_tf.tasks import run as runs
-    from bert_tf.tasks.ner import served, task
+    from bert_tf.tasks.ner import distilled, served, task, teacher
     from bert_tf.training import start
 
 HEAD = "tokens"
@@ -83,6 +85,11 @@ def define_flags(values):
     training_flags.define_epochs(flags, "the training set")
     training_flags.define(flags)
     training_flags.define_runs(flags)
+    distil_flags.define(
+        flags,
+        "run_ner",
+        "It has a word on each line, in --word_col, as the training file has.",
+    )
     export_flags.define(flags)
 
 
@@ -121,12 +128,16 @@ def check_flags(flags):
             f"text, [SEP]. Received: --max_seq_length={flags.max_seq_length}"
         )
     training_flags.check_epochs(flags)
+    distil_flags.check(flags)
     training_flags.check(flags, task.RESULTS)
 
 
 def prepare(flags, settings, opened):
     """Reads all input of a run; returns `Prepared`."""
-    sets, labels = read_files(flags, settings)
+    known = (
+        None if flags.teacher is None else teacher.WordTeacher(flags.teacher)
+    )
+    sets, labels = read_files(flags, settings, known)
     files.make_folder("output_dir", settings.output_dir)
     export_dir = export_flags.find_export_dir(flags, settings.output_dir)
 
@@ -141,7 +152,7 @@ def prepare(flags, settings, opened):
         labels, opened.tokenizer, flags.max_seq_length, flags.document_context
     )
     return runs.Prepared(
-        labeller,
+        with_teacher(labeller, sets, known, flags, settings),
         sets,
         settings,
         export if flags.do_export else None,
@@ -149,25 +160,65 @@ def prepare(flags, settings, opened):
     )
 
 
-def read_files(flags, settings):
+def with_teacher(labeller, sets, known, flags, settings):
+    """The task of a student, or the task itself without a teacher."""
+    if known is None:
+        return labeller
+    return distilled.DistilledTokens(
+        labeller,
+        distil_flags.teacher_logits(flags, settings, known, sets),
+        distil_flags.settings(flags),
+    )
+
+
+def read_files(flags, settings, known=None):
     """Reads all files, so that a bad row fails before any work.
+
+    Args:
+        flags: parsed `FlagValues`.
+        settings: `RunSettings`.
+        known: the `WordTeacher`, if there is one.
 
     Returns:
         `Sets`, and the labels in the order of their ids.
     """
-    names = [field.name for field in dataclasses.fields(data.FileSettings)]
-    given = data.FileSettings(**{name: flags[name].value for name in names})
+    given = file_settings(flags, known)
     train = None
     if flags.do_train:
         train, labels = data.read_train(given)
     else:
         labels = start.read_labels(settings)
+    if known is not None:
+        known.require_labels(labels)
+    if flags.transfer_file is not None:
+        read_more = functools.partial(
+            data.iterate_unlabelled, given, flags.transfer_file
+        )
+        train = distil_flags.with_transfer(flags, train, read_more)
 
     def read(part):
         return train if part == "train" else data.read_part(given, part, labels)
 
     sets = runs.read_sets(read, settings, flags.do_eval, flags.do_predict)
     return sets, labels
+
+
+def file_settings(flags, known):
+    """The `FileSettings` of the flags, and of what the teacher needs."""
+    given = data.FileSettings(
+        flags.data_dir,
+        flags.word_col,
+        flags.label_col,
+        flags.label_scheme,
+        flags.train_scheme,
+        flags.document_context,
+        flags.test_labels,
+    )
+    if known is None or given.document_context or not known.document_context:
+        return given
+    return dataclasses.replace(
+        given, document_context=True, documents_for=f"--teacher={known.path}"
+    )
 
 
 def cli():

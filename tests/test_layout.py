@@ -38,6 +38,7 @@ PLAIN_TASK_FILES = {
     "datasets.py",
     "inference.py",
     "labels.py",
+    "layouts.py",
     "metrics.py",
     "numbers.py",
     "pictures.py",

@@ -4,11 +4,18 @@ import math
 import os
 import re
 
+from absl import logging
+
 from bert_tf.checkpoints.names import BEST_FOLDER
 from bert_tf.cli import command_line, sweep_flags
 from bert_tf.errors import InputError
 from bert_tf.support import files
-from bert_tf.tasks.teacher_logits import Distillation
+from bert_tf.tasks.teacher_logits import (
+    TRAIN,
+    Distillation,
+    TeacherLogits,
+    TransferSet,
+)
 from bert_tf.training.settings import SWEEP_FOLDER
 
 # Folders below --output_dir in which runs are trained.
@@ -114,8 +121,46 @@ def settings(flags):
     return Distillation(flags.distill_temperature, flags.distill_weight)
 
 
-def folder(flags):
-    """Where the teacher's logits are kept: one folder for all runs."""
-    if "sweep" in flags and flags.sweep is not None:
-        return sweep_flags.folder_of_sweep(flags)
-    return flags.output_dir
+def with_transfer(flags, examples, read):
+    """Training examples, with those of --transfer_file.
+
+    Args:
+        flags: parsed `FlagValues`.
+        examples: those with labels.
+        read: function that reads the file.
+
+    Raises:
+        InputError: the file has bad rows, or none.
+    """
+    logging.info("Reading %s.", flags.transfer_file)
+    found = TransferSet(examples, read)
+    logging.info(
+        "%d examples with labels, and %d of %s without.",
+        len(examples),
+        len(found) - len(examples),
+        flags.transfer_file,
+    )
+    return found
+
+
+def teacher_logits(flags, settings, teacher, sets):
+    """The `TeacherLogits` of a run.
+
+    Args:
+        flags: parsed `FlagValues`.
+        settings: `RunSettings`.
+        teacher: a `Teacher`.
+        sets: `tasks.run.Sets`.
+    """
+    # Imported here, since it loads TensorFlow.
+    from bert_tf.checkpoints import finding
+
+    read = {**sets.evaluation, **sets.watched}
+    if sets.train is not None:
+        read = {TRAIN: sets.train, **read}
+    goes_on = settings.do_train and finding.has_checkpoints(settings.output_dir)
+    # One folder for all runs of --num_runs and of --sweep.
+    folder = flags.output_dir
+    if flags.sweep is not None:
+        folder = sweep_flags.folder_of_sweep(flags)
+    return TeacherLogits(teacher, read, folder, goes_on)

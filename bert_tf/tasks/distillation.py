@@ -120,6 +120,12 @@ class DistilledTask(abc.ABC):
                 )
             ]
 
+    def describe(self, example):
+        text = self.task.describe(self.with_label(example))
+        if self.has_label(example):
+            return text
+        return f"{text}\nThe label is a placeholder: this example has none."
+
     def loss(self, outputs, batch, totals):
         of_labels, of_teacher = self.losses(outputs, batch)
         weights = ops.where(batch[HAS_LABEL] > 0, self.settings.weight, 1.0)

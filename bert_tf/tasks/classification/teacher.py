@@ -3,7 +3,7 @@
 import contextlib
 import os
 
-from bert_tf.checkpoints import finding, folder_settings
+from bert_tf.checkpoints import casing, finding, folder_settings
 from bert_tf.checkpoints.names import LABELS_FILE
 from bert_tf.data import packing
 from bert_tf.errors import InputError
@@ -44,8 +44,7 @@ class TextTeacher:
         self.target = self._opened.target
         self.digest = digest_of(
             self._opened.folder,
-            self._opened.tokenizer.do_lower_case,
-            self._opened.tokenizer.strip_accents,
+            casing.casing_of(self._opened.tokenizer),
             self._opened.max_seq_length,
             self._opened.doc_stride,
             self._opened.window_pooling,
@@ -89,7 +88,8 @@ class TextTeacher:
         yield compute
         model.session.unknown.warn("what the teacher reads")
         advice = rows.truncation_advice(self._opened.doc_stride)
-        truncation.log(self._opened.max_seq_length, f"The teacher's. {advice}")
+        advice = f"So the teacher reads, as its folder says. {advice}"
+        truncation.log(self._opened.max_seq_length, advice)
 
 
 def _open(checkpoint):

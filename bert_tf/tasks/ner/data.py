@@ -3,19 +3,14 @@
 import dataclasses
 import logging
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
-from bert_tf.data.tables import BadValue, Problems, find_file, read_lines
+from bert_tf.data.tables import BadValue, Problems, find_file
 from bert_tf.errors import InputError, count_of, quote, some_of
 from bert_tf.tasks.labels import infer_labels, lookalike_hint, read_label
-from bert_tf.tasks.ner import schemes
+from bert_tf.tasks.ner import layouts, schemes
+from bert_tf.tasks.ner.layouts import DOCUMENT, FileSettings, Row, Sentence
 
 _LOGGER = logging.getLogger(__name__)
-
-DOCUMENT = "-DOCSTART-"
-# Between the words, and between the labels, of a row of a .tsv file.
-SEPARATOR = "\x02"
-TEXT_COLUMN, LABEL_COLUMN = "text_a", "label"
 
 ENDINGS = (".txt", ".conll", ".bio", ".tsv")
 FILES = {
@@ -26,39 +21,6 @@ FILES = {
     + ["eng.testb"],
 }
 """Names of the files of each part."""
-
-
-@dataclasses.dataclass(frozen=True)
-class FileSettings:
-    """How files are read.
-
-    Attributes:
-        data_dir: their folder.
-        word_col, label_col: columns, counted from 0; from -1 down from the end.
-        label_scheme: one of `schemes.SCHEMES`; None to find it by reading.
-        train_scheme: one of `schemes.TRAIN_SCHEMES`.
-        document_context: whether documents are needed.
-        test_labels: whether to use the labels of a test file.
-    """
-
-    data_dir: str
-    word_col: int = 0
-    label_col: int = -1
-    label_scheme: str | None = None
-    train_scheme: str = schemes.IOB2
-    document_context: bool = False
-    test_labels: bool = True
-
-
-class Row(NamedTuple):
-    """A word and its label, None where the file has none."""
-
-    line: int
-    word: str
-    label: str | None
-
-
-Sentence = list[Row]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -132,17 +94,11 @@ def _read(
 ) -> tuple[str, list[Example]]:
     path = find_file(settings.data_dir, FILES[part])
     problems = Problems(path)
-    documents, has_documents = _read_file(path, settings, problems)
+    documents, has_documents = layouts.read(path, settings, problems)
     problems.raise_if_any()
     documents = [document for document in documents if document]
     sentences = [sentence for document in documents for sentence in document]
-    if not sentences:
-        raise InputError(f"{path} must hold sentences. It has no words")
-    if settings.document_context and not has_documents:
-        raise InputError(
-            f"`--document_context` needs files with {DOCUMENT} lines, which "
-            f"begin a document. {path} has none"
-        )
+    _check_content(path, bool(sentences), has_documents, settings)
     if part != "test":
         _require_labels(path, sentences)
     elif not _uses_labels(path, sentences, settings):
@@ -169,6 +125,48 @@ def _read(
     return path, examples
 
 
+def iterate_unlabelled(settings: FileSettings, path: str) -> Iterator[Example]:
+    """Yields the sentences of a file as it is read, without labels.
+
+    Held in memory is one document, where documents are needed, or a sentence.
+
+    Args:
+        settings: `FileSettings`; the column of the label is not looked at.
+        path: of the file.
+
+    Raises:
+        InputError: bad rows, no words, or no documents where they are needed.
+    """
+    settings = dataclasses.replace(settings, label_col=None)
+    problems = Problems(path)
+    document: list[Sentence] = []
+    has_documents = has_words = False
+    for sentence in layouts.iterate(path, settings, problems):
+        if not sentence:
+            has_documents = True
+        if not sentence or not settings.document_context:
+            yield from _examples_of(document, schemes.NO_SCHEME, "")
+            document = []
+        if sentence:
+            has_words = True
+            document.append(sentence)
+    yield from _examples_of(document, schemes.NO_SCHEME, "")
+    problems.raise_if_any()
+    _check_content(path, has_words, has_documents, settings)
+
+
+def _check_content(
+    path: str, has_words: bool, has_documents: bool, settings: FileSettings
+) -> None:
+    if not has_words:
+        raise InputError(f"{path} must hold sentences. It has no words")
+    if settings.document_context and not has_documents:
+        raise InputError(
+            f"`{settings.documents_for}` needs files with {DOCUMENT} lines, "
+            f"which begin a document. {path} has none"
+        )
+
+
 def _examples_of(
     document: Sequence[Sentence], scheme: str, train_scheme: str
 ) -> Iterator[Example]:
@@ -185,144 +183,6 @@ def _examples_of(
 def _labels_of(sentence: Sentence) -> list[str] | None:
     labels = [row.label for row in sentence if row.label is not None]
     return labels if len(labels) == len(sentence) else None
-
-
-# --------------------------------------------------------------------- layouts
-
-
-def _read_file(
-    path: str, settings: FileSettings, problems: Problems
-) -> tuple[list[list[Sentence]], bool]:
-    """The documents of a file, and whether it says where they begin."""
-    lines = _lines(path, problems)
-    if path.endswith(".tsv"):
-        _, header = next(lines, (1, ""))
-        if header.split("\t")[0] == TEXT_COLUMN:
-            return [_read_joined(header, lines, problems)], False
-        lines = _lines(path, problems)
-    return _read_columns(path, lines, settings, problems)
-
-
-def _lines(path: str, problems: Problems) -> Iterator[tuple[int, str]]:
-    """The lines of a file; carriage returns stand at their ends only."""
-    for line, text in read_lines(path, problems, keeps_returns=True):
-        if "\r" in text:
-            problems.add(
-                line,
-                f"a carriage return in {quote(text)}",
-                "none but at the end of lines",
-            )
-        yield line, text
-
-
-def _read_columns(
-    path: str,
-    lines: Iterator[tuple[int, str]],
-    settings: FileSettings,
-    problems: Problems,
-) -> tuple[list[list[Sentence]], bool]:
-    """A word and its columns on each line, divided by blanks or tabs."""
-    documents: list[list[Sentence]] = [[]]
-    sentence: Sentence = []
-    has_documents = False
-    width, first = 0, 0
-
-    def end_sentence() -> None:
-        nonlocal sentence
-        if sentence:
-            documents[-1].append(sentence)
-            sentence = []
-
-    for line, text in lines:
-        if not text.strip():
-            end_sentence()
-            continue
-        cells = [cell for cell in text.replace("\t", " ").split(" ") if cell]
-        if cells[0] == DOCUMENT:
-            end_sentence()
-            documents.append([])
-            has_documents = True
-            continue
-        if not width:
-            width, first = len(cells), line
-            word_col, label_col = _find_columns(path, line, width, settings)
-        if len(cells) != width:
-            problems.add(
-                line,
-                f"{count_of(len(cells), 'column')}, {quote(text)}",
-                f"{width} as in line {first}, divided by blanks or tabs (blank "
-                "lines divide sentences)",
-            )
-            continue
-        label = None if label_col is None else cells[label_col]
-        sentence.append(Row(line, cells[word_col], label))
-    end_sentence()
-    return documents, has_documents
-
-
-def _find_columns(
-    path: str, line: int, width: int, settings: FileSettings
-) -> tuple[int, int | None]:
-    """The columns of the word and of the label, None in a file of words."""
-    found: list[int] = []
-    for role in ("word_col", "label_col"):
-        column = getattr(settings, role)
-        if role == "label_col" and width == 1:
-            return found[0], None
-        if not -width <= column < width:
-            raise InputError(
-                f"`--{role}` must be a column of {path}, whose line {line} has "
-                f"{count_of(width, 'column')}, counted from 0, divided by "
-                f"blanks or tabs. Received: --{role}={column}"
-            )
-        found.append(column % width)
-    if found[0] == found[1]:
-        raise InputError(
-            "`--word_col` and `--label_col` must be different columns. In "
-            f"{path}, with {width} columns, both are column {found[0]}. "
-            f"Received: --word_col={settings.word_col} "
-            f"--label_col={settings.label_col}"
-        )
-    return found[0], found[1]
-
-
-def _read_joined(
-    header: str, lines: Iterator[tuple[int, str]], problems: Problems
-) -> list[Sentence]:
-    r"""A sentence on each line: words joined by \x02, a tab, its labels."""
-    names = header.split("\t")
-    has_labels = names == [TEXT_COLUMN, LABEL_COLUMN]
-    if not has_labels and names != [TEXT_COLUMN]:
-        problems.add(
-            1,
-            f"the header {quote(header)}",
-            f"{TEXT_COLUMN}, or {TEXT_COLUMN}, a tab and {LABEL_COLUMN}",
-        )
-    found: list[Sentence] = []
-    for line, text in lines:
-        cells = text.split("\t")
-        if len(cells) != len(names) or not cells[0]:
-            problems.add(
-                line,
-                f"{count_of(len(cells), 'column')}, {quote(text)}",
-                f"{len(names)} as in line 1: words, and labels, joined by the "
-                r"character \x02",
-            )
-            continue
-        words = cells[0].split(SEPARATOR)
-        labels: list[str | None] = [None] * len(words)
-        if has_labels:
-            labels = [*cells[1].split(SEPARATOR)]
-        if len(words) != len(labels):
-            problems.add(
-                line,
-                f"{count_of(len(words), 'word')} and "
-                f"{count_of(len(labels), 'label')}",
-                r"as many labels as words, joined by the character \x02",
-            )
-            continue
-        found.append([Row(line, *pair) for pair in zip(words, labels)])
-    return found
 
 
 # ---------------------------------------------------------------------- labels

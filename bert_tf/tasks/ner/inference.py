@@ -9,7 +9,7 @@ from bert_tf.exports.interface import TEXT, WORDS, Arrays, Signature, Tensor
 from bert_tf.tasks import inference, metrics
 from bert_tf.tasks.inference import STRINGS, Function, Row
 from bert_tf.tasks.ner import schemes
-from bert_tf.tasks.ner.windows import WindowMaker
+from bert_tf.tasks.ner.windows import Window, WindowMaker
 from bert_tf.tokenization import WORD
 
 TABLES = {
@@ -97,30 +97,45 @@ class TokensInference(inference.Inference):
 
         return self._tables(self._label(given), place)
 
-    def _label(self, sentences: Sequence[Sequence[str]]) -> list[Labelled]:
-        rows, asked = [], []
-        for number, words in enumerate(sentences):
-            windows = self._maker.windows([words], 0) if words else ()
-            for window in windows:
-                ids = self.tokenizer.convert_tokens_to_ids(window.tokens)
-                rows.append(Row(ids, [0] * len(ids)))
-                asked.append((number, window))
+    def logits(self, sentences: Sequence[Sequence[Window]]) -> list[np.ndarray]:
+        """The logits of the words of sentences, float32 [words, L] for each.
+
+        Args:
+            sentences: the windows of each, in which every word is once.
+        """
+        asked = [
+            (number, window)
+            for number, windows in enumerate(sentences)
+            for window in windows
+        ]
+        rows = []
+        for _, window in asked:
+            ids = self.tokenizer.convert_tokens_to_ids(window.tokens)
+            rows.append(Row(ids, [0] * len(ids)))
         found = self.compute(
             rows,
             ["logits"],
             lambda row, outputs: outputs["logits"][asked[row][1].positions],
         )
-        labelled = [
-            Labelled([""] * len(words), [0.0] * len(words))
+        logits = [
+            np.zeros((sum(len(w.words) for w in windows), len(self.labels)))
+            for windows in sentences
+        ]
+        for (number, window), values in zip(asked, found, strict=True):
+            logits[number][window.words] = values
+        return [values.astype(np.float32) for values in logits]
+
+    def _label(self, sentences: Sequence[Sequence[str]]) -> list[Labelled]:
+        windows = [
+            self._maker.windows([words], 0) if words else []
             for words in sentences
         ]
-        for (number, window), logits in zip(asked, found, strict=True):
+        labelled = []
+        for logits in self.logits(windows):
             chances = np.exp(metrics.log_softmax(logits))
             best = chances.argmax(axis=-1).tolist()
             sure = chances.max(axis=-1).tolist()
-            for word, label, chance in zip(window.words, best, sure):
-                labelled[number].labels[word] = self.labels[label]
-                labelled[number].probabilities[word] = chance
+            labelled.append(Labelled([self.labels[x] for x in best], sure))
         return labelled
 
     def _tables(self, labelled: Sequence[Labelled], place) -> Arrays:

@@ -72,7 +72,7 @@ class TokenTask:
 
     def records(self, examples, is_training):
         for example in examples:
-            label_ids = token_rows.label_ids_of(example, self._ids)
+            label_ids = self.label_ids(example).tolist()
             yield [
                 token_rows.window_values(
                     window, label_ids, self.max_seq_length, self._maker
@@ -81,6 +81,10 @@ class TokenTask:
                     example.document, example.number
                 )
             ]
+
+    def label_ids(self, example):
+        """The label ids of the words of a sentence, an array."""
+        return np.array(token_rows.label_ids_of(example, self._ids))
 
     def padding(self, is_training):
         schema = self.schema(is_training)
