@@ -158,5 +158,7 @@ def test_what_decides_about_results():
 def test_every_name_is_a_flag_of_a_command_that_sweeps():
     flags = parse()
 
-    assert set(sweep_flags.SWEPT) - set(flags) == {"doc_stride"}
+    assert set(sweep_flags.SWEPT) - set(flags) == {
+        *("doc_stride", "distill_temperature", "distill_weight"),
+    }
     assert set(sweep_flags.RECORD_FLAGS) <= set(sweep_flags.SWEPT)
