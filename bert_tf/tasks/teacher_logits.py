@@ -162,7 +162,14 @@ class TransferSet(Generic[Example]):
         total, many = len(self), len(self.labelled)
         for place in range(total):
             is_known = (place + 1) * many // total > place * many // total
-            yield next(known if is_known else others)
+            try:
+                example = next(known if is_known else others)
+            except StopIteration:
+                raise InputError(
+                    "The file of unlabelled examples has become shorter since "
+                    "this command began: start it again"
+                ) from None
+            yield example
 
     def __contains__(self, example: object) -> bool:
         return any(example == one for one in self)

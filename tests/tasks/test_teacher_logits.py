@@ -154,3 +154,11 @@ def test_a_file_with_bad_rows_is_refused_before_any_work():
 
     with pytest.raises(InputError, match="line 2"):
         TransferSet(["1"], more)
+
+
+def test_a_file_that_has_become_shorter_is_told():
+    left = [3, 3, 2]
+    found = TransferSet(["1"], lambda: iter("abc"[: left.pop(0)]))
+    assert "".join(found) == "abc1"
+    with pytest.raises(InputError, match="shorter"):
+        list(found)
