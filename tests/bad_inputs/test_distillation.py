@@ -84,6 +84,7 @@ CASES = [
         ("--teacher", "--output_dir=output"),
         trained(folder="output"),
         leaves=("",),
+        max_seq_length=40,
         teacher="output",
     ),
     case(
