@@ -56,6 +56,15 @@ COMMANDS = {
         "eval_every_steps": 3,
         "keep_best": "eval_accuracy",
     },
+    "run_classifier distilled": {
+        **TRAINING,
+        "task_name": "MRPC",
+        "data_dir": MRPC,
+        "teacher": "teacher",
+        "transfer_file": MRPC / "test.tsv",
+        "num_train_epochs": 2,
+        "do_eval": True,
+    },
     "run_squad": {
         **TRAINING,
         **WINDOWS,
@@ -186,6 +195,13 @@ def _write_squad(folder):
         (folder / f"{name}.json").write_text(json.dumps(content))
 
 
+def _write_teacher(folder):
+    # Loads TensorFlow.
+    from helpers.trained_folders import make_mrpc_folder
+
+    make_mrpc_folder(folder / "teacher")
+
+
 def _write_questions(folder):
     lines = [
         {"id": n, "question": "Who made the park?", "context": TEXT[:300]}
@@ -284,6 +300,7 @@ def _serve_released_model(folder):
 
 
 WRITERS = {
+    "run_classifier distilled": _write_teacher,
     "run_squad": _write_squad,
     "answer": _write_questions,
     "run_ner": _write_ner,
