@@ -88,7 +88,7 @@ class DistilledTask(abc.ABC):
     def evaluate_teacher(self, examples, logits, batch_size):
         """The `Evaluation` of the teacher's logits of each example."""
 
-    # ------------------------------------------------------------- the same
+    # ------------------------------------------------------- for all tasks
 
     def schema(self, is_training):
         schema = self.task.schema(is_training)
