@@ -163,5 +163,8 @@ class DistilledTask(abc.ABC):
         compared = self.compare(
             np.concatenate(logits), np.concatenate(teacher_logits)
         )
-        more = {**found.more, **compared, **self._of_teacher[name]}
-        return dataclasses.replace(found, more=more)
+        return dataclasses.replace(
+            found,
+            more={**found.more, **compared},
+            fixed=self._of_teacher[name],
+        )

@@ -385,7 +385,7 @@ class Run:
         write_eval_results(
             folder,
             {**evaluation.results, "global_step": step},
-            evaluation.more,
+            {**evaluation.more, **evaluation.fixed},
             evaluation.results_file,
             self.settings.do_train,
         )

@@ -47,6 +47,8 @@ class Evaluation:
         model_files: texts of files that belong to the checkpoint evaluated,
             such as thresholds chosen for it, by name.
         warnings: what to know about the results, for the log.
+        fixed: results that no training of this model changes, such as those of
+            its teacher: written at the end only.
     """
 
     results: Mapping[str, float]
@@ -55,9 +57,10 @@ class Evaluation:
     results_file: str = EVAL_RESULTS
     model_files: Mapping[str, str] = dataclasses.field(default_factory=dict)
     warnings: Sequence[str] = ()
+    fixed: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def all(self) -> dict[str, float]:
-        """All results by name."""
+        """All results by name, but those that are fixed."""
         return {**self.results, **self.more}
 
 
@@ -130,7 +133,7 @@ class Task(Protocol):
         outputs: names of the features and outputs that `evaluate` and `write`
             need of each record.
         metrics: names of results by which the best checkpoint can be kept.
-            Lower is better where `loss` is part of the name, else higher.
+            Lower is better where `training.history.FALLING` says so.
         groups_by_length: whether records may be predicted in batches of
             similar length, padded to the longest in the batch.
         log_names: names of examples and records in the original's log; the

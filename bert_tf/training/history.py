@@ -15,14 +15,19 @@ MOST_BINS = 512
 MOST_EVALUATIONS = 512
 
 
+FALLING = ("loss", "mse", "mae", "kl")
+"""Parts of the names of results that are better if they are lower."""
+
+
 def is_better(metric: str, value: float, than: float) -> bool:
-    """Whether a value is better: higher, but lower for a metric named loss.
+    """Whether a value is better: higher, or lower if `FALLING` says so.
 
     Anything is better than NaN.
     """
     if math.isnan(than):
         return not math.isnan(value)
-    return value < than if "loss" in metric else value > than
+    falls = any(part in FALLING for part in metric.split("_"))
+    return value < than if falls else value > than
 
 
 class Bin(NamedTuple):

@@ -49,9 +49,13 @@ def add_all(evaluations, values, first=100):
         ("loss", True),
         ("eval_loss", True),
         ("masked_lm_loss", True),
+        ("eval_mse", True),
+        ("eval_mae", True),
+        ("eval_teacher_kl", True),
+        ("eval_teacher_agreement", False),
     ],
 )
-def test_lower_is_better_for_losses_and_higher_for_other_metrics(
+def test_lower_is_better_for_losses_and_errors_and_higher_for_others(
     metric, low_is_better
 ):
     assert is_better(metric, 1.0, 2.0) == low_is_better
