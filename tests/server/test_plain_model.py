@@ -128,3 +128,23 @@ assert not heavy, heavy
         cwd=ROOT,
     )
     assert process.returncode == 0, process.stderr
+
+
+@pytest.mark.slow
+def test_vectors_and_ranks_are_those_of_the_saved_model():
+    documents = ["the quiet museum", "John Smith was born in 1895 ."]
+    query = "who was born ?"
+    vectors = exported.call(
+        "features_unit", "serve_text", text_a=[query, *documents]
+    )["embedding"]
+    with in_process.answering(in_process.plain("features_unit")) as server:
+        status, _, found = server.ask("/v1/embeddings", {"input": documents})
+        assert status == 200
+        got = [one["embedding"] for one in found["data"]]
+        np.testing.assert_allclose(got, vectors[1:], atol=1e-5)
+        body = {"query": query, "documents": documents}
+        status, _, found = server.ask("/v1/rerank", body)
+    assert status == 200
+    for one in found["results"]:
+        want = vectors[0] @ vectors[1 + one["index"]]
+        assert one["relevance_score"] == pytest.approx(want, abs=1e-5)
