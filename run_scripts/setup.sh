@@ -2,7 +2,9 @@
 # $PYTHON, the interpreter to use.
 #
 # BERT_TF_VENV names another folder for the environment, BERT_TF_LOCK another
-# list of packages. How requirements.lock is made (what is locked stays as it is):
+# list of packages, BERT_TF_BASE an environment whose packages are seen in it: only
+# what that lacks, or has in another version, is installed.
+# How requirements.lock is made (what is locked stays as it is):
 #   uv pip compile --universal --python-version 3.11 --generate-hashes \
 #     --no-header --extra dev --extra serving setup.py -o requirements.lock
 
@@ -26,7 +28,19 @@ find_python() {
     return 1
 }
 
-if ! cmp -s "$lock" "$venv/installed.lock"; then
+base="${BERT_TF_BASE:-}"
+
+# Of the base and of the environment itself.
+locks() { cat ${base:+"$base/installed.lock"} "$lock"; }
+
+# Makes Python find the packages of the base after its own.
+see_base() {
+    local packages='import sysconfig; print(sysconfig.get_path("purelib"))'
+    echo "import site; site.addsitedir('$("$base/bin/python" -c "$packages")')" \
+        > "$("$PYTHON" -c "$packages")/base.pth"
+}
+
+if ! locks | cmp -s - "$venv/installed.lock"; then
     python="$(find_python)" || exit 1
     echo "Installing the packages of $(basename "$lock") into $venv" \
         "(up to 2.5 GB; a few minutes)" >&2
@@ -35,6 +49,7 @@ if ! cmp -s "$lock" "$venv/installed.lock"; then
     quiet="--quiet --disable-pip-version-check"
     {
         "$python" -m venv "$venv" &&
+            { [ -z "$base" ] || see_base; } &&
             "$PYTHON" -m pip install $quiet \
                 --require-hashes --requirement "$lock" &&
             "$PYTHON" -m pip install $quiet \
@@ -45,5 +60,5 @@ if ! cmp -s "$lock" "$venv/installed.lock"; then
             "goes on, 1 GB in ${TMPDIR:-/tmp}. The same command tries again." >&2
         exit 1
     }
-    cp "$lock" "$venv/installed.lock"
+    locks > "$venv/installed.lock"
 fi

@@ -2,13 +2,12 @@
 
 import importlib.util
 import json
-import os
 import re
 import subprocess
-import sys
 
 import numpy as np
 import pytest
+from helpers import prepared
 from helpers.paths import ROOT
 
 from bert_tf import checkpoints
@@ -42,11 +41,13 @@ def make_articles(rng, count):
 
 
 def run_recipe(folder, text, config):
+    python = folder.with_name("python")
+    prepared.write_python(python)
     return subprocess.run(
         [RECIPE / "pretrain.sh", folder, text],
         env={
-            **os.environ,
-            "PYTHON": sys.executable,
+            **prepared.environment(),
+            "PYTHON": str(python),
             "CONFIG": str(config),
             "NUM_UNUSED": "2",
             "HOLD_OUT_EVERY": "5",

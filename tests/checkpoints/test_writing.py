@@ -3,12 +3,11 @@ import itertools
 import os
 import pathlib
 import resource
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers import prepared
 from helpers.golden import CHECKPOINTS
 from helpers.paths import GOLDEN
 
@@ -258,11 +257,8 @@ def test_killed_saving_leaves_a_folder_that_goes_on(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_kill_9_twenty_times_always_leaves_a_whole_checkpoint(tmp_path):
     script = GOLDEN / "checkpoints/kill_saving.py"
-    done = subprocess.run(
-        [sys.executable, script, tmp_path / "run", "20"],
-        capture_output=True,
-        text=True,
-        check=False,
+    done = prepared.run(
+        [script, tmp_path / "run", "20"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     steps = [int(line) for line in done.stdout.split()]

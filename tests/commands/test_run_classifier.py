@@ -10,15 +10,13 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
-import textwrap
 import time
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from absl import flags as absl_flags
-from helpers import kill_and_resume
+from helpers import kill_and_resume, prepared
 from helpers.golden import read_variables, write_small_config
 from helpers.numpy_bert import NumpyBert, log_softmax
 from helpers.output_files import unlisted
@@ -915,37 +913,6 @@ def test_texts_that_are_mostly_unknown_are_told_once(job, log):
 
 # ------------------------------------------------------ processes of their own
 
-# Imports once, then does each command line in a process of its own: forked
-# before TensorFlow has started anything.
-FORKS = textwrap.dedent(
-    """
-    import json, os, sys
-    from bert_tf import run_classifier
-
-    folder, cases = sys.argv[1], json.loads(sys.argv[2])
-    codes = {}
-    for name, arguments in cases.items():
-        child = os.fork()
-        if not child:
-            log = os.open(f"{folder}/{name}.log", os.O_CREAT | os.O_WRONLY)
-            os.dup2(log, 1)
-            os.dup2(log, 2)
-            sys.argv = ["run_classifier.py", *arguments]
-            code = 70
-            try:
-                run_classifier.cli()
-                code = 0
-            except SystemExit as end:
-                code = end.code or 0
-            finally:
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(code)
-        codes[name] = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    print(json.dumps(codes))
-    """
-)
-
 
 @pytest.mark.slow
 def test_errors_exit_with_1_and_one_message_without_traceback(
@@ -959,15 +926,16 @@ def test_errors_exit_with_1_and_one_message_without_traceback(
     )
     cases["diverging"] = [*diverging, "--do_train", "--learning_rate=1e30"]
 
-    done = subprocess.run(
-        [sys.executable, "-c", FORKS, str(tmp_path), json.dumps(cases)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    codes, logs = {}, {}
+    for name, arguments in cases.items():
+        done = prepared.run(
+            ["-m", "bert_tf.run_classifier", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        codes[name], logs[name] = done.returncode, done.stdout
 
-    codes = json.loads(done.stdout.splitlines()[-1])
-    logs = {name: (tmp_path / f"{name}.log").read_text() for name in cases}
     for case, original in mistakes().items():
         # The original took an unknown flag for none.
         wanted = 1 if case == "unknown_flag" else original["exit_code"]
@@ -994,11 +962,10 @@ class Process:
     def __init__(self, folder, *arguments):
         self.log = folder / "stderr.txt"
         with open(self.log, "w") as file:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "bert_tf.run_classifier", *arguments],
+            self.process = prepared.Popen(
+                ["-m", "bert_tf.run_classifier", *arguments],
                 stdout=file,
                 stderr=file,
-                env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
             )
 
     def wait_for(self, text):
@@ -1052,17 +1019,10 @@ def test_signals_stop_a_process_after_it_saved_a_checkpoint(
 
 @pytest.mark.slow
 def test_killed_processes_resume_with_the_numbers_of_an_uninterrupted_one(
-    data, tmp_path
+    tmp_path, capsys
 ):
-    command = [sys.executable, kill_and_resume.__file__]
-    done = subprocess.run(
-        [*command, f"--data={data}", "--kills=2", f"--folder={tmp_path}"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "identical" in done.stdout
+    kill_and_resume.compare_runs(tmp_path, kills=2)
+    assert "identical" in capsys.readouterr().out
 
 
 # ------------------------------------------------------------ large real data

@@ -4,13 +4,12 @@ import json
 import logging
 import pathlib
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from absl import flags as absl_flags
+from helpers import prepared
 from helpers.golden import read_scalars
 from helpers.paths import GOLDEN
 
@@ -441,7 +440,6 @@ def test_has_the_originals_flags_and_defaults():
 @pytest.mark.slow
 def test_runs_as_a_command(tmp_path, records_file):
     command = [
-        sys.executable,
         "-m",
         "bert_tf.run_pretraining",
         f"--input_file={records_file}",
@@ -452,7 +450,7 @@ def test_runs_as_a_command(tmp_path, records_file):
         "--do_train",
     ]
 
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = prepared.run(command, capture_output=True, text=True)
 
     assert done.returncode == 1
     assert "give the max_predictions_per_seq that the file" in done.stderr

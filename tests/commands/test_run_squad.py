@@ -8,13 +8,12 @@ import logging
 import random
 import re
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from absl import flags as absl_flags
+from helpers import prepared
 from helpers.golden import write_small_config
 from helpers.output_files import unlisted
 from helpers.squad_golden import DATA, SQUAD, TINY, archive
@@ -693,11 +692,10 @@ def test_an_invalid_flag_or_file_is_reported_before_work_starts(
 @pytest.mark.slow
 def test_a_process_exits_with_1_and_one_message(tmp_path):
     def end(*arguments):
-        return subprocess.run(
-            [sys.executable, "-m", "bert_tf.run_squad", *arguments],
+        return prepared.run(
+            ["-m", "bert_tf.run_squad", *arguments],
             capture_output=True,
             text=True,
-            check=False,
         )
 
     mistake = end(*flags_of("train_v1_file_as_v2", tmp_path))

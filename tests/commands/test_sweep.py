@@ -3,11 +3,11 @@
 import logging
 import pathlib
 import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
+from helpers import prepared
 from helpers.commands import results_of, run_command
 from helpers.golden import read_variables, write_small_config
 from helpers.output_files import unlisted
@@ -114,8 +114,8 @@ def test_a_killed_sweep_goes_on_and_more_values_add_runs(
     out = tmp_path / "out"
     flags = {**base, "sweep": GRID, "output_dir": out}
     given = [f"--{name}={value}" for name, value in flags.items()]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bert_tf.run_classifier", *given],
+    process = prepared.Popen(
+        ["-m", "bert_tf.run_classifier", *given],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

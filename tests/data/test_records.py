@@ -5,11 +5,11 @@ import json
 import os
 import socket
 import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers import prepared
 
 from bert_tf.data import grouping, records
 from bert_tf.data.packing import PaddingInputExample
@@ -698,11 +698,8 @@ def test_another_process_resumes_the_same_stream(tmp_path):
         "batches = training_batches(sys.argv[1:], schema, 8, 3, 20)\n"
         "for batch in batches.take(5): print(*batch['number'].numpy())"
     )
-    other = subprocess.run(
-        [sys.executable, "-c", program, *files],
-        capture_output=True,
-        check=True,
-        text=True,
+    other = prepared.run(
+        ["-c", program, *files], capture_output=True, check=True, text=True
     )
 
     tf.random.set_seed(5)

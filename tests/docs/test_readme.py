@@ -1,15 +1,15 @@
 """The commands of README and docs, run on tiny data."""
 
 import json
-import os
 import re
 import shlex
+import shutil
 import subprocess
-import sys
 import urllib.request
 
 import pytest
 from absl import flags
+from helpers import prepared
 from helpers.paths import ROOT
 
 from bert_tf import (
@@ -274,12 +274,13 @@ def test_the_pretraining_command_trains_and_evaluates(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def quickstart(tmp_path_factory):
     """What the quickstart printed, and its output folder."""
-    if not os.path.exists(os.path.join(sys.prefix, "installed.lock")):
-        pytest.skip("this environment was not made by run_scripts/setup.sh")
-    out = tmp_path_factory.mktemp("quickstart") / "out"
+    folder = tmp_path_factory.mktemp("quickstart")
+    out, venv = folder / "out", folder / "venv"
+    prepared.write_python(venv / "bin" / "python")
+    shutil.copy(ROOT / "requirements.lock", venv / "installed.lock")
     done = subprocess.run(
         [ROOT / "run_scripts" / "quickstart.sh", out],
-        env={**os.environ, "BERT_TF_VENV": sys.prefix},
+        env={**prepared.environment(), "BERT_TF_VENV": str(venv)},
         capture_output=True,
         text=True,
         check=True,
@@ -322,9 +323,9 @@ def test_the_classifier_is_exported_asked_and_served(
     assert dirty.startswith("negative 0.")
     assert place.startswith("positive 0.")
 
-    serve = [sys.executable, "-m", "bert_tf.serve", tmp_path / "reviews"]
+    serve = ["-m", "bert_tf.serve", tmp_path / "reviews"]
     curl = re.search(r"^    (curl (?:.*\n)*?.*\}')$", README, re.M)[1]
-    with subprocess.Popen(
+    with prepared.Popen(
         [*serve, "--port=0"], stdout=subprocess.PIPE, text=True, cwd=ROOT
     ) as server:
         port = re.search(r":(\d+)/v1", server.stdout.readline())[1]

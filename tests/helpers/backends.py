@@ -163,7 +163,8 @@ class Trainer:
             )
             return self.loss(outputs, batch), others
 
-        differentiate = jax.value_and_grad(loss_of, has_aux=True)
+        # Compiled as a whole: operation by operation it takes a minute.
+        differentiate = jax.jit(jax.value_and_grad(loss_of, has_aux=True))
 
         @jax.jit
         def compiled_step(weights, others, slots, batch):

@@ -1,6 +1,6 @@
 """Kills a training again and again, and checks what it resumes from.
 
-    python tests/helpers/kill_and_resume.py --data tests/golden --kills 20
+    cd tests && PYTHONPATH=.. python -m helpers.kill_and_resume --kills 20
 
 Trains a small classifier twice: once undisturbed, and once killed (SIGKILL) at
 random moments and started again with the same command. Of five kills, one falls
@@ -21,16 +21,17 @@ import pathlib
 import random
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 
 import numpy as np
 
+from helpers import prepared
+from helpers.paths import GOLDEN, ROOT
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-REPOSITORY = pathlib.Path(__file__).parents[2]
 EXAMPLES, BATCH_SIZE = 61, 8
 SAVE_STEPS = 5
 STEPS_PER_KILL = 25
@@ -45,25 +46,30 @@ SAVED = re.compile(r"Saved \S+model\.ckpt-(\d+)")
 RESUMED = re.compile(r"Resuming from (\S+) \(step (\d+)\)")
 
 
-def main():
-    """Does both runs, prints a line for each kill, and compares."""
-    arguments = parse_arguments()
-    folder = arguments.folder or tempfile.mkdtemp(prefix="kill_and_resume_")
-    folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    steps = STEPS_PER_KILL * arguments.kills
+def compare_runs(folder, kills, seed=1):
+    """Does both runs, prints a line for each kill, and compares.
+
+    Args:
+        folder: where to work.
+        kills: how many.
+        seed: of everything.
+
+    Raises:
+        SystemExit: the runs are different.
+    """
+    steps = STEPS_PER_KILL * kills
     print(f"{steps} steps, a checkpoint every {SAVE_STEPS}; in {folder}")
 
-    whole = Run(folder / "undisturbed", steps, arguments)
+    whole = Run(folder / "undisturbed", steps, seed)
     began = time.monotonic()
     start_seconds = whole.start().wait_for_step(0)
     whole.finish()
     seconds = time.monotonic() - began
     print(f"undisturbed: {seconds:.0f} s, {start_seconds:.0f} of them to start")
 
-    run = Run(folder / "killed", steps, arguments)
-    rng = random.Random(arguments.seed)
-    numbers = range(1, arguments.kills + 1)
+    run = Run(folder / "killed", steps, seed)
+    rng = random.Random(seed)
+    numbers = range(1, kills + 1)
     between_saves = (seconds - start_seconds) / (steps / SAVE_STEPS)
     # Not at the very end, so that none gets there before it is killed.
     moments = [rng.randrange(steps * 4 // 5) for _ in numbers]
@@ -90,7 +96,7 @@ def main():
 
     differences = compare(whole.final(), run.final())
     print(
-        f"{arguments.kills} kills, {run.inside_write} of them left a file "
+        f"{kills} kills, {run.inside_write} of them left a file "
         f"half-written; {run.resumes} starts went on from a checkpoint, "
         f"{run.beginnings} had none yet, {run.unknown} were killed before; "
         f"final step {run.last_saved}"
@@ -100,29 +106,28 @@ def main():
         print(f"Half-written files: {run.half_written()}")
         sys.exit(1)
     print("Weights, slots and step identical to those of the undisturbed run.")
-    if arguments.folder is None:
-        shutil.rmtree(folder)
 
 
-def parse_arguments():
+def main():
     """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument(
-        "--data", type=pathlib.Path, required=True, help="the tests' files"
-    )
     parser.add_argument("--kills", type=int, default=20, help="how many")
     parser.add_argument("--seed", type=int, default=1, help="of everything")
     parser.add_argument("--folder", help="where to work; stays [a new one]")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    folder = arguments.folder or tempfile.mkdtemp(prefix="kill_and_resume_")
+    compare_runs(pathlib.Path(folder), arguments.kills, arguments.seed)
+    if arguments.folder is None:
+        shutil.rmtree(folder)
 
 
 class Run:
     """One training folder, and the processes that work in it in turn."""
 
-    def __init__(self, folder, steps, arguments):
+    def __init__(self, folder, steps, seed):
         self.folder = folder
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -134,12 +139,11 @@ class Run:
         self.process = None
         # None goes on when this script ends, whatever the reason.
         atexit.register(lambda: self.process and self.process.kill())
-        data = arguments.data.resolve()
-        tiny = data / "checkpoints" / "tiny"
+        tiny = GOLDEN / "checkpoints" / "tiny"
         flags = {
             "task_name": "MRPC",
             "do_train": True,
-            "data_dir": data / "classification" / "mrpc" / "data",
+            "data_dir": GOLDEN / "classification" / "mrpc" / "data",
             "vocab_file": tiny / "vocab.txt",
             "bert_config_file": tiny / "bert_config.json",
             "init_checkpoint": tiny / "bert_model.ckpt",
@@ -148,20 +152,17 @@ class Run:
             # Half a step more, for rounding is down.
             "num_train_epochs": (steps + 0.5) * BATCH_SIZE / EXAMPLES,
             "save_checkpoints_steps": SAVE_STEPS,
-            "seed": arguments.seed,
+            "seed": seed,
             "output_dir": folder,
         }
-        self.command = [sys.executable, "-m", "bert_tf.run_classifier"]
+        self.command = ["-m", "bert_tf.run_classifier"]
         self.command += [f"--{name}={value}" for name, value in flags.items()]
 
     def start(self):
         """Starts a process with the command that every one of them has."""
         with open(self.log, "w") as log:
-            self.process = subprocess.Popen(
-                self.command,
-                stdout=log,
-                stderr=log,
-                cwd=REPOSITORY,
+            self.process = prepared.Popen(
+                self.command, stdout=log, stderr=log, cwd=ROOT
             )
         return self
 

@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 
+from helpers import prepared
 from helpers.killed_commands import COMMANDS, REPOSITORY, write_input
 
 # Two undisturbed exports differ in these as well: maps in protocol buffers have
@@ -68,12 +69,16 @@ class Place:
         words = [*words, *map(str, given)]
         for word, meant in self.words.items():
             words = [one.replace(word, meant) for one in words]
-        return [sys.executable, "-m", f"bert_tf.{module}", *words]
+        return ["-m", f"bert_tf.{module}", *words]
 
     def start(self, name=None):
         """Starts a command."""
+        begin = prepared.Popen
+        if self.name.startswith("released_models"):
+            # It imports the package that is in the working directory.
+            begin = start_python
         with open(self.folder / "log", "w") as log:
-            return subprocess.Popen(
+            return begin(
                 self.command(name),
                 stdout=log,
                 stderr=log,
@@ -127,6 +132,11 @@ class Place:
                 content = b""
             found[name] = hashlib.sha256(content).hexdigest()
         return found
+
+
+def start_python(arguments, **options):
+    """Python with these arguments."""
+    return subprocess.Popen([sys.executable, *arguments], **options)
 
 
 def run_undisturbed(place):

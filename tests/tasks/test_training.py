@@ -1,15 +1,10 @@
 """Training of tasks with words, choices, numbers and labels is torch's."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import task_training
+from helpers import prepared, task_training
 from helpers.golden import read_arrays
-from helpers.paths import ROOT
 from helpers.task_training import TRAINED
 
 PARTS = {
@@ -90,9 +85,8 @@ def trained(tmp_path_factory):
     # A process can have replicas of one strategy only.
     for count in {trained.replicas for trained in TRAINED.values()}:
         names = [name for name in TRAINED if TRAINED[name].replicas == count]
-        done = subprocess.run(
-            [sys.executable, task_training.__file__, str(folder), *names],
-            env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+        done = prepared.run(
+            [task_training.__file__, folder, *names],
             capture_output=True,
             text=True,
         )

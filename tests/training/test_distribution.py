@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from absl import flags as absl_flags
+from helpers import prepared
 from helpers.golden import (
     CHECKPOINTS,
     read_scalars,
@@ -73,9 +74,8 @@ def pretraining_flags(records_file, small_bert):
 
 
 def start(arguments, script="run_pretraining", cpus=1, **environment):
-    return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM.format(script=script, cpus=cpus)]
-        + [str(one) for one in arguments],
+    return prepared.Popen(
+        ["-c", PROGRAM.format(script=script, cpus=cpus), *arguments],
         env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

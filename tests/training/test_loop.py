@@ -4,14 +4,13 @@ import functools
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import textwrap
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers import prepared
 from helpers.golden import MICRO, read_scalars
 from helpers.small_training import (
     assert_same,
@@ -504,11 +503,8 @@ def test_two_devices_give_the_numbers_of_one_and_resume(tmp_path):
             np.testing.assert_allclose(a, b, atol=1e-6)
         """
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=False,
+    done = prepared.run(
+        ["-c", script, tmp_path], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[-3000:]
     one, two = read_scalars(tmp_path / "1"), read_scalars(tmp_path / "2")
