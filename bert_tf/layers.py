@@ -116,7 +116,9 @@ def _gelu_function(dtype):
     # One function for all graphs: TensorFlow never frees a custom gradient, nor
     # the graph in which it was defined.
     signature = [tf.TensorSpec(None, dtype)]
-    return tf.function(_gelu_with_gradient, input_signature=signature)
+    return tf.function(
+        _gelu_with_gradient, input_signature=signature, autograph=False
+    )
 
 
 # The tanh form is x times the sigmoid of x * (SCALE + CUBIC * x ** 2).
@@ -461,7 +463,9 @@ def _move_function(dtype, with_zeros):
     # One for all graphs, as in `_gelu_function`.
     index = tf.TensorSpec([None], tf.int32)
     rows = tf.TensorSpec([None, None], dtype)
-    return tf.function(move, input_signature=[rows, index, index])
+    return tf.function(
+        move, input_signature=[rows, index, index], autograph=False
+    )
 
 
 def packs_rows():

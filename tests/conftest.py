@@ -41,6 +41,21 @@ def unchanged_log_level():
     logging.getLogger("absl").setLevel(logging.NOTSET)
 
 
+@pytest.fixture(scope="module")
+def graphs_as_traced():
+    """TensorFlow runs graphs as they are, without optimizing them first.
+
+    That takes a third of a short training. For tests of what commands do with
+    flags and files; those of numbers have graphs as users have them.
+    """
+    import tensorflow as tf
+
+    change = tf.config.optimizer.set_experimental_options
+    change({"disable_meta_optimizer": True})
+    yield
+    change({"disable_meta_optimizer": False})
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(20181011)

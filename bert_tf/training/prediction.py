@@ -46,13 +46,16 @@ class DatasetPredictor:
             spec = None
         key = str(spec)
         if key not in self._compiled:
-            self._compiled[key] = (
-                tf.function(lambda x: self.strategy.run(self._call, args=(x,)))
-                if spec is None
+            self._compiled[key] = tf.function(
+                self._call if spec else self._on_replicas,
                 # One trace for full batches and for the smaller last one.
-                else tf.function(self._call, input_signature=[spec])
+                input_signature=spec and [spec],
+                autograph=False,
             )
         return self._compiled[key]
+
+    def _on_replicas(self, features):
+        return self.strategy.run(self._call, args=(features,))
 
     def _call(self, features):
         inputs = {name: features[name] for name in self.model.input}

@@ -272,7 +272,7 @@ def set_dropout_step(model, draws, strategy):
         state = tf.stack([own, tf.constant(draws, tf.int64)])
         variable.assign(tf.cast(state, variable.dtype))
 
-    @tf.function
+    @tf.function(autograph=False)
     def assign_all():
         for variable, seed in seeds:
             strategy.run(assign, args=(variable, tf.constant(seed, tf.int64)))

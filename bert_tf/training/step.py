@@ -101,26 +101,28 @@ def compile_steps(step, dataset):
     }
     shapes = {name: spec.shape for name, spec in specs.items()}
 
-    @tf.function
     def run_steps(batches, num_steps):
-        scalars = tf.TensorArray(tf.float32, num_steps)
-        batch, done = nothing, 0
-        for _ in tf.range(num_steps):
-            # The length of sequences may change from batch to batch.
-            tf.autograph.experimental.set_loop_options(
-                shape_invariants=[(batch, shapes)]
-            )
+        def take(done, scalars, batch, _):
             features = next(batches)
             row = step(features)
-            scalars = scalars.write(done, row)
-            done += 1
-            if keeps_batch:
-                batch = features
-            if not step.may_continue(row):
-                break
+            return (
+                done + 1,
+                scalars.write(done, row),
+                features if keeps_batch else batch,
+                step.may_continue(row),
+            )
+
+        done, scalars, batch, _ = tf.while_loop(
+            lambda done, scalars, batch, goes_on: goes_on & (done < num_steps),
+            take,
+            (0, tf.TensorArray(tf.float32, num_steps), nothing, True),
+            # The length of sequences may change from batch to batch.
+            shape_invariants=(None, None, shapes, None),
+        )
         return scalars.stack()[:done], batch
 
-    return run_steps
+    # Converting Python to graphs takes longer than all else at the start.
+    return tf.function(run_steps, autograph=False)
 
 
 class Step:
@@ -176,7 +178,7 @@ class Step:
         self.on_one_replica = self._on_one_replica
         if settings.jit_compile:
             self.on_one_replica = tf.function(
-                self._on_one_replica, jit_compile=True
+                self._on_one_replica, jit_compile=True, autograph=False
             )
 
     def __call__(self, features):
@@ -185,8 +187,8 @@ class Step:
         if self.loss_scale is None:
             return row
         is_good = tf.math.is_finite(row[1])
-        if not is_good:
-            self.optimizer.iterations.assign_add(1)
+        iterations = self.optimizer.iterations
+        iterations.assign_add(tf.cast(~is_good, iterations.dtype))
         # A gradient that overflows at a scale of 1 is an error.
         scale = self.loss_scale.scale
         skips = tf.math.is_finite(row[0]) & ~is_good & (scale > 1.0)

@@ -14,6 +14,8 @@ from bert_tf.errors import InputError
 from bert_tf.tasks.pretraining.language_model import LanguageModel
 from bert_tf.tasks.squad.reader import Reader
 
+pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+
 MRPC = DATA / "classification" / "mrpc" / "data"
 CHECKPOINTS = {
     "classifier": DATA / "run_classifier" / "mrpc_fine_tuned" / "model.ckpt-30",

@@ -560,28 +560,28 @@ def test_trains_and_writes_the_same_files_as_the_original(
 @pytest.mark.parametrize(
     ("action", "size"),
     [
-        ("train", 16),
-        pytest.param("eval", 12, marks=pytest.mark.exhaustive),
-        pytest.param("predict", 8, marks=pytest.mark.exhaustive),
+        ("train", 4),
+        pytest.param("eval", 3, marks=pytest.mark.exhaustive),
+        pytest.param("predict", 2, marks=pytest.mark.exhaustive),
     ],
 )
 def test_a_batch_too_large_for_memory_names_the_flags_to_change(
     action, size, tmp_path, capsys
 ):
     config = json.loads((TINY / "bert_config.json").read_text())
-    # The attention scores of a batch take half a terabyte or more. With many
-    # heads all other tensors, the mask among them, are small.
+    # The attention scores of a batch take 275 GB or more. With many heads all
+    # other tensors, the mask among them, are small.
     config |= {
-        "hidden_size": 1024,
-        "num_attention_heads": 1024,
+        "hidden_size": 512,
+        "num_attention_heads": 512,
         "num_hidden_layers": 1,
         "intermediate_size": 1,
-        "max_position_embeddings": 4096,
+        "max_position_embeddings": 8192,
     }
     config_file = tmp_path / "bert_config.json"
     config_file.write_text(json.dumps(config))
     # As long as a row may be: padding is not computed.
-    rows = [f"{'the ' * 4096}\t{number % 2}\n" for number in range(16)]
+    rows = [f"{'the ' * 8192}\t{number % 2}\n" for number in range(4)]
     for name in ("train", "dev", "test"):
         (tmp_path / f"{name}.tsv").write_text("text\tlabel\n" + "".join(rows))
     (tmp_path / "out").mkdir()
@@ -592,10 +592,10 @@ def test_a_batch_too_large_for_memory_names_the_flags_to_change(
             tmp_path / "out",
             data_dir=tmp_path,
             bert_config_file=config_file,
-            max_seq_length=4096,
-            train_batch_size=16,
-            eval_batch_size=12,
-            predict_batch_size=8,
+            max_seq_length=8192,
+            train_batch_size=4,
+            eval_batch_size=3,
+            predict_batch_size=2,
         ),
         f"--do_{action}",
     )
@@ -603,13 +603,13 @@ def test_a_batch_too_large_for_memory_names_the_flags_to_change(
         command_line.finish(run_classifier.main, values)
     assert end.value.code == 1
     message = capsys.readouterr().err
-    assert f"memory (tensor with shape[{size},1024,4096," in message
+    assert f"memory (tensor with shape[{size},512,8192," in message
     assert (
-        f"In use: --{action}_batch_size={size} --max_seq_length=4096. Try "
+        f"In use: --{action}_batch_size={size} --max_seq_length=8192. Try "
         in message
     )
     assert f"--{action}_batch_size={size // 2} or a lower --max_seq" in message
-    in_parts = "--gradient_accumulation_steps=2 or --train_batch_size=8"
+    in_parts = "--gradient_accumulation_steps=2 or --train_batch_size=2"
     assert (in_parts in message) == (action == "train")
 
 

@@ -7,7 +7,10 @@ from helpers.golden import write_small_config
 from helpers.output_files import unlisted
 from helpers.paths import GOLDEN
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("graphs_as_traced"),
+]
 
 MNLI = GOLDEN / "classification" / "mnli" / "data"
 VOCAB = GOLDEN / "checkpoints" / "tiny" / "vocab.txt"

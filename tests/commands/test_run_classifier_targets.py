@@ -11,7 +11,10 @@ from helpers.paths import GOLDEN
 
 import bert_tf
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("graphs_as_traced"),
+]
 
 VOCAB = GOLDEN / "checkpoints" / "tiny" / "vocab.txt"
 WORDS = ("river", "market", "letter", "dog", "bridge", "museum")

@@ -12,6 +12,8 @@ from helpers.golden import write_small_config
 from helpers.output_files import unlisted
 from helpers.paths import GOLDEN
 
+pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+
 VOCAB = GOLDEN / "checkpoints" / "tiny" / "vocab.txt"
 
 

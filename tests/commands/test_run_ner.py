@@ -15,6 +15,8 @@ from bert_tf.data import records
 from bert_tf.tasks.ner.metrics import EntityCounts
 from bert_tf.tasks.ner.task import token_schema
 
+pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+
 NAMES = ["John Smith", "Smith"]
 OTHERS = [
     "the",

@@ -35,6 +35,7 @@ def test_the_predictor_labels_pairs(capsys):
     assert capsys.readouterr().out.splitlines() == want
 
 
+@pytest.mark.slow
 def test_tensorflow_alone_labels_a_pair(capsys):
     run(CODE[1])
     (label,) = call("classifier", "serve_text_pair", **PAIR)["label"]

@@ -68,7 +68,7 @@ def test_the_folder_has_what_belongs_to_the_model():
     assert config == json.loads((TINY.parent / "bert_config.json").read_text())
 
 
-@pytest.mark.parametrize("name", exported.CHECKPOINTS)
+@pytest.mark.parametrize("name", exported.parameters(exported.CHECKPOINTS))
 def test_settings_say_how_the_model_was_exported(name):
     path = folder(name) / "1" / "assets" / "bert_tf.json"
     settings = json.loads(path.read_text())
@@ -123,7 +123,7 @@ def test_settings_say_how_the_model_was_exported(name):
     }
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", exported.parameters(HEADS))
 def test_weights_are_saved_once_and_only_those_that_are_used(name):
     path = folder(name) / "1" / "variables"
     got = read_variables(path / "variables")
@@ -167,7 +167,7 @@ def test_an_export_that_fails_leaves_nothing(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", exported.CHECKPOINTS)
+@pytest.mark.parametrize("name", exported.parameters(exported.CHECKPOINTS))
 def test_every_signature_has_a_valid_warm_up_request(name):
     path = folder(name) / "1" / "assets.extra" / "tf_serving_warmup_requests"
     signatures = loaded(name).signatures

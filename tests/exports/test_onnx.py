@@ -50,15 +50,20 @@ INPUTS = {
         "choices": CHOICES,
     },
 }
-QUICK = ("classifier", "tokens")
-NAMES = [
-    pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
-    for name in sorted(EXPORT)
-]
-HEADS = [
-    pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
-    for name in sorted({*INPUTS, "ner"} - {"tokens"})
-]
+# Each head, one with windows and one with several labels.
+ALL = (*sorted({*INPUTS, "ner"}), "classifier_windows", "multi", "span_v2")
+
+
+def quickly(name):
+    """A parameter of which the quick run has one."""
+    marks = () if name == "classifier" else pytest.mark.slow
+    return pytest.param(
+        name, marks=marks if name in ALL else pytest.mark.exhaustive
+    )
+
+
+NAMES = [quickly(name) for name in sorted(EXPORT)]
+HEADS = [quickly(name) for name in sorted({*INPUTS, "ner"} - {"tokens"})]
 
 
 @functools.cache

@@ -136,6 +136,7 @@ def test_a_context_and_a_list_of_texts_get_a_choice():
     assert predictor((TEXT, "Who?", choices)) == asked
 
 
+@pytest.mark.slow
 def test_examples_of_many_numbers_of_choices_come_back_in_order():
     examples = [
         (f"the {'museum ' * n}", ["born", "in"] * (1 + n % 2)) for n in range(7)
@@ -149,6 +150,7 @@ def test_examples_of_many_numbers_of_choices_come_back_in_order():
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "given",
     ["a", ("a",), ("a", "b"), ("a", ["b"]), ("a", "b", "c"), ("a", [1, 2]), ()],

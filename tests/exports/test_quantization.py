@@ -21,18 +21,22 @@ from bert_tf import (
     modeling,
     models,
 )
-from bert_tf.cli import command_line
 from bert_tf.errors import InputError
 from bert_tf.exports import quantization
 from bert_tf.exports.settings import QUANTIZATIONS
 from bert_tf.tasks.vectors import served
 
-HEADS = (
-    "classifier",
-    "pretraining",
-    pytest.param("span", marks=pytest.mark.exhaustive),
-    pytest.param("features", marks=pytest.mark.exhaustive),
-)
+EXPORTS = [
+    pytest.param(
+        mode,
+        name,
+        marks=()
+        if name == "classifier" or (mode, name) == ("int8", "pretraining")
+        else pytest.mark.exhaustive,
+    )
+    for mode in QUANTIZATIONS
+    for name in ("classifier", "pretraining", "span", "features")
+]
 ROWS = {
     "input_ids": np.array(
         [[2, 9, 10, 11, 12, 3], [2, 7, 3, 0, 0, 0]], np.int32
@@ -43,15 +47,9 @@ ROWS = {
 POSITIONS = {"masked_lm_positions": np.array([[1, 2], [1, 0]], np.int32)}
 
 
-@pytest.fixture(scope="module", params=QUANTIZATIONS)
-def mode(request):
-    return request.param
-
-
-@pytest.fixture
-def quantized(mode):
-    """Gives an export's path for the name of its head."""
-    return lambda name: str(exported.folder(name, mode) / "1")
+def quantized(name, mode):
+    """The path of an export."""
+    return str(exported.folder(name, mode) / "1")
 
 
 def call(path, signature, **inputs):
@@ -194,12 +192,12 @@ def test_kernels_of_16_bits_take_the_place_of_others():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", HEADS)
-def test_outputs_are_near_those_of_float32(quantized, mode, name):
+@pytest.mark.parametrize(("mode", "name"), EXPORTS)
+def test_outputs_are_near_those_of_float32(mode, name):
     # A product of 8 bits is off by about 1 %, and the two layers of the model
     # have twelve of them on the way. bfloat16 has 8 bits too, but the powers of
     # two between them.
-    got = call(quantized(name), "serving_default", **inputs_of(name))
+    got = call(quantized(name, mode), "serving_default", **inputs_of(name))
     want = exported.call(name, "serving_default", **inputs_of(name))
     assert got.keys() == want.keys()
     for key, values in want.items():
@@ -211,12 +209,12 @@ def test_outputs_are_near_those_of_float32(quantized, mode, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", HEADS)
-def test_exports_are_smaller_by_what_each_weight_saves(quantized, mode, name):
+@pytest.mark.parametrize(("mode", "name"), EXPORTS)
+def test_exports_are_smaller_by_what_each_weight_saves(mode, name):
     before = exported.folder(name) / "1"
     sizes = [
         sum(file.stat().st_size for file in (path / "variables").iterdir())
-        for path in (before, pathlib.Path(quantized(name)))
+        for path in (before, pathlib.Path(quantized(name, mode)))
     ]
     config = json.loads((before / "assets" / "bert_config.json").read_text())
     width, inner = config["hidden_size"], config["intermediate_size"]
@@ -228,9 +226,10 @@ def test_exports_are_smaller_by_what_each_weight_saves(quantized, mode, name):
 
 
 @pytest.mark.slow
-def test_settings_have_the_quantization(quantized, mode):
+@pytest.mark.parametrize("mode", QUANTIZATIONS)
+def test_settings_have_the_quantization(mode):
     for path, want in (
-        (quantized("classifier"), mode),
+        (quantized("classifier", mode), mode),
         (exported.folder("classifier") / "1", None),
     ):
         settings = pathlib.Path(path) / "assets" / "bert_tf.json"
@@ -261,14 +260,17 @@ IN_A_NEW_PROCESS = """
 
 
 @pytest.mark.slow
-def test_a_process_with_only_tensorflow_can_load_them(quantized):
+@pytest.mark.parametrize(
+    "mode", ["int8", pytest.param("bfloat16", marks=pytest.mark.exhaustive)]
+)
+def test_a_process_with_only_tensorflow_can_load_them(mode):
     texts = ["the quiet museum", "John Smith was born."]
     done = subprocess.run(
         [
             sys.executable,
             "-c",
             textwrap.dedent(IN_A_NEW_PROCESS),
-            quantized("classifier"),
+            quantized("classifier", mode),
             json.dumps(texts),
         ],
         capture_output=True,
@@ -305,26 +307,6 @@ def test_python_takes_modes_only(tmp_path):
         InputError, match=r"int8.*bfloat16.*None.*Received.*'int4'"
     ):
         served.export_features(source, str(tmp_path))
-
-
-@pytest.mark.slow
-def test_the_flag_reaches_the_export(tmp_path, capsys):
-    values = absl_flags.FlagValues()
-    export_saved_model.define_flags(values)
-    given = {
-        **exported.BESIDE,
-        "checkpoint": exported.CHECKPOINTS["features"],
-        "head": "features",
-        "output_dir": tmp_path,
-        "quantize": "int8",
-    }
-    arguments = [f"--{name}={value}" for name, value in given.items()]
-    command_line.parse(values, ["export_saved_model", *arguments])
-    export_saved_model.main(values)
-
-    version = pathlib.Path(capsys.readouterr().out.strip())
-    settings = json.loads((version / "assets" / "bert_tf.json").read_text())
-    assert settings["quantize"] == "int8"
 
 
 def test_quantizing_a_model_in_python_names_the_flag(config):

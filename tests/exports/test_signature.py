@@ -2,6 +2,7 @@
 
 import pytest
 import tensorflow as tf
+from helpers import exported
 from helpers.exported import call
 from helpers.reference import (
     HEADS,
@@ -14,7 +15,7 @@ from helpers.reference import (
 from bert_tf import models
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", exported.parameters(HEADS))
 def test_numbers_and_examples_give_what_the_python_model_gives(name, rng):
     rows = random_rows(rng, name)
     want = wanted_of_rows(name, rows)

@@ -7,6 +7,7 @@ import pathlib
 import tempfile
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from bert_tf import checkpoints
@@ -72,6 +73,28 @@ LENGTHS = {
     "tokens_windows": 24,
     "ner": 24,
 }
+# Those of the default run: to write, load and first ask a model takes seconds.
+QUICK = ("classifier", "span", "pretraining", "features")
+# Heads that are there with other options too. That each gives the numbers of
+# the Python model is tested; what all models have in common, with the others.
+VARIANTS = (
+    "span_v2",
+    "multi",
+    "classifier_windows",
+    "features_windows",
+    "tokens_windows",
+)
+
+
+def parameters(names):
+    """Parameters of a test of what all models have in common."""
+    for name in names:
+        marks = () if name in QUICK else pytest.mark.slow
+        if name in VARIANTS:
+            marks = pytest.mark.exhaustive
+        yield pytest.param(name, marks=marks)
+
+
 STRIDE = 9
 LABELS = ("good", "bad, or worse", "très")
 TOKEN_LABELS = ("B-PER", "I-PER", "O")

@@ -1,10 +1,9 @@
 """Trains tasks from the micro checkpoint on batches of golden files.
 
-    python tests/helpers/task_training.py FOLDER NAME...
+    python tests/helpers/task_training.py FOLDER NAME
 
-trains each of `TRAINED` on replicas and, from one of their checkpoints, again
-on one device, and writes all weights to FOLDER/NAME-replicas.npz and
-FOLDER/NAME-resumed.npz. All names must have the same number of replicas.
+trains one of `TRAINED` on replicas and, from one of their checkpoints, again on
+one device; writes all weights to FOLDER/replicas.npz and FOLDER/resumed.npz.
 """
 
 import pathlib
@@ -189,30 +188,28 @@ def _train(name, folder, strategy):
 
 def _train_twice(name, folder, several):
     """On replicas, and from the step 4 of that on one device."""
-    whole, part = folder / name / "whole", folder / name / "part"
+    whole, part = folder / "whole", folder / "part"
     replicas = _train(name, str(whole), several)
-    np.savez(folder / f"{name}-replicas.npz", **replicas)
+    np.savez(folder / "replicas.npz", **replicas)
     part.mkdir()
     for path in whole.glob("model.ckpt-4.*"):
         (part / path.name).write_bytes(path.read_bytes())
     tf.compat.v1.train.update_checkpoint_state(str(part), "model.ckpt-4")
     assert find_starting_point(str(part)).step == 4
     resumed = _train(name, str(part), tf.distribute.get_strategy())
-    np.savez(folder / f"{name}-resumed.npz", **resumed)
+    np.savez(folder / "resumed.npz", **resumed)
 
 
-def main(folder, *names):
+def main(folder, name):
     cpu = tf.config.list_physical_devices("CPU")[0]
-    (count,) = {TRAINED[name].replicas for name in names}
+    count = TRAINED[name].replicas
     devices = [tf.config.LogicalDeviceConfiguration()] * count
     tf.config.set_logical_device_configuration(cpu, devices)
-    # One for all: TensorFlow takes a second one's replicas for the first one's.
     several = tf.distribute.MirroredStrategy(
         [f"CPU:{number}" for number in range(count)]
     )
     assert several.num_replicas_in_sync == count
-    for name in names:
-        _train_twice(name, pathlib.Path(folder), several)
+    _train_twice(name, pathlib.Path(folder), several)
 
 
 if __name__ == "__main__":

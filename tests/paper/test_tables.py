@@ -19,6 +19,8 @@ import pytest
 from helpers.commands import run_command
 from helpers.paths import GOLDEN, ROOT
 
+pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+
 SAMPLES = ROOT / "run_scripts" / "sample_data"
 NUMBER = re.compile(r"\d+\.\d( ± \d+\.\d)?$")
 

@@ -20,6 +20,18 @@ PARTS = {
 QUICK = ("ner", "choices")
 """Trained in the quick run too; the rest differs in the loss alone."""
 
+ALIKE = ("regression", "multi_label")
+"""Their losses are divided by the number of examples, as others are."""
+
+
+def in_parts(name):
+    """The mark of a training of that name in parts, or on replicas."""
+    return pytest.mark.exhaustive if name in ALIKE else pytest.mark.slow
+
+
+def as_a_whole(name):
+    return () if name in QUICK else pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_first_logits_and_gradients_are_those_of_torch(name):
@@ -56,7 +68,7 @@ def test_first_logits_and_gradients_are_those_of_torch(name):
         pytest.param(
             name,
             parts,
-            marks=[] if name in QUICK and parts == 1 else pytest.mark.slow,
+            marks=(as_a_whole if parts == 1 else in_parts)(name),
         )
         for name in TRAINED
         for parts in (1, PARTS[name])
@@ -78,25 +90,17 @@ def test_training_is_that_of_torch_in_one_part_or_in_several(name, parts):
     task_training.assert_same_weights(name, weights)
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """The folder of weights trained on replicas, and in a resumed run."""
-    folder = tmp_path_factory.mktemp("trained")
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=in_parts(name)) for name in TRAINED]
+)
+def test_replicas_and_a_resumed_run_train_as_torch_does(name, tmp_path):
     # A process can have replicas of one strategy only.
-    for count in {trained.replicas for trained in TRAINED.values()}:
-        names = [name for name in TRAINED if TRAINED[name].replicas == count]
-        done = prepared.run(
-            [task_training.__file__, folder, *names],
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
-    return folder
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("run", ["replicas", "resumed"])
-@pytest.mark.parametrize("name", TRAINED)
-def test_replicas_and_a_resumed_run_train_as_torch_does(trained, name, run):
-    found = read_arrays(trained / f"{name}-{run}.npz", "")
-    task_training.assert_same_weights(name, found)
+    done = prepared.run(
+        [task_training.__file__, tmp_path, name],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    for run in ("replicas", "resumed"):
+        found = read_arrays(tmp_path / f"{run}.npz", "")
+        task_training.assert_same_weights(name, found)

@@ -23,6 +23,8 @@ from bert_tf.tasks.choices import served
 from bert_tf.tasks.choices.data import ChoiceExample
 from bert_tf.tasks.choices.rows import choice_values, pack_choices
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = [
     ("the quiet museum", "Who wrote", ("the book?", "", "Très bien 東京")),
     ("John Smith was born . " * 9, "", ("in 1895.", "the book " * 40, "a")),

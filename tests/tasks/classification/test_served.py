@@ -189,6 +189,7 @@ def test_all_signatures_give_the_numbers_of_the_python_model(models, rng):
         assert names == [["a", "b c", "d"]] * len(wanted)
 
 
+@pytest.mark.slow
 def test_the_predictor_gives_a_value(models):
     results = list(models["number"](TEXTS))
     (want, *_) = python_logits([(text, "") for text in TEXTS]).T
@@ -197,6 +198,7 @@ def test_the_predictor_gives_a_value(models):
     assert models["number"].labels is None
 
 
+@pytest.mark.slow
 def test_the_predictor_gives_labels_over_their_thresholds(models):
     results = list(models["multi"](PAIRS))
     wanted = sigmoid(python_logits(PAIRS))

@@ -63,7 +63,9 @@ def test_answers_are_those_of_the_reader(name):
     assert ("null_probability" in got) == (name == "span_v2")
 
 
-@pytest.mark.parametrize("name", ["span", "span_v2"])
+@pytest.mark.parametrize(
+    "name", ["span", pytest.param("span_v2", marks=pytest.mark.slow)]
+)
 def test_without_a_question_or_a_context_there_is_no_answer(name):
     got = call(
         name,

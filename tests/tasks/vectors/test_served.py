@@ -30,6 +30,7 @@ def test_embeddings_are_those_of_python():
         assert_close(got["embedding"][row], want, VECTOR_NOISE)
 
 
+@pytest.mark.slow
 def test_vectors_of_tokens_come_with_their_tokens():
     got = call("tokens", "serve_text", text_a=TEXTS)
     for row, inputs in enumerate(rows_of([(x, "") for x in TEXTS], 24)):
@@ -43,6 +44,7 @@ def test_vectors_of_tokens_come_with_their_tokens():
         assert not any(tokens[used:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "over_tokens"), [("features", "mean"), ("tokens", None)]
 )
