@@ -45,16 +45,26 @@ CASINGS = {
 
 
 class Both:
-    """A `FullTokenizer`, and a `GraphTokenizer` that must do the same."""
+    """A `FullTokenizer`, and a `GraphTokenizer` that must do the same.
 
-    def __init__(self, vocab_file, do_lower_case, strip_accents=None):
+    Args:
+        vocab_file, do_lower_case, strip_accents: of both.
+        traced: whether the second one is a graph. For a few texts it takes
+            longer to make that than to compute them.
+    """
+
+    def __init__(
+        self, vocab_file, do_lower_case, strip_accents=None, traced=True
+    ):
         casing = do_lower_case, strip_accents
         self.plain = FullTokenizer(vocab_file, *casing)
         self.graph = GraphTokenizer(load_vocab(vocab_file), *casing)
-        self.ids = tf.function(self._ids, STRINGS, autograph=False)
-        self.offsets = tf.function(
-            self.graph.tokenize, STRINGS, autograph=False
-        )
+        self.ids, self.offsets = self._ids, self.graph.tokenize
+        if traced:
+            self.ids, self.offsets = (
+                tf.function(function, STRINGS, autograph=False)
+                for function in (self.ids, self.offsets)
+            )
 
     def _ids(self, texts):
         return self.graph.tokenize(texts, with_offsets=False).ids
@@ -133,7 +143,7 @@ def make(tmp_path):
     def make_both(tokens, do_lower_case=True):
         path = tmp_path / "vocab.txt"
         path.write_text("\n".join(tokens) + "\n", encoding="utf-8")
-        return Both(path, do_lower_case)
+        return Both(path, do_lower_case, traced=False)
 
     return make_both
 

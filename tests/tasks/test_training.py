@@ -25,12 +25,16 @@ ALIKE = ("regression", "multi_label")
 
 
 def in_parts(name):
-    """The mark of a training of that name in parts, or on replicas."""
     return pytest.mark.exhaustive if name in ALIKE else pytest.mark.slow
 
 
 def as_a_whole(name):
     return () if name in QUICK else pytest.mark.slow
+
+
+def on_replicas(name):
+    # Of two and of three replicas; each task counts totals of its own.
+    return pytest.mark.slow if name in QUICK else pytest.mark.exhaustive
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -91,7 +95,7 @@ def test_training_is_that_of_torch_in_one_part_or_in_several(name, parts):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=in_parts(name)) for name in TRAINED]
+    "name", [pytest.param(name, marks=on_replicas(name)) for name in TRAINED]
 )
 def test_replicas_and_a_resumed_run_train_as_torch_does(name, tmp_path):
     # A process can have replicas of one strategy only.
