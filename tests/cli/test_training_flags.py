@@ -21,6 +21,8 @@ from bert_tf.cli import command_line, training_flags
 from bert_tf.errors import InputError
 from bert_tf.training import settings, start
 
+pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+
 TINY = CHECKPOINTS / "tiny"
 SCRIPTS = (run_classifier, run_squad, run_pretraining)
 

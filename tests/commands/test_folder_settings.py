@@ -366,7 +366,7 @@ def test_pretraining_notes_the_casing_that_it_is_told(tmp_path, records_file):
 
 
 @pytest.mark.slow
-def test_predictor_answers_from_a_folder_as_those_that_read_it_do(make):
+def test_predictor_answers_from_a_folder_as_the_reader_does(make):
     context = "John Smith was born in 1895 in the old city. " * 4
     prefix = make("span", do_lower_case=True)
     got = bert_tf.Predictor(prefix.parent)("Who was born?", context)
@@ -374,6 +374,9 @@ def test_predictor_answers_from_a_folder_as_those_that_read_it_do(make):
     assert (got.text, got.start, got.end) == (want.text, want.start, want.end)
     assert got.score == pytest.approx(want.score, abs=1e-5)
 
+
+@pytest.mark.exhaustive
+def test_predictor_guesses_from_a_folder_as_fill_mask_does(make):
     prefix = make("pretraining", do_lower_case=True)
     text = "the [MASK] museum"
     (got,) = bert_tf.Predictor(prefix.parent)(text).masks

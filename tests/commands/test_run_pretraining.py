@@ -320,22 +320,7 @@ def test_a_schedule_that_is_over_is_warned_about(
 
 
 @pytest.mark.slow
-def test_a_warm_up_longer_than_training_is_warned_about(
-    tmp_path, records_file, log
-):
-    run(
-        records_file,
-        tmp_path / "out",
-        do_train=True,
-        num_train_steps=1,
-        train_batch_size=2,
-    )
-
-    assert "--num_warmup_steps=10000 is not below" in log.text
-
-
-@pytest.mark.slow
-def test_the_log_says_that_slots_of_an_initial_checkpoint_are_unused(
+def test_slots_without_use_and_a_long_warm_up_are_warned_about(
     tmp_path, records_file, log
 ):
     run(
@@ -344,10 +329,10 @@ def test_the_log_says_that_slots_of_an_initial_checkpoint_are_unused(
         do_train=True,
         init_checkpoint=PRETRAINING / "train_ckpt" / "model.ckpt-240",
         num_train_steps=1,
-        num_warmup_steps=0,
         train_batch_size=2,
     )
 
+    assert "--num_warmup_steps=10000 is not below" in log.text
     assert "saved at step 240" in log.text
     assert checkpoints.global_step(str(tmp_path / "out" / "model.ckpt-1")) == 1
 

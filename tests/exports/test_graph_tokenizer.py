@@ -171,7 +171,7 @@ def test_random_texts_of_mixed_scripts(tiny_vocab):
     assert tiny_vocab.check(random_texts(20181011, 2000)) == 2000
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_many_random_texts_of_mixed_scripts(uncased_vocab):
     first = 2 * uncased_vocab.graph.do_lower_case
     for seed in range(first, first + 2):
@@ -285,11 +285,16 @@ def in_context(context, codes, size=64):
         ("lower", "ΑΣ{0} {0}Σ"),
         ("lower", MARKS),
         ("cased", "a{}b"),
-        ("lower, with accents", "a{}b"),
         ("lower, with accents", "ΑΣ{0} {0}Σ"),
-        ("lower, with accents", MARKS),
-        ("cased, without accents", "a{}b"),
         ("cased, without accents", MARKS),
+        *(
+            pytest.param(*more, marks=pytest.mark.exhaustive)
+            for more in (
+                ("lower, with accents", "a{}b"),
+                ("lower, with accents", MARKS),
+                ("cased, without accents", "a{}b"),
+            )
+        ),
     ],
 )
 def test_every_assigned_character_in_contexts(case, context, make_letters):

@@ -79,7 +79,16 @@ def test_every_head_is_compared(name, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["classifier", "choices", "pretraining"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "classifier",
+        *(
+            pytest.param(name, marks=pytest.mark.exhaustive)
+            for name in ("choices", "pretraining")
+        ),
+    ],
+)
 def test_litert_gives_the_same(name, tmp_path):
     lines = {
         "pretraining": "the [MASK] museum ||| it [MASK]",

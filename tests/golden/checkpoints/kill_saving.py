@@ -69,7 +69,7 @@ def main(folder, times):
         saving = in_child(save_without_end, folder)
         while not os.path.exists(os.path.join(folder, "checkpoint")):
             time.sleep(0.01)
-        time.sleep(random.uniform(0.2, 0.6))
+        time.sleep(random.uniform(0.05, 0.35))
         os.kill(saving, signal.SIGKILL)
         os.waitpid(saving, 0)
         _, status = os.waitpid(in_child(print_newest, folder), 0)
