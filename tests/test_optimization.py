@@ -582,7 +582,15 @@ def assert_same_training(folder, tag):
             assert_same_variables(got.after[int(step)], want)
 
 
-@pytest.mark.parametrize("tag", MICRO_TAGS)
+@pytest.mark.parametrize(
+    "tag",
+    [
+        pytest.param(
+            tag, marks=() if tag in WITH_GRADIENTS else pytest.mark.slow
+        )
+        for tag in MICRO_TAGS
+    ],
+)
 def test_training_is_the_originals_step_by_step(tag):
     assert_same_training(OPTIM, tag)
 

@@ -443,6 +443,7 @@ def wait_for_shards(folder, process, count):
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_resumed_to_the_same_files(inputs, tmp_path):
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     more = {"num_shards": 12, "dupe_factor": 8}

@@ -142,6 +142,7 @@ def test_output_does_not_depend_on_the_batches(tmp_path, monkeypatch):
         )
 
 
+@pytest.mark.slow
 def test_batches_of_one_shape_are_full(tmp_path, monkeypatch):
     shapes = []
 
@@ -290,6 +291,7 @@ def test_second_to_last_mean_takes_layer_minus_2(tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_concat_last_4_is_one_vector_of_the_last_four_layers(tmp_path):
     config = read_config(TINY.parent, num_hidden_layers=5)
     (tmp_path / "config.json").write_text(config.to_json_string())

@@ -197,6 +197,7 @@ def copy(folder, tmp_path):
     return shutil.copytree(folder, tmp_path / "copy")
 
 
+@pytest.mark.slow
 def test_training_notes_how_it_was_done_also_beside_the_best(trained):
     assert read(trained) == {
         "head": "classifier",
@@ -220,6 +221,7 @@ def in_folder(folder, **more):
     }
 
 
+@pytest.mark.slow
 def test_evaluation_in_the_folder_is_like_training(trained, tmp_path):
     folder = copy(trained, tmp_path)
     run_command("run_classifier", **in_folder(folder, do_eval=True))
@@ -246,6 +248,7 @@ def test_evaluation_in_the_folder_is_like_training(trained, tmp_path):
     assert read(folder) == read(trained)
 
 
+@pytest.mark.slow
 def test_resuming_goes_on_as_before_and_changes_need_a_word(trained, tmp_path):
     folder = copy(trained, tmp_path)
     more = {"do_train": True, "train_batch_size": 60, "num_train_epochs": 3}

@@ -668,6 +668,7 @@ def test_several_runs_have_consecutive_seeds_and_a_summary(
     assert (out / "runs.tsv").read_text() == before
 
 
+@pytest.mark.slow
 def test_learns_labels_of_own_data_and_predicts_them_by_name(
     small_bert, tmp_path
 ):

@@ -330,6 +330,7 @@ def test_evaluates_predictions_of_version_2_and_draws_them(predicted):
     assert "<svg" in (folder / "precision_recall.svg").read_text()
 
 
+@pytest.mark.slow
 def test_several_runs_are_summarized_in_runs_tsv(tmp_path):
     given = {"version_2_with_negative": True, "num_runs": 2}
     given["null_score_diff_threshold"] = "auto"
@@ -461,6 +462,7 @@ def write_squad(path, rows):
     return path
 
 
+@pytest.mark.slow
 def test_learns_to_find_answers_and_resumes(small_bert, tmp_path, log):
     draw = random.Random(1)
     words = ["the", "leader", "was", "in", "new", "york", "city", "but"]
@@ -523,6 +525,7 @@ def test_learns_to_find_answers_and_resumes(small_bert, tmp_path, log):
     assert "20 of 20 questions have no key 'answers'" in log.text
 
 
+@pytest.mark.slow
 def test_exact_answers_are_all_in_their_context(small_bert, tmp_path):
     rows = [
         ("a", "the  cafe\u0301s\xa0in\u3000York", "cafe\u0301s\xa0in"),

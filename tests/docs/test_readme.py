@@ -64,7 +64,13 @@ def examples(page):
 (PREDICTOR,) = examples("README.md")
 
 
-@pytest.mark.parametrize("page", ["docs/checkpoints.md", "docs/tokenizer.md"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param("docs/checkpoints.md", marks=pytest.mark.slow),
+        "docs/tokenizer.md",
+    ],
+)
 def test_python_examples_run(page, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     (code,) = examples(page)
@@ -100,6 +106,7 @@ def test_the_readme_is_one_screen_and_leads_to_every_page():
             assert f"]({page}" in README, page
 
 
+@pytest.mark.slow
 def test_the_mrpc_command_trains_and_evaluates(tmp_path):
     arguments = command(
         "bert_tf.run_classifier",

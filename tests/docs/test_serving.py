@@ -27,6 +27,7 @@ def test_there_are_three_pieces_of_python():
     assert len(CODE) == 3
 
 
+@pytest.mark.slow
 def test_the_predictor_labels_pairs(capsys):
     pairs = [("a", "b"), ("the museum", "John")]
     run(CODE[0], pairs=pairs)

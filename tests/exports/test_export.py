@@ -156,6 +156,7 @@ def sizes_of_constants(signature):
                 yield node.attr["value"].tensor.ByteSize()
 
 
+@pytest.mark.slow
 def test_an_export_that_fails_leaves_nothing(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")

@@ -274,6 +274,7 @@ def test_a_batch_size_of_0_is_refused():
 # ------------------------------------------------------------------- the folder
 
 
+@pytest.mark.slow
 def test_the_newest_version_is_taken_unless_one_is_named(tmp_path):
     for name in ("2", "10", "9", "11.incomplete", "x"):
         shutil.copytree(folder("classifier") / "1", tmp_path / name)
@@ -338,6 +339,7 @@ def test_other_names_are_still_missing_from_the_package():
         _ = bert_tf.Predicter
 
 
+@pytest.mark.slow
 def test_results_can_be_written_as_json():
     made = [predict("classifier")(TEXT), predict("span")("Who?", TEXT)]
     made.append(predict("pretraining")("[MASK]"))

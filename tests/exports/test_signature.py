@@ -85,6 +85,7 @@ def test_examples_that_do_not_fit_are_refused(feature, value):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("positions", "message"),
     [
@@ -104,6 +105,7 @@ def test_positions_that_do_not_fit_are_refused(positions, message):
         )
 
 
+@pytest.mark.slow
 def test_no_texts_give_no_answers():
     nothing = tf.constant([], tf.string)
     for name, inputs in (

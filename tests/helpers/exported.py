@@ -74,7 +74,7 @@ LENGTHS = {
     "ner": 24,
 }
 # Those of the default run: to write, load and first ask a model takes seconds.
-QUICK = ("classifier", "span", "pretraining", "features")
+QUICK = ("classifier", "span", "features")
 # Heads that are there with other options too. That each gives the numbers of
 # the Python model is tested; what all models have in common, with the others.
 VARIANTS = (

@@ -21,6 +21,7 @@ from bert_tf.errors import InputError
 from bert_tf.tasks.pretraining import served
 
 
+@pytest.mark.slow
 def test_guesses_are_those_of_fill_mask():
     texts = [
         "the [MASK] museum measured [MASK] .",
@@ -48,6 +49,7 @@ def test_guesses_are_those_of_fill_mask():
     assert not got["next_sentence_probability"].any()
 
 
+@pytest.mark.slow
 def test_next_sentence_probabilities_are_those_of_score():
     pairs = [pair for pair in PAIRS if all(map(tokenizer().tokenize, pair))]
     want = list(score.score_pairs(language_model(), pairs))
@@ -61,6 +63,7 @@ def test_next_sentence_probabilities_are_those_of_score():
     assert got["num_cut"].tolist() == [*cut, 0, 0]
 
 
+@pytest.mark.slow
 def test_masks_of_a_pair_are_guessed_where_they_stand():
     got = call(
         "pretraining",
