@@ -77,7 +77,11 @@ setup(
     # With this entry an editable install adds the clone to the path instead of
     # an import finder.
     package_dir={"": "."},
-    package_data={"bert_tf": ["py.typed"], "bert_tf.server": ["page/*"]},
+    package_data={
+        "bert_tf": ["py.typed"],
+        "bert_tf.server": ["page/*"],
+        "bert_tf.tasks.inspection": ["page/*"],
+    },
     # `released_models` looks in `bert_tf/_checkpoints` and in the clone.
     cmdclass={"build_py": BuildWithCheckpoints},
     install_requires=[
@@ -122,6 +126,7 @@ setup(
         "console_scripts": [
             "bert-tf = bert_tf.__main__:cli",
             "bert-tf-answer = bert_tf.answer:cli",
+            "bert-tf-attention = bert_tf.attention:cli",
             "bert-tf-classify = bert_tf.classify:cli",
             "bert-tf-tag = bert_tf.tag:cli",
             "bert-tf-glue-submission = bert_tf.glue_submission:cli",
@@ -135,6 +140,7 @@ setup(
             "bert-tf-extend-vocab = bert_tf.extend_vocab:cli",
             "bert-tf-extract-features = bert_tf.extract_features:cli",
             "bert-tf-fill-mask = bert_tf.fill_mask:cli",
+            "bert-tf-neighbours = bert_tf.neighbours:cli",
             "bert-tf-learn-vocab = bert_tf.learn_vocab:cli",
             "bert-tf-released-models = bert_tf.released_models:cli",
             "bert-tf-run-multiple-choice = bert_tf.run_multiple_choice:cli",

@@ -42,6 +42,7 @@ GROUPS = {
         "extract_features",
         "search",
     ),
+    "Looking inside": ("attention", "neighbours"),
     "Serving": ("export_saved_model", "serve"),
 }
 

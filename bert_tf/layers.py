@@ -142,14 +142,32 @@ def _gelu_with_gradient(x):
     return gelu(x)
 
 
+_kept_attention = contextvars.ContextVar("kept_attention", default=None)
+
+
+@contextlib.contextmanager
+def keeping_attention():
+    """Keeps the attention of models that are called inside.
+
+    Yields:
+        A list, to which each call of `softmax` appends its result.
+    """
+    kept = []
+    token = _kept_attention.set(kept)
+    try:
+        yield kept
+    finally:
+        _kept_attention.reset(token)
+
+
 def softmax(scores, training):
-    """Softmax over the last axis, with sums in float32.
+    """What scores of attention become: their softmax, with sums in float32.
 
     Sums in 16 bits would lose small terms. TensorFlow's operation takes
     bfloat16 directly and sums in float32; its gradient does not.
 
     Args:
-        scores: float tensor [..., T].
+        scores: float tensor [..., T], over the T positions to attend to.
         training: bool; if false, gradients in bfloat16 have sums of 16 bits.
 
     Returns:
@@ -157,8 +175,12 @@ def softmax(scores, training):
     """
     dtype = keras.backend.standardize_dtype(scores.dtype)
     if _ON_TENSORFLOW and dtype == "bfloat16" and not training:
-        return tf.nn.softmax(scores)
-    return ops.cast(ops.softmax(ops.cast(scores, "float32")), dtype)
+        found = tf.nn.softmax(scores)
+    else:
+        found = ops.cast(ops.softmax(ops.cast(scores, "float32")), dtype)
+    if (kept := _kept_attention.get()) is not None:
+        kept.append(found)
+    return found
 
 
 # ------------------------------------------------------------ initial weights

@@ -12,7 +12,7 @@ from keras import ops
 from bert_tf.data.packing import ENCODER_INPUTS as ENCODER_INPUTS
 from bert_tf.errors import InputError
 from bert_tf.heads import ClassifierHead, PretrainingHeads, SpanHead
-from bert_tf.layers import packs_rows
+from bert_tf.layers import keeping_attention, packs_rows
 from bert_tf.modeling import BertModel
 
 EMBEDDINGS, POOLER = "embeddings", "pooler"
@@ -298,6 +298,26 @@ def pool(values, input_mask, kind):
         return total / ops.sum(is_token, axis=2)
     lowest = ops.full_like(values, float("-inf"))
     return ops.max(ops.where(is_token > 0, values, lowest), axis=2)
+
+
+def look_inside(bert, input_ids, input_mask=None, token_type_ids=None):
+    """What the encoder computes on its way, not training.
+
+    The attention is that with which it computes, after the softmax. In a graph
+    only those tensors are computed that are used.
+
+    Args:
+        bert: a `BertModel`; the others are its call arguments, tensors [B, S].
+
+    Returns:
+        A list of L + 1 tensors [B, S, D], the embedding output and those of the
+        layers; and a list of L float32 tensors [B, N, S, S], what each position
+        attends to. Where padding is skipped, its rows are without meaning.
+    """
+    with keeping_attention() as attention:
+        encoded = bert(input_ids, input_mask, token_type_ids, training=False)
+    hidden = [encoded["embedding_output"], *encoded["all_encoder_layers"]]
+    return hidden, [ops.cast(weights, "float32") for weights in attention]
 
 
 # ------------------------------------------------------------ how to train them

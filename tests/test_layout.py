@@ -41,6 +41,7 @@ PLAIN_TASK_FILES = {
     "layouts.py",
     "metrics.py",
     "numbers.py",
+    "page.py",
     "pictures.py",
     "predictor.py",
     "published.py",

@@ -162,7 +162,10 @@ def parse(values, argv):
 _CHECKPOINTS = ("init_checkpoint", "checkpoint", "teacher")
 
 # How the names of flags end that take paths.
-_PATHS = ("_dir", "_file", "checkpoint", "check", "output", "dir", "teacher")
+_PATHS = (
+    *("_dir", "_file", "checkpoint", "check", "output", "dir", "save"),
+    "teacher",
+)
 
 
 def expand_home(values):

@@ -43,16 +43,17 @@ def check(flags):
     require_other_output(flags, labels_file=[labels] if labels else [])
 
 
-def require_other_output(flags, **read):
+def require_other_output(flags, output="output_file", **read):
     """Raises `InputError` if the output is a file that the command reads.
 
     Args:
         flags: parsed `FlagValues`.
+        output: the flag that names it.
         **read: paths of input files by flag, besides those of the model.
     """
-    if flags.output_file:
+    if path := flags[output].value:
         read |= model_flags.files_read(flags, "checkpoint")
-        files.require_other_file([flags.output_file], read)
+        files.require_other_file([path], read, output)
 
 
 @contextlib.contextmanager
@@ -86,6 +87,16 @@ def define_texts(flags, length="number of the model's positions"):
         length: the default of --max_seq_length, in words.
     """
     define(flags)
+    define_input(flags, length)
+
+
+def define_input(flags, length):
+    """Defines the flags for texts.
+
+    Args:
+        flags: a `FlagSet`.
+        length: the default of --max_seq_length, in words.
+    """
     flags.integer(
         "max_seq_length",
         None,
@@ -104,6 +115,23 @@ def define_labels(flags):
         None,
         "Names of the labels, one on each line, in the order of their ids. "
         "[labels.txt beside the checkpoint]",
+    )
+
+
+def load_encoder(flags):
+    """The model of the flags without its head, as `bert_tf.load` gives it."""
+    from bert_tf.checkpoints import finding
+    from bert_tf.tasks.vectors import encoder
+
+    lowers, strips, ignore = model_flags.casing(flags)
+    return encoder.load(
+        finding.of_results(flags.checkpoint),
+        flags.vocab_file,
+        flags.bert_config_file,
+        lowers,
+        flags.max_seq_length,
+        strips,
+        ignore,
     )
 
 
@@ -126,8 +154,12 @@ def load_language_model(flags):
     )
 
 
-def read_texts(flags):
+def read_texts(flags, output="output_file"):
     """Iterates over the texts of `--text` or `--input_file`.
+
+    Args:
+        flags: parsed `FlagValues`.
+        output: the flag that names the output.
 
     Raises:
         InputError: neither or both are given, or there is no such file.
@@ -141,5 +173,5 @@ def read_texts(flags):
     if flags.text:
         return iter(flags.text)
     paths = text_files.find_files(flags.input_file)
-    require_other_output(flags, input_file=paths)
+    require_other_output(flags, output, input_file=paths)
     return text_files.read_lines(text_files.whole_files(paths))

@@ -118,6 +118,17 @@ GOOD_FLAGS = {
         "text": "the park is old .",
         "output_file": "output/scores.jsonl",
     },
+    "attention": {
+        "checkpoint": "bert",
+        "text": "the park is old .",
+        "output": "output/map.html",
+    },
+    "neighbours": {
+        "checkpoint": "bert",
+        "word": "old",
+        "text": "the old park is old .",
+        "save": "output/vectors.npz",
+    },
     "extend_positions": {
         "init_checkpoint": PREFIX,
         "max_position_embeddings": 200,

@@ -77,7 +77,7 @@ class Encoder:
             InputError: something is not a text, there are none, or a pair for a
                 model with one token type.
         """
-        pairs = self._pairs_of(texts)
+        pairs = self.pairs_of(texts)
         if not pairs:
             raise InputError("`texts` must hold a text. Received: none")
         examples = list(
@@ -123,7 +123,7 @@ class Encoder:
         errors.require_positive("batch_size", batch_size)
         if normalize:
             lines.require_one_vector(pooling)
-        pairs = self._pairs_of(texts)
+        pairs = self.pairs_of(texts)
         extractor = self._extractor(pooling, batch_size, normalize)
         extractor.session.unknown = UnknownTokens(self.tokenizer.vocab)
         arrays = extractor.texts(
@@ -169,8 +169,12 @@ class Encoder:
             self.tokenizer,
         )
 
-    def _pairs_of(self, texts):
-        """Texts as pairs of texts, the second "" for none."""
+    def pairs_of(self, texts):
+        """Texts, as for `tokenize`, as pairs of texts; the second "" for none.
+
+        Raises:
+            InputError: as `tokenize`.
+        """
         if isinstance(texts, str | tuple):
             texts = [texts]
         elif not isinstance(texts, Iterable):
@@ -210,6 +214,8 @@ def load(
     bert_config_file=None,
     do_lower_case=None,
     max_seq_length=None,
+    strip_accents=None,
+    ignore_folder_settings=False,
 ):
     """Loads the model of a checkpoint, with its tokenizer and config.
 
@@ -221,6 +227,10 @@ def load(
             what the folder and its vocabulary tell.
         max_seq_length: the most tokens of a text; None for what the folder
             notes, else 128, or the positions of the model if it has fewer.
+        strip_accents: whether accents are stripped; None for what the folder
+            notes, else as `do_lower_case`.
+        ignore_folder_settings: whether what is asked for wins where it
+            contradicts the folder.
 
     Returns:
         An `Encoder`.
@@ -230,7 +240,9 @@ def load(
             what the folder notes, or the encoder lacks a weight.
     """
     opened = folders.find(checkpoint, vocab_file, bert_config_file)
-    tokenizer = opened.load_tokenizer(do_lower_case)
+    tokenizer = opened.load_tokenizer(
+        do_lower_case, strip_accents, ignore_folder_settings
+    )
     # A text may be longer than those that the model was trained with.
     if max_seq_length is None:
         max_seq_length = opened.noted.settings.said().get("max_seq_length")
