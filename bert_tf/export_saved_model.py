@@ -128,6 +128,7 @@ def define_flags(values):
         "anything. [true; span false, since padding counts in its softmax]",
     )
     export_flags.define_format(flags)
+    export_flags.define_inspect(flags)
     export_flags.define_check(flags)
     export_flags.define_heads(flags)
     flags.require("head", "output_dir")

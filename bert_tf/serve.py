@@ -156,7 +156,7 @@ def main(flags, folder):
     check_flags(flags)
     name = find_name(flags.model_name, folder)
     require_packages()
-    folder = trained.export_of(folder)
+    folder = trained.export_of(folder, inspect=True)
     server, listening = make_server(flags, name, folder)
     address, port = listening.getsockname()[:2]
     shown = f"[{address}]" if ":" in address else address

@@ -74,6 +74,7 @@ def source_of(flags):
         ignore,
         flags.skip_padding,
         flags.format,
+        flags.inspect,
     )
 
 
@@ -122,6 +123,17 @@ def define_format(flags):
         "VNNI), and a little less accurate; needs a TensorFlow for CPUs with "
         "oneDNN, as for x86-64. --format=onnx has int8 only, as onnxruntime "
         "does it; openvino and litert none.",
+    )
+
+
+def define_inspect(flags):
+    """Defines --inspect."""
+    flags.boolean(
+        "inspect",
+        False,
+        "Add the signature `inspect`, which returns the output and the "
+        "attention of a layer: the page of bert_tf.serve then shows them. With "
+        "--format=saved_model.",
     )
 
 

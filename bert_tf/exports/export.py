@@ -18,7 +18,14 @@ import bert_tf
 from bert_tf import checkpoints, layers
 from bert_tf.checkpoints import folders, inference, names
 from bert_tf.errors import InputError
-from bert_tf.exports import folder, quantization, settings, warmup
+from bert_tf.exports import (
+    folder,
+    inspection,
+    quantization,
+    settings,
+    warmup,
+)
+from bert_tf.exports.interface import INSPECT
 from bert_tf.exports.settings import LITERT, MODEL_FILES, ONNX, SAVED_MODEL
 from bert_tf.exports.signature import TextRules
 from bert_tf.support import files
@@ -177,7 +184,9 @@ def save(served, source, opened, output_dir):
 
 
 def _write(served, source, opened, path):
-    functions = served.signatures()
+    functions, samples = served.signatures(), served.samples()
+    if source.inspect:
+        functions[INSPECT], samples[INSPECT] = inspection.inspect(served)
     with files.temporary_folder("assets") as beside:
         assets = _write_assets(served, source, opened, beside)
         served.assets = [tf.saved_model.Asset(asset) for asset in assets]
@@ -185,7 +194,6 @@ def _write(served, source, opened, path):
             tf.saved_model.save(served, path, functions)
     extra = os.path.join(path, folder.EXTRA)
     os.mkdir(extra)
-    samples = served.samples()
     warmup.write(
         os.path.join(extra, warmup.FILE_NAME),
         [(name, samples[name]) for name in functions],

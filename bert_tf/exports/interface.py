@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 ROWS, EXAMPLES = "serving_default", "serve_examples"
 TEXT, PAIR, WORDS = "serve_text", "serve_text_pair", "serve_words"
+INSPECT = "inspect"
 
 Arrays = dict[str, np.ndarray]
 """Inputs or outputs by name; texts are `bytes` in arrays of objects."""

@@ -59,6 +59,7 @@ class Source:
         ignore_folder_settings: whether casing wins where it contradicts the
             folder.
         format: one of `FORMATS`.
+        inspect: whether there is a signature to look inside, `inspect`.
     """
 
     checkpoint: str
@@ -71,6 +72,7 @@ class Source:
     ignore_folder_settings: bool = False
     skip_padding: bool | None = None
     format: str = SAVED_MODEL
+    inspect: bool = False
 
 
 def check(source: Source) -> None:
@@ -92,6 +94,12 @@ def check(source: Source) -> None:
         )
     if kind == SAVED_MODEL:
         return
+    if source.inspect:
+        raise InputError(
+            f"`--inspect` is for --format={SAVED_MODEL}. A model of "
+            f"--format={kind} computes nothing but its head's outputs: use "
+            "bert_tf.attention and bert_tf.neighbours on the checkpoint."
+        )
     if mode == BFLOAT16 or (mode and kind != ONNX):
         possible = "int8" if kind == ONNX else "none"
         raise InputError(

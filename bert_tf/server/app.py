@@ -13,7 +13,6 @@ import threading
 import time
 from typing import NamedTuple
 
-import numpy as np
 from absl import logging
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -25,10 +24,9 @@ from bert_tf import __version__
 from bert_tf.errors import InputError, quote
 from bert_tf.server import (
     admission,
-    costs,
+    inspection,
     protocol,
     questions,
-    values,
     work,
 )
 from bert_tf.server import metrics as server_metrics
@@ -46,6 +44,13 @@ from bert_tf.server.responses import (
     show_http_error,
     show_internal_error,
 )
+
+# What is offered besides the protocol.
+OWN = {
+    "tokenize": work.tokenize,
+    "attention": inspection.attention,
+    "neighbours": inspection.neighbours,
+}
 
 # Larger bodies and responses are converted in a thread, so that they do not
 # block the event loop.
@@ -222,8 +227,8 @@ class Application:
             until = time.monotonic() + self.settings.timeout
             if encoding := request.headers.get("content-encoding"):
                 body = await self._unpack(body, encoding, until)
-            is_tokenize = target.verb == "tokenize"
-            compute = self._tokenize if is_tokenize else self._ask
+            is_own = target.verb in OWN
+            compute = self._answer_own if is_own else self._ask
             return await compute(target, body, request, until)
         finally:
             self.under_way -= 1
@@ -302,38 +307,25 @@ class Application:
         )
         return Response(answer, media_type=JSON)
 
-    async def _tokenize(self, target, body, request, until):
-        limits = self.settings.limits
-
-        def prepare():
-            texts = values.read_texts(protocol.parse_tokenize(body), limits)
-            column = np.empty(len(texts), object)
-            column[:] = texts
-            return column, [costs.of_text(text) for text in texts]
-
+    async def _answer_own(self, target, body, request, until):
+        """The response to a request that the protocol does not have."""
+        make, limits = OWN[target.verb], self.settings.limits
         lent = self.versions.take(target.version)
         try:
-            column, spent = await self._do(
-                prepare, until, len(body) <= QUICK_BYTES
+            job = await self._do(
+                lambda: make(body, lent.model, limits),
+                until,
+                len(body) <= QUICK_BYTES,
             )
-            # Part by part, so that others get their turn, and as JSON, which
-            # is smaller than the pieces.
             future = self.batcher.submit(
-                work.Tokenizing(lent.model, limits),
-                object(),
-                {"texts": column},
-                spent,
+                job.compute, object(), job.inputs, job.costs
             )
         except BaseException:
             self.versions.give_back(lent)
             raise
         future.add_done_callback(lambda _: self.versions.give_back(lent))
         found = await self._wait(future, request, until)
-        answer = await self._do(
-            lambda: b'{"predictions": [' + b", ".join(found["json"]) + b"]}",
-            until,
-            False,
-        )
+        answer = await self._do(lambda: job.write(found), until, False)
         return Response(answer, media_type=JSON)
 
     async def _do(self, make, until, is_quick, size=0):
@@ -442,6 +434,8 @@ class Application:
                         for name, signature in model.signatures.items()
                     },
                     "max_text_chars": self.settings.limits.text_chars,
+                    "max_texts": self.settings.limits.instances,
+                    "layers": model.config.get("num_hidden_layers"),
                 }
             )
 

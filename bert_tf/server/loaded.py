@@ -48,6 +48,7 @@ class LoadedVersion:
         signatures: `Signature`s by name.
         signature_def: the same as protobuf's JSON.
         about: the content of assets/bert_tf.json; {} for other models.
+        config: that of assets/bert_config.json; {} for other models.
     """
 
     signatures: dict[str, Signature]
@@ -56,7 +57,7 @@ class LoadedVersion:
     def __init__(self, path, version):
         self.path, self.version = os.fspath(path), version
         self.about = _read_about(self.path)
-        self._config = export_inputs.read_config(self.path)
+        self.config = export_inputs.read_config(self.path) or {}
         self._head = HEADS.get(self.about.get("head", ""))
         self._per_mask = self._head.per_mask if self._head else frozenset()
         self._tokenizing = threading.Lock()
@@ -88,7 +89,7 @@ class LoadedVersion:
         Raises:
             InputError: names the first value that is out of range.
         """
-        export_inputs.check(self._config, inputs)
+        export_inputs.check(self.config or None, inputs)
 
     def compute(self, signature_name):
         """`run` of a signature, as a function of its inputs."""
@@ -159,7 +160,7 @@ class LoadedVersion:
             widths = {n: a.shape[1] for n, a in inputs.items() if a.ndim == 2}
         if IDS not in widths:
             return 0
-        rows = max(len(array) for array in inputs.values())
+        rows = max(len(array) for array in inputs.values() if array.ndim)
         found = 0
         for name, tensor in self.signatures[signature_name].outputs.items():
             row = POSITIONS if name.startswith("masked_lm") else IDS
@@ -207,9 +208,7 @@ class LoadedVersion:
 
     def count_pieces(self, text):
         """The number of word pieces of a text."""
-        with self._tokenizing:
-            tokenizer = self._tokenizer
-        return len(tokenizer.tokenize(text))
+        return len(self.tokenizer.tokenize(text))
 
     def cut(self, outputs):
         """Removes padding to other requests of the same batch.
@@ -238,8 +237,7 @@ class LoadedVersion:
         Raises:
             RequestError: 400, it has no vocabulary of BERT's.
         """
-        with self._tokenizing:
-            tokenizer = self._tokenizer
+        tokenizer = self.tokenizer
         find = cloze.align if self._per_mask else _align
         found = []
         for text in texts:
@@ -249,6 +247,22 @@ class LoadedVersion:
                 [{**p._asdict(), "id": i} for p, i in zip(pieces, ids)]
             )
         return found
+
+    def pieces_of(self, text):
+        """The word pieces of a text as the model reads it."""
+        if self._per_mask:
+            return cloze.tokenize(text, self.tokenizer)
+        return self.tokenizer.tokenize(text)
+
+    @property
+    def tokenizer(self):
+        """Its `FullTokenizer`.
+
+        Raises:
+            RequestError: 400, it has no vocabulary of BERT's.
+        """
+        with self._tokenizing:
+            return self._tokenizer
 
     @functools.cached_property
     def _tokenizer(self):

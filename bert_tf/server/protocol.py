@@ -22,6 +22,9 @@ DEFAULT_SIGNATURE = ROWS
 # the time for that grows with the square of their length.
 VERSION_DIGITS = 19
 
+VERBS = ("predict", "tokenize", "attention", "neighbours")
+"""What requests ask for; all but the first are this server's own."""
+
 _PATH = re.compile(
     r"/v1/models(?:/(?P<name>[^/:]+)"
     r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
@@ -98,7 +101,7 @@ class Target(NamedTuple):
     """The target of a request, from its path.
 
     Attributes:
-        verb: "predict", "tokenize", "status", "metadata" or one of `OF_TEXTS`.
+        verb: one of `VERBS` or `OF_TEXTS`, "status" or "metadata".
         name: the model's; "" where the body names it.
         version: None for the current one.
     """
@@ -123,8 +126,9 @@ def parse_path(method: str, path: str) -> Target:
     if not match:
         raise RequestError(
             "The path must be /v1/models/NAME or /v1/models/NAME/versions/N, "
-            "and after it nothing, /metadata, :predict or :tokenize; or "
-            f"/v1/embeddings or /v1/rerank. Received: {quote(path)}",
+            "and after it nothing, /metadata or one of "
+            f"{', '.join(f':{verb}' for verb in VERBS)}; or /v1/embeddings or "
+            f"/v1/rerank. Received: {quote(path)}",
             404,
         )
     name, version, label, verb, metadata = match.group(
@@ -151,9 +155,10 @@ def parse_path(method: str, path: str) -> Target:
                 "SavedModels of TensorFlow 2 do not have. Use :predict with "
                 "the signature serve_examples for tf.train.Examples."
             )
-        if verb not in ("predict", "tokenize"):
+        if verb not in VERBS:
             raise RequestError(
-                f":{verb[:60]} is unknown; there are :predict and :tokenize.",
+                f":{verb[:60]} is unknown; there are "
+                f"{', '.join(f':{verb}' for verb in VERBS)}.",
                 404,
             )
         _require_method(method, "POST", path)

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from bert_tf.errors import quote
 from bert_tf.server import protocol
+from bert_tf.tasks.inspection import page
 
 JSON = "application/json"
 PAGE_TYPES = {
@@ -72,6 +73,9 @@ def read_page():
         kind = PAGE_TYPES.get("." + file.name.rpartition(".")[2])
         if kind:
             files[file.name] = (file.read_bytes(), kind)
+    # What attention maps in a file have too.
+    for name, kind in ((page.PROGRAM, ".js"), (page.STYLE, ".css")):
+        files[name] = (page.read(name).encode("utf-8"), PAGE_TYPES[kind])
     return files
 
 

@@ -50,7 +50,7 @@ _temporary: dict[str, tempfile.TemporaryDirectory] = {}
 _log = logging.getLogger(__name__)
 
 
-def export_of(path: str | os.PathLike[str]) -> str:
+def export_of(path: str | os.PathLike[str], inspect: bool = False) -> str:
     """The folder of the exported model that a path means.
 
     A training folder is exported to `CACHE` in it, or to a temporary folder if
@@ -59,6 +59,8 @@ def export_of(path: str | os.PathLike[str]) -> str:
 
     Args:
         path: a folder that training writes, or one of an exported model.
+        inspect: whether the export of a training folder needs the signature
+            `inspect`.
 
     Returns:
         The folder of the export, whose newest version is of the checkpoint; any
@@ -86,14 +88,16 @@ def export_of(path: str | os.PathLike[str]) -> str:
 
     prefix = finding.find(finding.of_results(path))
     source = _describe(prefix)
+    # One that can be looked into does everything else too.
+    possible = [{**source, "inspect": True}, source][: 1 if inspect else 2]
     cache = os.path.join(path, CACHE)
     temporary = _temporary.get(os.path.realpath(path))
     for place in (cache, temporary.name if temporary else cache):
-        if _is_of(place, source):
+        if _is_of(place, possible):
             return place
     place = _writable(path, cache)
     _log.info("Exporting %s to %s, to use it.", prefix, place)
-    _export(head, prefix, place, source)
+    _export(head, prefix, place, possible[-1])
     return place
 
 
@@ -128,15 +132,15 @@ def _describe(prefix: str) -> dict[str, Any]:
     return {"bert_tf_version": bert_tf.__version__, "files": found}
 
 
-def _is_of(place: str, source: dict[str, Any]) -> bool:
-    """Whether the newest version in a folder was made of this."""
+def _is_of(place: str, possible: list[dict[str, Any]]) -> bool:
+    """Whether the newest version in a folder was made of one of these."""
     numbers = folder.versions(place) if os.path.isdir(place) else []
     if not numbers:
         return False
     path = os.path.join(place, str(numbers[-1]), _SOURCE_FILE)
     try:
         with open(path, encoding="utf-8") as file:
-            return json.load(file) == source
+            return json.load(file) in possible
     except (OSError, ValueError):
         return False
 
@@ -160,7 +164,11 @@ def _export(head: str, prefix: str, place: str, source: dict[str, Any]) -> None:
     export = getattr(importlib.import_module(f"bert_tf.tasks.{module}"), name)
     where = os.path.dirname(prefix)
     noted = folder_settings.read(where).said()
-    asked = Source(prefix, max_seq_length=noted.get("max_seq_length"))
+    asked = Source(
+        prefix,
+        max_seq_length=noted.get("max_seq_length"),
+        inspect=source.get("inspect", False),
+    )
     arguments = _arguments(head, where, noted)
     # It gets its number once what it was made of is noted.
     with files.unfinished_folder(os.path.join(place, "new")) as new:

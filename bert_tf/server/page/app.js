@@ -8,14 +8,15 @@ const MASK = "[MASK]";
 const MOST_LABELS = 20;
 const MOST_PIECES = 512;
 
-const byId = (id) => document.getElementById(id);
+export const byId = (id) => document.getElementById(id);
 
-let about;
+export let about;
+let inside = null; // What shows the inside of a model, where it can be shown.
 
 // ------------------------------------------------------------------ elements
 
 /** An element with properties and children; strings become text. */
-function make(tag, properties = {}, ...children) {
+export function make(tag, properties = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
   element.append(...children);
   return element;
@@ -74,7 +75,7 @@ function marked(text, start, end) {
   return markedRanges(text, [{ start, end }]);
 }
 
-function note(text) {
+export function note(text) {
   return make("p", { className: "note" }, text);
 }
 
@@ -319,6 +320,7 @@ const HEADS = {
       };
     },
     texts: (values) => [values.first, values.second],
+    looks: (values) => [[values.first], [values.second]],
     show: (_, __, rows) => {
       const [one, other] = rows.map(vectorOf);
       const alike = cosine(one, other);
@@ -366,6 +368,8 @@ const HEADS = {
       };
     },
     texts: (values) => [values.context, values.question, ...linesOf(values.choices)],
+    looks: ({ context, question, choices }) =>
+      linesOf(choices).map((choice) => [context, `${question} ${choice}`.trim()]),
     show: (row, values) => {
       const names = linesOf(values.choices);
       const pairs = names.map((name, i) => [name, row.probabilities[i]]);
@@ -430,7 +434,7 @@ function cosine(a, b) {
 // ------------------------------------------------------------------ requests
 
 /** The JSON of a response; throws the server's message for an error. */
-async function ask(path, body) {
+export async function ask(path, body) {
   let response;
   try {
     response = await fetch(path, {
@@ -457,7 +461,7 @@ async function ask(path, body) {
   return value;
 }
 
-const modelPath = () => `/v1/models/${encodeURIComponent(about.name)}`;
+export const modelPath = () => `/v1/models/${encodeURIComponent(about.name)}`;
 
 function headOf() {
   const { head } = about.about;
@@ -527,10 +531,14 @@ async function submit(head, fields) {
     byId("spoken").textContent = shown.spoken;
     showPieces(found?.predictions);
     showRequest(body);
+    // The texts or pairs that the model read as one.
+    inside?.lookAt(head.looks?.(values) ?? [head.texts(values)]);
   } catch (error) {
     if (number !== asked) return;
     showProblem(error.message);
-    for (const id of ["result", "pieces", "request"]) byId(id).hidden = true;
+    for (const id of ["result", "pieces", "request", "attention"]) {
+      byId(id).hidden = true;
+    }
   } finally {
     if (number === asked) button.removeAttribute("aria-disabled");
   }
@@ -639,6 +647,10 @@ async function start() {
       return button;
     }),
   );
+  if (about.signatures.inspect) {
+    inside = await import("/page/inside.js");
+    inside.start();
+  }
   const form = byId("form");
   form.hidden = false;
   form.addEventListener("submit", (event) => {

@@ -21,7 +21,7 @@ from bert_tf.data.grouping import (
 )
 from bert_tf.data.vocabulary import UNKNOWN
 from bert_tf.errors import InputError, count_of, quote
-from bert_tf.tokenization import Tokenizer
+from bert_tf.tokenization import FullTokenizer
 
 
 class Word(NamedTuple):
@@ -82,7 +82,7 @@ def find_layer(layer: int, num_hidden_layers: int) -> int:
     return layer % count
 
 
-def read_word(word: str, tokenizer: Tokenizer) -> str:
+def read_word(word: str, tokenizer: FullTokenizer) -> str:
     """The word as the tokenizer has it.
 
     Raises:
@@ -107,7 +107,7 @@ def read_word(word: str, tokenizer: Tokenizer) -> str:
 def find(
     lines: Iterable[str],
     word: str,
-    tokenizer: Tokenizer,
+    tokenizer: FullTokenizer,
     max_seq_length: int,
     all_words: bool = False,
 ) -> Found:
@@ -171,7 +171,7 @@ def _rows_of(
     texts: Sequence[str],
     words: Sequence[Word],
     first: int,
-    tokenizer: Tokenizer,
+    tokenizer: FullTokenizer,
     max_seq_length: int,
 ) -> Iterator[Row]:
     """The rows of a line in which its words are.
@@ -228,20 +228,43 @@ def gather(
         batch_size: the most rows that are computed together.
         max_seq_length: the most tokens of a row.
     """
-    vectors = np.zeros((num_words, width), np.float32)
-    counts = np.zeros(num_words, np.float32)
+    mean = Mean(num_words, width)
     for batch in group_by_length(
         rows, batch_size, lambda row: len(row.input_ids)
     ):
-        length = padded_length(len(batch[0].input_ids), max_seq_length)
-        hidden = run(
-            encoder_inputs(
-                [(row.input_ids, [0] * len(row.input_ids)) for row in batch],
-                length,
-            )
-        )
+        hidden = run(inputs_of(batch, max_seq_length))
         for row, values in zip(batch, hidden):
-            # A word may have several pieces.
-            np.add.at(vectors, row.owners, values[row.pieces])
-            np.add.at(counts, row.owners, 1)
-    return vectors / counts[:, None]
+            mean.add(row, values[row.pieces])
+    return mean.vectors()
+
+
+def inputs_of(rows: Sequence[Row], max_seq_length: int) -> dict[str, NDArray]:
+    """The model's inputs for rows, int32 [B, S] by name."""
+    longest = max(len(row.input_ids) for row in rows)
+    return encoder_inputs(
+        [(row.input_ids, [0] * len(row.input_ids)) for row in rows],
+        padded_length(longest, max_seq_length),
+    )
+
+
+class Mean:
+    """The means over the pieces of words.
+
+    Args:
+        num_words: how many words there are.
+        width: D.
+    """
+
+    def __init__(self, num_words: int, width: int):
+        self.sums = np.zeros((num_words, width), np.float32)
+        self.counts = np.zeros(num_words, np.float32)
+
+    def add(self, row: Row, values: NDArray) -> None:
+        """Adds the vectors of the pieces of a row, float [pieces, D]."""
+        # A word may have several of them.
+        np.add.at(self.sums, row.owners, values)
+        np.add.at(self.counts, row.owners, 1)
+
+    def vectors(self) -> NDArray:
+        """float32 [words, D]."""
+        return self.sums / self.counts[:, None]

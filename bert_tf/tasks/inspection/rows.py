@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bert_tf.data import packing
 from bert_tf.data.grouping import encoder_inputs
 from bert_tf.support import files
-from bert_tf.tokenization import Tokenizer
+from bert_tf.tokenization import FullTokenizer
 
 BYTES = 4
 """Of a number of a map, float32."""
@@ -35,10 +35,11 @@ class Row(NamedTuple):
     segment_ids: list[int]
     num_cut: int
 
-    def inputs(self) -> dict[str, NDArray]:
-        """The model's inputs, int32 [1, S]."""
+    def inputs(self, length: int | None = None) -> dict[str, NDArray]:
+        """The model's inputs, int32 [1, S], or padded to a length."""
         return encoder_inputs(
-            [(self.input_ids, self.segment_ids)], len(self.input_ids)
+            [(self.input_ids, self.segment_ids)],
+            length or len(self.input_ids),
         )
 
 
@@ -58,11 +59,21 @@ class AttentionMap(NamedTuple):
 
 
 def row_of(
-    pair: tuple[str, str], tokenizer: Tokenizer, max_seq_length: int
+    pair: tuple[str, str],
+    tokenizer: FullTokenizer,
+    max_seq_length: int,
+    tokenize: Callable[[str], list[str]] | None = None,
 ) -> Row:
-    """The row of two texts; the second is "" if there is only one."""
+    """The row of two texts.
+
+    Args:
+        pair: the texts; the second is "" if there is only one.
+        tokenizer: the model's.
+        max_seq_length: the most tokens of a row.
+        tokenize: from a text to its word pieces; None for the tokenizer's.
+    """
     ([window], num_cut) = packing.pack_windows(
-        *map(tokenizer.tokenize, pair), max_seq_length
+        *map(tokenize or tokenizer.tokenize, pair), max_seq_length
     )
     ids = tokenizer.convert_tokens_to_ids(window.tokens)
     return Row(window.tokens, ids, window.segment_ids, num_cut)
