@@ -55,8 +55,11 @@ def _trace(model, choose):
     def look(*rows):
         return choose(*models.look_inside(bert, *rows))
 
+    # Called itself, TensorFlow would warn of functions that are often made.
+    compute = look.get_concrete_function()
+
     def run(inputs):
-        return look(*(tf.constant(inputs[name]) for name in ENCODER_INPUTS))
+        return compute(*(tf.constant(inputs[name]) for name in ENCODER_INPUTS))
 
     return run
 

@@ -37,15 +37,20 @@ function meanOfHeads(weights, heads, size) {
   return mean;
 }
 
-/** Where a map [S * S] looks, in words. */
-function describe(map, tokens) {
+/** The mean entropy of rows of weights, in bits. */
+function entropyOf(weights, count) {
+  let sum = 0;
+  for (const weight of weights) if (weight > 0) sum -= weight * Math.log2(weight);
+  return sum / (weights.length / count);
+}
+
+/** Where a map [S * S] looks, in words; entropy is a number of bits. */
+function describe(map, tokens, entropy) {
   const count = tokens.length;
   const sums = { "[CLS]": 0, "[SEP]": 0, itself: 0, previous: 0, next: 0 };
-  let entropy = 0;
   for (let from = 0; from < count; from++) {
     for (let to = 0; to < count; to++) {
       const weight = map[from * count + to];
-      if (weight > 0) entropy -= weight * Math.log2(weight);
       if (tokens[to] in sums) sums[tokens[to]] += weight;
       if (from === to) sums.itself += weight;
       if (from === to + 1) sums.previous += weight;
@@ -57,7 +62,7 @@ function describe(map, tokens) {
     const rows = name === "previous" || name === "next" ? count - 1 : count;
     return `${name} ${percent(sum / Math.max(rows, 1))}`;
   });
-  const bits = (entropy / count).toFixed(2);
+  const bits = entropy.toFixed(2);
   return `Mean over tokens: entropy ${bits} bits; ${shares.join(", ")}.`;
 }
 
@@ -73,6 +78,7 @@ function describe(map, tokens) {
 export function attentionView(place, source) {
   const state = { text: 0, layer: 0, head: -1, chosen: null, pointed: null };
   let map = null; // [S * S], of the layer and the head that are chosen.
+  let entropy = 0; // Of the head, or the mean of those of all heads.
   let asked = 0;
 
   // Parsed as HTML, so that the name of SVG's namespace need not be written.
@@ -129,6 +135,7 @@ export function attentionView(place, source) {
         "div",
         { className: "attention-names" },
         make("span", {}, "from"),
+        make("span", {}),
         make("span", {}, "to"),
       ),
       make("div", { className: "attention-map" }, sides[0], lines, sides[1]),
@@ -196,10 +203,10 @@ export function attentionView(place, source) {
     try {
       const weights = await source.weights(which, layer);
       if (number !== asked) return; // Another layer was chosen meanwhile.
-      map =
-        head < 0
-          ? meanOfHeads(weights, source.heads, size)
-          : weights.subarray(head * size, (head + 1) * size);
+      const isMean = head < 0;
+      const own = isMean ? weights : weights.subarray(head * size, (head + 1) * size);
+      map = isMean ? meanOfHeads(weights, source.heads, size) : own;
+      entropy = entropyOf(own, text().tokens.length);
     } catch (error) {
       if (number !== asked) return;
       map = null;
@@ -264,7 +271,7 @@ export function attentionView(place, source) {
       }),
     );
     mark(shown);
-    said.textContent = shown ? summary(shown) : describe(map, tokens);
+    said.textContent = shown ? summary(shown) : describe(map, tokens, entropy);
   }
 
   /** Marks the token that is shown, and the weights of the others. */
