@@ -37,6 +37,7 @@ def installed(monkeypatch):
             {"format": "onnx", "skip_padding": True},
             ["--skip_padding=true", "--format=onnx"],
         ),
+        ({"format": "onnx", "inspect": True}, ["--inspect", "--format=onnx"]),
     ],
 )
 def test_what_cannot_be_combined_is_refused_by_name(given, words):

@@ -72,6 +72,16 @@ def test_an_export_is_made_again_when_its_source_has_changed(folder, made):
     assert made == [cache] * 3
 
 
+def test_one_that_can_be_looked_into_does_for_all(folder, made):
+    cache = str(folder / "export_cache")
+    trained.export_of(folder)
+    for inspect in (True, False, True):
+        assert trained.export_of(folder, inspect) == cache
+    assert len(made) == 2
+    note = folder / "export_cache" / "2" / trained._SOURCE_FILE
+    assert json.loads(note.read_text())["inspect"] is True
+
+
 def test_the_best_checkpoint_is_taken_as_for_the_results(folder, made):
     trained.export_of(folder)
     make_mrpc_folder(folder / "best")
