@@ -142,7 +142,9 @@ def _gelu_with_gradient(x):
     return gelu(x)
 
 
-_kept_attention = contextvars.ContextVar("kept_attention", default=None)
+_kept_attention: contextvars.ContextVar[list | None] = contextvars.ContextVar(
+    "kept_attention", default=None
+)
 
 
 @contextlib.contextmanager
@@ -152,7 +154,7 @@ def keeping_attention():
     Yields:
         A list, to which each call of `softmax` appends its result.
     """
-    kept = []
+    kept: list = []
     token = _kept_attention.set(kept)
     try:
         yield kept

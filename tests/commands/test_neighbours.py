@@ -171,6 +171,7 @@ def test_a_word_that_is_alone_has_no_neighbours(capsys):
     assert "1 occurrence," in out and "nothing else to compare" in out
 
 
+@pytest.mark.slow
 def test_the_sense_of_bank_shows_in_the_last_layer():
     lines = (ROOT / "run_scripts/sample_data/bank.txt").read_text()
     lines = lines.splitlines()
@@ -184,4 +185,4 @@ def test_the_sense_of_bank_shows_in_the_last_layer():
         ]
         shares.append(np.mean([(a < 8) == (b < 8) for a, b in pairs]))
     assert len(pairs) == 16
-    assert shares[0] <= 0.6 and shares[3] >= 0.9
+    assert shares[0] <= 0.7 and shares[1:] == [1, 1, 1]

@@ -72,9 +72,8 @@ def row_of(
         max_seq_length: the most tokens of a row.
         tokenize: from a text to its word pieces; None for the tokenizer's.
     """
-    ([window], num_cut) = packing.pack_windows(
-        *map(tokenize or tokenizer.tokenize, pair), max_seq_length
-    )
+    first, second = map(tokenize or tokenizer.tokenize, pair)
+    [window], num_cut = packing.pack_windows(first, second, max_seq_length)
     ids = tokenizer.convert_tokens_to_ids(window.tokens)
     return Row(window.tokens, ids, window.segment_ids, num_cut)
 
