@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
@@ -56,7 +57,13 @@ class Page:
         self.driver = driver
 
     def wait(self, condition):
-        waiting = WebDriverWait(self.driver, WAIT_SECONDS, poll_frequency=0.05)
+        waiting = WebDriverWait(
+            self.driver,
+            WAIT_SECONDS,
+            poll_frequency=0.05,
+            # What was found is replaced before it is read.
+            ignored_exceptions=[StaleElementReferenceException],
+        )
         return waiting.until(lambda _: condition())
 
     def find_all(self, selector):
