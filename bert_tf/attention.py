@@ -154,11 +154,7 @@ def main(flags):
     """Runs the command with parsed flags."""
     check_flags(flags)
     lines = list(inference_flags.read_texts(flags, "output"))
-    if not lines:
-        raise InputError(
-            f"`--input_file` must have at least one line. {flags.input_file} "
-            "is empty."
-        )
+    inference_flags.require_texts(flags, lines)
     model = inference_flags.load_encoder(flags)
     # As elsewhere, a line with one text has no second one.
     pairs = [pair if pair[1] else pair[0] for pair in map(split_pair, lines)]

@@ -186,6 +186,7 @@ def main(flags):
     """Runs the command with parsed flags."""
     check_flags(flags)
     lines = list(inference_flags.read_texts(flags, "save"))
+    inference_flags.require_texts(flags, lines)
     model = inference_flags.load_encoder(flags)
     if flags.skip_padding:
         models.skip_padding(model.model)

@@ -118,6 +118,15 @@ def define_labels(flags):
     )
 
 
+def require_texts(flags, texts):
+    """Raises `InputError` if `read_texts` has found none."""
+    if not texts:
+        raise InputError(
+            f"`--input_file` must have at least one line. {flags.input_file} "
+            "is empty."
+        )
+
+
 def load_encoder(flags):
     """The model of the flags without its head, as `bert_tf.load` gives it."""
     from bert_tf.checkpoints import finding

@@ -728,12 +728,14 @@ def test_a_shutdown_answers_accepted_requests_and_refuses_new_ones(start, gate):
 # ----------------------------------------------------------- the documentation
 
 # Flags of the commands that train and export.
-OF_OTHERS = ("pooling", "doc_stride", "head", "label_type")
+OF_OTHERS = ("pooling", "doc_stride", "head", "label_type", "inspect")
 DOCS = (ROOT / "docs" / "server.md").read_text()
+# test_inspection has what follows under this heading.
+FOR_ALL = re.sub(r"## Looking inside\n.*?(?=\n## )", "", DOCS, flags=re.S)
 
 
 @pytest.mark.parametrize(
-    "command", re.findall(r"^    (curl (?:.|\n    (?!curl))*)", DOCS, re.M)
+    "command", re.findall(r"^    (curl (?:.|\n    (?!curl))*)", FOR_ALL, re.M)
 )
 def test_the_documented_commands_are_answered(start, reviews, command):
     _, address, *data = shlex.split(command.replace("\n    ", "\n"))

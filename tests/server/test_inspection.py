@@ -1,6 +1,8 @@
 """Looking into a served model: the signature, its endpoints, their limits."""
 
+import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import tensorflow as tf
 from helpers import exported, in_process
 from helpers.browser import Page, needs_browser, open_browser
 from helpers.golden import DATA, TINY
+from helpers.paths import ROOT
 from helpers.running_server import Running
 
 import bert_tf
@@ -165,6 +168,21 @@ def test_an_export_without_it_says_how_to_get_it():
             status, _, content = server.ask(verb, given)
             assert status == 400
             assert "--inspect" in content["error"]
+
+
+def test_the_documented_requests_are_answered(server):
+    docs = (ROOT / "docs" / "server.md").read_text()
+    section = docs.partition("## Looking inside")[2].partition("\n## ")[0]
+    asked = re.findall(
+        r"reviews:(\w+) -d '(.*?)'\n\n    (\{.*?)\n\n", section, re.S
+    )
+    assert [verb for verb, *_ in asked] == ["attention", "neighbours"]
+    for verb, body, answer in asked:
+        # A word that the small vocabulary has.
+        given = json.loads(body.replace("bank", "museum"))
+        status, _, got = server.ask(verb, given)
+        assert status == 200, got
+        assert set(got) <= set(re.findall(r'"(\w+)":', answer))
 
 
 @needs_browser
