@@ -12,6 +12,7 @@ from helpers.browser import Page, needs_browser, open_browser
 from helpers.running_server import Running
 from selenium.webdriver.common.keys import Keys
 
+
 def single_texts():
     model = small_models.Reviews()
     model.about = {"text_pairs": False}
