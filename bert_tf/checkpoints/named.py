@@ -21,6 +21,9 @@ DOWNLOADS = "checkpoints"
 # What Hugging Face puts before the original's names.
 _OWNERS = ("google-bert/", "google/bert_")
 
+# Of the files of a checkpoint, after its prefix.
+_ENDS = (".index", ".data-*", ".meta")
+
 _log = logging.getLogger(__name__)
 
 
@@ -34,7 +37,9 @@ def resolve(name: str) -> str:
     Raises:
         InputError: a released model that is not on this machine.
     """
-    is_path = os.path.exists(name) or glob.glob(glob.escape(name) + ".*")
+    is_path = os.path.exists(name) or any(
+        glob.glob(glob.escape(name) + end) for end in _ENDS
+    )
     folder = _folder_of(name)
     if folder is None:
         return name

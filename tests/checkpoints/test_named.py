@@ -48,6 +48,13 @@ def test_a_downloaded_model_is_found_by_any_of_its_names(tmp_path):
         assert found.resolve() == folder.resolve()
 
 
+def test_other_files_of_that_name_are_no_path(tmp_path):
+    (tmp_path / "builtin.html").touch()
+    assert named.resolve("builtin") == str(named.here("builtin"))
+    (tmp_path / "builtin.index").touch()
+    assert named.resolve("builtin") == "builtin"
+
+
 def test_a_path_wins_over_a_name_and_is_told(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     (tmp_path / "builtin").mkdir()

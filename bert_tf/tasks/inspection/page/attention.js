@@ -1,5 +1,5 @@
-// Attention maps in a page: the tokens of a text twice, and a line from each token
-// to those that it attends to, as wide as the weight.
+// Attention maps in a page: the tokens of a text twice, and lines from each token
+// to those that it attends to, the wider the larger the weight.
 //
 // attentionView fills an element. Text is only ever set as text, never as HTML.
 
@@ -35,6 +35,10 @@ function meanOfHeads(weights, heads, size) {
     for (let i = 0; i < size; i++) mean[i] += weights[head * size + i] / heads;
   }
   return mean;
+}
+
+function largest(weights) {
+  return weights.reduce((most, weight) => Math.max(most, weight), 0);
 }
 
 /** The mean entropy of rows of weights, in bits. */
@@ -244,11 +248,13 @@ export function attentionView(place, source) {
     const { tokens, segments } = text();
     const count = tokens.length;
     const shown = state.pointed ?? state.chosen;
+    // Strengths are shares of the largest weight that is shown.
+    const most = Math.max(LEAST, shown ? Math.max(...weightsOf(shown)) : largest(map));
     const paths = new Map();
     const add = (from, to) => {
       const weight = map[from * count + to];
       if (weight < LEAST) return;
-      const strength = Math.min(STRENGTHS, Math.ceil(weight * STRENGTHS));
+      const strength = Math.ceil((weight / most) * STRENGTHS);
       const kind = `${segments[from] ? "b" : "a"} ${strength}`;
       const line = `M0 ${height(from)}L100 ${height(to)}`;
       paths.set(kind, (paths.get(kind) ?? "") + line);
@@ -265,24 +271,25 @@ export function attentionView(place, source) {
         const share = strength / STRENGTHS;
         path.setAttribute("class", side);
         path.setAttribute("d", line);
-        path.setAttribute("stroke-width", 0.75 + 5 * share);
-        path.setAttribute("stroke-opacity", shown ? 0.35 + 0.6 * share : 0.1 + 0.8 * share);
+        path.setAttribute("stroke-width", 0.5 + (shown ? 5 : 3) * share);
+        path.setAttribute("stroke-opacity", shown ? 0.3 + 0.6 * share : 0.05 + 0.75 * share);
         return path;
       }),
     );
-    mark(shown);
+    mark(shown, most);
     said.textContent = shown ? summary(shown) : describe(map, tokens, entropy);
   }
 
   /** Marks the token that is shown, and the weights of the others. */
-  function mark(shown) {
+  function mark(shown, most) {
     const weights = shown && weightsOf(shown);
     for (const side of [0, 1]) {
       for (const [index, item] of [...sides[side].children].entries()) {
         const isShown = shown?.side === side && shown.index === index;
         const weight = weights && shown.side !== side ? weights[index] : 0;
         item.classList.toggle("shown", isShown);
-        item.style.setProperty("--weight", `${(100 * weight).toFixed(1)}%`);
+        const tint = ((100 * weight) / most).toFixed(1);
+        item.style.setProperty("--weight", `${tint}%`);
         item.firstChild.lastChild.textContent =
           weight >= LEAST ? percent(weight) : "";
         const { chosen } = state;
