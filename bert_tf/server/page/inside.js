@@ -9,12 +9,12 @@ const NEIGHBOURS = 3;
 const EXAMPLE = {
   word: "bank",
   lines: [
-    "They sat on the bank of the river and watched the boats.",
-    "The flood washed away part of the muddy bank.",
-    "Willows grow along the bank of the stream.",
-    "She deposited her salary at the bank.",
-    "The bank raised its interest rates again.",
-    "He works as a teller in a bank.",
+    "We walked along the river bank in the evening.",
+    "They sat on the bank of the river and watched the water.",
+    "Trees grew along the bank of the stream.",
+    "She made a bank deposit in the morning.",
+    "He has money in a bank account.",
+    "The bank paid interest on the deposit.",
   ],
 };
 
