@@ -101,18 +101,7 @@ def find_neighbours(
     found = data.find(
         lines, word, model.tokenizer, model.max_seq_length, against == "words"
     )
-    unknown = UnknownTokens(model.tokenizer.vocab)
-    for row in found.rows:
-        unknown.add(row.input_ids)
-    unknown.warn()
-    vectors = data.gather(
-        found.rows,
-        len(found.words),
-        model.config.hidden_size,
-        inside.hidden_function(model.model, layer),
-        batch_size,
-        model.max_seq_length,
-    )
+    vectors = _vectors_of(model, found, layer, batch_size)
     own = [i for i, one in enumerate(found.words) if one.text == word]
     near = metrics.nearest(vectors[own], vectors, own, top_k)
     return Neighbours(
@@ -127,6 +116,22 @@ def find_neighbours(
         ],
         near.mean,
         without_context(model, word, top_k),
+    )
+
+
+def _vectors_of(model, found, layer, batch_size):
+    """The vectors of `data.Found` words, float32 [words, D]."""
+    unknown = UnknownTokens(model.tokenizer.vocab)
+    for row in found.rows:
+        unknown.add(row.input_ids)
+    unknown.warn()
+    return data.gather(
+        found.rows,
+        len(found.words),
+        model.config.hidden_size,
+        inside.hidden_function(model.model, layer),
+        batch_size,
+        model.max_seq_length,
     )
 
 
@@ -260,7 +265,7 @@ def show(found, lines, layer, num_layers):
     else:
         yield (
             f"Mean cosine of all pairs: {found.mean:.4f}. Below: cosines, and "
-            "how far they are above it."
+            "by how much they exceed it."
         )
     for one, nearest in zip(words, found.nearest):
         yield f"\n{show_place(one, lines)}"
