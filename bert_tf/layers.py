@@ -10,6 +10,7 @@ import functools
 import math
 
 import keras
+import numpy as np
 from keras import ops
 
 from bert_tf.errors import InputError
@@ -250,7 +251,9 @@ class Dense(keras.layers.Dense):
 
     The results are those of Keras' layer. But Keras keeps the shape of a tensor
     of three dimensions, and then TensorFlow cannot fuse product, bias and
-    activation if batch and length are only known at run time.
+    activation if batch and length are only known at run time. With
+    `enable_lora` Keras multiplies by the sum of kernel and adapters, whose
+    gradient is as large as the kernel's; here rows pass through the adapters.
 
     Call arguments:
         x: float tensor [..., any width].
@@ -267,12 +270,40 @@ class Dense(keras.layers.Dense):
         return ops.reshape(self._multiply(rows, training), (*outer, self.units))
 
     def _multiply(self, rows, training):
-        y = ops.add(ops.matmul(rows, self.kernel), self.bias)
+        y = ops.add(ops.matmul(rows, self._kernel), self.bias)
+        if self.lora_enabled:
+            low = ops.matmul(rows, self.lora_kernel_a) * self._lora_scale()
+            y = ops.add(y, ops.matmul(low, self.lora_kernel_b))
         if self.activation is None:
             return y
         if self.activation is gelu and training:
             return gelu_in_training(y)
         return self.activation(y)
+
+    def _lora_scale(self):
+        return self.lora_alpha / self.lora_rank
+
+    @property
+    def base_kernel(self):
+        """The kernel's variable, without adapters."""
+        return self._kernel
+
+    def merged_kernel(self):
+        """The kernel plus the adapters' product, an array [in, units]."""
+        # By NumPy: some devices would round the factors of the product.
+        variables = self._kernel, self.lora_kernel_a, self.lora_kernel_b
+        kernel, a, b = map(ops.convert_to_numpy, variables)
+        return kernel + np.float32(self._lora_scale()) * (a @ b)
+
+    def merge_lora(self):
+        """Adds the adapters to the kernel, and removes them."""
+        self._kernel.assign(self.merged_kernel())
+        # Functions that were traced before go on adding them.
+        self.lora_kernel_b.assign(ops.zeros_like(self.lora_kernel_b))
+        self.lora_enabled, self.lora_rank, self.lora_alpha = False, None, None
+        for name in ("lora_kernel_a", "lora_kernel_b"):
+            self._untrack_variable(getattr(self, name))
+            setattr(self, name, None)
 
     def quantize(self, mode=None, type_check=True, config=None):
         # Keras' `Model.quantize`, which checks types, would only warn: what it

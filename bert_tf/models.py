@@ -14,8 +14,15 @@ from bert_tf.errors import InputError
 from bert_tf.heads import ClassifierHead, PretrainingHeads, SpanHead
 from bert_tf.layers import keeping_attention, packs_rows
 from bert_tf.modeling import BertModel
+from bert_tf.support.parts import (
+    EMBEDDINGS,
+    LORA_TARGETS,
+    POOLER,
+    parse_targets,
+)
 
-EMBEDDINGS, POOLER = "embeddings", "pooler"
+# Re-exported for callers.
+from bert_tf.support.parts import parse_parts as parse_parts
 
 
 def integer_inputs(names, length=None):
@@ -323,42 +330,6 @@ def look_inside(bert, input_ids, input_mask=None, token_type_ids=None):
 # ------------------------------------------------------------ how to train them
 
 
-def parse_parts(text, num_hidden_layers):
-    """Parses a list of parts of the encoder, such as `embeddings,0-5`.
-
-    Args:
-        text: `embeddings`, `pooler`, numbers of layers from 0 (the lowest) and
-            ranges of them, separated by commas.
-        num_hidden_layers: int.
-
-    Returns:
-        A set of `EMBEDDINGS`, `POOLER` and numbers.
-
-    Raises:
-        InputError: the model has no such part.
-    """
-    parts = set()
-    for part in text.split(","):
-        part = part.strip()
-        first, dash, last = part.partition("-")
-        last = last if dash else first
-        if part in (EMBEDDINGS, POOLER):
-            parts.add(part)
-        elif (
-            first.isdecimal()
-            and last.isdecimal()
-            and int(first) <= int(last) < num_hidden_layers
-        ):
-            parts.update(range(int(first), int(last) + 1))
-        else:
-            raise InputError(
-                f"A part must be {EMBEDDINGS}, {POOLER}, a layer from 0 to "
-                f"{num_hidden_layers - 1}, or several as in 0-"
-                f"{num_hidden_layers - 1}. Received: {part!r} in {text!r}"
-            )
-    return parts
-
-
 def freeze(model, parts):
     """Excludes parts of a model's encoder from training.
 
@@ -367,10 +338,15 @@ def freeze(model, parts):
     to them, except for its bias.
 
     Args:
-        model: the result of a function of this module.
-        parts: the result of `parse_parts`.
+        model: see `find_bert`.
+        parts: text such as `embeddings,0-5`, or the result of `parse_parts`.
+
+    Raises:
+        InputError: as `parse_parts` and `find_bert`.
     """
     bert = find_bert(model)
+    if isinstance(parts, str):
+        parts = parse_parts(parts, len(bert.encoder.layers))
     for part in parts:
         if part == EMBEDDINGS:
             bert.embedding_lookup.trainable = False
@@ -379,6 +355,97 @@ def freeze(model, parts):
             bert.pooler.trainable = False
         else:
             bert.encoder.layers[part].trainable = False
+
+
+def add_lora(model, rank=8, alpha=None, targets="query,value"):
+    """Trains adapters of low rank instead of the encoder (Hu et al. 2021).
+
+    A linear layer gets two matrices A [in, rank] and B [rank, out], and adds
+    alpha / rank x A B to x W. B begins with 0, so that outputs do not change;
+    A with uniform numbers up to 1 / sqrt(in), as in the authors' loralib. All
+    else in the encoder is frozen; the pooler and heads are trained as before.
+    Layers that `freeze` froze get no adapters. Call it before `compile`.
+
+    Args:
+        model: see `find_bert`.
+        rank: int, at most the hidden size.
+        alpha: float; None for the rank, so that the factor is 1.
+        targets: see `parse_targets`.
+
+    Raises:
+        InputError: an argument does not fit, all layers are frozen, or there
+            are adapters already.
+    """
+    bert, targets = find_bert(model), parse_targets(targets)
+    require_rank(rank, bert.config)
+    if lora_layers(model):
+        raise InputError("The model has LoRA's adapters already: merge_lora.")
+    parts = [layer for layer in bert.encoder.layers if layer.trainable]
+    if not parts:
+        raise InputError("All layers are frozen: none can get adapters.")
+    for part in _adapted_parts(bert):
+        for weight in part.weights:
+            weight.trainable = False
+    for part in parts:
+        for target in targets:
+            # One for each: a shared one would draw the same numbers.
+            initializer = keras.initializers.VarianceScaling(
+                1 / 3, "fan_in", "uniform"
+            )
+            _linear_layers(part)[target].enable_lora(rank, alpha, initializer)
+
+
+def merge_lora(model):
+    """Adds the adapters of `add_lora` to the kernels, and removes them.
+
+    Outputs differ by rounding only. What was frozen is trained again, but for
+    parts that `freeze` froze. Does nothing to a model without adapters.
+
+    Args:
+        model: see `find_bert`.
+    """
+    merged = lora_layers(model)
+    for layer in merged:
+        layer.merge_lora()
+    for part in _adapted_parts(find_bert(model)) if merged else ():
+        if part.trainable:
+            # To set it in all weights: what does not change it is ignored.
+            part.trainable = False
+            part.trainable = True
+
+
+def lora_layers(model):
+    """The linear layers of a model that have adapters."""
+    return [
+        linear
+        for bert in _berts_in(model)
+        for layer in bert.encoder.layers
+        for linear in _linear_layers(layer).values()
+        if linear.lora_enabled
+    ]
+
+
+def require_rank(rank, config):
+    """Raises `InputError` if LoRA's rank does not fit a `BertConfig`."""
+    if type(rank) is not int or not 1 <= rank <= config.hidden_size:
+        raise InputError(
+            "LoRA's rank must be at least 1 and at most the hidden size, "
+            f"{config.hidden_size}. Received: {rank!r}"
+        )
+
+
+def _adapted_parts(bert):
+    embeddings = bert.embedding_lookup, bert.embedding_postprocessor
+    return (*embeddings, *bert.encoder.layers)
+
+
+def _linear_layers(layer):
+    """The linear layers of an encoder layer by the names of `LORA_TARGETS`."""
+    attention = layer.attention
+    heads = attention.self_attention
+    linear = (heads.query, heads.key, heads.value)
+    linear += (attention.residual_output.dense, layer.intermediate)
+    return dict(zip(LORA_TARGETS, (*linear, layer.residual_output.dense)))
 
 
 def recompute(model):
@@ -411,6 +478,26 @@ def skip_padding(model):
 
 
 def find_bert(model):
-    """The `BertModel` in the result of a function of this module."""
-    (bert,) = (x for x in model.layers if isinstance(x, BertModel))
-    return bert
+    """The `BertModel` of a model.
+
+    Args:
+        model: a `keras.Model` that has one, also in a model within it.
+
+    Raises:
+        InputError: it has none, or several.
+    """
+    found = list({id(bert): bert for bert in _berts_in(model)}.values())
+    if len(found) != 1:
+        raise InputError(
+            f"The model must have one `BertModel`. {model.name} has "
+            f"{len(found)}."
+        )
+    return found[0]
+
+
+def _berts_in(layer):
+    if isinstance(layer, BertModel):
+        yield layer
+    elif isinstance(layer, keras.Model):
+        for inner in layer.layers:
+            yield from _berts_in(inner)

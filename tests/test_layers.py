@@ -260,3 +260,55 @@ def test_gradients_go_back_to_the_rows_they_are_of(dtype, rng):
 
     np.testing.assert_array_equal(gradient[KEPT], 2 * upstream.numpy()[KEPT])
     assert not np.delete(gradient, KEPT, axis=0).any()
+
+
+# Adapters.
+
+
+def test_adapters_have_the_papers_formula_and_gradients(rng):
+    layer = layers.Dense(5)
+    layer.build((None, 4))
+    layer.enable_lora(2, lora_alpha=6)
+    for weight in layer.weights:
+        weight.assign(rng.normal(size=weight.shape))
+    bias, kernel = map(np.array, (layer.bias, layer.base_kernel))
+    a, b = map(np.array, (layer.lora_kernel_a, layer.lora_kernel_b))
+    x, upstream = rng.normal(size=(2, 3, 4)), rng.normal(size=(2, 3, 5))
+    x, upstream = x.astype("float32"), upstream.astype("float32")
+
+    with tf.GradientTape() as tape:
+        y = layer(x)
+        total = tf.reduce_sum(y * upstream)
+    variables = layer.trainable_variables
+    gradients = tape.gradient(total, [v.value for v in variables])
+
+    # h = W x + (alpha / r) B A x, in the transposed notation of this code.
+    np.testing.assert_allclose(y, x @ kernel + bias + 3 * x @ a @ b, rtol=1e-5)
+    rows, up = x.reshape(-1, 4), upstream.reshape(-1, 5)
+    want = {
+        "bias": up.sum(0),
+        "lora_kernel_a": 3 * rows.T @ up @ b.T,
+        "lora_kernel_b": 3 * (rows @ a).T @ up,
+    }
+    got = {v.name: g for v, g in zip(variables, gradients)}
+    assert got.keys() == want.keys()
+    for name in want:
+        np.testing.assert_allclose(got[name], want[name], rtol=1e-4, atol=1e-5)
+
+
+def test_merged_adapters_give_the_same_also_in_functions_traced_before(rng):
+    layer = layers.Dense(5)
+    layer.build((None, 4))
+    layer.enable_lora(2)
+    layer.lora_kernel_b.assign(rng.normal(size=(2, 5)))
+    x = tf.constant(rng.normal(size=(3, 4)), tf.float32)
+    traced = tf.function(layer)
+    before = traced(x)
+
+    layer.merge_lora()
+
+    assert [weight.name for weight in layer.weights] == ["kernel", "bias"]
+    for call in (layer, traced):
+        np.testing.assert_allclose(call(x), before, rtol=1e-6, atol=1e-6)
+    layer.enable_lora(1)  # It can be adapted again.
+    np.testing.assert_allclose(layer(x), before, rtol=1e-6, atol=1e-6)

@@ -387,3 +387,155 @@ def test_recomputed_layers_have_the_same_gradients_and_dropout(
                 # Products of 16 bits are rounded as their order has it.
                 atol=1e-8 if precision == "float32" else 3e-6,
             )
+
+
+# Freezing and LoRA.
+
+
+def names_of(variables):
+    return {variable.path for variable in variables}
+
+
+def test_freeze_takes_text_and_finds_bert_in_a_model_of_ones_own(config):
+    inner = models.headless(config)
+    score = keras.layers.Dense(1)(inner(inner.input)["pooled_output"])
+    model = keras.Model(inner.input, score)
+
+    models.freeze(model, "embeddings,1,pooler")
+
+    left = {
+        name.partition("/layer_0/")[0]
+        for name in names_of(model.trainable_variables)
+    }
+    assert left == {"bert/encoder", "dense/kernel", "dense/bias"}
+    with pytest.raises(InputError, match=r"from 0 to 1.*'2'"):
+        models.freeze(model, "2")
+
+
+def test_freezing_without_a_bert_names_the_model(config):
+    x = keras.Input((4,))
+    with pytest.raises(InputError, match=r"one `BertModel`. mine has 0"):
+        models.freeze(keras.Model(x, x, name="mine"), "0")
+
+
+def test_lora_of_base_trains_the_papers_number_of_weights():
+    # Table 2 of Hu et al. 2021: 0.3 million, besides the head.
+    with weights_to_come():
+        model = models.span(BertConfig(vocab_size=30522))
+    models.add_lora(model, rank=8)
+
+    adapters = [v for v in model.trainable_variables if "bert/" in v.path]
+    assert sum(math.prod(v.shape) for v in adapters) == 294_912
+
+
+@pytest.mark.parametrize(
+    ("targets", "scopes"),
+    [
+        ("query,value", ["attention/self/query", "attention/self/value"]),
+        (
+            "all",
+            [
+                "attention/self/query",
+                "attention/self/key",
+                "attention/self/value",
+                "attention/output/dense",
+                "intermediate/dense",
+                "output/dense",
+            ],
+        ),
+    ],
+)
+def test_lora_trains_adapters_pooler_and_head_alone(config, targets, scopes):
+    model = models.classifier(config, 3)
+    before = names_of(model.weights)
+
+    models.add_lora(model, rank=2, targets=targets)
+
+    adapters = {
+        f"bert/encoder/layer_{layer}/{scope}/lora_kernel_{x}"
+        for layer in (0, 1)
+        for scope in scopes
+        for x in "ab"
+    }
+    head = {"bert/pooler/dense/kernel", "bert/pooler/dense/bias"}
+    head |= {"output_weights", "output_bias"}
+    assert names_of(model.trainable_variables) == adapters | head
+    assert names_of(model.weights) == before | adapters
+
+
+def test_adapters_begin_as_loralibs_do_and_change_no_output(config, rng):
+    model = models.headless(config)
+    x = encoder_inputs(rng, 2, 5)
+    before = model(x)["sequence_output"]
+
+    models.add_lora(model, rank=4, targets="all")
+
+    np.testing.assert_array_equal(model(x)["sequence_output"], before)
+    firsts = [
+        layer.lora_kernel_a.numpy() for layer in models.lora_layers(model)
+    ]
+    assert len(firsts) == 12
+    for a in firsts:
+        # torch's kaiming_uniform_ with a = sqrt(5): up to 1 / sqrt(fan in).
+        assert 0.9 < np.abs(a).max() * math.sqrt(len(a)) <= 1.0
+    assert len({float(a[0, 0]) for a in firsts}) == len(firsts)
+    for layer in models.lora_layers(model):
+        assert not np.array(layer.lora_kernel_b).any()
+
+
+def test_fit_trains_adapters_that_merge_into_the_kernels(config, rng, tmp_path):
+    model = models.classifier(config, 3)
+    models.freeze(model, "1")
+    original = {w.path: w.numpy() for w in model.weights}
+    models.add_lora(model, rank=2)
+    model.compile(
+        create_optimizer(0.01, 4, 0),
+        {"logits": keras.losses.SparseCategoricalCrossentropy(True)},
+    )
+    x = encoder_inputs(rng, 4, 5)
+    model.fit(x, {"logits": np.array([0, 1, 2, 0])}, epochs=3, verbose=0)
+    unmerged = model(x)["logits"]
+    products = {
+        layer.base_kernel.path: layer.lora_kernel_a.numpy()
+        @ layer.lora_kernel_b.numpy()
+        for layer in models.lora_layers(model)
+    }
+    model.save(tmp_path / "adapted.keras")
+
+    models.merge_lora(model)
+
+    np.testing.assert_allclose(model(x)["logits"], unmerged, atol=1e-6)
+    assert len(products) == 2 and all("layer_0" in name for name in products)
+    for weight in model.weights:
+        name = weight.path
+        if not name.startswith("bert/pooler") and name.startswith("bert/"):
+            want = original[name] + products.get(name, 0.0)
+            np.testing.assert_allclose(
+                weight, want, atol=1e-7 if name in products else 0
+            )
+    # Keras merges in its files.
+    file = tmp_path / "adapted.keras"
+    same = keras.saving.load_model(file, compile=False)
+    np.testing.assert_allclose(same(x)["logits"], unmerged, atol=1e-6)
+    left = names_of(model.weights) - names_of(model.trainable_variables)
+    assert all("layer_1" in name for name in left) and len(left) == 16
+
+
+@pytest.mark.parametrize(
+    ("prepare", "arguments", "message"),
+    [
+        (None, {"rank": 0}, "at least 1 .* hidden size, 16. Received: 0"),
+        (None, {"rank": 17}, "Received: 17"),
+        (None, {"targets": "query,values"}, "attention_output.*'values'"),
+        (lambda model: models.freeze(model, "0-1"), {}, "layers are frozen"),
+        (models.add_lora, {}, "adapters already"),
+    ],
+)
+def test_adapters_that_cannot_be_are_refused(
+    config, prepare, arguments, message
+):
+    model = models.classifier(config, 3)
+    if prepare is not None:
+        prepare(model)
+    with pytest.raises(InputError, match=message):
+        models.add_lora(model, **arguments)

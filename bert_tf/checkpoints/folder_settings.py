@@ -89,6 +89,7 @@ class FolderSettings:
         objective: what vectors of texts were trained for.
         skip_padding: whether training computes tokens only.
         text_pairs: whether a classifier was trained on pairs of texts.
+        lora_rank, lora_targets: of a training with LoRA.
         more: entries that this version does not know; kept as they are.
     """
 
@@ -114,6 +115,8 @@ class FolderSettings:
     objective: Annotated[str | Unsaid, Entry(str, HEAD)] = UNSAID
     skip_padding: Annotated[bool | Unsaid, Entry(bool, TRAINING)] = UNSAID
     text_pairs: Annotated[bool | Unsaid, Entry(bool, DATA)] = UNSAID
+    lora_rank: Annotated[int | Unsaid, Entry(int, TRAINING)] = UNSAID
+    lora_targets: Annotated[str | Unsaid, Entry(str, TRAINING)] = UNSAID
     more: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def said(self) -> dict[str, Any]:

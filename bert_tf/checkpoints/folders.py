@@ -277,7 +277,7 @@ def read_weights(reader):
     slots = names.optimizer_slots(reader.names)
     if slots:
         logging.info(
-            "Left out: %d optimizer slots and counters of %s.",
+            "Left out: %d values of %s that training needs.",
             len(slots),
             reader.path,
         )

@@ -39,6 +39,10 @@ TYPE_EMBEDDINGS = "bert/embeddings/token_type_embeddings"
 MASKED_LM_BIAS = f"{MASKED_LM}output_bias"
 CLASSIFIER = ("output_weights", "output_bias")
 
+# What LoRA keeps beside a merged kernel; see `lora`.
+LORA_A, LORA_BASE = "lora_kernel_a", "lora_base_kernel"
+LORA_NAMES = re.compile(r"/(lora_kernel_[ab]|lora_base_kernel)$")
+
 # What optimizers and the original's training loop keep beside the weights, by
 # the last part of the name or the whole name.
 _SLOT_NAMES = re.compile(
@@ -70,7 +74,7 @@ def named_weights(model):
 
 
 def optimizer_slots(names: Iterable[str]) -> set[str]:
-    """Those names that belong to an optimizer or count steps.
+    """Those names that only a training needs: an optimizer's, LoRA's, counts.
 
     They are recognized by their last part (`adam_m`), or because they stand
     under the name of another variable (`output_bias/adam_m`), as no weight
@@ -80,7 +84,9 @@ def optimizer_slots(names: Iterable[str]) -> set[str]:
     return {
         name
         for name in known
-        if _SLOT_NAMES.search(name) or name.rpartition("/")[0] in known
+        if _SLOT_NAMES.search(name)
+        or LORA_NAMES.search(name)
+        or name.rpartition("/")[0] in known
     }
 
 

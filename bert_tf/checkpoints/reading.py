@@ -53,7 +53,7 @@ class LoadReport:
                 lines += [f"  {name}" for name in names]
         if self.slots:
             lines.append(
-                f"Left aside: {len(self.slots)} optimizer slots and counters."
+                f"Left aside: {len(self.slots)} values that training needs."
             )
         return "\n".join(lines)
 

@@ -83,12 +83,12 @@ def _prefix(output):
 
 
 def report_dropped(slots):
-    """Lines about optimizer slots that were dropped."""
+    """Lines about what was dropped."""
     if not slots:
         return []
     kinds = collections.Counter(slot.rpartition("/")[2] for slot in slots)
     counts = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
-    return [f"Dropped {len(slots)} of the optimizer: {counts}."]
+    return [f"Dropped {len(slots)} that training needs: {counts}."]
 
 
 def _read(folder, name):

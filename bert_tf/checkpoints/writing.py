@@ -14,7 +14,14 @@ import numpy as np
 import tensorflow as tf
 
 from bert_tf.checkpoints import finding, storage
-from bert_tf.checkpoints.names import DATA, GLOBAL_STEP, INDEX, STATE_FILE
+from bert_tf.checkpoints.names import (
+    DATA,
+    GLOBAL_STEP,
+    INDEX,
+    LORA_A,
+    LORA_BASE,
+    STATE_FILE,
+)
 from bert_tf.checkpoints.storage import REPLACEMENT, UNFINISHED
 from bert_tf.errors import InputError
 from bert_tf.support.files import is_local
@@ -32,12 +39,14 @@ def write(prefix, values):
             are converted.
 
     Raises:
-        InputError: it cannot be written, for example because the disk is full.
+        InputError: it cannot be written, for example because the disk is full,
+            or has LoRA's adapters beside kernels that do not contain them.
             Existing files are left untouched.
     """
     prefix = os.fspath(prefix)
     storage.check_path(prefix)
     names = sorted(values)
+    _require_merged(prefix, names)
     with _reporting(prefix):
         tf.io.gfile.makedirs(os.path.dirname(prefix) or ".")
         _settle(prefix)
@@ -136,6 +145,20 @@ def _keep_newest(folder, paths, keep):
 
 def _is_in(folder, path):
     return path == os.path.join(folder, os.path.basename(path))
+
+
+def _require_merged(prefix, names):
+    """Raises `InputError` for adapters that a reader would not apply."""
+    known = set(names)
+    for name in names:
+        scope, _, last = name.rpartition("/")
+        is_merged = f"{scope}/{LORA_BASE}" in known
+        if last == LORA_A and f"{scope}/kernel" in known and not is_merged:
+            raise InputError(
+                f"{prefix} must have kernels with LoRA's adapters in them: "
+                "call models.merge_lora(model) before its weights are written. "
+                f"Received: {scope}/kernel and {name}"
+            )
 
 
 @contextlib.contextmanager

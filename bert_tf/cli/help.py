@@ -15,7 +15,8 @@ _GROUPS = {
         "num_train_steps warmup_proportion num_warmup_steps seed num_runs "
         "sweep class_weights teacher transfer_file distill_temperature "
         "distill_weight optimizer bias_correction layerwise_lr_decay "
-        "freeze gradient_accumulation_steps bucket_by_length"
+        "freeze lora_rank lora_targets gradient_accumulation_steps "
+        "bucket_by_length"
     ),
     "Evaluation and prediction": (
         "do_eval do_predict eval_batch_size predict_batch_size max_eval_steps "

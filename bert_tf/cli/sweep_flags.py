@@ -19,6 +19,7 @@ SWEPT = (
     "max_seq_length",
     "doc_stride",
     "layerwise_lr_decay",
+    "lora_rank",
     "optimizer",
     "bias_correction",
     "bucket_by_length",

@@ -8,6 +8,7 @@ from bert_tf.checkpoints import folder_settings
 from bert_tf.checkpoints.folder_settings import UNSAID, FolderSettings
 from bert_tf.cli import (
     command_line,
+    lora_flags,
     model_flags,
     output_folder,
     sweep_flags,
@@ -197,6 +198,7 @@ def define(flags, skips_padding=True, padding=""):
         "Parts of the encoder that are not trained: embeddings, pooler, "
         "layers from 0, such as embeddings,0-5. They have no optimizer state.",
     )
+    lora_flags.define(flags)
 
 
 def define_precision(flags):
@@ -310,6 +312,7 @@ def check(values, results):
             "`--layerwise_lr_decay` must be above 0; to freeze layers, use "
             "--freeze. Received: --layerwise_lr_decay=0"
         )
+    lora_flags.check(values)
     correction = values["bias_correction"]
     if values.optimizer == "lamb" and correction.present:
         raise InputError(
@@ -430,6 +433,7 @@ def run_settings(values, head=UNSAID, names=(), **noted):
         epochs = settings.Epochs(
             values.num_train_epochs, values.warmup_proportion
         )
+    adapters = lora_flags.used(values)
     has_steps = "num_train_steps" in values
     batch_sizes = {
         name: values[name].value
@@ -460,8 +464,9 @@ def run_settings(values, head=UNSAID, names=(), **noted):
             values.precision,
             values.recompute,
             values.freeze,
-            use_tpu,
-            values.skip_padding,
+            one_hot_embeddings=use_tpu,
+            skip_padding=values.skip_padding,
+            **adapters,
         ),
         evaluation=evaluation,
         use_tpu=use_tpu,
@@ -469,6 +474,7 @@ def run_settings(values, head=UNSAID, names=(), **noted):
         folder=FolderSettings(
             head,
             skip_padding=values.skip_padding,
+            **adapters,
             **{name: values[name].value for name in names},
             **noted,
         ),

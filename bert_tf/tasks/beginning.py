@@ -6,12 +6,13 @@ from typing import NamedTuple
 
 import keras
 
-from bert_tf import checkpoints
-from bert_tf.checkpoints import folder_settings, folders
+from bert_tf import checkpoints, models
+from bert_tf.checkpoints import folder_settings, folders, lora
 from bert_tf.checkpoints.names import BEST_FOLDER
 from bert_tf.errors import InputError
 from bert_tf.exports.export import checkpoint_of_run
 from bert_tf.support import files, locks
+from bert_tf.support.parts import parse_targets
 from bert_tf.training import devices, start
 from bert_tf.training.evaluation import load_best
 from bert_tf.training.start import StartingPoint
@@ -72,6 +73,12 @@ def begin(build, opened, settings, strategy, exports, write_model_files=None):
     point = start.find_starting_point(
         settings.output_dir, settings.files.checkpoint
     )
+    if settings.do_train and point.resumed:
+        lora.require_same(
+            point.reader,
+            settings.build.lora_rank,
+            parse_targets(settings.build.lora_targets),
+        )
     if exports and not settings.do_train:
         checkpoint_to_export(settings, point)
     model = start.build_model(
@@ -129,9 +136,13 @@ def note_of(opened, settings, resumed):
 def use_best(model, settings, step):
     """Loads the best weights of a run, if the run keeps them.
 
+    LoRA's adapters are merged first: what follows uses the kernels that others
+    read in the checkpoint.
+
     Returns:
         The step of the model's weights.
     """
+    models.merge_lora(model)
     if settings.best_metric is None:
         return step
     best = load_best(model, settings.output_dir)

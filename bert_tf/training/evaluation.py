@@ -12,6 +12,7 @@ import numpy as np
 from absl import logging
 
 from bert_tf import checkpoints
+from bert_tf.checkpoints import lora
 from bert_tf.checkpoints.names import (
     BEST_FOLDER,
     CONFIG,
@@ -220,7 +221,7 @@ class Milestones:
             _save_best(
                 self.settings.output_dir,
                 step,
-                checkpoints.named_weights(self.model),
+                lora.merged_weights(self.model),
             )
         self.evaluations.add(step, results)
         logging.info("So far %s.", self.evaluations.summary())

@@ -13,6 +13,7 @@ import tensorflow as tf
 from absl import logging
 
 from bert_tf import checkpoints, models
+from bert_tf.checkpoints import lora
 from bert_tf.errors import Interrupted
 from bert_tf.optimization import OptimizerSettings, create_optimizer
 from bert_tf.support import files, locks
@@ -268,7 +269,7 @@ class _Training:
 
     def _values(self):
         """What a checkpoint holds; raises `InputError` for weights like NaN."""
-        weights = checkpoints.named_weights(self.model)
+        weights = lora.resumable_weights(self.model)
         monitor.require_finite(weights, self.step)
         values = {**weights, **self.optimizer.slots()}
         if self.loss_scale is not None:

@@ -9,6 +9,9 @@ from bert_tf.errors import InputError
 RUNS_FILE = "runs.tsv"
 """Mean and deviation of the results of several runs."""
 
+LORA_TARGETS = "query,value"
+"""The layers that get LoRA's adapters: those of its paper."""
+
 SWEEP_FOLDER = "sweep"
 """In the output folder: the runs of a sweep, each in its own folder."""
 
@@ -90,6 +93,10 @@ class BuildSettings:
             compute the rest again for the gradients.
         freeze: parts of the encoder that are not trained, as
             `models.parse_parts` reads them; None for none.
+        lora_rank: of adapters that are trained instead of the encoder, as in
+            `models.add_lora`; None for none.
+        lora_targets: the layers that have them, as `parts.parse_targets` reads
+            them.
         one_hot_embeddings: whether to look up embeddings by a product with
             one-hot rows, as the original does on TPUs.
         skip_padding: whether to compute the encoder at tokens only.
@@ -98,6 +105,8 @@ class BuildSettings:
     precision: str = "float32"
     recompute: bool = False
     freeze: str | None = None
+    lora_rank: int | None = None
+    lora_targets: str = LORA_TARGETS
     one_hot_embeddings: bool = False
     skip_padding: bool = False
 

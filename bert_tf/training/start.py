@@ -1,5 +1,7 @@
 """Where a training run starts: checkpoint, weights, optimizer, seeds."""
 
+import contextlib
+import math
 import os
 from typing import NamedTuple
 
@@ -9,11 +11,12 @@ import tensorflow as tf
 from absl import logging
 
 from bert_tf import checkpoints, layers, models, tokenization
-from bert_tf.checkpoints import casing, finding, folders, inference
+from bert_tf.checkpoints import casing, finding, folders, inference, lora
 from bert_tf.checkpoints.folder_settings import NOTHING_SAID, FolderSettings
 from bert_tf.checkpoints.names import BEST_FOLDER, LABELS_FILE
 from bert_tf.errors import InputError
 from bert_tf.modeling import BertConfig
+from bert_tf.support import parts
 from bert_tf.support.files import require_file
 from bert_tf.training import devices
 from bert_tf.training.settings import BuildSettings
@@ -80,7 +83,7 @@ def open_model(
         needs_vocab=needs_vocab,
     )
     config = BertConfig.from_json_file(config_file)
-    _check_freeze(build.freeze, config)
+    _check_parts(build, config)
     if vocab_file:
         try:
             checkpoints.check_vocab(config.vocab_size, vocab_file, config_file)
@@ -103,13 +106,31 @@ def open_model(
     )
 
 
-def _check_freeze(parts, config):
-    if parts is None:
+def _check_parts(build, config):
+    """Checks the flags that name parts of the model."""
+    num_layers = config.num_hidden_layers
+    frozen: set[str | int] = set()
+    if build.freeze is not None:
+        with _naming("freeze"):
+            frozen = parts.parse_parts(build.freeze, num_layers)
+    if build.lora_rank is None:
         return
+    with _naming("lora_rank"):
+        models.require_rank(build.lora_rank, config)
+    if frozen.issuperset(range(num_layers)):
+        raise InputError(
+            "`--lora_rank` needs a layer that --freeze leaves. Received: "
+            f"--lora_rank={build.lora_rank} --freeze={build.freeze}"
+        )
+
+
+@contextlib.contextmanager
+def _naming(flag):
+    """Names the flag in errors about it."""
     try:
-        models.parse_parts(parts, config.num_hidden_layers)
+        yield
     except InputError as error:
-        raise InputError(f"`--freeze`: {error}") from error
+        raise InputError(f"`--{flag}`: {error}") from error
 
 
 def require_positions(config, max_seq_length, advice=""):
@@ -202,15 +223,38 @@ def build_model(
     if settings.skip_padding:
         models.skip_padding(model)
     if settings.freeze is not None:
-        parts = models.parse_parts(settings.freeze, config.num_hidden_layers)
-        models.freeze(model, parts)
+        models.freeze(model, settings.freeze)
         logging.info(
             "Frozen: %s. %d of %d variables are trained.",
             settings.freeze,
             len(model.trainable_variables),
             len(model.weights),
         )
+    if settings.lora_rank is not None:
+        _add_lora(model, start, strategy, settings)
     return model
+
+
+def _add_lora(model, start, strategy, settings):
+    if start.reader is None:
+        raise InputError(
+            "`--lora_rank` needs --init_checkpoint: the encoder is not trained "
+            "and would stay random. Received: "
+            f"--lora_rank={settings.lora_rank}"
+        )
+    with strategy.scope():
+        models.add_lora(
+            model, settings.lora_rank, targets=settings.lora_targets
+        )
+    if start.resumed:
+        lora.restore(model, start.reader)
+    logging.info(
+        "LoRA of rank %d at %s: %s of %s numbers are trained.",
+        settings.lora_rank,
+        settings.lora_targets,
+        f"{sum(math.prod(v.shape) for v in model.trainable_variables):,}",
+        f"{model.count_params():,}",
+    )
 
 
 def _load(build, config, start, strategy, config_file):

@@ -16,6 +16,7 @@ from absl import flags as absl_flags
 from helpers import prepared
 from helpers.golden import (
     CHECKPOINTS,
+    read_config,
     read_scalars,
     read_variables,
     write_small_config,
@@ -143,6 +144,36 @@ def test_two_devices_train_like_one(tmp_path, pretraining_flags):
     assert_same_training(tmp_path / "both", tmp_path / "one")
     results = (tmp_path / "both" / "eval_results.txt").read_text()
     assert "global_step = 6\n" in results
+
+
+@pytest.mark.slow
+def test_adapters_are_trained_alike_by_two_devices_and_by_xla(
+    tmp_path, pretraining_flags
+):
+    no_dropout = tmp_path / "bert_config.json"
+    changes = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    config = read_config(TINY, **changes)
+    no_dropout.write_text(config.to_json_string())
+    given = {"init_checkpoint": TINY, "bert_config_file": no_dropout}
+    given |= {"lora_rank": 4, "skip_padding": False}
+    runs = {
+        "one": start(pretraining_flags(tmp_path / "one", **given)),
+        "both": start(
+            pretraining_flags(
+                tmp_path / "both", **given, distribution="mirrored"
+            ),
+            cpus=2,
+        ),
+        "xla": start(
+            pretraining_flags(tmp_path / "xla", **given, jit_compile=True)
+        ),
+    }
+    texts = {name: finish(process) for name, process in runs.items()}
+
+    assert "2 replicas (MirroredStrategy)" in texts["both"]
+    for name in ("both", "xla"):
+        assert_same_training(tmp_path / name, tmp_path / "one")
+    assert any("lora" in name for name in read_variables(tmp_path / "xla"))
 
 
 @pytest.mark.slow
