@@ -4,11 +4,11 @@
     python benchmarks/memory.py --size base --largest --limit_gb 12
 
 The first prints a table of fine-tuning steps at several lengths: plain, with
---gradient_accumulation_steps=4, with --recompute, and with both. Each row is a
-process that builds model and optimizer, takes a step, and then --steps more,
-which are timed. The table shows the medians over the rounds of the process's
-peak memory, of the growth since before the first step, and of the time of a
-step.
+--gradient_accumulation_steps=4, with --recompute, with both, and with
+--lora_rank=8, alone and with --recompute. Each row is a process that builds
+model and optimizer, takes a step, and then --steps more, which are timed. The
+table shows the medians over the rounds of the process's peak memory, of the
+growth since before the first step, and of the time of a step.
 
 The second measures two batches, of --tokens word pieces and of twice as many,
 and fits a line: a fixed part and a part for each example. The largest batch
@@ -34,12 +34,16 @@ SIZES = ("large", "base", "mini", "builtin")
 LENGTHS = (64, 128, 256, 384, 512)
 PARTS = 4
 
-# By name: gradient_accumulation_steps and recompute.
+RANK = 8
+
+# By name: gradient_accumulation_steps, recompute and LoRA.
 VARIANTS = {
-    "plain": (1, False),
-    "accumulation": (PARTS, False),
-    "recompute": (1, True),
-    "both": (PARTS, True),
+    "plain": (1, False, False),
+    "accumulation": (PARTS, False, False),
+    "recompute": (1, True, False),
+    "both": (PARTS, True, False),
+    "lora": (1, False, True),
+    "lora-recompute": (1, True, True),
 }
 
 # google-research/bert, README.md, "Out-of-memory issues".
@@ -160,7 +164,7 @@ def jobs_of_largest(arguments):
 
 def two_batches(tokens, length, variant):
     """The batch of about so many word pieces, and twice that."""
-    parts, _ = VARIANTS[variant]
+    parts = VARIANTS[variant][0]
     batch = max(1, tokens // (length * parts)) * parts
     return batch, 2 * batch
 
@@ -209,11 +213,13 @@ def take_steps(job):
 
     keras.utils.set_random_seed(1)
     config = workloads.find_config(job["size"])
-    parts, recomputes = VARIANTS[job["variant"]]
+    parts, recomputes, adapts = VARIANTS[job["variant"]]
     make = workloads.TRAININGS["classifier"].make
     model = workloads.build_model(lambda: make(config))
     if recomputes:
         models.recompute(model)
+    if adapts:
+        models.add_lora(model, RANK)
     features = workloads.training_features(
         "classifier", config, job["batch"], job["length"]
     )

@@ -289,10 +289,9 @@ class Dense(keras.layers.Dense):
         return self._kernel
 
     def merged_kernel(self):
-        """The kernel plus the adapters' product, an array [in, units]."""
-        # By NumPy: some devices would round the factors of the product.
-        variables = self._kernel, self.lora_kernel_a, self.lora_kernel_b
-        kernel, a, b = map(ops.convert_to_numpy, variables)
+        """The kernel plus the adapters' product, by NumPy: not rounded."""
+        factors = self.lora_kernel_a, self.lora_kernel_b
+        kernel, a, b = map(ops.convert_to_numpy, (self._kernel, *factors))
         return kernel + np.float32(self._lora_scale()) * (a @ b)
 
     def merge_lora(self):
@@ -300,10 +299,11 @@ class Dense(keras.layers.Dense):
         self._kernel.assign(self.merged_kernel())
         # Functions that were traced before go on adding them.
         self.lora_kernel_b.assign(ops.zeros_like(self.lora_kernel_b))
-        self.lora_enabled, self.lora_rank, self.lora_alpha = False, None, None
-        for name in ("lora_kernel_a", "lora_kernel_b"):
-            self._untrack_variable(getattr(self, name))
-            setattr(self, name, None)
+        for adapter in (self.lora_kernel_a, self.lora_kernel_b):
+            self._untrack_variable(adapter)
+        self.lora_enabled = False
+        for kind in ("rank", "alpha", "kernel_a", "kernel_b"):
+            setattr(self, f"lora_{kind}", None)
 
     def quantize(self, mode=None, type_check=True, config=None):
         # Keras' `Model.quantize`, which checks types, would only warn: what it

@@ -443,9 +443,10 @@ def _linear_layers(layer):
     """The linear layers of an encoder layer by the names of `LORA_TARGETS`."""
     attention = layer.attention
     heads = attention.self_attention
-    linear = (heads.query, heads.key, heads.value)
-    linear += (attention.residual_output.dense, layer.intermediate)
-    return dict(zip(LORA_TARGETS, (*linear, layer.residual_output.dense)))
+    outputs = attention.residual_output, layer.residual_output
+    closing, last = (output.dense for output in outputs)
+    linear = (heads.query, heads.key, heads.value, closing)
+    return dict(zip(LORA_TARGETS, (*linear, layer.intermediate, last)))
 
 
 def recompute(model):
