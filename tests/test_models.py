@@ -398,7 +398,8 @@ def names_of(variables):
 
 def test_freeze_takes_text_and_finds_bert_in_a_model_of_ones_own(config):
     inner = models.headless(config)
-    score = keras.layers.Dense(1)(inner(inner.input)["pooled_output"])
+    pooled = inner(inner.input)["pooled_output"]
+    score = keras.layers.Dense(1, name="score")(pooled)
     model = keras.Model(inner.input, score)
 
     models.freeze(model, "embeddings,1,pooler")
@@ -407,7 +408,7 @@ def test_freeze_takes_text_and_finds_bert_in_a_model_of_ones_own(config):
         name.partition("/layer_0/")[0]
         for name in names_of(model.trainable_variables)
     }
-    assert left == {"bert/encoder", "dense/kernel", "dense/bias"}
+    assert left == {"bert/encoder", "score/kernel", "score/bias"}
     with pytest.raises(InputError, match=r"from 0 to 1.*'2'"):
         models.freeze(model, "2")
 

@@ -293,7 +293,7 @@ def test_all_flags_that_take_paths_are_named_like_paths(command):
         *("tpu_name", "tpu_zone", "gcp_project", "master", "task_name"),
         *("text_a_col", "text_b_col", "label_col", "keep_best", "freeze"),
         *("word_segmenter", "label_cols", "label_separator", "class_weights"),
-        "sweep",
+        *("sweep", "lora_targets"),
     }
 
 

@@ -21,6 +21,22 @@ PLACES = [
     for target in ("query", "value")
 ]
 LORA = {"lora_rank": 2, "learning_rate": 1e-2}
+WATCHED = {
+    **LORA,
+    "do_eval": True,
+    "do_predict": True,
+    "eval_every_steps": 3,
+    "keep_best": "eval_loss",
+}
+ELSE = {
+    **LORA,
+    "lora_targets": "all",
+    "freeze": "embeddings,0",
+    "recompute": True,
+    "precision": "mixed_bfloat16",
+    "gradient_accumulation_steps": 2,
+    "skip_padding": False,
+}
 
 
 def train(out, **flags):
@@ -45,14 +61,7 @@ def train(out, **flags):
 def trained(tmp_path_factory):
     """The folder of a training with evaluation, prediction and the best."""
     out = tmp_path_factory.mktemp("lora") / "out"
-    train(
-        out,
-        **LORA,
-        do_eval=True,
-        do_predict=True,
-        eval_every_steps=3,
-        keep_best="eval_loss",
-    )
+    train(out, **WATCHED)
     return out
 
 
@@ -114,32 +123,21 @@ def test_other_commands_read_the_merged_model(trained, tmp_path):
     np.testing.assert_allclose([got["0"], got["1"]], want, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "flags",
-    [
-        {},
-        {
-            "lora_targets": "all",
-            "freeze": "embeddings,0",
-            "recompute": True,
-            "precision": "mixed_bfloat16",
-            "gradient_accumulation_steps": 2,
-            "skip_padding": False,
-        },
-    ],
-    ids=str,
-)
-def test_a_killed_run_resumes_with_the_same_numbers(flags, tmp_path):
-    flags = {**LORA, **flags}
-    whole = train(tmp_path / "whole", **flags)
-    cut_off(tmp_path / "whole", tmp_path / "cut")
+@pytest.mark.parametrize("flags", [WATCHED, ELSE], ids=["watched", "else"])
+def test_a_killed_run_resumes_with_the_same_numbers(flags, trained, tmp_path):
+    whole = trained
+    if flags is ELSE:
+        whole = tmp_path / "whole"
+        train(whole, **flags)
+    cut_off(whole, tmp_path / "cut")
 
     cut = train(tmp_path / "cut", **flags)
 
-    assert cut.keys() == whole.keys()
-    for name, value in whole.items():
+    want = read_variables(whole)
+    assert cut.keys() == want.keys()
+    for name, value in want.items():
         np.testing.assert_array_equal(cut[name], value, err_msg=name)
-    layers = {name.split("/")[2] for name in whole if "lora" in name}
+    layers = {name.split("/")[2] for name in cut if "lora" in name}
     assert ("layer_0" in layers) != ("freeze" in flags)
 
 

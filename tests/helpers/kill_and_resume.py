@@ -1,6 +1,7 @@
 """Kills a training again and again, and checks what it resumes from.
 
     cd tests && PYTHONPATH=.. python -m helpers.kill_and_resume --kills 20
+    ... --flags lora_rank=2 learning_rate=1e-2
 
 Trains a small classifier twice: once undisturbed, and once killed (SIGKILL) at
 random moments and started again with the same command. Of five kills, one falls
@@ -46,13 +47,14 @@ SAVED = re.compile(r"Saved \S+model\.ckpt-(\d+)")
 RESUMED = re.compile(r"Resuming from (\S+) \(step (\d+)\)")
 
 
-def compare_runs(folder, kills, seed=1):
+def compare_runs(folder, kills, seed=1, more=()):
     """Does both runs, prints a line for each kill, and compares.
 
     Args:
         folder: where to work.
         kills: how many.
         seed: of everything.
+        more: flags of the training, as NAME=VALUE.
 
     Raises:
         SystemExit: the runs are different.
@@ -60,14 +62,14 @@ def compare_runs(folder, kills, seed=1):
     steps = STEPS_PER_KILL * kills
     print(f"{steps} steps, a checkpoint every {SAVE_STEPS}; in {folder}")
 
-    whole = Run(folder / "undisturbed", steps, seed)
+    whole = Run(folder / "undisturbed", steps, seed, more)
     began = time.monotonic()
     start_seconds = whole.start().wait_for_step(0)
     whole.finish()
     seconds = time.monotonic() - began
     print(f"undisturbed: {seconds:.0f} s, {start_seconds:.0f} of them to start")
 
-    run = Run(folder / "killed", steps, seed)
+    run = Run(folder / "killed", steps, seed, more)
     rng = random.Random(seed)
     numbers = range(1, kills + 1)
     between_saves = (seconds - start_seconds) / (steps / SAVE_STEPS)
@@ -116,10 +118,15 @@ def main():
     )
     parser.add_argument("--kills", type=int, default=20, help="how many")
     parser.add_argument("--seed", type=int, default=1, help="of everything")
+    parser.add_argument(
+        "--flags", nargs="*", default=[], help="more flags of the training"
+    )
     parser.add_argument("--folder", help="where to work; stays [a new one]")
     arguments = parser.parse_args()
     folder = arguments.folder or tempfile.mkdtemp(prefix="kill_and_resume_")
-    compare_runs(pathlib.Path(folder), arguments.kills, arguments.seed)
+    compare_runs(
+        pathlib.Path(folder), arguments.kills, arguments.seed, arguments.flags
+    )
     if arguments.folder is None:
         shutil.rmtree(folder)
 
@@ -127,7 +134,7 @@ def main():
 class Run:
     """One training folder, and the processes that work in it in turn."""
 
-    def __init__(self, folder, steps, seed):
+    def __init__(self, folder, steps, seed, more):
         self.folder = folder
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -157,6 +164,7 @@ class Run:
         }
         self.command = ["-m", "bert_tf.run_classifier"]
         self.command += [f"--{name}={value}" for name, value in flags.items()]
+        self.command += [f"--{flag}" for flag in more]
 
     def start(self):
         """Starts a process with the command that every one of them has."""

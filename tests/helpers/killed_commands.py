@@ -65,6 +65,15 @@ COMMANDS = {
         "num_train_epochs": 2,
         "do_eval": True,
     },
+    "run_classifier lora": {
+        **TRAINING,
+        "task_name": "MRPC",
+        "data_dir": MRPC,
+        "num_train_epochs": 2,
+        "lora_rank": 2,
+        "learning_rate": 1e-2,
+        "do_eval": True,
+    },
     "run_squad": {
         **TRAINING,
         **WINDOWS,
