@@ -56,3 +56,17 @@ def test_the_page_trains_and_its_file_gives_the_same(after):
     frozen = len(names["classifier"].trainable_weights)
     # The layer norm of the embeddings has two, and each layer sixteen.
     assert len(names["classifier"].weights) - frozen == 5 + 2 * 16
+
+
+def test_lora_learns_and_its_two_files_give_the_same(after):
+    names, folder = after
+    inputs = names["bert"].tokenize(names["reviews"])
+    logits = names["adapted"](inputs)["logits"]
+    assert (np.argmax(logits, 1) == names["good"]).all()
+    np.testing.assert_allclose(
+        names["other"](inputs)["logits"], logits, atol=1e-5
+    )
+    size = (folder / "reviews_adapter.ckpt.data-00000-of-00001").stat().st_size
+    assert size < 300_000
+    stored = CheckpointReader(folder / "adapted").names
+    assert not [name for name in stored if "lora" in name]

@@ -24,6 +24,7 @@ from bert_tf import (
     run_squad,
     score,
 )
+from bert_tf.checkpoints import CheckpointReader
 from bert_tf.data import records
 from bert_tf.modeling import BertConfig
 from bert_tf.tasks.pretraining import task
@@ -130,6 +131,23 @@ def test_the_mrpc_command_trains_and_evaluates(tmp_path):
         "eval_f1",
         "eval_f1_and_accuracy",
     ]
+
+
+@pytest.mark.slow
+def test_the_lora_command_trains_adapters(tmp_path):
+    arguments = command(
+        "bert_tf.run_classifier",
+        "docs/training.md",
+        **{"GLUE/MRPC": SAMPLES / "mrpc", "/tmp/mrpc_lora": tmp_path},
+    )
+
+    run(run_classifier, [*arguments, "--num_train_epochs=1"])
+
+    names = CheckpointReader(tmp_path).names
+    assert "output_weights/adam_m" in names
+    query = "bert/encoder/layer_0/attention/self/query"
+    assert f"{query}/lora_kernel_a" in names
+    assert f"{query}/kernel/adam_m" not in names
 
 
 @pytest.fixture(scope="module")

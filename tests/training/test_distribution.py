@@ -146,7 +146,7 @@ def test_two_devices_train_like_one(tmp_path, pretraining_flags):
     assert "global_step = 6\n" in results
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_adapters_are_trained_alike_by_two_devices_and_by_xla(
     tmp_path, pretraining_flags
 ):
