@@ -249,7 +249,7 @@ def _add_lora(model, start, strategy, settings):
     if start.resumed:
         lora.restore(model, start.reader)
     logging.info(
-        "LoRA of rank %d at %s: %s of %s numbers are trained.",
+        "LoRA of rank %d at %s: %s of %s weights are trained.",
         settings.lora_rank,
         settings.lora_targets,
         f"{sum(math.prod(v.shape) for v in model.trainable_variables):,}",

@@ -131,6 +131,9 @@ def parsed(*arguments):
             "one of loss, f1. Received: --keep_best=accuracy",
         ),
         (["--bucket_by_length", "--use_tpu"], "TPU needs them of one"),
+        (["--lora_rank=0"], "lora_rank. must be above 0"),
+        (["--lora_targets=key"], "lora_targets. needs --lora_rank"),
+        (["--lora_rank=2", "--lora_targets=q"], "--lora_targets.*query.*'q'"),
         (["--layerwise_lr_decay=0"], "above 0.*--freeze.*decay=0"),
         (["--layerwise_lr_decay=1.5"], "layerwise_lr_decay.*at most 1.*1.5"),
         (["--layerwise_lr_decay=nan"], "layerwise_lr_decay.*finite.*nan"),
@@ -160,6 +163,22 @@ def test_layers_that_the_model_lacks_cannot_be_frozen(
 ):
     files = settings.ModelFiles(bert_config_file=str(small_bert))
     build = settings.BuildSettings(freeze=freeze)
+    with pytest.raises(InputError, match=message):
+        start.open_model(files, str(tmp_path), build, reads_text=False)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        ({"lora_rank": 17}, "`--lora_rank`.* hidden size, 16.*17"),
+        ({"lora_rank": 2, "freeze": "0-1"}, "`--lora_rank` needs.*=0-1"),
+    ],
+)
+def test_adapters_that_the_model_cannot_have_are_refused(
+    build, message, small_bert, tmp_path
+):
+    files = settings.ModelFiles(bert_config_file=str(small_bert))
+    build = settings.BuildSettings(**build)
     with pytest.raises(InputError, match=message):
         start.open_model(files, str(tmp_path), build, reads_text=False)
 

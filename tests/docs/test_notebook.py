@@ -1,0 +1,58 @@
+"""The notebook that one opens first, its cells run one after the other."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from helpers.paths import ROOT
+
+NOTEBOOK = ROOT / "docs" / "first_steps.ipynb"
+CELLS = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+
+# Jupyter itself is not among the tests' packages.
+DISPLAY = """
+class SVG:
+    def __init__(self, filename):
+        self.start = open(filename).read(4)
+
+def display(picture):
+    print("a picture:", picture.start)
+"""
+
+
+def test_the_notebook_has_no_outputs_and_its_links_lead_somewhere():
+    for cell in CELLS:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == [] and cell["execution_count"] is None
+            continue
+        for link in re.findall(r"\]\(([^)#\s]+)", source):
+            assert (NOTEBOOK.parent / link).exists(), link
+
+
+@pytest.mark.slow
+def test_the_cells_run_and_the_model_has_learnt(tmp_path):
+    (tmp_path / "IPython").mkdir()
+    (tmp_path / "IPython" / "display.py").write_text(DISPLAY)
+    sources = [c["source"] for c in CELLS if c["cell_type"] == "code"]
+    code = "\n\n".join("".join(source) for source in sources)
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": path, "TMPDIR": str(tmp_path)},
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "a picture: <svg" in done.stdout
+    accuracy = re.search(r"eval_accuracy = (\S+)", done.stdout)
+    assert float(accuracy[1]) > 0.9
+    assert re.findall(r"^(good|bad) 0\.", done.stdout, re.M) == ["good", "bad"]
+    print(done.stdout)
