@@ -44,15 +44,18 @@ def test_the_cells_run_and_the_model_has_learnt(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": path, "TMPDIR": str(tmp_path)},
-        cwd=tmp_path,
+        cwd=NOTEBOOK.parent,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
 
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert "a picture: <svg" in done.stdout
-    accuracy = re.search(r"eval_accuracy = (\S+)", done.stdout)
-    assert float(accuracy[1]) > 0.9
-    assert re.findall(r"^(good|bad) 0\.", done.stdout, re.M) == ["good", "bad"]
     print(done.stdout)
+    assert done.returncode == 0
+    assert "a picture: <svg" in done.stdout
+    f1 = re.findall(r"^\w+ +[01]\.\d+ +\S+ +(\S+) +50$", done.stdout, re.M)
+    assert len(f1) == 2 and min(map(float, f1)) > 0.7
+    assert re.findall(r"^(\w+) 0\.", done.stdout, re.M) == [
+        "positive",
+        "negative",
+    ]
