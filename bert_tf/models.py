@@ -14,15 +14,7 @@ from bert_tf.errors import InputError
 from bert_tf.heads import ClassifierHead, PretrainingHeads, SpanHead
 from bert_tf.layers import keeping_attention, packs_rows
 from bert_tf.modeling import BertModel
-from bert_tf.support.parts import (
-    EMBEDDINGS,
-    LORA_TARGETS,
-    POOLER,
-    parse_targets,
-)
-
-# Re-exported for callers.
-from bert_tf.support.parts import parse_parts as parse_parts
+from bert_tf.support import parts as encoder_parts
 
 
 def integer_inputs(names, length=None):
@@ -339,19 +331,20 @@ def freeze(model, parts):
 
     Args:
         model: see `find_bert`.
-        parts: text such as `embeddings,0-5`, or the result of `parse_parts`.
+        parts: text such as `embeddings,0-5`, or the result of
+            `support.parts.parse_parts`.
 
     Raises:
-        InputError: as `parse_parts` and `find_bert`.
+        InputError: as `parts.parse_parts` and `find_bert`.
     """
     bert = find_bert(model)
     if isinstance(parts, str):
-        parts = parse_parts(parts, len(bert.encoder.layers))
+        parts = encoder_parts.parse_parts(parts, len(bert.encoder.layers))
     for part in parts:
-        if part == EMBEDDINGS:
+        if part == encoder_parts.EMBEDDINGS:
             bert.embedding_lookup.trainable = False
             bert.embedding_postprocessor.trainable = False
-        elif part == POOLER:
+        elif part == encoder_parts.POOLER:
             bert.pooler.trainable = False
         else:
             bert.encoder.layers[part].trainable = False
@@ -370,13 +363,13 @@ def add_lora(model, rank=8, alpha=None, targets="query,value"):
         model: see `find_bert`.
         rank: int, at most the hidden size.
         alpha: float; None for the rank, so that the factor is 1.
-        targets: see `parse_targets`.
+        targets: see `parts.parse_targets`.
 
     Raises:
         InputError: an argument does not fit, all layers are frozen, or there
             are adapters already.
     """
-    bert, targets = find_bert(model), parse_targets(targets)
+    bert, targets = find_bert(model), encoder_parts.parse_targets(targets)
     require_rank(rank, bert.config)
     if lora_layers(model):
         raise InputError("The model has LoRA's adapters already: merge_lora.")
@@ -440,13 +433,15 @@ def _adapted_parts(bert):
 
 
 def _linear_layers(layer):
-    """The linear layers of an encoder layer by the names of `LORA_TARGETS`."""
+    """The linear layers of an encoder layer by the names of LoRA's targets."""
     attention = layer.attention
     heads = attention.self_attention
     outputs = attention.residual_output, layer.residual_output
     closing, last = (output.dense for output in outputs)
     linear = (heads.query, heads.key, heads.value, closing)
-    return dict(zip(LORA_TARGETS, (*linear, layer.intermediate, last)))
+    return dict(
+        zip(encoder_parts.LORA_TARGETS, (*linear, layer.intermediate, last))
+    )
 
 
 def recompute(model):

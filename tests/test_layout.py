@@ -60,6 +60,7 @@ PLAIN_TASK_FILES = {
 PLAIN_CHECKPOINTS = {
     "casing.py",
     "downloads.py",
+    "zips.py",
     "folder_settings.py",
     "names.py",
     "released.py",

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import bert_tf
-from bert_tf.checkpoints import downloads
+from bert_tf.checkpoints import downloads, zips
 from bert_tf.checkpoints.names import (
     CONFIG,
     DATA,
@@ -444,19 +444,19 @@ def _unpack_verified(model: ReleasedModel, zipped: Path, target: Path) -> None:
         if record.exists() and record.read_text("utf-8").split()[:1] != [
             sha256
         ]:
-            raise downloads.BadZip(
+            raise zips.BadZip(
                 f"The SHA-256 of {zipped} is {sha256}, not the one that "
                 f"{record} has from an earlier download. If that is right, "
                 "remove the record."
             )
-        downloads.unpack(zipped, unfinished, CONFIG, model.largest_files)
+        zips.unpack(zipped, unfinished, CONFIG, model.largest_files)
         report = _examine(model, unfinished)
         if not report.ok:
-            raise downloads.BadZip(
+            raise zips.BadZip(
                 f"{zipped} does not hold {model.name}: "
                 f"{'; '.join(report.problems)}."
             )
-    except downloads.BadZip as error:
+    except zips.BadZip as error:
         aside = zipped.with_name(zipped.name + ".refused")
         os.replace(zipped, aside)
         shutil.rmtree(unfinished, ignore_errors=True)

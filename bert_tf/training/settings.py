@@ -92,7 +92,7 @@ class BuildSettings:
         recompute: whether to keep only the input of each encoder layer, and
             compute the rest again for the gradients.
         freeze: parts of the encoder that are not trained, as
-            `models.parse_parts` reads them; None for none.
+            `support.parts.parse_parts` reads them; None for none.
         lora_rank: of adapters that are trained instead of the encoder, as in
             `models.add_lora`; None for none.
         lora_targets: the layers that have them, as `parts.parse_targets` reads

@@ -24,7 +24,7 @@ from helpers.download_server import assert_whole, zip_of
 from helpers.paths import ROOT
 
 from bert_tf import released_models
-from bert_tf.checkpoints import downloads, released
+from bert_tf.checkpoints import downloads, released, zips
 from bert_tf.errors import InputError
 
 DATA = "bert_model.ckpt.data-00000-of-00001"
@@ -458,7 +458,7 @@ def test_command_prints_what_failed_and_no_traceback(server, tmp_path):
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
     assert ended.returncode == 1
-    assert "Error: Could not download http" in ended.stderr
+    assert "error: Could not download http" in ended.stderr
     assert "answered 403 Forbidden" in ended.stderr
     assert "Traceback" not in ended.stderr
 
@@ -650,7 +650,7 @@ def test_random_damage_to_a_zip_is_reported(tmp_path, model_files):
         path = tmp_path / f"{number}.zip"
         path.write_bytes(content)
         try:
-            downloads.unpack(path, tmp_path / "out", "bert_config.json")
+            zips.unpack(path, tmp_path / "out", "bert_config.json")
         except InputError as error:
             assert str(path) in str(error)
 

@@ -11,7 +11,6 @@ from helpers.golden import CHECKPOINTS, DATA, read_variables, write_small_config
 
 from bert_tf import (
     layers,
-    models,
     optimization,
     run_classifier,
     run_pretraining,
@@ -19,6 +18,7 @@ from bert_tf import (
 )
 from bert_tf.cli import command_line, training_flags
 from bert_tf.errors import InputError
+from bert_tf.support import parts
 from bert_tf.training import settings, start
 
 pytestmark = pytest.mark.usefixtures("graphs_as_traced")
@@ -196,8 +196,8 @@ def test_choices_of_flags_are_those_of_layers_and_optimizer():
 
 
 def test_freeze_takes_names_layers_and_ranges():
-    parts = models.parse_parts("embeddings, 0-3,7 ,7-7,11,pooler", 12)
-    assert parts == {"embeddings", 0, 1, 2, 3, 7, 11, "pooler"}
+    found = parts.parse_parts("embeddings, 0-3,7 ,7-7,11,pooler", 12)
+    assert found == {"embeddings", 0, 1, 2, 3, 7, 11, "pooler"}
 
 
 @pytest.mark.slow
