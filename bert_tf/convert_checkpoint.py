@@ -1,7 +1,8 @@
-r"""Checkpoints to and from Hugging Face's folders, and without optimizer slots.
+r"""Checkpoints to and from other programs, and without optimizer slots.
 
   python -m bert_tf.convert_checkpoint to_hf CHECKPOINT --output=FOLDER
   python -m bert_tf.convert_checkpoint from_hf FOLDER --output=FOLDER
+  python -m bert_tf.convert_checkpoint from_other PATH --output=FOLDER
   python -m bert_tf.convert_checkpoint strip CHECKPOINT --output=FOLDER
 
 Numbers stay the same; their kernels are transposed. Only BERT can be converted.
@@ -19,6 +20,9 @@ with startup.deferred():
         from_hugging_face,
         stripping,
         to_hugging_face,
+    )
+    from bert_tf.checkpoints import (
+        from_other as from_others,
     )
 
 COMMAND = "python -m bert_tf.convert_checkpoint"
@@ -105,6 +109,35 @@ def define_from_hf(values):
     _define_head(flags)
 
 
+def define_from_other(values):
+    """Defines the flags of `from_other` on a `FlagValues`."""
+    flags = FlagSet(values)
+    _define_output(flags, "Folder to write.")
+    for name, file in (
+        ("bert_config_file", "bert_config.json"),
+        ("vocab_file", "vocab.txt"),
+    ):
+        flags.string(
+            name,
+            None,
+            f"[what the program keeps, or {file} beside the weights]",
+        )
+    flags.string(
+        "hidden_act",
+        None,
+        "bert_tf's name of the activation. [that of the function that the "
+        "program computes]",
+    )
+    as_told = "[as the files tell; else commands judge by the vocabulary]"
+    flags.boolean(
+        "do_lower_case", None, f"Whether texts are lower-cased. {as_told}"
+    )
+    flags.boolean(
+        "strip_accents", None, f"Whether accents are removed. {as_told}"
+    )
+    _define_head(flags)
+
+
 def define_strip(values):
     """Defines the flags of `strip` on a `FlagValues`."""
     _define_output(
@@ -124,6 +157,11 @@ def to_hf(flags, checkpoint):
 def from_hf(flags, folder):
     """Converts a Hugging Face folder to a checkpoint."""
     _print(from_hugging_face.from_hf, folder, flags, define_from_hf)
+
+
+def from_other(flags, path):
+    """Converts what another program wrote to a checkpoint."""
+    _print(from_others.from_other, path, flags, define_from_other)
 
 
 def strip(flags, checkpoint):
@@ -154,12 +192,24 @@ CHECKPOINT is a prefix, an .index file, a folder, or the name of a model.
 
   {COMMAND} from_hf HF_FOLDER --output=FOLDER
 
-HF_FOLDER has config.json, model.safetensors or pytorch_model.bin, and vocab.txt
-or tokenizer.json.
+HF_FOLDER has config.json, model.safetensors, pytorch_model.bin or tf_model.h5,
+and vocab.txt or tokenizer.json.
 """,
         define_from_hf,
         from_hf,
         "HF_FOLDER",
+    ),
+    "from_other": Subcommand(
+        f"""Of other Keras and TensorFlow programs -> the original's format.
+
+  {COMMAND} from_other PATH --output=FOLDER
+
+PATH is a checkpoint or training folder of tf-models, a SavedModel of TF-Hub, a
+preset of keras-hub, or an .h5 file of keras-bert or bert4keras.
+""",
+        define_from_other,
+        from_other,
+        "PATH",
     ),
     "strip": Subcommand(
         f"""Weights only: without optimizer slots and step.

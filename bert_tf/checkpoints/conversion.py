@@ -53,7 +53,9 @@ def write_folder(
         InputError: the output is there already, or cannot be written.
     """
     prefix = os.path.join(output, PREFIX)
-    texts = {CONFIG: config.to_json_string(), SETTINGS_FILE: settings.to_json()}
+    texts = {CONFIG: config.to_json_string()}
+    if settings.said():
+        texts[SETTINGS_FILE] = settings.to_json()
     if labels:
         texts[LABELS_FILE] = "".join(f"{label}\n" for label in labels)
     contents = {VOCAB: vocab}

@@ -28,7 +28,8 @@ _FOREIGN = {
     ".bin": "a PyTorch file: save it as safetensors, then convert it with "
     "`python -m bert_tf.convert_checkpoint from_hf`",
     ".keras": "a Keras file: open it with `keras.saving.load_model`",
-    ".h5": "a Keras file: open it with `keras.saving.load_model`",
+    ".h5": "a Keras file: one of keras-bert or bert4keras can be converted, "
+    "`python -m bert_tf.convert_checkpoint from_other`",
     ".zip": "still packed: unzip it first",
 }
 
@@ -43,9 +44,9 @@ def _reaching(function):
     """
 
     @functools.wraps(function)
-    def call(path):
+    def call(path, *arguments):
         try:
-            return function(path)
+            return function(path, *arguments)
         except tf.errors.OpError as error:
             raise InputError(
                 f"{os.fspath(path)} cannot be reached. TensorFlow says: "
@@ -86,16 +87,23 @@ def find(path):
 
 
 @_reaching
-def open_index(path):
+def open_index(path, object_based=False):
     """The `Index` of the checkpoint that a path means: whatever `find` takes.
 
     That of a training folder is read once, not for `find` and again to use it.
+
+    Args:
+        path: whatever `find` takes.
+        object_based: whether the checkpoint may be object-based.
     """
     path = _path_of(path)
     storage.check_path(path)
     is_folder = not storage.exists(path) and tf.io.gfile.isdir(path)
-    newest = latest_index(path) if is_folder else None
-    return newest or storage.Index(find(path))
+    newest = latest_index(path, object_based) if is_folder else None
+    if newest:
+        return newest
+    prefix = _only_one_in(path) if is_folder else find(path)
+    return storage.Index(prefix, object_based)
 
 
 def latest(folder):
@@ -116,8 +124,14 @@ def latest(folder):
 
 
 @_reaching
-def latest_index(folder):
-    """The open `Index` of what `latest` returns, or None."""
+def latest_index(folder, object_based=False):
+    """The open `Index` of what `latest` returns, or None.
+
+    Args:
+        folder: a training folder.
+        object_based: whether the checkpoint may be object-based; if not, those
+            count as not whole.
+    """
     folder = os.fspath(folder)
     storage.check_path(folder)
     prefixes = _named_in_state(folder)
@@ -134,10 +148,10 @@ def latest_index(folder):
         try:
             if not storage.exists(prefix) and not _is_v1(prefix):
                 raise InputError(_nothing_at(prefix, prefix))
-            index = storage.Index(prefix)
+            index = storage.Index(prefix, object_based)
             index.check_data()
         except InputError as error:
-            problems.append(str(error))
+            problems.append(error)
             continue
         if problems:
             _log.warning(
@@ -147,6 +161,8 @@ def latest_index(folder):
                 problems[0],
             )
         return index
+    if all(isinstance(problem, storage.ObjectBased) for problem in problems):
+        raise problems[0]
     older = ", ".join(os.path.basename(prefix) for prefix in prefixes[1:])
     raise InputError(
         f"{where} {len(prefixes)} checkpoint(s), of which none is whole. "
@@ -339,4 +355,11 @@ def _what_is_in(folder, most=12):
         hint = f" A .safetensors file is {_FOREIGN['.safetensors']}."
     elif "tf_model.h5" in names:
         hint = f" tf_model.h5 is {_FOREIGN['.safetensors']}."
+    elif any(name in ("saved_model.pb", "model.weights.h5") for name in names):
+        hint = (
+            " A BERT of TF-Hub or keras-hub can be converted: `python -m "
+            "bert_tf.convert_checkpoint from_other`."
+        )
+    elif any(name.endswith(".h5") for name in names):
+        hint = f" An .h5 file is {_FOREIGN['.h5']}."
     return f"In {folder} there is: {shown}{more}.{hint}"

@@ -187,9 +187,31 @@ def check_config(config, checkpoint, config_file="the config"):
         InputError: they differ; names the key, both values and both files.
     """
     reader = open_reader(checkpoint)
+    stored = sizes_of(reader.shapes)
+    wrong = {k: v for k, v in stored.items() if getattr(config, k) != v}
+    if wrong:
+        differences = ", ".join(
+            f"{key}={getattr(config, key)} where the checkpoint has {value}"
+            for key, value in wrong.items()
+        )
+        raise InputError(
+            f"{config_file} does not fit the checkpoint {reader.path}: "
+            f"{differences}. Use the {CONFIG} that came with the checkpoint."
+        )
+
+
+def sizes_of(shapes):
+    """The sizes in a config that the shapes of variables tell.
+
+    Args:
+        shapes: of variables, by name; it may lack some.
+
+    Returns:
+        A dictionary of keys of bert_config.json.
+    """
     layer = re.compile(r"bert/encoder/layer_(\d+)/")
-    layers = [int(m[1]) for m in map(layer.match, reader.names) if m]
-    stored = {"num_hidden_layers": max(layers) + 1} if layers else {}
+    layers = [int(m[1]) for m in map(layer.match, shapes) if m]
+    found = {"num_hidden_layers": max(layers) + 1} if layers else {}
     for key, name, axis in (
         ("vocab_size", names.WORD_EMBEDDINGS, 0),
         ("hidden_size", names.WORD_EMBEDDINGS, 1),
@@ -201,19 +223,10 @@ def check_config(config, checkpoint, config_file="the config"):
             0,
         ),
     ):
-        shape = reader.shapes.get(name, ())
+        shape = shapes.get(name, ())
         if len(shape) > axis:
-            stored[key] = shape[axis]
-    wrong = {k: v for k, v in stored.items() if getattr(config, k) != v}
-    if wrong:
-        differences = ", ".join(
-            f"{key}={getattr(config, key)} where the checkpoint has {value}"
-            for key, value in wrong.items()
-        )
-        raise InputError(
-            f"{config_file} does not fit the checkpoint {reader.path}: "
-            f"{differences}. Use the {CONFIG} that came with the checkpoint."
-        )
+            found[key] = shape[axis]
+    return found
 
 
 def check_vocab(vocab_size, vocab_file, config_file="the config"):

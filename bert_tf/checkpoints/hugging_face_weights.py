@@ -283,9 +283,9 @@ def _open_keras(paths):
     places: dict[str, tuple[H5File, str, bool]] = {}
     for path in paths:
         file = H5File(path)
-        layers = file.attributes().get("layer_names", [])
         # Shards have no groups of layers.
-        is_whole = not any("/" in str(layer) for layer in layers)
+        layers = file.names("/", "layer_names")
+        is_whole = not any("/" in layer for layer in layers)
         for place in file.shapes:
             name, is_transposed = _torch_name(place, is_whole)
             # The masked-LM head has the embeddings that it shares once more.

@@ -95,6 +95,17 @@ class H5File:
             attributes = file[name].attrs
             return {key: _plain(attributes[key]) for key in attributes}
 
+    def names(self, group: str, key: str) -> list[str]:
+        """An attribute of names, which Keras 2 splits where it is long.
+
+        The parts are `weight_names0`, `weight_names1`, and so on.
+        """
+        found = self.attributes(group)
+        parts = [found.get(key, [])]
+        while f"{key}{len(parts) - 1}" in found:
+            parts.append(found[f"{key}{len(parts) - 1}"])
+        return [str(name) for part in parts for name in part]
+
     @contextlib.contextmanager
     def _open(self) -> Iterator[h5py.File]:
         try:

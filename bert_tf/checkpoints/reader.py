@@ -18,7 +18,7 @@ class CheckpointReader:
     """An open checkpoint. A tensor is read when it is asked for.
 
     Args:
-        path: whatever `find` takes.
+        path: whatever `find` takes, or an `Index`.
 
     Attributes:
         path: its prefix.

@@ -27,11 +27,20 @@ _DATA_SUFFIX = re.compile(r"\.data-(\d{5})-of-(\d{5})$")
 READ_ERRORS = (tf.errors.OpError, IndexError, ValueError, RuntimeError)
 
 
+OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+"""In an object-based checkpoint: which objects its keys belong to."""
+
+
+class ObjectBased(InputError):
+    """A checkpoint is object-based, as TensorFlow 2 writes them."""
+
+
 class Index:
     """The open index of one checkpoint.
 
     Args:
         prefix: the checkpoint's path without `.index`.
+        object_based: whether it may be object-based.
 
     Attributes:
         prefix: the same.
@@ -41,11 +50,11 @@ class Index:
         dtypes: name -> name of the dtype, "float32".
 
     Raises:
-        InputError: an unreadable index, or an object-based checkpoint as
-            TensorFlow 2 writes it.
+        InputError: an unreadable index.
+        ObjectBased: it must not be.
     """
 
-    def __init__(self, prefix):
+    def __init__(self, prefix, object_based=False):
         self.prefix = prefix
         self.stored = current(prefix)
         self._bundle = check_index(self.stored)
@@ -60,13 +69,15 @@ class Index:
             ) from error
         self.shapes = {name: tuple(shapes[name]) for name in sorted(shapes)}
         self.dtypes = {name: dtypes[name].name for name in self.shapes}
-        if "_CHECKPOINTABLE_OBJECT_GRAPH" in self.shapes:
-            raise InputError(
+        if OBJECT_GRAPH in self.shapes and not object_based:
+            raise ObjectBased(
                 f"{self.prefix} is an object-based checkpoint, as TensorFlow 2 "
                 "writes them (tf.train.Checkpoint, save_weights). A "
                 "name-based one is required, with names such as "
                 "`bert/embeddings/word_embeddings`, as the released ones are. "
-                f"It has, for example: {some(self.shapes)}"
+                "One of tf-models can be converted: `python -m "
+                "bert_tf.convert_checkpoint from_other`. It has, for example: "
+                f"{some(self.shapes)}"
             )
 
     def nbytes(self, names):

@@ -57,6 +57,11 @@ def write_8_bit_floats():
     write(TENSORS, written)()
 
 
+def from_other(tried, *parts, source="other", options=(), **more):
+    words = ("from_other", source, *OUTPUT, *options)
+    return case(f"from_other: {tried}", *parts, words=words, **more)
+
+
 CASES = [
     case("no command", ("to_hf", "from_hf", "strip")),
     case("an unknown command", ("'strp'", "strip"), words=("strp", "bert")),
@@ -176,6 +181,33 @@ CASES = [
         hugging_face(),
         write("output/bert_model.ckpt.index", "x"),
         leaves=("bert_model.ckpt.index",),
+    ),
+    from_other("nothing there", "other"),
+    from_other("an empty folder", ("other", "keras-hub"), folder("other")),
+    from_other("a Hugging Face folder", "from_hf", hugging_face(), source="hf"),
+    from_other("the original's format", "original", source="bert"),
+    from_other(
+        "half an .h5 file",
+        "other/x.h5",
+        write("other/x.h5", b"\x89HDF\r\n\x1a\n"),
+    ),
+    from_other(
+        "a preset of another model",
+        ("other/config.json", "class_name=RobertaBackbone"),
+        write(
+            "other/config.json",
+            {
+                "registered_name": "keras_hub>RobertaBackbone",
+                "class_name": "RobertaBackbone",
+                "config": {},
+            },
+        ),
+    ),
+    from_other(
+        "no boolean",
+        "--do_lower_case",
+        options=("--do_lower_case=x",),
+        exit_code=2,
     ),
     to_hf("no such checkpoint", "nowhere", source="nowhere"),
     to_hf("no config", CONFIG_FILE, remove(CONFIG_FILE)),

@@ -79,9 +79,15 @@ CASES = [
     ),
     case(
         "the object-based format",
-        ("bert/tf2.ckpt", "object-based"),
+        ("bert/tf2.ckpt", "object-based", "convert_checkpoint from_other"),
         save_object_based,
         init_checkpoint="bert/tf2.ckpt",
+    ),
+    case(
+        "a SavedModel",
+        ("hub", "convert_checkpoint from_other"),
+        write("hub/saved_model.pb", "PB"),
+        init_checkpoint="hub",
     ),
     case("no .data file", WEIGHTS, remove(WEIGHTS)),
     case("half a .data file", (WEIGHTS, "2,145,500"), cut(WEIGHTS)),

@@ -1,5 +1,6 @@
 import json
 import sys
+import tarfile
 
 import pytest
 from absl.testing import flagsaver
@@ -7,6 +8,7 @@ from helpers.commands import run_subcommand
 from helpers.hugging_face import (
     HUGGING_FACE,
 )
+from helpers.paths import GOLDEN
 
 from bert_tf.cli import subcommands
 from bert_tf.convert_checkpoint import COMMANDS, cli
@@ -26,6 +28,19 @@ def test_command_line_converts_and_reports(tmp_path, capsys):
     assert config["hidden_act"] == "relu"
     convert("strip", output, "--output", str(tmp_path / "bare"))
     assert "Kept 41 weights" in capsys.readouterr().out
+
+
+def test_command_line_converts_from_another_program(tmp_path, capsys):
+    source, output = tmp_path / "hub", tmp_path / "tf"
+    with tarfile.open(GOLDEN / "foreign" / "tf_hub_2.tar.xz") as archive:
+        archive.extractall(source, filter="data")
+    words = ["--do_lower_case=false", "--hidden_act=gelu_exact"]
+    main(["from_other", str(source), "--output", str(output), *words])
+    printed = capsys.readouterr().out
+    assert "39 variables" in printed
+    assert "--do_lower_case=false" in printed
+    config = json.loads((output / "bert_config.json").read_text())
+    assert config["hidden_act"] == "gelu_exact"
 
 
 def test_command_line_prints_mistakes_without_a_traceback(
