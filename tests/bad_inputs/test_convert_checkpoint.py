@@ -207,7 +207,6 @@ CASES = [
         "no boolean",
         "--do_lower_case",
         options=("--do_lower_case=x",),
-        exit_code=2,
     ),
     to_hf("no such checkpoint", "nowhere", source="nowhere"),
     to_hf("no config", CONFIG_FILE, remove(CONFIG_FILE)),

@@ -35,7 +35,8 @@ def test_command_line_converts_from_another_program(tmp_path, capsys):
     with tarfile.open(GOLDEN / "foreign" / "tf_hub_2.tar.xz") as archive:
         archive.extractall(source, filter="data")
     words = ["--do_lower_case=false", "--hidden_act=gelu_exact"]
-    main(["from_other", str(source), "--output", str(output), *words])
+    words += ["--output", str(output)]
+    run_subcommand("convert_checkpoint", "from_other", str(source), *words)
     printed = capsys.readouterr().out
     assert "39 variables" in printed
     assert "--do_lower_case=false" in printed
