@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import filecmp
 import os
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -187,7 +186,7 @@ def check_config(config, checkpoint, config_file="the config"):
         InputError: they differ; names the key, both values and both files.
     """
     reader = open_reader(checkpoint)
-    stored = sizes_of(reader.shapes)
+    stored = names.sizes_of(reader.shapes)
     wrong = {k: v for k, v in stored.items() if getattr(config, k) != v}
     if wrong:
         differences = ", ".join(
@@ -198,35 +197,6 @@ def check_config(config, checkpoint, config_file="the config"):
             f"{config_file} does not fit the checkpoint {reader.path}: "
             f"{differences}. Use the {CONFIG} that came with the checkpoint."
         )
-
-
-def sizes_of(shapes):
-    """The sizes in a config that the shapes of variables tell.
-
-    Args:
-        shapes: of variables, by name; it may lack some.
-
-    Returns:
-        A dictionary of keys of bert_config.json.
-    """
-    layer = re.compile(r"bert/encoder/layer_(\d+)/")
-    layers = [int(m[1]) for m in map(layer.match, shapes) if m]
-    found = {"num_hidden_layers": max(layers) + 1} if layers else {}
-    for key, name, axis in (
-        ("vocab_size", names.WORD_EMBEDDINGS, 0),
-        ("hidden_size", names.WORD_EMBEDDINGS, 1),
-        ("type_vocab_size", names.TYPE_EMBEDDINGS, 0),
-        ("max_position_embeddings", names.POSITION_EMBEDDINGS, 0),
-        (
-            "intermediate_size",
-            "bert/encoder/layer_0/intermediate/dense/bias",
-            0,
-        ),
-    ):
-        shape = shapes.get(name, ())
-        if len(shape) > axis:
-            found[key] = shape[axis]
-    return found
 
 
 def check_vocab(vocab_size, vocab_file, config_file="the config"):

@@ -29,6 +29,7 @@ from bert_tf.checkpoints.names import (
     STATE_FILE,
     VOCAB,
     WORD_EMBEDDINGS,
+    sizes_of,
 )
 from bert_tf.checkpoints.tf_models import SAVED_MODEL
 from bert_tf.errors import InputError, list_folder, some_of
@@ -236,7 +237,7 @@ def _config(model, bert_config_file, hidden_act):
             f"{some_of(model.unknown, 4) or 'no weights'}."
         )
     told = dict(model.config)
-    told |= folders.sizes_of(
+    told |= sizes_of(
         {name: tensor.shape for name, tensor in model.tensors.items()}
     )
     sizes = {k: v for k, v in told.items() if k not in _DEFAULTS}

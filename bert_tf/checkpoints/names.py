@@ -126,3 +126,32 @@ def checkpoint_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         for part in ("beta", "gamma"):
             shapes[f"{scope}/LayerNorm/{part}"] = (width,)
     return shapes
+
+
+def sizes_of(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    """The sizes in a config that the shapes of variables tell.
+
+    Args:
+        shapes: of variables, by name; it may lack some.
+
+    Returns:
+        A dictionary of keys of bert_config.json.
+    """
+    layer = re.compile(r"bert/encoder/layer_(\d+)/")
+    layers = [int(m[1]) for m in map(layer.match, shapes) if m]
+    found = {"num_hidden_layers": max(layers) + 1} if layers else {}
+    for key, name, axis in (
+        ("vocab_size", WORD_EMBEDDINGS, 0),
+        ("hidden_size", WORD_EMBEDDINGS, 1),
+        ("type_vocab_size", TYPE_EMBEDDINGS, 0),
+        ("max_position_embeddings", POSITION_EMBEDDINGS, 0),
+        (
+            "intermediate_size",
+            "bert/encoder/layer_0/intermediate/dense/bias",
+            0,
+        ),
+    ):
+        shape = shapes.get(name, ())
+        if len(shape) > axis:
+            found[key] = shape[axis]
+    return found
