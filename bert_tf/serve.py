@@ -16,6 +16,7 @@ import os
 import re
 import resource
 import socket
+import sys
 
 from absl import logging
 
@@ -312,7 +313,17 @@ def listen(host, port, connections):
 
 def cli():
     """The console command."""
-    command_line.run(define_flags, main, __doc__, positional="MODEL_FOLDER")
+    try:
+        command_line.run(define_flags, main, __doc__, positional="MODEL_FOLDER")
+    except SystemExit as end:
+        if not isinstance(end.code, int) or end.code <= 128:
+            raise
+        # After a second signal a request may still be computed. onnxruntime
+        # aborts a process whose interpreter ends meanwhile.
+        trained.remove_temporary()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(end.code)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ PLAIN_TASK_FILES = {
     "comparison.py",
     "data.py",
     "datasets.py",
+    "given.py",
     "inference.py",
     "labels.py",
     "layouts.py",

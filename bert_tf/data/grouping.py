@@ -24,8 +24,10 @@ LENGTH_STEP = 4
 # within 6 % (BERT-Base, 128 texts of mixed lengths).
 TOKENS_OF_A_BATCH = 32
 
-# The size of a batch is a multiple of its maximum divided by this, or all rows
-# that are left. Otherwise there would be a shape for every size and length.
+# The size of a batch is a multiple of its maximum divided by this, a smaller
+# power of two, or all rows that are left. Otherwise there would be a shape for
+# every size and length. With multiples only, short rows would be padded to a
+# few long ones.
 SHARES_OF_A_BATCH = 4
 
 # How far ahead rows are read to find some of similar length: this number of
@@ -120,15 +122,21 @@ def cut(lengths: Sequence[int], batch_size: int) -> list[int]:
     count = len(lengths)
     padded = -(-np.asarray(lengths, np.int64) // LENGTH_STEP) * LENGTH_STEP
     step = max(batch_size // SHARES_OF_A_BATCH, 1)
+    few = [
+        1 << power for power in range(step.bit_length()) if 1 << power < step
+    ]
+    allowed = np.array(
+        [*range(batch_size // step * step, 0, -step), *few[::-1]]
+    )
     # For each row, the least cost of it and all later ones, and the size of the
     # batch that then begins with it: the largest of those with equal costs.
     costs = np.zeros(count + 1, np.int64)
     sizes = np.zeros(count, np.int64)
-    for start in reversed(range(0, count, step)):
-        most = min(batch_size, count - start)
-        tried = np.arange(most // step * step, 0, -step)
-        if most == count - start and most % step:
-            tried = np.array([most, *tried])
+    for start in reversed(range(count)):
+        left = count - start
+        tried = allowed[allowed <= left]
+        if left <= batch_size and left != tried[0]:
+            tried = np.array([left, *tried])
         found = padded[start] * tried + costs[start + tried]
         best = found.argmin()
         costs[start] = found[best] + TOKENS_OF_A_BATCH

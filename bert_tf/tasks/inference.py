@@ -9,13 +9,13 @@ Shape letters: B texts or rows of a request, S tokens of a row.
 """
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from bert_tf.data import packing
-from bert_tf.data.examples import read_integers
 from bert_tf.data.grouping import (
     encoder_inputs,
     group_by_length,
@@ -35,7 +35,7 @@ from bert_tf.exports.interface import (
     Tensor,
 )
 from bert_tf.exports.settings import ROWS_AT_ONCE
-from bert_tf.support import ranges
+from bert_tf.tasks import given
 from bert_tf.tokenization import FullTokenizer
 
 STRINGS = Tensor("string", (None,))
@@ -78,6 +78,8 @@ class Inference:
     row_inputs: tuple[str, ...] = ENCODER_INPUTS
     row_shape: tuple[None, ...] = (None, None)
     text_inputs: tuple[str, ...] = ("text_a", "text_b")
+    reads_padding = False
+    """Whether numbers at padding mean something, so that it is computed."""
 
     def __init__(
         self,
@@ -137,13 +139,14 @@ class Inference:
         spec = Tensor("int32", self.row_shape)
         outputs = self.row_outputs()
         rows = dict.fromkeys(sorted(self.row_inputs), spec)
-        return {
+        found = {
             ROWS: Function(Signature(rows, outputs), self.from_rows),
             EXAMPLES: Function(
                 Signature({"examples": STRINGS}, outputs), self.from_examples
             ),
             **self.text_functions(),
         }
+        return {name: _checked(name, one) for name, one in found.items()}
 
     def run(self, name: str, inputs: Mapping[str, Any]) -> Arrays:
         """Computes a signature.
@@ -157,22 +160,95 @@ class Inference:
         """
         return self.functions[name].call(**inputs)
 
+    def token_outputs(self) -> frozenset[str]:
+        """The row outputs that have numbers for each token, [B, S, ...]."""
+        return frozenset()
+
     def from_rows(self, **rows: np.ndarray) -> Arrays:
-        """Outputs for int32 arrays by name, such as input_ids [B, S]."""
-        rows = {name: np.asarray(x, np.int32) for name, x in rows.items()}
-        check_rows(rows, self.config)
-        return self.session.run(rows, list(self.row_outputs()))
+        """Outputs for arrays of integers by name, such as input_ids [B, S]."""
+        given.check_rows(rows, self.config)
+        return self.compute_given(rows, list(self.row_outputs()))
+
+    def compute_given(self, rows: Arrays, outputs: Sequence[str]) -> Arrays:
+        """Outputs by name for rows that a caller has padded.
+
+        Rows of similar length are computed together, `rows_at_once` at most.
+        What a row has for its padding is 0.
+
+        Args:
+            rows: the model's inputs, which were checked.
+            outputs: names of the outputs to compute.
+        """
+        rows = {name: x.astype(np.int32) for name, x in rows.items()}
+        mask = rows["input_mask"]
+        lengths = self._lengths(rows)
+        # Of multiple choice, each choice is a row.
+        at_once = max(1, self.rows_at_once // math.prod(mask.shape[1:-1]))
+        found: Arrays = {}
+        for batch in group_by_length(
+            range(len(mask)), at_once, lengths.__getitem__
+        ):
+            longest = lengths[batch[0]]
+            inputs = {
+                name: x[batch, ..., :longest]
+                if name in ENCODER_INPUTS
+                else x[batch]
+                for name, x in rows.items()
+            }
+            computed = self.session.run(inputs, outputs)
+            for name, x in computed.items():
+                shape = list(x.shape)
+                shape[0] = len(mask)
+                if name in self.token_outputs():
+                    shape[1] = mask.shape[-1]
+                    found.setdefault(name, np.zeros(shape, x.dtype))
+                    found[name][batch, :longest] = x
+                else:
+                    found.setdefault(name, np.empty(shape, x.dtype))
+                    found[name][batch] = x
+        if not found:
+            return self._no_rows(rows)
+        if not self.reads_padding:
+            is_padding = mask == 0
+            is_padding[..., 0] = False  # The pooler reads it.
+            for name in self.token_outputs():
+                found[name][is_padding] = 0
+        return found
+
+    def _lengths(self, rows: Arrays) -> list[int]:
+        """How many columns of each row are to be computed."""
+        mask = rows["input_mask"]
+        length = mask.shape[-1]
+        if self.reads_padding:
+            return [length] * len(mask)
+        inner = tuple(range(1, mask.ndim - 1))
+        is_token = np.any(mask != 0, axis=inner)  # [B, S]
+        behind = is_token[:, ::-1].argmax(axis=1)
+        # Without a token, attention is the mean of all columns.
+        return [
+            length - int(padding) if has_tokens else length
+            for padding, has_tokens in zip(behind, is_token.any(axis=1))
+        ]
 
     def from_examples(self, examples: Sequence[bytes]) -> Arrays:
         """Outputs for serialized `tf.train.Example`s."""
         if not len(examples):
-            return self._no_rows()
+            rows = np.zeros([0] * len(self.row_shape), np.int32)
+            return self._no_rows(dict.fromkeys(self.row_inputs, rows))
         return self.from_rows(**self.rows_of(examples))
 
-    def _no_rows(self) -> Arrays:
+    def _no_rows(self, rows: Arrays) -> Arrays:
+        # Positions, where there are any, come last, and outputs are as many.
+        free = rows[self.row_inputs[-1]].shape[1]
         return {
             name: np.zeros(
-                [0, *(size or 0 for size in (tensor.shape or ())[1:])],
+                [
+                    0,
+                    *(
+                        free if size is None else size
+                        for size in (tensor.shape or ())[1:]
+                    ),
+                ],
                 object if tensor.dtype == "string" else tensor.dtype,
             )
             for name, tensor in self.row_outputs().items()
@@ -180,7 +256,7 @@ class Inference:
 
     def rows_of(self, examples: Sequence[bytes]) -> Arrays:
         """The rows of examples, padded to the longest one."""
-        features = read_examples(examples, self.row_inputs)
+        features = given.read_examples(examples, self.row_inputs)
         return {
             name: table(
                 lists,
@@ -254,6 +330,15 @@ class Inference:
         return windows, texts, num_cut
 
 
+def _checked(name: str, function: Function) -> Function:
+    """A function that refuses other inputs than those of its signature."""
+
+    def call(**inputs: Any) -> Arrays:
+        return function.call(**given.read(name, function.signature, inputs))
+
+    return Function(function.signature, call)
+
+
 # ------------------------------------------------------------------ texts
 
 
@@ -306,72 +391,4 @@ def table(rows: Sequence[Any], padding: Any, dtype: Any) -> np.ndarray:
         if dtype is object:
             row = [one.encode("utf-8") for one in row]
         found[number, : len(row)] = row
-    return found
-
-
-# ------------------------------------------------------- rows that callers made
-
-
-def check_rows(rows: Arrays, config: Mapping[str, Any]) -> None:
-    """Checks the model's inputs, int32 [..., S] by name.
-
-    Raises:
-        InputError: an id that is not in the vocabulary, a mask that is neither
-            0 nor 1, a segment that the model does not have, arrays of different
-            shapes, rows without tokens, or more tokens than positions.
-    """
-    ids, longest = rows["input_ids"], config["max_position_embeddings"]
-    for name in ENCODER_INPUTS:
-        if rows[name].shape != ids.shape:
-            raise InputError(
-                f"{name} must have the shape of input_ids. Their shapes: "
-                f"{list(rows[name].shape)}, {list(ids.shape)}"
-            )
-    ranges.require_encoder_inputs(config, **rows)
-    if not ids.shape[-1]:
-        raise InputError(
-            "input_ids must have at least one token in each row. Tokens in a "
-            "row: 0"
-        )
-    if ids.shape[-1] > longest:
-        raise InputError(
-            f"The model has {longest} positions. Tokens in a row: "
-            f"{ids.shape[-1]}"
-        )
-
-
-def read_examples(
-    examples: Sequence[bytes], names: Sequence[str]
-) -> dict[str, list[list[int]]]:
-    """Lists of features of serialized `tf.train.Example`s, for each example.
-
-    Raises:
-        InputError: an example is damaged, has no input_ids, or a mask or
-            segments of another length; or a number is larger than int32.
-    """
-    found: dict[str, list[list[int]]] = {name: [] for name in names}
-    limit = 1 << 31
-    for number, example in enumerate(examples):
-        features = read_integers(example, names)
-        counts = [len(features[name]) for name in ENCODER_INPUTS]
-        if not counts[0]:
-            raise InputError(
-                "Each example must have the feature input_ids, a list of "
-                f"int64. Example {number} has none."
-            )
-        for name, count in zip(ENCODER_INPUTS, counts):
-            if count != counts[0]:
-                raise InputError(
-                    f"In each example {name} must be as long as input_ids. "
-                    f"In example {number} the lengths are {count} and "
-                    f"{counts[0]}."
-                )
-        for name in names:
-            for value in features[name]:
-                if not -limit <= value < limit:
-                    raise InputError(
-                        f"{name} must be from {-limit} to {limit - 1}. "
-                        f"Received: {value} in example {number}"
-                    )
-            found[name].append(features[name])
     return found

@@ -16,7 +16,7 @@ from bert_tf.exports.interface import Session
 from bert_tf.exports.settings import SAVED_MODEL
 from bert_tf.tasks import trained
 from bert_tf.tasks.inference import Inference
-from bert_tf.tokenization import FullTokenizer
+from bert_tf.tokenization import FullTokenizer, require_special_tokens
 
 HEADS = {
     "classifier": "classification.inference:ClassifierInference",
@@ -27,6 +27,14 @@ HEADS = {
     "choices": "choices.inference:ChoicesInference",
 }
 """The class of each head, below `bert_tf.tasks`; only one is imported."""
+
+SIZES = (
+    "vocab_size",
+    "type_vocab_size",
+    "max_position_embeddings",
+    "hidden_size",
+)
+"""What is needed of a config."""
 
 
 class Predictor(predictor.Predictor):
@@ -70,9 +78,20 @@ def open_inference(
         InputError: it cannot be loaded.
     """
     settings = settings or folder.read_settings(path)
-    return make_inference(
-        path, settings, sessions.open_session(path), rows_at_once
-    )
+    session = sessions.open_session(path)
+    made = make_inference(path, settings, session, rows_at_once)
+    needed = [
+        name
+        for name, tensor in made.row_outputs().items()
+        if tensor.dtype != "string" and name not in session.outputs
+    ]
+    if needed:
+        raise InputError(
+            f"The model in {path} must have the outputs of the head "
+            f"{settings['head']}. It lacks {', '.join(needed)}, and has "
+            f"{', '.join(session.outputs)}: it is that of another export."
+        )
+    return made
 
 
 def make_inference(
@@ -96,17 +115,13 @@ def make_inference(
             f"{settings['head']!r}"
         )
     assets = os.path.join(path, "assets")
-    config_file = os.path.join(assets, CONFIG)
-    try:
-        with open(config_file, encoding="utf-8") as file:
-            config = json.load(file)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{config_file} cannot be read: {error}") from error
+    config = _read_config(os.path.join(assets, CONFIG))
     tokenizer = FullTokenizer(
         os.path.join(assets, VOCAB),
-        settings["do_lower_case"],
-        settings["strip_accents"],
+        settings.get("do_lower_case", True),
+        settings.get("strip_accents"),
     )
+    _check_tokens(tokenizer, config)
     if rows_at_once is not None:
         settings = {**settings, "rows_at_once": rows_at_once}
     module, _, name = HEADS[settings["head"]].partition(":")
@@ -118,3 +133,35 @@ def make_inference(
             f"The files in {assets} must be what bert_tf.export_saved_model "
             f"writes. They are not: {error!r}"
         ) from error
+
+
+def _read_config(path: str) -> dict[str, Any]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            config = json.load(file)
+        for size in SIZES:
+            if type(config[size]) is not int or config[size] < 1:
+                raise ValueError(f"its {size} is {config[size]!r}")
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read: {error.strerror}. Copy or export the "
+            "model again."
+        ) from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(
+            f"{path} must be what bert_tf.export_saved_model writes. It is "
+            f"not: {error!r}"
+        ) from error
+    return config
+
+
+def _check_tokens(tokenizer: FullTokenizer, config: dict[str, Any]) -> None:
+    """Raises `InputError` for a vocabulary that is not the model's."""
+    lines = max(tokenizer.vocab.values(), default=-1) + 1
+    if lines != config["vocab_size"]:
+        raise InputError(
+            f"{tokenizer.vocab_file} must have as many lines as the model has "
+            f"tokens, {config['vocab_size']}. It has {lines}: copy or export "
+            "the model again."
+        )
+    require_special_tokens(tokenizer, str(tokenizer.vocab_file))

@@ -159,6 +159,12 @@ def _writable(path: str, cache: str) -> str:
     return _temporary[key].name
 
 
+def remove_temporary() -> None:
+    """Removes the exports of folders that cannot be written to."""
+    while _temporary:
+        _temporary.popitem()[1].cleanup()
+
+
 def _export(head: str, prefix: str, place: str, source: dict[str, Any]) -> None:
     module, _, name = EXPORTS[head].partition(":")
     export = getattr(importlib.import_module(f"bert_tf.tasks.{module}"), name)

@@ -40,7 +40,7 @@ def cost(lengths, sizes):
     )
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 4, 8, 9])
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 8, 9, 13])
 def test_no_other_way_to_cut_costs_less(rng, batch_size):
     for _ in range(20):
         lengths = sorted(rng.integers(0, 90, size=9).tolist(), reverse=True)
@@ -55,10 +55,12 @@ def test_no_other_way_to_cut_costs_less(rng, batch_size):
             for places in itertools.combinations(range(1, 9), count)
         )
         step = max(batch_size // 4, 1)
+        sizes_of_few = {2**n for n in range(9) if 2**n < step}
         allowed = [
             some
             for some in every
-            if max(some) <= batch_size and not any(some[:-1] % step)
+            if max(some) <= batch_size
+            and all(n % step == 0 or n in sizes_of_few for n in some[:-1])
         ]
         assert cost(lengths, sizes) == min(
             cost(lengths, some) for some in allowed
@@ -68,7 +70,11 @@ def test_no_other_way_to_cut_costs_less(rng, batch_size):
 def test_there_are_few_sizes_of_batches(rng):
     sizes = grouping.cut(sorted(rng.integers(2, 128, 2047))[::-1], 32)
     assert sum(sizes) == 2047
-    assert set(sizes[:-1]) <= {8, 16, 24, 32}
+    assert set(sizes[:-1]) <= {1, 2, 4, 8, 16, 24, 32}
+
+
+def test_few_long_rows_are_not_padded_with_short_ones():
+    assert grouping.cut([512] * 3 + [16] * 64, 32) == [2, 1, 32, 32]
 
 
 @pytest.mark.parametrize(

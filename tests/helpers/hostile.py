@@ -41,6 +41,7 @@ KINDS = {
     "configs": ("models", 200),
     "hugging_face": ("models", 300),
     "versions": ("models", 100),
+    "plain_versions": ("models", 100),
     "tables": ("texts", 300),
     "squad": ("texts", 300),
     "ner": ("tasks", 300),

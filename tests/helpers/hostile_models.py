@@ -202,23 +202,36 @@ def versions_cases(rng, count, folder):
 
     Half of them have checksums of their files, as exports do.
     """
-    from bert_tf.exports.folder import write_checksums
     from helpers import small_models
 
-    good = {
-        "one": small_models.Reviews(0.5),
-        "many": small_models.Counts("multi"),
-    }
-    wanted = {}
-    for name, model in good.items():
-        small_models.save(model, folder / name / "1")
-        wanted[name] = read_versions(str(folder / name))
+    small_models.save(small_models.Reviews(0.5), folder / "one" / "1")
+    small_models.save(small_models.Counts("multi"), folder / "many" / "1")
+    yield from _damaged_versions(rng, count, folder)
+
+
+def plain_versions_cases(rng, count, folder):
+    """The same of ONNX exports, one of which is a small BERT."""
+    from helpers import exported, small_plain
+
+    small_plain.save(folder / "one" / "1", 0.5)
+    shutil.copytree(
+        exported.folder("classifier", format="onnx"), folder / "many"
+    )
+    yield from _damaged_versions(rng, count, folder)
+
+
+def _damaged_versions(rng, count, folder):
+    from bert_tf.exports.folder import write_checksums
+
+    names = ("many", "one")
+    wanted = {name: read_versions(str(folder / name)) for name in names}
     for number in range(count):
         place = folder / str(number)
-        name = rng.choice(sorted(good))
+        name = rng.choice(names)
         shutil.copytree(folder / name, place)
+        shutil.rmtree(place / "1" / "assets.extra", ignore_errors=True)
         if has_checksums := number % 2 == 0:
-            (place / "1" / "assets.extra").mkdir(exist_ok=True)
+            (place / "1" / "assets.extra").mkdir()
             write_checksums(str(place / "1"))
         files = sorted(one for one in place.rglob("*") if one.is_file())
         path = rng.choice(files)
@@ -233,16 +246,22 @@ def versions_cases(rng, count, folder):
         shutil.rmtree(place)
 
 
+def read_plain_versions(folder):
+    """As `read_versions`, which knows a version by its files."""
+    return read_versions(folder)
+
+
 def read_versions(folder):
     """Loads a version as Predictor and as the server do."""
     import numpy as np
 
     import bert_tf
-    from bert_tf.server.model import ServedModel
+    from bert_tf.server import trial
     from bert_tf.server.protocol import RequestError
 
     bert_tf.Predictor(folder)
-    served = ServedModel(f"{folder}/1", 1)
+    version = f"{folder}/1"
+    served = trial.find(trial.by_format(version))(version, 1)
     try:
         out = served.run("serve_text", {"text_a": np.array([b"good"], object)})
         return {

@@ -16,6 +16,8 @@ import sys
 import threading
 import time
 
+from bert_tf.exports.folder import format_of
+from bert_tf.exports.settings import MODEL_FILES
 from helpers import hostile_http
 from helpers.hostile import damaged
 
@@ -26,7 +28,8 @@ def damage(rng, folder):
     """Damages a version, and says how."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     # Files are chosen as often as they matter, not as they are many.
-    path = rng.choice([*files, folder / "saved_model.pb"])
+    model = folder / MODEL_FILES[format_of(folder)]
+    path = rng.choice([*files, model])
     way = rng.randrange(6)
     if way == 0:
         path.unlink()

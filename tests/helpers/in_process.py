@@ -11,6 +11,8 @@ from unittest import mock
 import numpy as np
 
 from bert_tf.exports import loading
+from bert_tf.exports.folder import format_of
+from bert_tf.exports.settings import SAVED_MODEL
 from bert_tf.server.app import Application, Settings
 from bert_tf.server.batching import Batcher
 from bert_tf.server.metrics import Metrics
@@ -65,8 +67,9 @@ def encode(value):
 
 
 def of_folder(path, version):
-    """`served` of the export that is in a folder, as the command loads one."""
-    return served(pathlib.Path(path).parent.name)
+    """The model of the export that is in a folder, as the command loads one."""
+    load = served if format_of(path) == SAVED_MODEL else plain
+    return load(pathlib.Path(path).parent.name)
 
 
 class OneVersion:

@@ -59,9 +59,8 @@ class HalfPlusThree(tf.Module):
 class Reviews(tf.Module):
     """A classifier by bert_tf's contract, that counts instead of reading.
 
-    The logits of a row of ids are the sum of its ids, and that of its segments;
-    those of a text are how often it has "bad" and "good", of both texts of a
-    pair. `offset` is added to the second one.
+    Its logits are how often "bad" and "good" stand in a row of ids, or in a
+    text, or in both texts of a pair. `offset` is added to the second one.
     """
 
     head = "classifier"
@@ -75,11 +74,13 @@ class Reviews(tf.Module):
         return logits, tf.nn.softmax(logits)
 
     def from_rows(self, input_ids, input_mask, segment_ids):
-        sums = [
-            tf.reduce_sum(values * input_mask, 1)
-            for values in (input_ids, segment_ids)
+        counts = [
+            tf.reduce_sum(
+                tf.where(input_ids == VOCAB.index(label), input_mask, 0), 1
+            )
+            for label in LABELS
         ]
-        logits, shares = self.finish(tf.cast(tf.stack(sums, 1), tf.float32))
+        logits, shares = self.finish(tf.cast(tf.stack(counts, 1), tf.float32))
         return {"logits": logits, "probabilities": shares}
 
     def from_examples(self, examples):

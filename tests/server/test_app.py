@@ -1,4 +1,7 @@
-"""A running server: its protocol, its limits, its versions, its end."""
+"""A running server: its protocol, its limits, its versions, its end.
+
+On a SavedModel, and on an ONNX export with the same contract.
+"""
 
 import base64
 import concurrent.futures
@@ -29,11 +32,46 @@ PREDICT = "/v1/models/reviews:predict"
 ODD = "/v1/models/odd:predict"
 
 
+ONNX = pytest.param("onnx", marks=pytest.mark.slow)
+
+
+@pytest.fixture(scope="module", params=["saved_model", ONNX])
+def kind(request):
+    """The format of the model that is served."""
+    if request.param == "onnx":
+        pytest.importorskip("onnx")
+        pytest.importorskip("onnxruntime")
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("served")
-    small_models.save(small_models.Reviews(), folder / "reviews" / "1")
-    small_models.save(small_models.Reviews(1.0), folder / "later" / "2")
+def loaded(kind):
+    """The class that loads it."""
+    if kind == "saved_model":
+        return ServedModel
+    from bert_tf.server.plain_model import PlainModel
+
+    return PlainModel
+
+
+@pytest.fixture(scope="module")
+def folder(kind, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(kind)
+    if kind == "saved_model":
+        small_models.save(small_models.Reviews(), folder / "reviews" / "1")
+        small_models.save(small_models.Reviews(1.0), folder / "later" / "2")
+    else:
+        from helpers import small_plain
+
+        small_plain.save(folder / "reviews" / "1")
+        small_plain.save(folder / "later" / "2", 1.0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def other_folder(tmp_path_factory):
+    """SavedModels that are not bert_tf's."""
+    folder = tmp_path_factory.mktemp("others")
     small_models.save(small_models.Odd(), folder / "odd" / "7")
     small_models.save(small_models.Vectors(), folder / "sentences" / "1")
     half = small_models.HalfPlusThree()
@@ -45,9 +83,8 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def start(folder):
-    """Starts a server of one of the models; what they leave open is closed."""
+def starting(folder):
+    """Starts a server of a folder's models; what they leave open is closed."""
     running = []
 
     def make(name, path=None, **options):
@@ -58,6 +95,16 @@ def start(folder):
     for server in running:
         if server.thread.is_alive():
             server.stop()
+
+
+@pytest.fixture(scope="module")
+def start(folder):
+    yield from starting(folder)
+
+
+@pytest.fixture(scope="module")
+def start_other(other_folder):
+    yield from starting(other_folder)
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +124,13 @@ def impatient(start):
 
 
 @pytest.fixture(scope="module")
-def odd(start):
-    return start("odd", max_waiting=2, timeout=WAIT, max_answer_values=1000)
+def limited(start):
+    return start("reviews", max_waiting=2, timeout=WAIT, max_answer_values=30)
+
+
+@pytest.fixture(scope="module")
+def odd(start_other):
+    return start_other("odd", max_answer_values=1000)
 
 
 def text(*words):
@@ -88,8 +140,8 @@ def text(*words):
 # ---------------------------------------------------------------- the protocol
 
 
-def test_the_example_of_tensorflow_servings_documentation(start):
-    server = start("half_plus_three")
+def test_the_example_of_tensorflow_servings_documentation(start_other):
+    server = start_other("half_plus_three")
     path = "/v1/models/half_plus_three"
     status, headers, content = server.ask("GET", path)
     assert (status, headers["content-type"]) == (200, "application/json")
@@ -135,7 +187,7 @@ def test_no_rows_are_answered_with_none(reviews, signature):
 
 def test_rows_and_columns_get_the_same_numbers(reviews):
     ids = {
-        "input_ids": [[1, 2]],
+        "input_ids": [[6, 5]],
         "input_mask": [[1, 0]],
         "segment_ids": [[0, 1]],
     }
@@ -167,7 +219,7 @@ def test_texts_come_with_and_without_their_name(reviews):
 
 def test_examples_come_as_base64(reviews):
     example = tf.train.Example()
-    for name, values in zip(small_models.IDS, ([3, 4], [1, 1], [0, 1])):
+    for name, values in zip(small_models.IDS, ([5, 5, 6], [1] * 3, [0] * 3)):
         example.features.feature[name].int64_list.value.extend(values)
     coded = base64.b64encode(example.SerializeToString()).decode()
     body = {
@@ -175,7 +227,7 @@ def test_examples_come_as_base64(reviews):
         "instances": [{"b64": coded}, {"examples": {"b64": coded}}["examples"]],
     }
     got = reviews.predict(body)["predictions"]
-    assert [row["logits"] for row in got] == [[7.0, 1.0]] * 2
+    assert [row["logits"] for row in got] == [[1.0, 2.0]] * 2
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "GZIP"])
@@ -215,7 +267,7 @@ def test_defaults_and_outputs_without_rows(odd):
     assert odd.predict(body) == {"outputs": {"total": 3.5, "x": [1.0, 2.5]}}
 
 
-def test_tokenize_returns_pieces_with_offsets(reviews, odd):
+def test_tokenize_returns_pieces_with_offsets(reviews):
     path = "/v1/models/reviews:tokenize"
     status, _, content = reviews.ask("POST", path, {"instances": ["Goodly"]})
     assert status == 200
@@ -225,6 +277,9 @@ def test_tokenize_returns_pieces_with_offsets(reviews, odd):
             {"token": "##ly", "start": 4, "end": 6, "id": 7},
         ]
     ]
+
+
+def test_a_model_without_a_vocabulary_does_not_tokenize(odd):
     path = "/v1/models/odd:tokenize"
     status, _, content = odd.ask("POST", path, {"instances": ["Goodly"]})
     assert status == 400 and "no word pieces" in content["error"]
@@ -309,7 +364,7 @@ MALFORMED = [
         post(
             {
                 "inputs": {
-                    **{key: [[1, 2]] for key in IDS_ROW},
+                    **{key: [[1, 1]] for key in IDS_ROW},
                     "input_ids": [[1] * 3],
                 }
             }
@@ -320,7 +375,7 @@ MALFORMED = [
     (post(text("a", 5)), 400, "instances[1] must be a text"),
     (post(text({"text": "a"})), 400, "with 'text'"),
     (post(text({"b64": "?"})), 400, "base64 under"),
-    (post(text({"b64": "/w=="})), 400, "Text must be UTF-8."),
+    (post(text({"b64": "/w=="})), 400, "must be UTF-8"),
     (
         post('{"signature_name": "serve_text", "instances": ["\\ud800"]}'),
         400,
@@ -449,9 +504,9 @@ def test_a_body_that_is_too_long_is_refused_before_it_is_received(reviews):
     assert reviews.predict(text("good"))
 
 
-def test_a_client_that_does_not_read_is_cut_off(start):
+def test_a_client_that_does_not_read_is_cut_off(start_other):
     # More than the system takes off the server's hands.
-    server = start(
+    server = start_other(
         "odd", answer_seconds=0.5, max_body_mb=20, max_text_chars=10**6
     )
     body = json.dumps({"instances": ["x" * 500_000] * 30}).encode()
@@ -502,23 +557,23 @@ def test_pipelined_requests_are_answered_in_order(impatient):
 class Gate:
     """Holds up the model when it is asked for "wait", until it is opened."""
 
-    def __init__(self, monkeypatch):
+    def __init__(self, monkeypatch, loaded):
         self.open = threading.Event()
         self.entered = threading.Semaphore(0)
-        run = ServedModel.run
+        run = loaded.run
 
         def run_later(model, name, inputs):
-            if b"wait" in inputs.get("a", ()):
+            if b"wait" in inputs.get("text_a", ()):
                 self.entered.release()
                 assert self.open.wait(WAIT)
             return run(model, name, inputs)
 
-        monkeypatch.setattr(ServedModel, "run", run_later)
+        monkeypatch.setattr(loaded, "run", run_later)
 
 
 @pytest.fixture
-def gate(monkeypatch):
-    gate = Gate(monkeypatch)
+def gate(monkeypatch, loaded):
+    gate = Gate(monkeypatch, loaded)
     yield gate
     gate.open.set()
 
@@ -527,7 +582,7 @@ def gate(monkeypatch):
 def kept_busy(server, gate):
     """A future of the answer to a request that the model is at."""
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        future = pool.submit(server.ask, "POST", ODD, join("wait"))
+        future = pool.submit(server.ask, "POST", PREDICT, text("wait"))
         assert gate.entered.acquire(timeout=WAIT)
         try:
             yield pool, future
@@ -535,31 +590,27 @@ def kept_busy(server, gate):
             gate.open.set()
 
 
-def join(*texts):
-    return {"instances": list(texts)}
+def labels_of(content):
+    return [row["label"] for row in content["predictions"]]
 
 
-def joined(*texts):
-    return {"predictions": [f"{text} and more" for text in texts]}
-
-
-def test_a_full_queue_is_503_and_says_when_to_try_again(odd, gate):
-    with kept_busy(odd, gate) as (pool, busy):
-        waiting = pool.submit(odd.predict, join("a", "b"))
-        wait_until(lambda: odd.metric("bert_tf_waiting_rows") == 2)
-        status, headers, content = odd.ask("POST", ODD, join("c"))
+def test_a_full_queue_is_503_and_says_when_to_try_again(limited, gate):
+    with kept_busy(limited, gate) as (pool, busy):
+        waiting = pool.submit(limited.predict, text("good", "bad"))
+        wait_until(lambda: limited.metric("bert_tf_waiting_rows") == 2)
+        status, headers, content = limited.ask("POST", PREDICT, text("bad"))
         assert status == 503
         assert "The queue is full" in content["error"]
         assert int(headers["retry-after"]) >= 1
         gate.open.set()
-        assert busy.result()[2] == joined("wait")
-        assert waiting.result() == joined("a", "b")
+        assert busy.result()[0] == 200
+        assert labels_of(waiting.result()) == ["good", "bad"]
 
 
 def test_an_answer_that_takes_too_long_is_503_and_leaves_the_queue(start, gate):
-    server = start("odd", timeout=0.3)
+    server = start("reviews", timeout=0.3)
     with kept_busy(server, gate) as (_, busy):
-        status, headers, content = server.ask("POST", ODD, join("late"))
+        status, headers, content = server.ask("POST", PREDICT, text("late"))
         for each in (content, busy.result()[2]):
             assert "within 0.3 seconds" in each["error"]
         assert status == 503 and int(headers["retry-after"]) >= 1
@@ -569,14 +620,12 @@ def test_an_answer_that_takes_too_long_is_503_and_leaves_the_queue(start, gate):
 
 
 def test_requests_of_disconnected_clients_are_not_computed(start, gate):
-    server = start("odd", timeout=WAIT)
+    server = start("reviews", timeout=WAIT)
     with kept_busy(server, gate) as (_, busy):
-        body = json.dumps(join("a", "b", "c")).encode()
+        body = json.dumps(text("a", "b", "c")).encode()
         with server.raw() as sock:
             sock.sendall(
-                b"POST %s HTTP/1.1\r\nhost: localhost\r\n"
-                b"content-length: %d\r\n\r\n%s"
-                % (ODD.encode(), len(body), body)
+                HEAD + b"content-length: %d\r\n\r\n" % len(body) + body
             )
             wait_until(lambda: server.metric("bert_tf_waiting_rows") == 3)
         line = "bert_tf_requests_abandoned_total"
@@ -585,13 +634,13 @@ def test_requests_of_disconnected_clients_are_not_computed(start, gate):
         wait_until(lambda: server.metric("bert_tf_waiting_rows") == 0)
         gate.open.set()
         assert busy.result()[0] == 200
-        assert server.predict(join("d")) == joined("d")
+        assert labels_of(server.predict(text("good"))) == ["good"]
     server.stop()
     assert server.metric_of_runs() == 2
 
 
 def test_connections_above_the_limit_are_503(start):
-    server = start("odd", max_connections=3, request_seconds=WAIT)
+    server = start("reviews", max_connections=3, request_seconds=WAIT)
     kept = [server.raw() for _ in range(3)]
     wait_until(lambda: server.server.connections == 3)
     status, headers, content = server.ask("GET", "/healthz")
@@ -604,15 +653,22 @@ def test_connections_above_the_limit_are_503(start):
     server.stop()
 
 
-def test_an_answer_that_is_too_long_is_413(odd):
+def test_an_answer_that_is_too_long_is_413(limited):
+    rows = dict.fromkeys(small_models.IDS, [[0, 0, 0]] * 8)
+    status, _, content = limited.ask("POST", PREDICT, {"inputs": rows})
+    assert status == 413 and "would have 32 values" in content["error"]
+    assert limited.predict(text("good", "bad"))
+
+
+def test_an_answer_may_be_too_long_because_of_its_texts(odd):
     body = {"signature_name": "characters", "instances": ["x" * 999, "y"]}
     status, _, content = odd.ask("POST", ODD, body)
     assert status == 413 and "would have 1998 values" in content["error"]
 
 
-def test_batches_give_the_numbers_of_single_requests(start, folder):
+def test_batches_give_the_numbers_of_single_requests(start, folder, loaded):
     words = ["good", "bad", "good good bad", "neither " * 40, "bad bad good ."]
-    model = ServedModel(folder / "reviews" / "1", 1)
+    model = loaded(folder / "reviews" / "1", 1)
     wanted = {
         word: model.run(
             "serve_text", {"text_a": np.array([word.encode()], object)}
@@ -644,7 +700,7 @@ def test_batches_give_the_numbers_of_single_requests(start, folder):
 
 
 def test_a_new_version_takes_over_without_a_failed_request(
-    start, folder, tmp_path
+    start, folder, kind, tmp_path
 ):
     shutil.copytree(folder / "reviews" / "1", tmp_path / "1")
     server = start("reviews", tmp_path)
@@ -664,7 +720,11 @@ def test_a_new_version_takes_over_without_a_failed_request(
         thread.start()
     wait_until(lambda: shares)
     shutil.copytree(folder / "reviews" / "1", tmp_path / "3")
-    (tmp_path / "3" / "variables" / "variables.index").unlink()
+    needed = {
+        "saved_model": "variables/variables.index",
+        "onnx": "assets/vocab.txt",
+    }
+    (tmp_path / "3" / needed[kind]).unlink()
     path = "/v1/models/reviews/versions/3"
     wait_until(lambda: server.ask("GET", path)[0] == 200)
     (broken,) = server.ask("GET", path)[2]["model_version_status"]
@@ -700,26 +760,29 @@ def test_a_new_version_takes_over_without_a_failed_request(
 
 
 def test_a_shutdown_answers_accepted_requests_and_refuses_new_ones(start, gate):
-    server = start("odd", timeout=WAIT, idle_seconds=WAIT, drain_seconds=WAIT)
+    server = start(
+        "reviews", timeout=WAIT, idle_seconds=WAIT, drain_seconds=WAIT
+    )
     idle = server.connect()
     assert server.ask("GET", "/readyz", connection=idle)[0] == 200
     with kept_busy(server, gate) as (pool, busy):
-        waiting = pool.submit(server.ask, "POST", ODD, join("a"))
+        waiting = pool.submit(server.ask, "POST", PREDICT, text("good"))
         wait_until(lambda: server.metric("bert_tf_waiting_rows") == 1)
         server.server.should_exit = True
         wait_until(lambda: server.application.draining)
         status, headers, content = server.ask(
-            "POST", ODD, join("b"), connection=idle
+            "POST", PREDICT, text("b"), connection=idle
         )
         assert status == 503 and "stopping" in content["error"]
         assert headers["connection"] == "close" and headers["retry-after"]
         assert server.ask("GET", "/readyz")[0] == 503
         assert server.ask("GET", "/healthz")[0] == 200
         gate.open.set()
-        for future, word in ((busy, "wait"), (waiting, "a")):
+        for future in (busy, waiting):
             status, headers, content = future.result()
-            assert (status, content) == (200, joined(word))
+            assert status == 200
             assert headers["connection"] == "close"
+        assert labels_of(content) == ["good"]
     server.stop()
     with pytest.raises(ConnectionError):
         server.raw()
@@ -803,11 +866,11 @@ def test_every_response_has_the_security_headers(reviews):
         assert "server" not in headers
 
 
-def test_an_internal_error_is_500_without_details(reviews, monkeypatch):
+def test_an_internal_error_is_500_without_details(reviews, loaded, monkeypatch):
     def fail(*arguments):
         raise KeyError("secret")
 
-    monkeypatch.setattr(ServedModel, "kind", fail)
+    monkeypatch.setattr(loaded, "kind", fail)
     status, _, content = reviews.ask("POST", PREDICT, text("good"))
     assert status == 500
     assert "secret" not in content["error"]

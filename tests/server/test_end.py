@@ -24,11 +24,26 @@ from bert_tf.errors import InputError
 WAIT = 60
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("served") / "odd"
-    small_models.save(small_models.Odd(), folder / "1")
-    return folder
+@pytest.fixture(scope="module", params=["saved_model", "onnx"])
+def served(request, tmp_path_factory):
+    """A model's folder, and a function of seconds: what takes them."""
+    folder = tmp_path_factory.mktemp(request.param) / "m"
+    if request.param == "saved_model":
+        small_models.save(small_models.Odd(), folder / "1")
+        return folder, lambda seconds: {
+            "signature_name": "wait",
+            "inputs": {"x": [1], "seconds": seconds},
+        }
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    from helpers import small_plain
+
+    small_plain.save(folder / "1")
+    return folder, lambda seconds: {
+        "signature_name": "serve_text",
+        # Each of them takes some seconds.
+        "instances": ["goodly " * int(seconds) or "good"],
+    }
 
 
 @contextlib.contextmanager
@@ -49,19 +64,18 @@ def command(*arguments):
         process.communicate()
 
 
-def ask(port, seconds):
-    """The status of a request that takes so long.
+def ask(port, body):
+    """The status of a request.
 
     "refused" if nobody listens any more, None if it was taken and not answered.
     """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WAIT)
-    body = {"signature_name": "wait", "inputs": {"x": [1], "seconds": seconds}}
     try:
         connection.connect()
     except ConnectionRefusedError:
         return "refused"
     try:
-        connection.request("POST", "/v1/models/odd:predict", json.dumps(body))
+        connection.request("POST", "/v1/models/m:predict", json.dumps(body))
         response = connection.getresponse()
         response.read()
         return response.status
@@ -72,14 +86,15 @@ def ask(port, seconds):
 
 
 @pytest.mark.slow
-def test_a_signal_under_load_loses_no_request(folder):
+def test_a_signal_under_load_loses_no_request(served):
+    folder, taking = served
     with command(folder, "--port=0") as process:
         port = int(re.search(r":(\d+)/v1", process.stdout.readline())[1])
         statuses, stop = [], threading.Event()
 
         def keep_asking():
             while not stop.is_set():
-                statuses.append(ask(port, 0.01))
+                statuses.append(ask(port, taking(0.01)))
                 if statuses[-1] != 200:
                     break
 
@@ -100,11 +115,12 @@ def test_a_signal_under_load_loses_no_request(folder):
 
 
 @pytest.mark.slow
-def test_a_second_signal_ends_at_once(folder):
+def test_a_second_signal_ends_at_once(served):
+    folder, taking = served
     with command(folder, "--port=0", "--timeout=999") as process:
         port = int(re.search(r":(\d+)/v1", process.stdout.readline())[1])
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            busy = pool.submit(ask, port, 5 * WAIT)
+            busy = pool.submit(ask, port, taking(5 * WAIT))
             metrics = f"http://127.0.0.1:{port}/metrics"
             while b"requests_under_way 1.0" not in fetch(metrics):
                 pass

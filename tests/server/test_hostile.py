@@ -25,14 +25,31 @@ REQUESTS = int(os.environ.get("BERT_TF_FUZZ", 60))
 VERSIONS = REQUESTS // 5 if "BERT_TF_FUZZ" in os.environ else 1
 
 
-@pytest.mark.parametrize("name", NAMES)
+def folder(name, kind):
+    if kind == "onnx":
+        pytest.importorskip("onnx")
+        pytest.importorskip("onnxruntime")
+    return exported.folder(name, format=kind)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        *((name, "saved_model") for name in NAMES),
+        (NAME, "onnx"),
+        *(
+            pytest.param(name, "onnx", marks=pytest.mark.exhaustive)
+            for name in NAMES[1:]
+        ),
+    ],
+)
 def test_odd_requests_are_answered_and_change_nothing(
-    name, monkeypatch, caplog
+    name, kind, monkeypatch, caplog
 ):
     load = "helpers.in_process:of_folder"
     monkeypatch.setattr(trial, "by_format", lambda path: load)
     server = Running(
-        exported.folder(name),
+        folder(name, kind),
         name,
         request_seconds=1,
         timeout=90,
@@ -46,9 +63,8 @@ def test_odd_requests_are_answered_and_change_nothing(
     assert not [r for r in caplog.records if r.levelno >= logging.ERROR]
 
 
-def test_damaged_versions_leave_the_old_one_served(tmp_path):
-    wrong, became = hostile_versions.run(
-        exported.folder(NAME), tmp_path, VERSIONS
-    )
+@pytest.mark.parametrize("kind", ["saved_model", "onnx"])
+def test_damaged_versions_leave_the_old_one_served(kind, tmp_path):
+    wrong, became = hostile_versions.run(folder(NAME, kind), tmp_path, VERSIONS)
     assert not wrong
     assert became["answers meanwhile"] > 0

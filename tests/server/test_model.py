@@ -75,13 +75,15 @@ def test_signatures_have_types_shapes_and_defaults(reviews, odd):
 
 
 def test_it_computes_what_the_module_computes(reviews, rng):
-    rows = rng.integers(0, 3, (4, 6), np.int32)
+    rows = rng.integers(4, 8, (4, 6), np.int32)
+    mask = rng.integers(0, 2, (4, 6), np.int32)
     inputs = {
         "input_ids": rows,
-        "input_mask": np.ones_like(rows),
-        "segment_ids": rows // 2,
+        "input_mask": mask,
+        "segment_ids": np.zeros_like(rows),
     }
-    wanted = np.stack([rows.sum(1), (rows // 2).sum(1)], 1)
+    bad, good = (mask * (rows == one) for one in (6, 5))
+    wanted = np.stack([bad.sum(1), good.sum(1)], 1)
     got = reviews.run("serving_default", inputs)
     np.testing.assert_array_equal(got["logits"], wanted)
     np.testing.assert_allclose(got["probabilities"], softmax(wanted), rtol=1e-5)

@@ -213,9 +213,12 @@ def test_unknown_versions_are_not_found(add, start):
         (lambda folder: folder.rmdir(), "does not exist"),
         (lambda folder: None, "a subfolder for each version.*nothing"),
         (lambda folder: (folder / "x").mkdir(), "There is: x/"),
-        (
-            lambda folder: (folder / "saved_model.pb").touch(),
-            "is one version of a model. Name the folder above it",
+        *(
+            (
+                lambda folder, name=name: (folder / name).touch(),
+                "is one version of a model. Name the folder above it",
+            )
+            for name in ("saved_model.pb", "model.onnx", "model.xml")
         ),
     ],
 )

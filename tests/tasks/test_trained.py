@@ -96,6 +96,8 @@ def test_a_folder_that_cannot_be_written_to_is_exported_elsewhere(folder, made):
     assert not place.startswith(str(folder))
     assert trained.export_of(folder) == place
     assert made == [pathlib.Path(place)]
+    trained.remove_temporary()
+    assert not os.path.exists(place)
 
 
 def test_exported_models_and_their_versions_stay_as_they_are(made, tmp_path):

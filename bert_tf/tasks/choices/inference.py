@@ -7,7 +7,7 @@ import numpy as np
 
 from bert_tf.errors import InputError
 from bert_tf.exports.interface import PAIR, TEXT, Signature, Tensor
-from bert_tf.tasks import inference, metrics
+from bert_tf.tasks import given, inference, metrics
 from bert_tf.tasks.choices.data import ChoiceExample
 from bert_tf.tasks.choices.rows import pack_choices
 from bert_tf.tasks.inference import STRINGS, Function
@@ -34,7 +34,7 @@ class ChoicesInference(inference.Inference):
 
     def rows_of(self, examples):
         """The rows of examples, each of which has N of one length."""
-        features = inference.read_examples(examples, self.row_inputs)
+        features = given.read_examples(examples, self.row_inputs)
         cls = self.tokenizer.vocab["[CLS]"]
         counts, lengths = [], []
         for ids in features["input_ids"]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bert_tf.exports.interface import Arrays, Tensor
-from bert_tf.tasks import inference
+from bert_tf.tasks import given, inference
 from bert_tf.tasks.classification import targets
 from bert_tf.tasks.classification.target import CLASS, MULTI, NUMBER
 
@@ -17,8 +17,8 @@ class ClassifierInference(inference.Inference):
         super().__init__(*args)
         labels = tuple(self.settings["labels"] or ())
         label_type = self.settings.get("label_type") or CLASS
-        given = {"labels": labels} if labels else {}
-        self.target = targets.make_target(label_type, **given)
+        of_labels = {"labels": labels} if labels else {}
+        self.target = targets.make_target(label_type, **of_labels)
         self._names = inference.strings(labels)
 
     def row_outputs(self):
@@ -47,9 +47,8 @@ class ClassifierInference(inference.Inference):
     def from_rows(self, **rows):
         if self.target.label_type != MULTI:
             return super().from_rows(**rows)
-        rows = {name: np.asarray(x, np.int32) for name, x in rows.items()}
-        inference.check_rows(rows, self.config)
-        return self._with_names(self.session.run(rows, ["scores"]))
+        given.check_rows(rows, self.config)
+        return self._with_names(self.compute_given(rows, ["scores"]))
 
     def texts(self, first, second):
         logits, num_cut = self.logits(first, second)

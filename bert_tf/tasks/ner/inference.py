@@ -40,6 +40,9 @@ class TokensInference(inference.Inference):
             ("logits", "probabilities"), Tensor("float32", shape)
         )
 
+    def token_outputs(self):
+        return frozenset(self.row_outputs())
+
     def text_functions(self):
         kinds = {
             "labels": "string",

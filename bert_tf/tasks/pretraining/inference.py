@@ -61,7 +61,7 @@ class PretrainingInference(inference.Inference):
         return found
 
     def from_rows(self, **rows):
-        positions = np.asarray(rows[POSITIONS], np.int32)
+        positions = rows[POSITIONS]
         batch, length = np.shape(rows["input_ids"])
         if len(positions) != batch:
             raise InputError(
@@ -70,6 +70,13 @@ class PretrainingInference(inference.Inference):
             )
         ranges.require_within(length - 1, **{POSITIONS: positions})
         return super().from_rows(**rows)
+
+    def _lengths(self, rows):
+        last = rows[POSITIONS].max(axis=1, initial=0).tolist()
+        return [
+            max(length, place + 1)
+            for length, place in zip(super()._lengths(rows), last)
+        ]
 
     def pad(self, rows):
         # At least one: the first token, whose prediction nobody reads.

@@ -20,6 +20,7 @@ class SpanInference(inference.Inference):
     """Answers questions about texts of any length."""
 
     text_inputs = ("question", "context")
+    reads_padding = True  # It counts in the softmax, as in the original.
 
     def __init__(self, *args):
         super().__init__(*args)
@@ -35,6 +36,9 @@ class SpanInference(inference.Inference):
 
     def row_outputs(self):
         return dict.fromkeys(OUTPUTS, Tensor("float32", (None, None)))
+
+    def token_outputs(self):
+        return frozenset(OUTPUTS)
 
     def text_outputs(self):
         floats, ints = (Tensor(kind, (None,)) for kind in ("float32", "int32"))

@@ -26,6 +26,11 @@ class FeaturesInference(inference.Inference):
             found["pooled_output"] = Tensor("float32", (None, size))
         return {**found, "embedding": self._embedding()}
 
+    def token_outputs(self):
+        if self.kind.over_tokens is None:
+            return frozenset(("sequence_output", "embedding"))
+        return frozenset(("sequence_output",))
+
     def _embedding(self):
         tokens = (None,) if self.kind.over_tokens is None else ()
         return Tensor("float32", (None, *tokens, self.width))
