@@ -6,8 +6,8 @@
 # The environment is .venv-onnx, or what BERT_TF_ONNX_VENV names. How its lock is
 # made:
 #   printf '%s\n' 'absl-py>=2.1' 'numpy>=2.0,<3' 'onnxruntime>=1.22,<2' \
-#     'prometheus-client>=0.20,<1' 'rich>=13' 'starlette>=1.0,<2' \
-#     'uvicorn>=0.54,<1' |
+#     'prometheus-client>=0.20,<1' 'rich>=13' 'setuptools>=77' \
+#     'starlette>=1.0,<2' 'uvicorn>=0.54,<1' |
 #     uv pip compile --universal --python-version 3.11 --generate-hashes \
 #     --no-header --constraint requirements.lock - -o requirements-onnx.lock
 set -euo pipefail
@@ -20,5 +20,6 @@ BERT_TF_ONNX_PYTHON="$(
     echo "$PYTHON"
 )"
 source run_scripts/setup.sh
+du --human-readable --summarize "${BERT_TF_ONNX_PYTHON%/bin/python}"
 exec "$PYTHON" -m pytest --capture=no -m "" -k without_tensorflow \
     tests/exports/test_onnx.py "$@"

@@ -39,9 +39,11 @@ PLACE = "place"
 """The feature with the number of a row in its file, from 0."""
 
 
-def padded_length(longest: int, max_seq_length: int) -> int:
+def padded_length(
+    longest: int, max_seq_length: int, length_step: int = LENGTH_STEP
+) -> int:
     """The length to which a batch is padded, given its longest row."""
-    return min(-(-longest // LENGTH_STEP) * LENGTH_STEP, max_seq_length)
+    return min(-(-longest // length_step) * length_step, max_seq_length)
 
 
 def encoder_inputs(
@@ -67,6 +69,7 @@ def group_by_length(
     length: Callable[[T], int],
     count_numbers: Callable[[T], int] | None = None,
     batches_ahead: int | None = None,
+    length_step: int = LENGTH_STEP,
 ) -> Iterator[list[T]]:
     """Batches of rows of similar length, cut by `cut`.
 
@@ -81,6 +84,7 @@ def group_by_length(
             it is large. Results are kept until those of earlier rows are
             written.
         batches_ahead: batches to read ahead; None for `BATCHES_AHEAD`.
+        length_step: of what the batches are padded to.
     """
     most = (batches_ahead or BATCHES_AHEAD) * batch_size
     window: list[T] = []
@@ -91,22 +95,28 @@ def group_by_length(
         if len(window) < most and numbers < NUMBERS_AHEAD:
             continue
         if len(window) % batch_size == 0:
-            yield from _sorted_batches(window, batch_size, length)
+            yield from _sorted_batches(window, batch_size, length, length_step)
             window, numbers = [], 0
-    yield from _sorted_batches(window, batch_size, length)
+    yield from _sorted_batches(window, batch_size, length, length_step)
 
 
 def _sorted_batches(
-    window: list[T], batch_size: int, length: Callable[[T], int]
+    window: list[T],
+    batch_size: int,
+    length: Callable[[T], int],
+    length_step: int,
 ) -> Iterator[list[T]]:
     # The longest first: if memory is short, it fails at once.
     window = sorted(window, key=lambda row: -length(row))
     rows = iter(window)
-    for size in cut([length(row) for row in window], batch_size):
+    lengths = [length(row) for row in window]
+    for size in cut(lengths, batch_size, length_step):
         yield list(islice(rows, size))
 
 
-def cut(lengths: Sequence[int], batch_size: int) -> list[int]:
+def cut(
+    lengths: Sequence[int], batch_size: int, length_step: int = LENGTH_STEP
+) -> list[int]:
     """The sizes of batches with the least total cost.
 
     A row costs the number of tokens to which it is padded, and each batch
@@ -115,12 +125,13 @@ def cut(lengths: Sequence[int], batch_size: int) -> list[int]:
     Args:
         lengths: of the rows, the longest first.
         batch_size: the maximum number of rows in a batch.
+        length_step: they are padded to a multiple of this.
 
     Returns:
         Sizes of batches; their sum is the number of rows.
     """
     count = len(lengths)
-    padded = -(-np.asarray(lengths, np.int64) // LENGTH_STEP) * LENGTH_STEP
+    padded = -(-np.asarray(lengths, np.int64) // length_step) * length_step
     step = max(batch_size // SHARES_OF_A_BATCH, 1)
     few = [
         1 << power for power in range(step.bit_length()) if 1 << power < step

@@ -49,9 +49,12 @@ class Session(Protocol):
 
     Attributes:
         outputs: the names of all that it can compute.
+        length_step: rows are padded to a multiple of this: 1 where a batch of
+            another length costs nothing but its computation.
     """
 
     outputs: tuple[str, ...]
+    length_step: int
 
     def run(
         self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]

@@ -7,6 +7,7 @@ from concurrent import futures
 
 import numpy as np
 
+from bert_tf.data.grouping import LENGTH_STEP
 from bert_tf.errors import InputError
 from bert_tf.exports import folder
 from bert_tf.exports.interface import Arrays, Session
@@ -65,6 +66,8 @@ class OnnxSession:
         path: of the file.
     """
 
+    length_step = 1
+
     def __init__(self, path: str):
         import onnxruntime
 
@@ -93,6 +96,8 @@ class OpenvinoSession:
     Args:
         path: of the .xml file, beside which there is a .bin.
     """
+
+    length_step = LENGTH_STEP
 
     def __init__(self, path: str):
         import openvino

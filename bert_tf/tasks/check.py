@@ -13,6 +13,7 @@ from bert_tf import models
 from bert_tf.checkpoints import inference
 from bert_tf.checkpoints.names import CONFIG
 from bert_tf.checkpoints.reader import open_reader
+from bert_tf.data.grouping import LENGTH_STEP
 from bert_tf.exports import folder
 from bert_tf.exports.settings import LITERT, MODEL_FILES
 from bert_tf.modeling import BertConfig
@@ -30,6 +31,8 @@ class KerasSession:
         model: has named outputs.
     """
 
+    length_step = LENGTH_STEP
+
     def __init__(self, model):
         self.outputs = tuple(model.output)
         self._forward = inference.compile_forward(model)
@@ -45,6 +48,8 @@ class LiteSession:
     Args:
         path: of the file.
     """
+
+    length_step = LENGTH_STEP
 
     def __init__(self, path):
         # The runner does not keep its interpreter alive.

@@ -1,6 +1,7 @@
 """The model of a checkpoint where a session of an exported one is taken."""
 
 from bert_tf.checkpoints import inference
+from bert_tf.data.grouping import LENGTH_STEP
 from bert_tf.data.vocabulary import UnknownTokens
 
 
@@ -15,6 +16,8 @@ class CheckpointSession:
         outputs: the names of all that it can compute.
         unknown: `UnknownTokens` of all rows.
     """
+
+    length_step = LENGTH_STEP
 
     def __init__(self, model, vocab):
         self.outputs = tuple(model.output)

@@ -186,9 +186,12 @@ class Inference:
         at_once = max(1, self.rows_at_once // math.prod(mask.shape[1:-1]))
         found: Arrays = {}
         for batch in group_by_length(
-            range(len(mask)), at_once, lengths.__getitem__
+            range(len(mask)),
+            at_once,
+            lengths.__getitem__,
+            length_step=self.session.length_step,
         ):
-            longest = lengths[batch[0]]
+            longest = self._padded(lengths[batch[0]], mask.shape[-1])
             inputs = {
                 name: x[batch, ..., :longest]
                 if name in ENCODER_INPUTS
@@ -287,6 +290,7 @@ class Inference:
                 enumerate(rows),
                 self.rows_at_once,
                 lambda numbered: len(numbered[1].input_ids),
+                length_step=self.session.length_step,
             ):
                 inputs = self.pad([row for _, row in batch])
                 found = self.session.run(inputs, outputs)
@@ -298,9 +302,12 @@ class Inference:
 
     def pad(self, rows: Sequence[Row]) -> Arrays:
         """Rows as the model's inputs; the first one is the longest."""
-        length = padded_length(len(rows[0].input_ids), self.max_seq_length)
+        length = self._padded(len(rows[0].input_ids), self.max_seq_length)
         pairs = [(row.input_ids, row.segment_ids) for row in rows]
         return encoder_inputs(pairs, length)
+
+    def _padded(self, longest: int, most: int) -> int:
+        return padded_length(longest, most, self.session.length_step)
 
     def row(self, window: packing.PackedTokens | PackedWindow) -> Row:
         """A window as a row."""

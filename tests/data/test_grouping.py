@@ -77,6 +77,14 @@ def test_few_long_rows_are_not_padded_with_short_ones():
     assert grouping.cut([512] * 3 + [16] * 64, 32) == [2, 1, 32, 32]
 
 
+def test_with_a_step_of_1_rows_are_not_padded_to_a_multiple_of_4():
+    assert grouping.padded_length(9, 35, length_step=1) == 9
+    lengths = [44] * 16 + [41] * 16
+    # A second batch costs 32 tokens, its rows save 3 each.
+    assert grouping.cut(lengths, 32) == [32]
+    assert grouping.cut(lengths, 32, length_step=1) == [16, 16]
+
+
 @pytest.mark.parametrize(
     ("lengths", "sizes"),
     [

@@ -54,30 +54,32 @@ INPUTS = {
 ALL = (*sorted({*INPUTS, "ner"}), "classifier_windows", "multi", "span_v2")
 
 
-def quickly(name):
-    """A parameter of which the quick run has one."""
-    marks = () if name == "classifier" else pytest.mark.slow
-    return pytest.param(
-        name, marks=marks if name in ALL else pytest.mark.exhaustive
-    )
+def with_kinds(names):
+    """Names and formats, of which the quick run has one."""
+    for name in sorted(names):
+        marks = pytest.mark.slow if name in ALL else pytest.mark.exhaustive
+        yield pytest.param(name, "onnx", marks=marks if name != QUICK else ())
+        yield pytest.param(name, "openvino", marks=pytest.mark.exhaustive)
 
 
-NAMES = [quickly(name) for name in sorted(EXPORT)]
-HEADS = [quickly(name) for name in sorted({*INPUTS, "ner"} - {"tokens"})]
+QUICK = "classifier"
+NAMES = list(with_kinds(EXPORT))
+HEADS = list(with_kinds({*INPUTS, "ner"}))
 
 
 @functools.cache
-def plain(name, kind="onnx"):
+def plain(name, kind):
+    pytest.importorskip(kind)
     return open_inference(str(folder(name, format=kind) / "1"))
 
 
-def given(name, signature):
+def given(model, signature):
     """Inputs of a signature of texts, as `bytes`."""
-    head = plain(name).settings["head"]
+    head = model.settings["head"]
     if signature == "serve_words":
         columns = {"words": TABLE}
     else:
-        wanted = plain(name).functions[signature].signature.inputs
+        wanted = model.functions[signature].signature.inputs
         columns = {key: INPUTS[head][key] for key in wanted}
     return {key: encode(column) for key, column in columns.items()}
 
@@ -103,13 +105,13 @@ def compare(got, want):
             )
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_texts_give_what_the_saved_model_gives(name):
-    model = plain(name)
+@pytest.mark.parametrize(("name", "kind"), NAMES)
+def test_texts_give_what_the_saved_model_gives(name, kind):
+    model = plain(name, kind)
     signatures = [one for one in model.functions if "text" in one]
     signatures += [one for one in model.functions if "words" in one]
     for signature in signatures:
-        inputs = given(name, signature)
+        inputs = given(model, signature)
         got = model.run(signature, inputs)
         want = call(name, signature, **inputs)
         if "embedding" in got and got["embedding"].ndim == 3:
@@ -137,31 +139,58 @@ def rows_of(name, rng):
     return rows
 
 
-@pytest.mark.parametrize("name", HEADS)
-def test_rows_of_ids_give_what_the_saved_model_gives(name, rng):
+@pytest.mark.parametrize(("name", "kind"), HEADS)
+def test_rows_of_ids_give_what_the_saved_model_gives(name, kind, rng):
+    model = plain(name, kind)
     rows = rows_of(name, rng)
-    got = plain(name).run("serving_default", rows)
     want = call(name, "serving_default", **rows)
-    for key in got:
-        if got[key].shape[1:2] == (11,):
-            # Padding has no meaning: the SavedModel does not compute it.
-            got[key][-1, 7:] = want[key][-1, 7:]
-    compare(got, want)
-    spec = plain(name).functions["serving_default"].signature.outputs
+    if model.settings["head"] == "tokens":
+        # At padding there is the head's bias, which has no meaning.
+        want = {key: x.copy() for key, x in want.items()}
+        for x in want.values():
+            x[-1, 7:] = 0
+    spec = model.functions["serving_default"].signature.outputs
     assert set(spec) == set(want)
     for key, tensor in spec.items():
         sizes = zip(tensor.shape, want[key].shape, strict=True)
         assert all(size in (None, found) for size, found in sizes)
+    compare(model.run("serving_default", rows), want)
+    # Among longer ones, and more than are computed at once.
+    got = model.run(
+        "serving_default", {key: among_others(x) for key, x in rows.items()}
+    )
+    for key in got:
+        got[key] = got[key][PLACES]
+        if key in model.token_outputs():
+            behind = got[key][:, 11:]
+            assert model.reads_padding or not behind.any()
+            got[key] = got[key][:, :11]
+    compare(got, want)
 
 
-@pytest.mark.parametrize("name", HEADS)
-def test_no_texts_and_no_examples_give_no_rows(name):
-    model = plain(name)
+PLACES = [12, 25, 38]
+
+
+def among_others(rows):
+    """Three rows, at their `PLACES` among rows of 20 tokens."""
+    length = rows.shape[-1]
+    longest = 20 if length == 11 else length  # Positions stay as many.
+    wide = np.ones((39, *rows.shape[1:-1], longest), np.int32)
+    wide[PLACES] = 0
+    wide[PLACES, ..., :length] = rows
+    return wide
+
+
+@pytest.mark.parametrize(("name", "kind"), HEADS)
+def test_no_rows_give_no_rows(name, kind):
+    model = plain(name, kind)
     for signature, function in model.functions.items():
-        if signature == "serving_default":
-            continue
+        shape = [0, 2, 3] if signature == "serving_default" else [0, 0, 0]
         inputs = {
-            key: np.zeros([0] * len(tensor.shape), object)
+            key: np.zeros(
+                shape[: len(tensor.shape)],
+                np.int32 if tensor.dtype == "int32" else object,
+            )
             for key, tensor in function.signature.inputs.items()
         }
         got = model.run(signature, inputs)
