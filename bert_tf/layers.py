@@ -20,6 +20,10 @@ _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 if _ON_TENSORFLOW:
     import tensorflow as tf
 
+# The original adds -10000 rather than -inf: a row in which everything is masked
+# still has a softmax.
+MASKED_SCORE = -10000.0
+
 # The original's value, in the embeddings, the encoder and the heads alike.
 LAYER_NORM_EPSILON = 1e-12
 
@@ -362,7 +366,7 @@ def layer_norm(dtype):
 class Dropout(keras.layers.Dropout):
     """Dropout that can repeat an earlier call, given the seed of that call."""
 
-    given_seed = None
+    given_seed, calls = None, 0
 
     def __init__(self, rate, **kwargs):
         if kwargs.get("noise_shape") is not None:
@@ -375,17 +379,28 @@ class Dropout(keras.layers.Dropout):
 
     @contextlib.contextmanager
     def dropping_by(self, seed):
-        """Calls inside use this seed, and draw none."""
-        self.given_seed = seed
+        """Calls inside use this seed, each in a way of its own; none draws."""
+        self.given_seed, self.calls = seed, 0
         try:
             yield
         finally:
             self.given_seed = None
 
+    def drawing_once(self, training):
+        """A context whose calls all use one seed, which is drawn here."""
+        if not training or not self.rate or self.given_seed is not None:
+            return contextlib.nullcontext()
+        return self.dropping_by(self.draw())
+
     def call(self, inputs, training=False):
         if not training or not self.rate:
             return inputs
-        seed = self.draw() if self.given_seed is None else self.given_seed
+        if self.given_seed is None:
+            return drop(inputs, self.rate, self.draw())
+        seed = self.given_seed
+        if self.calls:
+            seed = seed + ops.cast((self.calls, 0), seed.dtype)
+        self.calls += 1
         return drop(inputs, self.rate, seed)
 
 
@@ -437,10 +452,70 @@ class _DrawnSeed(keras.random.SeedGenerator):
         return self.drawn
 
 
+# ------------------------------------------------------- what is attended to
+
+
+def attention_adder(input_mask, from_length, dtype):
+    """The additive attention mask: 0 for tokens, -10000 for padding.
+
+    Args:
+        input_mask: int tensor [B, T], 1 for tokens and 0 for padding.
+        from_length: int, F.
+        dtype: of the scores.
+
+    Returns:
+        float tensor [B, 1, F, T].
+    """
+    # Repeated for each attending token: only then can TensorFlow fuse the
+    # addition with the product that computes the scores.
+    kept = ops.expand_dims(ops.cast(input_mask, dtype), (1, 2))
+    return ops.tile((1.0 - kept) * MASKED_SCORE, (1, 1, from_length, 1))
+
+
+def left_to_right_adder(length, dtype):
+    """The additive mask of scores [B, N, S, S] that hides later tokens."""
+    places = ops.arange(length)
+    is_later = ops.expand_dims(places, 0) > ops.expand_dims(places, 1)
+    hidden = ops.cast(is_later, dtype) * MASKED_SCORE
+    return ops.expand_dims(hidden, (0, 1))
+
+
 # ------------------------------------------------------------ rows of a batch
 
 
-class PackedRows:
+class _Chosen:
+    """Some rows of a matrix, to compute on these only.
+
+    Args:
+        tokens: int32 [tokens], the chosen rows, in their new order.
+        places_or_none: int32 [rows], for each row of the matrix its place in
+            `tokens`, or their number.
+        training: whether gradients will be asked for; without it they are right
+            as well, but slow.
+    """
+
+    def __init__(self, tokens, places_or_none, training):
+        self.tokens = tokens
+        self.places_or_none = places_or_none
+        self.training = training
+
+    def pack(self, rows):
+        """All rows [R, D] -> those that are chosen [tokens, D]."""
+        return self._move(rows, self.tokens, self.places_or_none, "gradient")
+
+    def unpack(self, rows):
+        """Those that are chosen [tokens, D] -> [R, D], with zeros elsewhere."""
+        return self._move(rows, self.places_or_none, self.tokens, "result")
+
+    def _move(self, rows, there, back, with_zeros=None):
+        if not self.training:
+            return _gather(rows, there, with_zeros == "result")
+        moved = _move_function(rows.dtype, with_zeros)(rows, there, back)
+        moved.set_shape((None, rows.shape[-1]))
+        return moved
+
+
+class PackedRows(_Chosen):
     """Which rows of a batch [B * S, D] are tokens, to compute on these only.
 
     TensorFlow only. The first position of every sequence counts as a token
@@ -448,28 +523,18 @@ class PackedRows:
 
     Args:
         input_mask: int tensor [B, S], 1 for tokens and 0 for padding.
-        training: whether gradients will be asked for; without it they are right
-            as well, but slow.
+        training: whether gradients will be asked for.
     """
 
     def __init__(self, input_mask, training=None):
-        self.training = training
-        is_token = tf.concat(
-            [tf.ones_like(input_mask[:, :1]), input_mask[:, 1:]], axis=1
-        )
-        is_token = tf.reshape(is_token, [-1]) > 0
+        is_token = tf.reshape(_is_token(input_mask), [-1])
         # For each token its row in the batch; for each row of the batch the
         # token that is there, or the one before it, which is of the same
         # sequence since the first position is a token.
-        self.tokens = tf.cast(tf.where(is_token)[:, 0], tf.int32)
+        tokens = tf.cast(tf.where(is_token)[:, 0], tf.int32)
         self.places = tf.cumsum(tf.cast(is_token, tf.int32)) - 1
-        self.places_or_none = tf.where(
-            is_token, self.places, tf.size(self.tokens)
-        )
-
-    def pack(self, rows):
-        """Rows of a batch [B * S, D] -> those of its tokens [tokens, D]."""
-        return self._move(rows, self.tokens, self.places_or_none, "gradient")
+        places_or_none = tf.where(is_token, self.places, tf.size(tokens))
+        super().__init__(tokens, places_or_none, training)
 
     def spread(self, rows):
         """Tokens [tokens, D] -> [B * S, D], for attention.
@@ -480,16 +545,96 @@ class PackedRows:
         """
         return self._move(rows, self.places, self.tokens)
 
-    def unpack(self, rows):
-        """Tokens [tokens, D] -> [B * S, D], with zeros at padding."""
-        return self._move(rows, self.places_or_none, self.tokens, "result")
 
-    def _move(self, rows, there, back, with_zeros=None):
-        if not self.training:
-            return _gather(rows, there, with_zeros == "result")
-        moved = _move_function(rows.dtype, with_zeros)(rows, there, back)
-        moved.set_shape((None, rows.shape[-1]))
-        return moved
+class PackedBatch(_Chosen):
+    """The tokens of a batch [B * S, D], and how they attend to each other.
+
+    TensorFlow only. Attention is computed for [B, S, S]; in training in two
+    groups of sequences, where S is the longest of each. In prediction batches
+    have rows of similar length, and there is one group.
+
+    Args:
+        input_mask: int tensor [B, S], 1 for tokens and 0 for padding.
+        make_adder: function of the mask of a group that returns what is added
+            to its scores.
+        training: whether gradients will be asked for.
+    """
+
+    def __init__(self, input_mask, make_adder, training=None):
+        if not training:
+            rows = PackedRows(input_mask, training)
+            super().__init__(rows.tokens, rows.places_or_none, training)
+            masks, self._groups = [input_mask], [rows]
+        else:
+            sequences, lengths = _two_groups(input_mask)
+            masks = [
+                tf.gather(input_mask, some)[:, :length]
+                for some, length in zip(sequences, lengths)
+            ]
+            self._groups = [PackedRows(mask, training) for mask in masks]
+            places = tf.range(tf.size(input_mask))
+            places = tf.reshape(places, tf.shape(input_mask))
+            tokens = [
+                tf.gather(
+                    tf.reshape(tf.gather(places, some)[:, :length], [-1]),
+                    group.tokens,
+                )
+                for some, length, group in zip(sequences, lengths, self._groups)
+            ]
+            self._counts = tf.stack([tf.size(some) for some in tokens])
+            tokens = tf.concat(tokens, 0)
+            count = tf.size(tokens)
+            places_or_none = tf.tensor_scatter_nd_update(
+                tf.fill([tf.size(input_mask)], count),
+                tokens[:, None],
+                tf.range(count),
+            )
+            super().__init__(tokens, places_or_none, training)
+        self._lengths = [tf.shape(mask)[1] for mask in masks]
+        self._adders = [make_adder(mask) for mask in masks]
+
+    def attend(self, function, rows):
+        """Calls a function for each group of sequences.
+
+        Args:
+            function: of matrices [sequences * S, D], of S and of what is added
+                to scores; returns one such matrix.
+            rows: matrices [tokens, D].
+
+        Returns:
+            What it has returned for the tokens, [tokens, D].
+        """
+        parts = [rows]
+        if len(self._groups) > 1:
+            parts = list(zip(*(tf.split(x, self._counts) for x in rows)))
+        spaces = zip(self._lengths, self._adders)
+        found = [
+            group.pack(function([group.spread(x) for x in some], *space))
+            for group, some, space in zip(self._groups, parts, spaces)
+        ]
+        return found[0] if len(found) == 1 else tf.concat(found, 0)
+
+
+def _is_token(input_mask):
+    first = tf.ones_like(input_mask[:, :1])
+    return tf.concat([first, input_mask[:, 1:]], axis=1) > 0
+
+
+def _two_groups(input_mask):
+    """The sequences of each group, and its length; the second may be empty."""
+    is_token = _is_token(input_mask)
+    batch, length = tf.unstack(tf.shape(input_mask, tf.int64))
+    places = tf.range(1, length + 1)
+    lengths = tf.reduce_max(tf.where(is_token, places, 0), axis=1)  # [B]
+    order = tf.argsort(lengths, direction="DESCENDING", stable=True)
+    lengths = tf.gather(lengths, order)
+    # The numbers of scores if the first group has 1, 2, ... sequences.
+    sizes = tf.range(1, batch + 1)
+    rest = tf.concat([lengths[1:], [1]], 0)
+    scores = sizes * lengths[0] ** 2 + (batch - sizes) * rest**2
+    # Of equal ones the largest: nothing is gained by a second group.
+    size = batch - tf.argmin(scores[::-1])
+    return (order[:size], order[size:]), (lengths[0], rest[size - 1])
 
 
 def _gather(rows, index, with_zeros):

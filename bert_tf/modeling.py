@@ -23,12 +23,14 @@ from bert_tf.errors import InputError
 # Re-exported for callers.
 from bert_tf.layers import PRECISIONS as PRECISIONS
 from bert_tf.layers import (
-    PackedRows,
+    PackedBatch,
+    attention_adder,
     create_initializer,
     dense,
     dropout,
     get_activation,
     layer_norm,
+    left_to_right_adder,
     packs_rows,
     softmax,
 )
@@ -37,10 +39,6 @@ from bert_tf.layers import precision as precision
 from bert_tf.layers import weights_to_come as weights_to_come
 from bert_tf.support.ranges import require_in_call
 from bert_tf.support.shapes import require_length_within, require_same_shape
-
-# The original adds -10000 rather than -inf: a row in which everything is masked
-# still has a softmax.
-MASKED_SCORE = -10000.0
 
 DIRECTIONS = ("bidi", "left_to_right")
 """What tokens attend to: all tokens, or themselves and earlier ones."""
@@ -294,31 +292,6 @@ def _add_table(layer, name, rows):
     )
 
 
-def attention_adder(input_mask, from_length, dtype):
-    """The additive attention mask: 0 for tokens, -10000 for padding.
-
-    Args:
-        input_mask: int tensor [B, T], 1 for tokens and 0 for padding.
-        from_length: int, F.
-        dtype: of the scores.
-
-    Returns:
-        float tensor [B, 1, F, T].
-    """
-    # Repeated for each attending token: only then can TensorFlow fuse the
-    # addition with the product that computes the scores.
-    kept = ops.expand_dims(ops.cast(input_mask, dtype), (1, 2))
-    return ops.tile((1.0 - kept) * MASKED_SCORE, (1, 1, from_length, 1))
-
-
-def left_to_right_adder(length, dtype):
-    """The additive mask of scores [B, N, S, S] that hides later tokens."""
-    places = ops.arange(length)
-    is_later = ops.expand_dims(places, 0) > ops.expand_dims(places, 1)
-    hidden = ops.cast(is_later, dtype) * MASKED_SCORE
-    return ops.expand_dims(hidden, (0, 1))
-
-
 class AttentionLayer(keras.layers.Layer):
     """Multi-headed scaled dot-product attention.
 
@@ -333,8 +306,8 @@ class AttentionLayer(keras.layers.Layer):
         from_length, to_length: int, F and T.
         adder: float tensor that broadcasts to [B, N, F, T], added to the scores
             (`attention_adder`), or None to attend to everything.
-        packing: a `PackedRows` if the rows are those of tokens only (then to
-            the same sequences); None for all rows of the batch.
+        packing: a `PackedBatch` if the rows are those of tokens only, which
+            has lengths and adder of its own; None for all rows of the batch.
 
     Returns:
         float tensor, as `from_rows`: the results of the heads, concatenated.
@@ -375,12 +348,21 @@ class AttentionLayer(keras.layers.Layer):
         packing=None,
         training=None,
     ):
-        rows = [self.query(from_rows), self.key(to_rows), self.value(to_rows)]
-        if packing is not None:
-            rows = [packing.spread(x) for x in rows]
-        lengths = from_length, to_length, to_length
-        query, key, value = map(self._split_heads, rows, lengths)
+        rows = self.query(from_rows), self.key(to_rows), self.value(to_rows)
+        if packing is None:
+            return self._attend(rows, (from_length, to_length), adder, training)
 
+        def attend(rows, length, adder):
+            return self._attend(rows, (length, length), adder, training)
+
+        with self.dropout.drawing_once(training):
+            return packing.attend(attend, rows)
+
+    def _attend(self, rows, lengths, adder, training):
+        from_length, to_length = lengths
+        query, key, value = map(
+            self._split_heads, rows, (from_length, to_length, to_length)
+        )
         # Transposed in a step of its own, the key is not copied: TensorFlow
         # fuses this step with the product.
         key = ops.transpose(key, (0, 1, 3, 2))
@@ -391,8 +373,7 @@ class AttentionLayer(keras.layers.Layer):
         probs = self.dropout(probs, training=training)
 
         attended = ops.transpose(probs @ value, (0, 2, 1, 3))  # [B, F, N, H]
-        rows = ops.reshape(attended, (-1, self.num_heads * self.head_size))
-        return rows if packing is None else packing.pack(rows)
+        return ops.reshape(attended, (-1, self.num_heads * self.head_size))
 
     def _split_heads(self, rows, length):
         """Rows [B * S, D] as [B, N, S, H]."""
@@ -459,7 +440,7 @@ class TransformerLayer(keras.layers.Layer):
         rows: float tensor [R, D].
         length: int, S.
         adder: float tensor that broadcasts to [B, N, S, S], or None.
-        packing: a `PackedRows` if R are the tokens only, or None.
+        packing: a `PackedBatch` if R are the tokens only, or None.
 
     Returns:
         float tensor [R, D].
@@ -544,17 +525,17 @@ class TransformerModel(keras.layers.Layer):
 
     def call(self, hidden, input_mask=None, skip_padding=False, training=None):
         _, length, width = ops.shape(hidden)
-        adder = None
-        if input_mask is not None:
-            adder = attention_adder(input_mask, length, hidden.dtype)
-        if self.direction == "left_to_right":
-            later = left_to_right_adder(length, hidden.dtype)
-            adder = later if adder is None else adder + later
         rows = ops.reshape(hidden, (-1, width))
-        packing = None
+        adder = packing = None
         if skip_padding and input_mask is not None and packs_rows():
-            packing = PackedRows(input_mask, training)
+            packing = PackedBatch(
+                input_mask,
+                lambda x: self._adder(x, ops.shape(x)[1], hidden.dtype),
+                training,
+            )
             rows = packing.pack(rows)
+        else:
+            adder = self._adder(input_mask, length, hidden.dtype)
         where = {"length": length, "adder": adder, "packing": packing}
         all_encoder_layers = []
         for layer in self.layers:
@@ -562,6 +543,15 @@ class TransformerModel(keras.layers.Layer):
             output = rows if packing is None else packing.unpack(rows)
             all_encoder_layers.append(ops.reshape(output, (-1, length, width)))
         return all_encoder_layers
+
+    def _adder(self, input_mask, length, dtype):
+        adder = None
+        if input_mask is not None:
+            adder = attention_adder(input_mask, length, dtype)
+        if self.direction == "left_to_right":
+            later = left_to_right_adder(length, dtype)
+            adder = later if adder is None else adder + later
+        return adder
 
 
 @keras.saving.register_keras_serializable("bert_tf")

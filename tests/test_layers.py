@@ -262,6 +262,102 @@ def test_gradients_go_back_to_the_rows_they_are_of(dtype, rng):
     assert not np.delete(gradient, KEPT, axis=0).any()
 
 
+LENGTHS = {
+    "few long": [3, 9, 2, 9, 1],
+    "equal": [4, 4, 4],
+    "one": [5],
+    "a long one": [2, 2, 7, 2, 2, 2],
+}
+
+
+def mask_of(lengths):
+    longest = max(lengths) + 1
+    return (np.arange(longest) < np.array(lengths)[:, None]).astype(np.int32)
+
+
+def attend(packing, rows):
+    """How much each group computes, and what the tokens get."""
+    shapes = []
+
+    def mean(matrices, length, adder):
+        (x,) = matrices
+        x = tf.reshape(x, (-1, length, x.shape[-1]))
+        shapes.append(tuple(x.shape[:2]))
+        # As attention with equal scores.
+        x = tf.nn.softmax(adder[:, 0]) @ x
+        return tf.reshape(x, (-1, x.shape[-1]))
+
+    return shapes, packing.attend(mean, [rows])
+
+
+@pytest.mark.parametrize("name", LENGTHS)
+@pytest.mark.parametrize("training", [False, True])
+def test_tokens_attend_to_their_own_sequence_in_any_group(name, training, rng):
+    lengths = LENGTHS[name]
+    mask = tf.constant(mask_of(lengths))
+    rows = rng.normal(size=(tf.size(mask), 3)).astype(np.float32)
+    x = tf.constant(rows)
+
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        packing = layers.PackedBatch(
+            mask,
+            lambda some: layers.attention_adder(
+                some, tf.shape(some)[1], "float32"
+            ),
+            training,
+        )
+        _, attended = attend(packing, packing.pack(x))
+        got = packing.unpack(attended)
+        total = tf.reduce_sum(got**2)
+
+    by_sequence = rows.reshape(*mask.shape, 3)
+    want = np.zeros_like(by_sequence)
+    slope = np.zeros_like(by_sequence)
+    for number, length in enumerate(lengths):
+        want[number, :length] = by_sequence[number, :length].mean(0)
+        slope[number, :length] = 2 * want[number, 0]
+    np.testing.assert_allclose(got, want.reshape(-1, 3), atol=1e-6)
+    gradient = tf.convert_to_tensor(tape.gradient(total, x))
+    np.testing.assert_allclose(gradient, slope.reshape(-1, 3), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "shapes"),
+    [
+        ("few long", [(2, 9), (3, 3)]),
+        ("equal", [(3, 4), (0, 1)]),
+        ("one", [(1, 5), (0, 1)]),
+        ("a long one", [(1, 7), (5, 2)]),
+    ],
+)
+def test_few_long_sequences_do_not_lengthen_the_others(name, shapes):
+    mask = tf.constant(mask_of(LENGTHS[name]))
+
+    def make_adder(some):
+        return layers.attention_adder(some, tf.shape(some)[1], "float32")
+
+    packing = layers.PackedBatch(mask, make_adder, training=True)
+    rows = packing.pack(tf.zeros((tf.size(mask), 3)))
+    assert attend(packing, rows)[0] == shapes
+
+
+def test_calls_with_one_seed_drop_other_values_each():
+    dropout = layers.Dropout(0.5, seed=1)
+    x = tf.ones((40, 40))
+    alone = layers.Dropout(0.5, seed=1)(x, training=True)
+
+    with dropout.drawing_once(training=True):
+        some, others = (dropout(x, training=True) for _ in range(2))
+
+    np.testing.assert_array_equal(some, alone)
+    same = np.mean(some.numpy() == others.numpy())
+    assert 0.4 < same < 0.6
+    # The next step draws the second number.
+    state = dropout.seed_generator.state.numpy()
+    assert state.tolist() == [1, 1]
+
+
 # Adapters.
 
 

@@ -16,7 +16,8 @@ from onnx import helper, numpy_helper
 
 from bert_tf.checkpoints import names
 from bert_tf.data.packing import ENCODER_INPUTS
-from bert_tf.modeling import MASKED_SCORE, BertConfig
+from bert_tf.layers import MASKED_SCORE
+from bert_tf.modeling import BertConfig
 
 OPSET = 21
 """The version of ONNX's operators: the first with all of those used is 20."""

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from bert_tf.data import packing
 from bert_tf.exports import graph_rows
-from bert_tf.tasks.pretraining import cloze
+from bert_tf.tasks.pretraining import cloze, graph_masks
 
 CLS, SEP, MASK = 2, 3, 4
 
@@ -151,7 +151,7 @@ def test_masks_are_asked_for_in_the_windows_of_fill_mask(max_seq_length, rng):
             text[place : place + 1] = [MASK]
     given = ragged(texts), ragged([[]] * len(texts))
 
-    asked = graph_rows.mask_rows(*given, max_seq_length, MASK)
+    asked = graph_masks.mask_rows(*given, max_seq_length, MASK)
 
     rows = fill(asked.rows, given, max_seq_length)
     numbers = asked.rows.texts.numpy()
@@ -182,7 +182,7 @@ def test_a_pair_is_one_row_with_its_masks_behind_cls():
         ragged([[MASK, 14], [15] * 9, [MASK], []]),
     )
 
-    asked = graph_rows.mask_rows(*given, 10, MASK)
+    asked = graph_masks.mask_rows(*given, 10, MASK)
 
     assert fill(asked.rows, given, 10) == [
         ([CLS, 10, MASK, 12, SEP, MASK, 14, SEP], [0] * 5 + [1] * 3),

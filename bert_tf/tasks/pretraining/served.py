@@ -9,7 +9,7 @@ from bert_tf.errors import InputError
 from bert_tf.exports import export, graph_rows, signature
 from bert_tf.exports.settings import ROWS_AT_ONCE
 from bert_tf.exports.signature import DEVICE
-from bert_tf.tasks.pretraining import cloze
+from bert_tf.tasks.pretraining import cloze, graph_masks
 
 
 class Pretraining(signature.Served):
@@ -84,7 +84,7 @@ class Pretraining(signature.Served):
     def text_outputs(self, text_a, text_b):
         with tf.device(DEVICE):
             pieces = self.tokenize_pair(text_a, text_b)
-            asked = graph_rows.mask_rows(
+            asked = graph_masks.mask_rows(
                 *pieces,
                 self.rules.max_seq_length,
                 self.rules.id_of(cloze.MASK),
