@@ -10,6 +10,7 @@ for result in predict(open("texts.txt")):   # of any number of them
 
 import importlib
 import importlib.util
+import itertools
 import os
 import reprlib
 import sys
@@ -25,6 +26,9 @@ from bert_tf.exports.results import HEADS, Result, head_of
 
 BATCHES_AHEAD = 16
 """Batches that are read ahead, to put texts of similar length together."""
+
+BYTES_OF_A_TOKEN = 4
+"""About, in English."""
 
 
 class _Row(NamedTuple):
@@ -107,8 +111,8 @@ class Predictor:
             )
         self.labels: list[str] | None = self.settings["labels"]
         self.batch_size = batch_size
-        # Texts of a call of a signature.
-        self._texts_at_once = batch_size
+        # Whether it sorts rows by their number of tokens itself.
+        self._sorts = False
         self._loaded = self._load()
         self.signatures = self._loaded.signatures
         self._head = head_of(self.settings)
@@ -174,11 +178,22 @@ class Predictor:
             order = sorted(range(len(some)), key=lambda x: -some[x].length)
             found: dict[int, Result] = {}
             for count in sorted({len(row.choices) for row in some}):
-                alike = (x for x in order if len(some[x].choices) == count)
-                for batch in grouping.batched(alike, self._texts_at_once):
+                alike = [x for x in order if len(some[x].choices) == count]
+                numbers = iter(alike)
+                for size in self._sizes([some[x].length for x in alike]):
+                    batch = list(itertools.islice(numbers, size))
                     results = self._run([some[row] for row in batch])
                     found.update(zip(batch, results, strict=True))
             yield from (found[row] for row in range(len(some)))
+
+    def _sizes(self, lengths: Sequence[int]) -> list[int]:
+        """The sizes of batches, given the bytes of texts, the longest first."""
+        if self._sorts:
+            return [len(lengths)]
+        # Of longer ones only so much is read, or several rows.
+        most = self.settings.get("max_seq_length") or max(lengths)
+        tokens = [min(x // BYTES_OF_A_TOKEN + 1, most) for x in lengths]
+        return grouping.cut(tokens, self.batch_size)
 
     def _row(self, text: Any) -> _Row:
         """What is asked by a text, or a tuple of texts and choices."""

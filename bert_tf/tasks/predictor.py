@@ -56,7 +56,7 @@ class Predictor(predictor.Predictor):
 
     def without_tensorflow(self, model: Inference) -> predictor.Loaded:
         """A model that sorts rows itself, by their number of tokens."""
-        self._texts_at_once = predictor.BATCHES_AHEAD * self.batch_size
+        self._sorts = True
         functions = {n: f.call for n, f in model.functions.items()}
         return predictor.Loaded(functions, model.run)
 

@@ -193,6 +193,25 @@ def test_many_texts_keep_their_order_and_results():
         )
 
 
+def test_few_long_texts_have_a_batch_of_their_own(monkeypatch):
+    model = predict("classifier")
+    sizes = []
+    run = model._run
+
+    def note(rows):
+        sizes.append(len(rows))
+        return run(rows)
+
+    monkeypatch.setattr(model, "_run", note)
+    texts = ["museum"] * 62
+    texts[7:7] = ["the museum " * 30] * 2
+    got = list(model(texts))
+    assert sizes == [2, 32, 30]
+    assert [one.num_cut > 0 for one in got] == [
+        number in (7, 8) for number in range(64)
+    ]
+
+
 @pytest.mark.slow
 def test_masks_of_texts_in_one_batch_stay_apart():
     texts = ["[MASK] " * count for count in (1, 0, 3, 2)]
