@@ -800,10 +800,11 @@ FOR_ALL = re.sub(r"## Looking inside\n.*?(?=\n## )", "", DOCS, flags=re.S)
 @pytest.mark.parametrize(
     "command", re.findall(r"^    (curl (?:.|\n    (?!curl))*)", FOR_ALL, re.M)
 )
-def test_the_documented_commands_are_answered(start, reviews, command):
+def test_the_documented_commands_are_answered(start_other, reviews, command):
     _, address, *data = shlex.split(command.replace("\n    ", "\n"))
     path = address.removeprefix("localhost:8501")
-    server = start("sentences") if '"sentences"' in command else reviews
+    of_vectors = '"sentences"' in command
+    server = start_other("sentences") if of_vectors else reviews
     if data:
         flag, body = data
         assert flag == "-d"
