@@ -129,7 +129,7 @@ def main(flags):
     files.make_folder("output_dir", flags.output_dir)
     result, is_chief = "masked_lm_accuracy", devices.is_chief(strategy)
     with (
-        closing.summary(flags, HEAD, result, is_chief),
+        closing.summary(flags, HEAD, lambda: result, is_chief),
         beginning.alone(settings, strategy),
     ):
         run(flags, settings, opened, strategy, (paths, schema), masker)

@@ -128,7 +128,7 @@ def main(flags):
     start.require_positions(opened.config, flags.max_seq_length)
     windows.require_token_types(opened.config.type_vocab_size)
     strategy = devices.find_strategy(training_flags.devices(flags))
-    with closing.summary(flags, HEAD, "f1", devices.is_chief(strategy)):
+    with closing.summary(flags, HEAD, lambda: "f1", devices.is_chief(strategy)):
         runs.run_several(
             lambda one: run(flags, one, opened, strategy),
             settings,

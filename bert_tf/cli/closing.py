@@ -5,7 +5,7 @@ import os
 import re
 import shlex
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from absl import logging
@@ -36,14 +36,15 @@ _Times = dict[str, tuple[int, int]]
 
 @contextlib.contextmanager
 def summary(
-    flags: Any, head: str, main_result: str, is_chief: bool
+    flags: Any, head: str, main_result: Callable[[], str], is_chief: bool
 ) -> Iterator[None]:
     """A context around all work, with a summary in the log at its end.
 
     Args:
         flags: parsed `FlagValues` of a command that trains.
         head: of the model.
-        main_result: the result to show where --keep_best names none.
+        main_result: gives the result to show where --keep_best names none;
+            called if there are results.
         is_chief: whether this process is the one to show it.
     """
     before = _times(flags.output_dir)
@@ -95,9 +96,11 @@ def _listed(names: Iterable[str]) -> list[str]:
     )
 
 
-def _result(flags, main_result: str, written: list[str]) -> str:
+def _result(flags, main_result: Callable[[], str], written: list[str]) -> str:
     """The main result in words; empty if there is none."""
-    name = flags.keep_best or main_result
+    if not {RUNS_FILE, EVAL_RESULTS} & set(written):
+        return ""
+    name = flags.keep_best or main_result()
     if RUNS_FILE in written:
         with open(os.path.join(flags.output_dir, RUNS_FILE)) as file:
             rows = [line.rstrip("\n").split("\t") for line in file]

@@ -68,7 +68,7 @@ def _summary(flags, command, strategy):
     return closing.summary(
         flags,
         command.head,
-        command.main_result(flags),
+        lambda: command.main_result(flags),
         devices.is_chief(strategy),
     )
 

@@ -7,7 +7,7 @@ from helpers.spoil import VOCAB_FILE, append, edit, line, write
 case = of("run_classifier")
 
 CASES = [
-    *each_path(case, vocab_file=["bert/words.txt", "bert"]),
+    *each_path(case, vocab_file=["bert/words.txt"]),
     case("empty", (VOCAB_FILE, "693", "0 lines"), write(VOCAB_FILE, "")),
     case(
         "one token too few",

@@ -331,5 +331,5 @@ def test_existing_output_is_kept(tiny, tmp_path):
         from_hf(tmp_path / "hf", tmp_path / "tf")
     with pytest.raises(InputError, match=r"Already there: .*--overwrite"):
         strip(tiny, str(tmp_path / "tf" / "bert_model.ckpt"))
-    with pytest.raises(InputError, match=r"Received a folder: .*tf"):
+    with pytest.raises(InputError, match=r"Already there: .*--overwrite"):
         strip(tiny, str(tmp_path / "tf"))

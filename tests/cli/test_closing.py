@@ -30,7 +30,7 @@ def parse(folder, command=run_classifier, **given):
 
 def summary_of(log, folder, write, head="classifier", chief=True, **given):
     flags = parse(folder, **given)
-    with closing.summary(flags, head, "eval_f1", chief):
+    with closing.summary(flags, head, lambda: "eval_f1", chief):
         write()
     return log.messages[-1].splitlines() if log.messages else []
 

@@ -103,7 +103,7 @@ def test_slots_and_step_are_left_out_and_files_may_be_elsewhere(
     assert len(weights) < len(before)
     after = read_variables(tmp_path / "out" / "bert_model.ckpt")
     assert_same_but_positions(after, weights)
-    assert f"Left out: {len(before) - len(weights)} optimizer" in caplog.text
+    assert f"Left out: {len(before) - len(weights)} values" in caplog.text
     assert f"{rows + 1} positions, {rows} before" in caplog.text
 
 

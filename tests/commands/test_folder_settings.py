@@ -207,6 +207,7 @@ def test_training_notes_how_it_was_done_also_beside_the_best(trained):
         "doc_stride": 8,
         "window_pooling": "max",
         "label_type": "class",
+        "text_pairs": True,
         "skip_padding": True,
     }
     assert read(trained / "best") == read(trained)

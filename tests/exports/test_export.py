@@ -76,7 +76,7 @@ def test_settings_say_how_the_model_was_exported(name):
     assert all(kept)
     span = {**SPANS, "version_2_with_negative": name == "span_v2"}
     span["null_score_diff_threshold"] = THRESHOLD if name == "span_v2" else None
-    has_windows = name.endswith("_windows")
+    has_windows = name.endswith(("_windows", "_unit"))
     stride = {"doc_stride": exported.STRIDE if has_windows else None}
     of_head = {
         "classifier": {
@@ -97,10 +97,18 @@ def test_settings_say_how_the_model_was_exported(name):
             "num_predictions": exported.TOP_K,
             "next_sentence": True,
         },
-        "features": {"pooling": "mean", "layers": list(exported.LAYERS)}
-        | stride,
-        "tokens": {"pooling": "none", "layers": list(exported.TOKEN_LAYERS)}
-        | stride,
+        "features": {
+            "pooling": "mean",
+            "layers": list(exported.LAYERS),
+            "normalize": name == "features_unit",
+            **stride,
+        },
+        "tokens": {
+            "pooling": "none",
+            "layers": list(exported.TOKEN_LAYERS),
+            "normalize": False,
+            **stride,
+        },
         # Half of the pieces of a window.
         "ner": {"scheme": "IOB2", "doc_stride": 11},
     }

@@ -219,9 +219,9 @@ def work(argv, cwd, variables):
 
 def run_python(first, *rest):
     """python FIRST REST..."""
-    if first == "-c":
-        code, *rest = rest
-        sys.argv = ["-c", *rest]
+    if first in ("-c", "-"):
+        code, *rest = rest if first == "-c" else (sys.stdin.read(), *rest)
+        sys.argv = [first, *rest]
         exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})
     elif first == "-m":
         name, *rest = rest
