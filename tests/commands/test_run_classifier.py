@@ -658,7 +658,7 @@ def test_several_runs_have_consecutive_seeds_and_a_summary(
         assert each == of_runs
         assert mean == pytest.approx(np.mean(of_runs), rel=1e-6)
         assert deviation == pytest.approx(np.std(of_runs, ddof=1), rel=1e-4)
-        logged = re.search(rf"{name} of 2 runs: mean (.*), dev", log.text)[1]
+        logged = re.search(rf"\b{name} of 2 runs: mean (.*), dev", log.text)[1]
         assert float(logged) == pytest.approx(mean, rel=1e-5)
 
     # Once more: nothing is trained, and the same is found.
