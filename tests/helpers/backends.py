@@ -8,6 +8,7 @@ the outputs, the loss, every gradient, and every weight after one step of the
 optimizer. NumPy draws weights and inputs, the same under each backend.
 """
 
+import functools
 import os
 import sys
 
@@ -161,52 +162,33 @@ class Trainer:
             outputs, others = model.stateless_call(
                 weights, others, inputs, training=False
             )
-            return self.loss(outputs, batch), others
-
-        # Compiled as a whole: operation by operation it takes a minute.
-        differentiate = jax.jit(jax.value_and_grad(loss_of, has_aux=True))
+            return self.loss(outputs, batch), (outputs, others)
 
         @jax.jit
-        def compiled_step(weights, others, slots, batch):
-            (loss, others), found = differentiate(weights, others, batch)
+        def compiled(weights, others, slots, batch):
+            differentiate = jax.value_and_grad(loss_of, has_aux=True)
+            (loss, (outputs, others)), found = differentiate(
+                weights, others, batch
+            )
             weights, slots = optimizer.stateless_apply(slots, found, weights)
-            return loss, weights, others, slots
+            return outputs, loss, found, weights, others, slots
 
-        def values(variables):
-            return [variable.value for variable in variables]
-
-        def assign(variables, found):
-            for variable, value in zip(variables, found):
-                variable.assign(value)
-
-        def gradients():
-            weights = values(model.trainable_variables)
-            (loss, _), found = differentiate(weights, values(fixed), self.batch)
-            return loss, found
+        # All at once: compiling takes longer than anything else.
+        @functools.cache
+        def results():
+            variables = model.trainable_variables, fixed, optimizer.variables
+            values = [[one.value for one in some] for some in variables]
+            return compiled(*values, self.batch)
 
         def step():
-            loss, weights, others, slots = compiled_step(
-                values(model.trainable_variables),
-                values(fixed),
-                values(optimizer.variables),
-                self.batch,
-            )
-            assign(model.trainable_variables, weights)
-            assign(fixed, others)
-            assign(optimizer.variables, slots)
+            _, loss, _, *found = results()
+            variables = model.trainable_variables, fixed, optimizer.variables
+            for some, values in zip(variables, found):
+                for variable, value in zip(some, values):
+                    variable.assign(value)
             return loss
 
-        compiled = jax.jit(
-            lambda weights, others, inputs: model.stateless_call(
-                weights, others, inputs, training=False
-            )[0]
-        )
-
-        def forward():
-            weights = values(model.trainable_variables)
-            return compiled(weights, values(fixed), self.inputs)
-
-        return forward, gradients, step
+        return lambda: results()[0], lambda: results()[1:3], step
 
     def _torch(self):
         import torch
