@@ -40,6 +40,13 @@ WITH_GRADIENTS = [
     "micro_squad",
 ]
 
+
+def quickly(tag, *more):
+    """Parameters of a test, of which the quick run has two trajectories."""
+    is_quick = tag in ("micro_pretrain_warmup3", "micro_classifier3")
+    return pytest.param(tag, *more, marks=() if is_quick else pytest.mark.slow)
+
+
 # Twice the largest difference that the original itself showed between
 # TensorFlow 1.15 and 2.21.
 LOSS_NOISE = 1.2e-5
@@ -582,20 +589,12 @@ def assert_same_training(folder, tag):
             assert_same_variables(got.after[int(step)], want)
 
 
-@pytest.mark.parametrize(
-    "tag",
-    [
-        pytest.param(
-            tag, marks=() if tag in WITH_GRADIENTS else pytest.mark.slow
-        )
-        for tag in MICRO_TAGS
-    ],
-)
+@pytest.mark.parametrize("tag", map(quickly, MICRO_TAGS))
 def test_training_is_the_originals_step_by_step(tag):
     assert_same_training(OPTIM, tag)
 
 
-@pytest.mark.parametrize("tag", WITH_GRADIENTS)
+@pytest.mark.parametrize("tag", map(quickly, WITH_GRADIENTS))
 def test_first_gradients_are_the_originals(tag):
     got = trained(OPTIM, tag).first_gradients
     want = read_arrays(OPTIM / f"{tag}.npz", "grad_step0/")
@@ -607,6 +606,7 @@ def test_first_gradients_are_the_originals(tag):
         )
 
 
+@pytest.mark.slow
 def test_fine_tuning_norm_counts_repeated_words_separately():
     per_step = trained(OPTIM, "micro_classifier3").per_step
     difference = (
@@ -622,9 +622,9 @@ def test_fine_tuning_norm_counts_repeated_words_separately():
 @pytest.mark.parametrize(
     ("tag", "step"),
     [
-        ("micro_pretrain_warmup3", 12),
-        ("micro_classifier3", 10),
-        ("micro_squad", 10),
+        quickly("micro_pretrain_warmup3", 12),
+        quickly("micro_classifier3", 10),
+        quickly("micro_squad", 10),
     ],
 )
 def test_slots_have_the_originals_names(tag, step):
@@ -642,6 +642,7 @@ def test_first_warmup_step_moves_the_slots_but_no_variable():
         assert np.abs(after[f"{name}/adam_m"]).max() > 0
 
 
+@pytest.mark.slow
 def test_training_resumes_from_slots_and_step():
     tag = "micro_pretrain_warmup0"
     file, trajectory = OPTIM / f"{tag}.npz", TRAJECTORIES[tag]
