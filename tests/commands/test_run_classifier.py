@@ -1000,6 +1000,7 @@ def test_signals_stop_a_process_after_it_saved_a_checkpoint(
         do_train=True,
         train_batch_size=8,
         num_train_epochs=5000,
+        iterations_per_loop=20,
         seed=3,
     )
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):

@@ -33,8 +33,11 @@ PID_TO = "BERT_TF_TEST_PID_TO"
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
 
+# Whatever a test puts in its place later.
+PYTHON = sys.executable
+
 # In a new process, which needs neither site-packages nor the environment.
-CLIENT = [sys.executable, "-S", "-E", __file__]
+CLIENT = [PYTHON, "-S", "-E", __file__]
 
 
 @functools.cache
@@ -42,7 +45,7 @@ def start_server():
     """Starts the server of this process; returns its variables."""
     folder = tempfile.TemporaryDirectory(prefix="bert_tf_")
     path = os.path.join(folder.name, "socket")
-    server = subprocess.Popen([sys.executable, __file__, "--serve", path])
+    server = subprocess.Popen([PYTHON, __file__, "--serve", path])
 
     def end():
         server.kill()
