@@ -175,7 +175,10 @@ def to_hf(
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         with files.whole_or_nothing(path) as file:
             file.write(content)
-    with files.unfinished(weights) as name:
+    # In a folder, which is removed after a kill with all that the package keeps
+    # beside its file while it writes.
+    with files.unfinished_folder(weights) as unfinished:
+        name = os.path.join(unfinished, HF_WEIGHTS)
         try:
             safetensors.numpy.save_file(tensors, name, {"format": "pt"})
         except safetensors.SafetensorError as error:

@@ -210,7 +210,7 @@ class Inference:
                     found.setdefault(name, np.empty(shape, x.dtype))
                     found[name][batch] = x
         if not found:
-            return self._no_rows(rows)
+            return self._no_rows(rows, outputs)
         if not self.reads_padding:
             is_padding = mask == 0
             is_padding[..., 0] = False  # The pooler reads it.
@@ -236,26 +236,22 @@ class Inference:
     def from_examples(self, examples: Sequence[bytes]) -> Arrays:
         """Outputs for serialized `tf.train.Example`s."""
         if not len(examples):
-            rows = np.zeros([0] * len(self.row_shape), np.int32)
-            return self._no_rows(dict.fromkeys(self.row_inputs, rows))
+            empty = np.zeros([0] * len(self.row_shape), np.int32)
+            rows = dict.fromkeys(self.row_inputs, empty)
+            return self._no_rows(rows, list(self.row_outputs()))
         return self.from_rows(**self.rows_of(examples))
 
-    def _no_rows(self, rows: Arrays) -> Arrays:
+    def _no_rows(self, rows: Arrays, outputs: Sequence[str]) -> Arrays:
         # Positions, where there are any, come last, and outputs are as many.
         free = rows[self.row_inputs[-1]].shape[1]
-        return {
-            name: np.zeros(
-                [
-                    0,
-                    *(
-                        free if size is None else size
-                        for size in (tensor.shape or ())[1:]
-                    ),
-                ],
-                object if tensor.dtype == "string" else tensor.dtype,
-            )
-            for name, tensor in self.row_outputs().items()
-        }
+        found: Arrays = {}
+        for name, tensor in self.row_outputs().items():
+            if name in outputs:
+                sizes = (tensor.shape or ())[1:]
+                shape = [0, *(free if one is None else one for one in sizes)]
+                kind = object if tensor.dtype == "string" else tensor.dtype
+                found[name] = np.zeros(shape, kind)
+        return found
 
     def rows_of(self, examples: Sequence[bytes]) -> Arrays:
         """The rows of examples, padded to the longest one."""

@@ -181,7 +181,9 @@ def among_others(rows):
     return wide
 
 
-@pytest.mark.parametrize(("name", "kind"), HEADS)
+@pytest.mark.parametrize(
+    ("name", "kind"), with_kinds({*INPUTS, "ner", "multi"})
+)
 def test_no_rows_give_no_rows(name, kind):
     model = plain(name, kind)
     for signature, function in model.functions.items():
