@@ -270,8 +270,8 @@ LENGTHS = {
 }
 
 
-def mask_of(lengths):
-    longest = max(lengths) + 1
+def mask_of(lengths, padding=1):
+    longest = max(lengths) + padding
     return (np.arange(longest) < np.array(lengths)[:, None]).astype(np.int32)
 
 
@@ -291,10 +291,13 @@ def attend(packing, rows):
 
 
 @pytest.mark.parametrize("name", LENGTHS)
+@pytest.mark.parametrize("padding", [0, 1])
 @pytest.mark.parametrize("training", [False, True])
-def test_tokens_attend_to_their_own_sequence_in_any_group(name, training, rng):
+def test_tokens_attend_to_their_own_sequence_in_any_group(
+    name, training, padding, rng
+):
     lengths = LENGTHS[name]
-    mask = tf.constant(mask_of(lengths))
+    mask = tf.constant(mask_of(lengths, padding))
     rows = rng.normal(size=(tf.size(mask), 3)).astype(np.float32)
     x = tf.constant(rows)
 
