@@ -85,7 +85,8 @@ def iterate(
     if path.endswith(".tsv"):
         _, header = next(lines, (1, ""))
         if header.split("\t")[0] == TEXT_COLUMN:
-            return _iterate_joined(header, lines, problems)
+            reads_labels = settings.label_col is not None
+            return _iterate_joined(header, lines, problems, reads_labels)
         lines = _lines(path, problems)
     return _iterate_columns(path, lines, settings, problems)
 
@@ -165,7 +166,10 @@ def _find_columns(
 
 
 def _iterate_joined(
-    header: str, lines: Iterator[tuple[int, str]], problems: Problems
+    header: str,
+    lines: Iterator[tuple[int, str]],
+    problems: Problems,
+    reads_labels: bool,
 ) -> Iterator[Sentence]:
     r"""A sentence on each line: words joined by \x02, a tab, its labels."""
     names = header.split("\t")
@@ -188,7 +192,7 @@ def _iterate_joined(
             continue
         words = cells[0].split(SEPARATOR)
         labels: list[str | None] = [None] * len(words)
-        if has_labels:
+        if has_labels and reads_labels:
             labels = [*cells[1].split(SEPARATOR)]
         if len(words) != len(labels):
             problems.add(

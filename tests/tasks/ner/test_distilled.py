@@ -152,6 +152,16 @@ def test_unlabelled_sentences_are_read_one_by_one_or_by_document(
     assert firsts == documents
 
 
+def test_labels_of_joined_words_are_not_looked_at(tmp_path):
+    path = tmp_path / "more.tsv"
+    path.write_text("text_a\tlabel\nAnn\x02ran\tB-PER\x02O\na\x02b\tO\n")
+
+    found = list(iterate_unlabelled(FileSettings(""), str(path)))
+
+    assert [one.words for one in found] == [["Ann", "ran"], ["a", "b"]]
+    assert all(one.labels is None and one.targets is None for one in found)
+
+
 @pytest.mark.parametrize(
     ("text", "facts"),
     [
