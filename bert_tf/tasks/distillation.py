@@ -155,8 +155,9 @@ class DistilledTask(abc.ABC):
             of_teacher = self.evaluate_teacher(
                 examples, teacher_logits, batch_size
             )
+            of_set = f"teacher{name.removeprefix('eval')}"
             self._of_teacher[name] = {
-                f"teacher_{key.removeprefix('eval_')}": value
+                f"{of_set}{key.removeprefix('eval')}": value
                 for key, value in of_teacher.all().items()
                 if key.startswith("eval_")
             }

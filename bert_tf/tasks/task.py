@@ -48,7 +48,7 @@ class Evaluation:
             such as thresholds chosen for it, by name.
         warnings: what to know about the results, for the log.
         fixed: results that no training of this model changes, such as those of
-            its teacher: written at the end only.
+            its teacher: written at the end only. Their names tell the set.
     """
 
     results: Mapping[str, float]
@@ -81,17 +81,21 @@ def merge(
     """
     (_, first), *others = evaluations.items()
     more, files = dict(first.more), dict(first.files)
+    fixed = dict(first.fixed)
     warnings = list(first.warnings)
     for name, evaluation in others:
         more |= _renamed(evaluation.all(), name)
         files |= _renamed(evaluation.files, name)
+        fixed |= evaluation.fixed
         warnings += [f"{name}: {text}" for text in evaluation.warnings]
     known = {**first.results, **more}
     for name, parts in means.items():
         if all(part in known for part in parts):
             mean, _ = metrics.mean_and_deviation([known[x] for x in parts])
             more[name] = mean
-    return dataclasses.replace(first, more=more, files=files, warnings=warnings)
+    return dataclasses.replace(
+        first, more=more, files=files, warnings=warnings, fixed=fixed
+    )
 
 
 def of_test(evaluation: Evaluation, name: str = "test") -> Evaluation:

@@ -11,6 +11,7 @@ from bert_tf.tasks.classification.data import InputExample
 from bert_tf.tasks.classification.distilled import DistilledClassification
 from bert_tf.tasks.classification.targets import ManyLabels, Number, OneLabel
 from bert_tf.tasks.classification.task import ClassificationTask
+from bert_tf.tasks.task import merge
 from bert_tf.tasks.teacher_logits import Distillation
 
 LOSSES = json.loads((GOLDEN / "losses" / "losses.json").read_text())["cases"]
@@ -159,21 +160,22 @@ def test_a_row_without_a_label_learns_from_the_teacher_alone(rng):
 class Known:
     """Stands for `TeacherLogits` whose files are there."""
 
-    def __init__(self, target, logits):
+    def __init__(self, target, logits, name):
+        self.name = name
         self.teacher = self
         self.target = target
         self.values = logits
 
     def name_of(self, examples):
-        return "eval"
+        return self.name
 
     def logits(self, name):
         return iter(self.values[:, None])
 
 
-def evaluate(target, labels, logits, teacher_logits):
-    """Results of texts of which the first is read in two windows."""
-    known = Known(target, teacher_logits.astype("float32"))
+def evaluate(target, labels, logits, teacher_logits, name="eval"):
+    """An evaluation of texts of which the first is read in two windows."""
+    known = Known(target, teacher_logits.astype("float32"), name)
     examples = [
         InputExample(f"dev-{n}", "text", None, label)
         for n, label in enumerate(labels)
@@ -195,15 +197,19 @@ def evaluate(target, labels, logits, teacher_logits):
     ]
     blank = {**apart, "is_real_example": 0}
     task = ClassificationTask(target, None, 16)
-    found = DistilledClassification(task, known, Distillation()).evaluate(
+    return DistilledClassification(task, known, Distillation()).evaluate(
         examples, iter([*rows, [blank]]), 2
     )
+
+
+def results(*arguments):
+    found = evaluate(*arguments)
     return {**found.all(), **found.fixed}
 
 
 def test_results_compare_student_and_teacher(rng):
     logits, teacher = rng.normal(size=(2, 6, 3), scale=2)
-    found = evaluate(OneLabel(NAMES[:3]), "abcabc", logits, teacher)
+    found = results(OneLabel(NAMES[:3]), "abcabc", logits, teacher)
 
     best, wanted = logits.argmax(axis=1), teacher.argmax(axis=1)
     truth = np.array([0, 1, 2, 0, 1, 2])
@@ -221,11 +227,27 @@ def test_results_compare_student_and_teacher(rng):
     }
 
 
+def test_each_set_has_results_of_the_teacher(rng):
+    logits, teachers = rng.normal(size=(6, 3)), rng.normal(size=(2, 6, 3))
+    sets = {
+        name: evaluate(OneLabel(NAMES[:3]), "abcabc", logits, teacher, name)
+        for name, teacher in zip(("eval", "eval_mm"), teachers)
+    }
+
+    found = merge(sets, {})
+
+    truth = [0, 1, 2, 0, 1, 2]
+    for name, teacher in zip(("teacher", "teacher_mm"), teachers):
+        right = np.mean(teacher.argmax(axis=1) == truth)
+        assert found.fixed[f"{name}_accuracy"] == right
+    assert "eval_mm_teacher_kl" in found.more
+
+
 def test_several_labels_are_compared_one_by_one(rng):
     logits, teacher = rng.normal(size=(2, 4, 2))
     labels = [("a",), (), ("a", "b"), ("b",)]
     target = ManyLabels(NAMES[:2], thresholds=(0.3, 0.6))
-    found = evaluate(target, labels, logits, teacher)
+    found = results(target, labels, logits, teacher)
 
     agreement = np.mean((logits > 0) == (teacher > 0))
     assert found["eval_teacher_agreement"] == agreement
@@ -241,7 +263,7 @@ def test_several_labels_are_compared_one_by_one(rng):
 
 def test_numbers_are_compared_by_their_distance(rng):
     logits, teacher = rng.normal(size=(2, 4, 1))
-    found = evaluate(Number(), [0.5, 1.0, -1.0, 0.0], logits, teacher)
+    found = results(Number(), [0.5, 1.0, -1.0, 0.0], logits, teacher)
 
     mse = np.mean((logits - teacher) ** 2)
     assert found["eval_teacher_mse"] == pytest.approx(mse, abs=1e-6)
