@@ -152,7 +152,9 @@ def check_flags(flags):
     dataset = label_flags.find_dataset(flags)
     label_flags.check(flags, dataset)
     check_teacher(flags, dataset)
-    training_flags.check(flags, label_flags.result_names(dataset))
+    is_number = dataset.target.label_type == NUMBER
+    of_teacher = distil_flags.result_names(flags, is_number)
+    training_flags.check(flags, label_flags.result_names(dataset, of_teacher))
     return dataset
 
 
@@ -174,6 +176,7 @@ def prepare(flags, settings, opened):
     files.make_folder("output_dir", settings.output_dir)
     export_dir = export_flags.find_export_dir(flags, settings.output_dir)
     dataset = find_labels(dataset, flags.data_dir, settings)
+    distil_flags.require_if_begun(flags, settings)
     known = open_teacher(flags, dataset.target)
     sets = read_sets(dataset, flags, settings)
     rows.require_token_types(opened.config.type_vocab_size, sets.examples())

@@ -129,11 +129,13 @@ def check_flags(flags):
         )
     training_flags.check_epochs(flags)
     distil_flags.check(flags)
-    training_flags.check(flags, task.RESULTS)
+    of_teacher = distil_flags.result_names(flags)
+    training_flags.check(flags, (*task.RESULTS, *of_teacher))
 
 
 def prepare(flags, settings, opened):
     """Reads all input of a run; returns `Prepared`."""
+    distil_flags.require_if_begun(flags, settings)
     known = (
         None if flags.teacher is None else teacher.WordTeacher(flags.teacher)
     )

@@ -11,6 +11,9 @@ from bert_tf.cli import command_line, sweep_flags
 from bert_tf.errors import InputError
 from bert_tf.support import files
 from bert_tf.tasks.teacher_logits import (
+    COMPARISONS,
+    COMPARISONS_OF_NUMBERS,
+    FILES,
     TRAIN,
     Distillation,
     TeacherLogits,
@@ -113,6 +116,42 @@ def _check_place(flags):
             "`--teacher` must lie elsewhere than the student, which is written "
             f"to --output_dir. Received: --teacher={teacher} "
             f"--output_dir={flags.output_dir}"
+        )
+
+
+def result_names(flags, is_number=False):
+    """Names of the results that compare with the teacher; () without one.
+
+    Args:
+        flags: parsed `FlagValues`.
+        is_number: whether numbers are predicted.
+    """
+    if flags.teacher is None:
+        return ()
+    return COMPARISONS_OF_NUMBERS if is_number else COMPARISONS
+
+
+def require_if_begun(flags, settings):
+    """Raises `InputError` for a training that would go on without its teacher.
+
+    Args:
+        flags: parsed `FlagValues`.
+        settings: `RunSettings`.
+    """
+    # Imported here, since it loads TensorFlow.
+    from bert_tf.checkpoints import finding
+
+    logits = os.path.join(flags.output_dir, FILES.format(name=TRAIN, number=0))
+    if (
+        settings.do_train
+        and flags.teacher is None
+        and os.path.exists(logits)
+        and finding.has_checkpoints(settings.output_dir)
+    ):
+        raise InputError(
+            f"The training in {settings.output_dir} began with a teacher, "
+            f"whose logits are in {logits}: give the same --teacher to go on, "
+            "or take another --output_dir."
         )
 
 

@@ -145,9 +145,14 @@ def check(flags, dataset):
         )
 
 
-def result_names(dataset):
-    """Names of the results by which the best checkpoint can be kept."""
-    names = dataset.target.results
+def result_names(dataset, more=()):
+    """Names of the results by which the best checkpoint can be kept.
+
+    Args:
+        dataset: a `Dataset`.
+        more: names of further ones of each dev set.
+    """
+    names = (*dataset.target.results, *more)
     of_extra_sets = (
         f"eval_{extra}_{name.removeprefix('eval_')}"
         for extra in dataset.extra_dev

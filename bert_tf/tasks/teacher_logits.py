@@ -40,6 +40,10 @@ Example = TypeVar("Example")
 TRAIN = "train"
 """The name of the set to train on."""
 
+COMPARISONS = ("eval_teacher_agreement", "eval_teacher_kl")
+COMPARISONS_OF_NUMBERS = ("eval_teacher_mse",)
+"""Results that compare a student with its teacher."""
+
 EXAMPLES_OF_A_FILE = 4096
 EXAMPLES_AT_ONCE = 256
 """What the teacher is given at once; rows of similar length go together."""

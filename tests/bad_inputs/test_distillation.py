@@ -95,6 +95,14 @@ CASES = [
         teacher="output/run_2",
     ),
     case(
+        "a training that would go on without its teacher",
+        ("--teacher", "output", "teacher_logits_train-00000.npz"),
+        trained(folder="output"),
+        write("output/teacher_logits_train-00000.npz", ""),
+        leaves=("",),
+        max_seq_length=40,
+    ),
+    case(
         "other labels",
         ("--teacher=teacher/model.ckpt-30", "'0', '1'", "'bad', 'good'"),
         trained(),
