@@ -140,7 +140,7 @@ def _find_trials(flags, command, grid, notes):
             settings = command.check(own)
             # A training that goes on has its model's files in its own folder.
             goes_on = finding.has_checkpoints(folder)
-            key = folder if goes_on else "", records
+            key = folder if goes_on else "", records, settings.build
             if key not in models:
                 models[key] = command.open(own, settings)
         for number, one in repeated(settings, flags.num_runs):

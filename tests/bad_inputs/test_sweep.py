@@ -40,6 +40,11 @@ CASES = [
         sweep="max_seq_length=32,4096",
     ),
     case(
+        "a rank that is too high",
+        ("--sweep", "lora_rank=4096", "hidden size"),
+        sweep="lora_rank=2,4096",
+    ),
+    case(
         "a batch that leaves no step",
         ("--train_batch_size=500", "12 examples"),
         sweep="train_batch_size=4,500",
