@@ -300,7 +300,7 @@ def read_train(flags):
     if flags.objective == IN_BATCH:
         read = data.read_part(found, data.TRAIN, labels.read_raw_score)
         read = labels.belonging_together(read, flags.min_score)
-        labels.log_repeated(read.examples)
+        labels.log_repeated(read.examples, flags.train_batch_size)
         return read, ()
     read = data.read_part(found, data.TRAIN, labels.score_reader(max_score))
     return labels.require_labels(read, COSINE), ()
@@ -344,8 +344,12 @@ def find_test_labels(flags, names):
 def main_result(flags):
     """The name of the result by which models are compared."""
     names = ()
-    if flags.objective == SOFTMAX:
+    if flags.objective == SOFTMAX and flags.do_train:
         _, names = read_train(flags)
+    elif flags.objective == SOFTMAX:
+        settings = training_flags.run_settings(flags)
+        _, first = runs.repeated(settings, flags.num_runs)[0]
+        names = start.read_labels(first)
     label = read_dev(flags, names).examples[0].label
     there = tasks.result_names(flags.objective, label)
     return "eval_spearman" if "eval_spearman" in there else there[0]

@@ -4,12 +4,15 @@ import json
 
 import numpy as np
 import pytest
+from absl import flags as absl_flags
 from helpers.commands import results_of, run_command
 from helpers.golden import write_small_config
 from helpers.output_files import unlisted
 from helpers.paths import GOLDEN
 
 import bert_tf
+from bert_tf import run_sentence_vectors
+from bert_tf.cli import command_line
 from bert_tf.tasks import metrics
 
 VOCAB = GOLDEN / "checkpoints" / "tiny" / "vocab.txt"
@@ -161,3 +164,20 @@ def test_a_new_training_goes_on_from_the_vectors_of_the_first(flags, tmp_path):
     got = np.stack([predict(a).embedding for a, *_ in PAIRS])
     want = bert_tf.load(tmp_path / "more").encode([a for a, *_ in PAIRS])
     np.testing.assert_allclose(got, want, atol=1e-5)
+
+
+def test_labels_of_a_trained_model_need_no_training_file(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "labels.txt").write_text("far\nnear\n")
+    labels = {"eval_accuracy": "near", "eval_spearman": 0.5}
+    for name in labels:
+        folder = write_pairs(tmp_path / name, lambda _, name=name: labels[name])
+        (folder / "train.tsv").unlink()
+        values = absl_flags.FlagValues()
+        run_sentence_vectors.define_flags(values)
+        given = {"objective": "softmax", "do_eval": True, "data_dir": folder}
+        given["output_dir"] = out
+        words = [f"--{flag}={value}" for flag, value in given.items()]
+        command_line.parse(values, ["run_sentence_vectors", *words])
+        assert run_sentence_vectors.main_result(values) == name

@@ -182,12 +182,19 @@ def belonging_together(found: PairSet, min_score: float | None) -> PairSet:
     return found._replace(examples=kept)
 
 
-def log_repeated(examples: Sequence[PairExample]) -> None:
-    """Logs how many pairs share a text with another one.
+def log_repeated(examples: Sequence[PairExample], batch_size: int) -> None:
+    """Logs how many pairs share a text with another one, or are too few.
 
     In a batch, the text that goes with one of them counts as wrong for the
     other.
     """
+    if len(examples) < batch_size:
+        _LOGGER.warning(
+            "There are %d pairs, fewer than --train_batch_size=%d: some are in "
+            "a batch several times, and their own second texts count as wrong.",
+            len(examples),
+            batch_size,
+        )
     counts = collections.Counter(
         text for one in examples for text in {one.text_a, one.text_b}
     )

@@ -87,10 +87,13 @@ def test_texts_of_several_pairs_are_counted(caplog):
         PairExample("train-3", "d", "d"),
     ]
     with caplog.at_level(logging.INFO):
-        labels.log_repeated(examples[2:])
+        labels.log_repeated(examples[2:], 1)
         assert caplog.text == ""
-        labels.log_repeated(examples)
+        labels.log_repeated(examples, 3)
+        assert "--train_batch_size" not in caplog.text
+        labels.log_repeated(examples, 4)
     assert "2 of 3 pairs share a text" in caplog.text
+    assert "3 pairs, fewer than --train_batch_size=4" in caplog.text
 
 
 @pytest.mark.parametrize(
