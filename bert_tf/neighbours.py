@@ -8,6 +8,7 @@ is nearest; then what its one vector in the embedding table is near to, whatever
 the line. docs/inspection.md has more, and the same in Python.
 """
 
+import contextlib
 import os
 from typing import NamedTuple
 
@@ -195,17 +196,19 @@ def main(flags):
     model = inference_flags.load_encoder(flags)
     if flags.skip_padding:
         models.skip_padding(model.model)
-    found = find_neighbours(
-        model,
-        flags.word,
-        lines,
-        flags.layer,
-        flags.top_k,
-        flags.against,
-        flags.batch_size,
-    )
+    with open_output(flags.save) as save:
+        found = find_neighbours(
+            model,
+            flags.word,
+            lines,
+            flags.layer,
+            flags.top_k,
+            flags.against,
+            flags.batch_size,
+        )
+        save(found)
     if flags.save:
-        save(flags.save, found)
+        logging.info("Wrote %s.", flags.save)
     layer = data.find_layer(flags.layer, model.config.num_hidden_layers)
     for text in show(found, lines, layer, model.config.num_hidden_layers):
         print(text)
@@ -228,21 +231,28 @@ def check_flags(flags):
         )
 
 
-def save(path, found):
-    """Writes the vectors of the occurrences.
+@contextlib.contextmanager
+def open_output(path):
+    """A context with a function that saves `Neighbours`; None for no file.
 
-    The entries are `vectors` float32 [N, D], `lines` and `positions` int64 [N]:
-    the line, and the word in it, both from 0.
+    The entries are `vectors` float32 [N, D] of the occurrences, `lines` and
+    `positions` int64 [N]: the line, and the word in it, both from 0.
     """
+    if path is None:
+        yield lambda _: None
+        return
     files.make_folder("save", os.path.dirname(path) or ".")
     with files.whole_or_nothing(path) as file:
-        np.savez(
-            file,
-            vectors=found.vectors,
-            lines=np.array([one.line for one in found.occurrences]),
-            positions=np.array([one.position for one in found.occurrences]),
-        )
-    logging.info("Wrote %s.", path)
+
+        def save(found):
+            np.savez(
+                file,
+                vectors=found.vectors,
+                lines=np.array([one.line for one in found.occurrences]),
+                positions=np.array([one.position for one in found.occurrences]),
+            )
+
+        yield save
 
 
 def show(found, lines, layer, num_layers):

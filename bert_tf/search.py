@@ -85,26 +85,11 @@ def main(flags):
     queries = read_queries(flags)
     texts, numbers = read_lines(flags)
     encoder = LineEncoder(flags)
-    about = encoder.about(texts)
-    vectors = None
-    if flags.vectors_file is not None:
-        vectors = store.read(flags.vectors_file, about)
-    if vectors is not None:
-        _LOGGER.info(
-            "Took the vectors of %s from %s.",
-            count_of(len(texts), "line"),
-            flags.vectors_file,
-        )
-    elif flags.vectors_file is not None:
-        vectors = store.make(
-            flags.vectors_file, about, texts, numbers, encoder.encode_lines
-        )
-    else:
-        vectors = np.stack(list(encoder.encode_lines(texts)))
-    asked = np.stack(list(encoder.encode(queries)))
-    found = nearest.search(asked, vectors, flags.top_k)
-    encoder.warn()
     with inference_flags.open_output(flags) as write:
+        vectors = find_vectors(flags, encoder, texts, numbers)
+        asked = np.stack(list(encoder.encode(queries)))
+        found = nearest.search(asked, vectors, flags.top_k)
+        encoder.warn()
         for query, (places, cosines) in zip(queries, found, strict=True):
             results = [
                 {
@@ -115,6 +100,27 @@ def main(flags):
                 for place, cosine in zip(places, cosines, strict=True)
             ]
             write(show(query, results), {"query": query, "results": results})
+
+
+def find_vectors(flags, encoder, texts, numbers):
+    """The vectors of lines, float32 [N, D]: read, or made and perhaps kept.
+
+    Args:
+        flags: parsed `FlagValues`.
+        encoder: a `LineEncoder`.
+        texts, numbers: of the lines.
+    """
+    path = flags.vectors_file
+    if path is None:
+        return np.stack(list(encoder.encode_lines(texts)))
+    about = encoder.about(texts)
+    vectors = store.read(path, about)
+    if vectors is None:
+        return store.make(path, about, texts, numbers, encoder.encode_lines)
+    _LOGGER.info(
+        "Took the vectors of %s from %s.", count_of(len(texts), "line"), path
+    )
+    return vectors
 
 
 def check_flags(flags):
@@ -151,14 +157,27 @@ def check_flags(flags):
 
 
 def read_queries(flags):
-    """The queries, at least one."""
-    if flags.text:
-        return list(flags.text)
-    paths = text_files.find_files(flags.query_file, "query_file")
-    found = list(text_files.read_lines(text_files.whole_files(paths)))
+    """The queries that hold a text.
+
+    Raises:
+        InputError: there is none.
+    """
+    given = flags.text
+    if not given:
+        paths = text_files.find_files(flags.query_file, "query_file")
+        given = list(text_files.read_lines(text_files.whole_files(paths)))
+    found = [query for query in given if query.strip()]
     if not found:
+        received = "--text=" if flags.text else f"an empty {flags.query_file}"
         raise InputError(
-            f"`--query_file` must hold a query. {flags.query_file} is empty"
+            "`--text` or `--query_file` must hold a query. Received: "
+            f"{received}"
+        )
+    if len(given) > len(found):
+        _LOGGER.info(
+            "%d of %d queries have no text, and are left out.",
+            len(given) - len(found),
+            len(given),
         )
     return found
 

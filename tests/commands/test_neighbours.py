@@ -10,6 +10,7 @@ from helpers.paths import ROOT
 
 import bert_tf
 from bert_tf import neighbours
+from bert_tf.errors import InputError
 
 LINES = [
     "the quiet museum measured John Smith .",
@@ -150,6 +151,18 @@ def test_vectors_are_saved_in_the_order_of_the_file(lines_file, tiny, tmp_path):
     assert list(places) == PLACES
     want = neighbours.find_neighbours(tiny, "museum", LINES, layer=0)
     np.testing.assert_allclose(arrays["vectors"], want.vectors, atol=1e-6)
+
+
+def test_a_file_that_cannot_be_written_is_found_first(lines_file, monkeypatch):
+    monkeypatch.setattr(
+        "bert_tf.neighbours.find_neighbours",
+        lambda *_: pytest.fail("computed before"),
+    )
+    words = "--word=museum", f"--input_file={lines_file}"
+    with pytest.raises(InputError, match=r"--save.*lines\.txt"):
+        neighbours.main(
+            parse(neighbours, *words, f"--save={lines_file}/vectors.npz")
+        )
 
 
 def test_few_texts_get_a_matrix_of_cosines(tiny, capsys):

@@ -153,6 +153,27 @@ def test_no_file_is_written_over_one_that_is_read(flags):
             found({**flags, "vectors_file": flags[name]})
 
 
+def test_queries_without_a_text_are_left_out(flags, caplog):
+    with open(flags["query_file"], "a") as file:
+        file.write("\n  \n")
+    with caplog.at_level("INFO"):
+        assert [one["query"] for one in found(flags)] == QUERIES
+    assert "2 of 4 queries have no text" in caplog.text
+    del flags["query_file"]
+    with pytest.raises(InputError, match=r"--text.* must hold a query"):
+        found({**flags, "text": " "})
+
+
+def test_an_output_that_cannot_be_written_is_found_first(flags, monkeypatch):
+    monkeypatch.setattr(
+        "bert_tf.search.LineEncoder.encode_lines",
+        lambda *_: pytest.fail("encoded before"),
+    )
+    flags["output_file"] = flags["input_file"] / "found.jsonl"
+    with pytest.raises(InputError, match="--output_file"):
+        run_command("search", **flags)
+
+
 @pytest.mark.parametrize("name", ["input_file", "query_file"])
 def test_files_without_a_text_are_named(flags, name):
     flags[name].write_text("")
