@@ -8,7 +8,7 @@ from selenium.webdriver.common.keys import Keys
 from bert_tf.tasks.inspection import page as pages
 from bert_tf.tasks.inspection.rows import AttentionMap
 
-TOKENS = ["[CLS]", "<b>a</b>", "b", "[SEP]", "c", "[SEP]"]
+TOKENS = ["[CLS]", "<b>a</b>", "next", "[SEP]", "c", "[SEP]"]
 MAP = np.random.default_rng(1).random((2, 3, 6, 6)).astype(np.float32)
 MAP /= MAP.sum(-1, keepdims=True)
 
@@ -65,6 +65,13 @@ def test_a_token_shows_what_it_looks_at_and_what_looks_at_it(page):
         ".map(element => element.textContent)"
     )
     assert tokens == TOKENS
+    # Of neighbours, and not of the token of that name.
+    share = np.diagonal(MAP[0].mean(0), 1).mean()
+    page.wait(
+        lambda: page.text(".attention-said").endswith(
+            f"next {share:.1%}.".replace("%", " %")
+        )
+    )
     page.click(".from li:nth-child(3) button")
     page.wait(lambda: is_shown(page, "to", MAP[0, :, 2].mean(0)))
     assert len(page.find_all("path")) >= 1
@@ -81,7 +88,7 @@ def test_the_keyboard_is_enough(page):
     page.run("document.querySelector('.from button').focus()")
     for key in (Keys.ARROW_DOWN, Keys.ARROW_DOWN, Keys.ENTER):
         page.press(key)
-    page.wait(lambda: page.text(".attention-said").startswith("b (token 3)"))
+    page.wait(lambda: page.text(".attention-said").startswith("next (token 3)"))
     page.press(Keys.ARROW_RIGHT)
     page.wait(lambda: "is looked at by" in page.text(".attention-said"))
     page.press(Keys.ESCAPE)

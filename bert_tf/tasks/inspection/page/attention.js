@@ -55,7 +55,8 @@ function describe(map, tokens, entropy) {
   for (let from = 0; from < count; from++) {
     for (let to = 0; to < count; to++) {
       const weight = map[from * count + to];
-      if (tokens[to] in sums) sums[tokens[to]] += weight;
+      // Other tokens may be called as these sums are: "next".
+      if (["[CLS]", "[SEP]"].includes(tokens[to])) sums[tokens[to]] += weight;
       if (from === to) sums.itself += weight;
       if (from === to + 1) sums.previous += weight;
       if (from === to - 1) sums.next += weight;
