@@ -109,15 +109,7 @@ def from_hf(
             tensor is missing, left over or of a wrong shape, or the output is
             there already.
     """
-    if not os.path.isdir(folder):
-        raise InputError(
-            f"A Hugging Face model is a folder with {HF_CONFIG} and "
-            f"{HF_WEIGHTS}. Received: {folder}"
-        )
-    config_file = os.path.join(folder, HF_CONFIG)
-    inner = sentence_transformers.find_transformer(folder)
-    if inner and not os.path.exists(config_file):
-        raise InputError(f"{config_file} is missing. The model is in {inner}.")
+    config_file = _find_config(folder)
     hf_config = read_json(config_file)
     config = _config_from_hf(
         hf_config, config_file, hidden_act, ignore_layer_norm_eps
@@ -147,14 +139,11 @@ def from_hf(
         hf_config.get("tokenizer_class"),
         ignore_tokenizer_settings,
     )
-    notes += tokenizer.notes
     after = sentence_transformers.read_modules(folder, allow_unused)
-    notes += after.notes
+    notes += tokenizer.notes + after.notes
     of_texts = after.noted() if head == "none" else {}
     settings = dataclasses.replace(
-        _settings_of(
-            tokenizer, sentence_transformers.read_settings(folder), config
-        ),
+        _settings_of(tokenizer, folder, config),
         **{**of_texts, **predicted.settings},
     )
     if weights.prefix:
@@ -186,8 +175,23 @@ def from_hf(
     )
 
 
-def _settings_of(tokenizer, sentences, config):
+def _find_config(folder):
+    """The path of a folder's config.json."""
+    if not os.path.isdir(folder):
+        raise InputError(
+            f"A Hugging Face model is a folder with {HF_CONFIG} and "
+            f"{HF_WEIGHTS}. Received: {folder}"
+        )
+    config_file = os.path.join(folder, HF_CONFIG)
+    inner = sentence_transformers.find_transformer(folder)
+    if inner and not os.path.exists(config_file):
+        raise InputError(f"{config_file} is missing. The model is in {inner}.")
+    return config_file
+
+
+def _settings_of(tokenizer, folder, config):
     """The `FolderSettings` of a tokenizer and what is done before it."""
+    sentences = sentence_transformers.read_settings(folder)
     lowers, strips = tokenizer.do_lower_case, tokenizer.strip_accents
     if sentences.do_lower_case and not lowers:
         # A cased tokenizer keeps accents, if nothing else is said.

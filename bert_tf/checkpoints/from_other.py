@@ -95,26 +95,14 @@ def from_other(
     chosen, dropped = choose_variables(
         model.tensors, head, config, model.source, allow_unused
     )
-    dropped = [model.tensors[name].name for name in dropped]
-    num_labels = (
-        model.tensors["output_bias"].shape[0]
-        if ("output_bias" in chosen)
-        else 0
-    )
-    shapes = conversion.shapes_of_heads(config, num_labels)
-    for name in chosen:
-        _check_shape(model, name, shapes[name], config)
-    vocab_file = vocab_file or model.vocab_file or _beside(model, VOCAB)
-    if vocab_file is None:
-        raise InputError(
-            f"{model.source} has no vocabulary beside it: give its path, "
-            "--vocab_file."
-        )
-    folders.check_vocab(config.vocab_size, vocab_file, model.source)
-    values = {name: _read(model, name, shapes[name]) for name in chosen}
-    require_finite(values, model.source)
+    vocab_file = _find_vocab(model, vocab_file, config)
+    values = _read_all(model, chosen, config)
     predicted = labels_from_hf(
-        {"problem_type": model.problem_type}, head, (), num_labels, model.source
+        {"problem_type": model.problem_type},
+        head,
+        (),
+        len(values.get("output_bias", ())),
+        model.source,
     )
     given = {"do_lower_case": do_lower_case, "strip_accents": strip_accents}
     given = {name: value for name, value in given.items() if value is not None}
@@ -123,11 +111,6 @@ def from_other(
     )
     with open(vocab_file, "rb") as file:
         vocab = file.read()
-    inputs = {
-        "PATH": model.files,
-        "vocab_file": [vocab_file],
-        "bert_config_file": [bert_config_file or ""],
-    }
     prefix = conversion.write_folder(
         output,
         values,
@@ -135,9 +118,10 @@ def from_other(
         vocab,
         settings,
         predicted.labels,
-        inputs,
+        {"PATH": model.files, "vocab_file": [vocab_file]},
         overwrite,
     )
+    dropped = [model.tensors[name].name for name in dropped]
     left_out = sorted(dropped + model.unknown + model.left_out)
     return "\n".join(
         [
@@ -213,6 +197,18 @@ def _open_h5(path, head):
     )
 
 
+def _find_vocab(model, vocab_file, config):
+    """The path of the vocabulary, which fits the model."""
+    found = vocab_file or model.vocab_file or _beside(model, VOCAB)
+    if found is None:
+        raise InputError(
+            f"{model.source} has no vocabulary beside it: give its path, "
+            "--vocab_file."
+        )
+    folders.check_vocab(config.vocab_size, found, model.source)
+    return found
+
+
 def _beside(model, name):
     """A file beside the weights, if it is there."""
     path = os.path.join(os.path.dirname(model.source), name)
@@ -274,6 +270,18 @@ def _config(model, bert_config_file, hidden_act):
 
 
 # --------------------------------------------------------------------- tensors
+
+
+def _read_all(model, names, config):
+    """Arrays by our names; all shapes are checked before the first is read."""
+    has_labels = "output_bias" in names
+    num_labels = model.tensors["output_bias"].shape[0] if has_labels else 0
+    shapes = conversion.shapes_of_heads(config, num_labels)
+    for name in names:
+        _check_shape(model, name, shapes[name], config)
+    values = {name: _read(model, name, shapes[name]) for name in names}
+    require_finite(values, model.source)
+    return values
 
 
 def _check_shape(model, name, want, config):

@@ -31,18 +31,19 @@ TASK, TASK_WEIGHTS = "task.json", "task.weights.h5"
 TOKENIZER, PREPROCESSOR = "tokenizer.json", "preprocessor.json"
 VOCABULARY = os.path.join("assets", "tokenizer", "vocabulary.txt")
 
-# Keras numbers layers of a class; keras-nlp's first presets have their names.
+# Keras calls layers by their class, and numbers those of one class. Keras 2.13
+# to 2.15 called the container otherwise.
 _ROOT = r"(?:layers|_layer_checkpoint_dependencies)/"
 _VARIABLE = r"/vars/(?P<part>[01])"
-_LAYER = rf"{_ROOT}transformer_(?:encoder|layer)(?:_(?P<layer>\d+))?/_?"
+_LAYER = rf"{_ROOT}transformer_encoder(?:_(?P<layer>\d+))?/_"
 _BERT_LAYER = "bert/encoder/layer_{layer}"
 
 _ENCODER = compiled(
     {
-        f"{_ROOT}(?:reversible|token)_embedding/vars/0": WORD_EMBEDDINGS,
+        f"{_ROOT}reversible_embedding/vars/0": WORD_EMBEDDINGS,
         f"{_ROOT}position_embedding/vars/0": POSITION_EMBEDDINGS,
-        f"{_ROOT}(?:segment_)?embedding/vars/0": TYPE_EMBEDDINGS,
-        f"{_ROOT}(?:layer_normalization|embeddings_layer_norm){_VARIABLE}": (
+        f"{_ROOT}embedding/vars/0": TYPE_EMBEDDINGS,
+        f"{_ROOT}layer_normalization{_VARIABLE}": (
             "bert/embeddings/LayerNorm/{part}"
         ),
         f"{_LAYER}self_attention_layer/_?(?P<name>query|key|value)_dense"
@@ -59,17 +60,17 @@ _ENCODER = compiled(
         f"{_LAYER}feedforward_layer_norm{_VARIABLE}": (
             f"{_BERT_LAYER}/output/LayerNorm/{{part}}"
         ),
-        f"{_ROOT}(?:pooled_)?dense{_VARIABLE}": f"{POOLER}dense/{{part}}",
+        f"{_ROOT}dense{_VARIABLE}": f"{POOLER}dense/{{part}}",
     }
 )
-_HEAD = rf"{_ROOT}(?:masked_lm|mlm)_head"
+_HEAD = f"{_ROOT}masked_lm_head"
 _TASKS = {
-    "BertTextClassifier": {f"{_ROOT}(?:dense|logits){_VARIABLE}": "{part}"},
+    "BertTextClassifier": {f"{_ROOT}dense{_VARIABLE}": "{part}"},
     "BertMaskedLM": {
-        f"{_HEAD}/_?intermediate_dense{_VARIABLE}": (
+        f"{_HEAD}/_intermediate_dense{_VARIABLE}": (
             f"{MASKED_LM}transform/dense/{{part}}"
         ),
-        f"{_HEAD}/_?intermediate_layer_norm{_VARIABLE}": (
+        f"{_HEAD}/_intermediate_layer_norm{_VARIABLE}": (
             f"{MASKED_LM}transform/LayerNorm/{{part}}"
         ),
         f"{_HEAD}/vars/0": MASKED_LM_BIAS,
