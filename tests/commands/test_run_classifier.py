@@ -1029,6 +1029,47 @@ def test_killed_processes_resume_with_the_numbers_of_an_uninterrupted_one(
     assert "identical" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_a_training_that_saved_nothing_starts_over_with_the_same_numbers(
+    tmp_path, monkeypatch
+):
+    class Killed(BaseException):
+        pass
+
+    def given(folder):
+        return common_flags(
+            "mrpc",
+            tmp_path / folder,
+            init_checkpoint=TINY / "bert_model.ckpt",
+            do_train=True,
+            train_batch_size=8,
+            num_train_epochs=1.5,
+            iterations_per_loop=2,
+            seed=3,
+        )
+
+    def save_or_stop(training, *arguments):
+        if training.step > 4:
+            raise Killed
+        return unchanged(training, *arguments)
+
+    unchanged = loop._Training._save_or_stop
+    run(*given("whole"))
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(loop._Training, "_save_or_stop", save_or_stop)
+        run(*given("killed"))
+    assert not list((tmp_path / "killed").glob("*ckpt*"))
+
+    run(*given("killed"))
+
+    want, got = (
+        read_variables(tmp_path / folder) for folder in ("whole", "killed")
+    )
+    assert want["global_step"] == 11 and want.keys() == got.keys()
+    for name, value in want.items():
+        np.testing.assert_array_equal(got[name], value, err_msg=name)
+
+
 # ------------------------------------------------------------ large real data
 
 

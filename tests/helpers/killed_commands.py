@@ -74,6 +74,15 @@ COMMANDS = {
         "learning_rate": 1e-2,
         "do_eval": True,
     },
+    # Killed in its training, it starts over.
+    "run_classifier unsaved": {
+        **TRAINING,
+        "task_name": "MRPC",
+        "data_dir": MRPC,
+        "num_train_epochs": 8,
+        "save_checkpoints_steps": 1000,
+        "do_eval": True,
+    },
     "run_squad": {
         **TRAINING,
         **WINDOWS,
@@ -98,6 +107,16 @@ COMMANDS = {
         "num_train_epochs": 2,
         "do_eval": True,
         "do_predict": True,
+    },
+    "run_sentence_vectors": {
+        **TRAINING,
+        "objective": "softmax",
+        "data_dir": "pairs",
+        "num_train_epochs": 2,
+        "do_eval": True,
+        "do_predict": True,
+        "eval_every_steps": 3,
+        "keep_best": "eval_loss",
     },
     "run_pretraining": {
         **{name: TRAINING[name] for name in TRAINING if name != "vocab_file"},
@@ -147,6 +166,14 @@ COMMANDS = {
         **WINDOWS,
         "checkpoint": SQUAD / "checkpoint" / "model.ckpt",
         "input_file": "questions.jsonl",
+        "output_file": "OUT/x.jsonl",
+    },
+    "search": {
+        **PRETRAINED,
+        "input_file": "lines.txt",
+        "text": "Ann made the park.",
+        "max_seq_length": 24,
+        "vectors_file": "OUT/lines.npz",
         "output_file": "OUT/x.jsonl",
     },
     "learn_vocab": {
@@ -251,6 +278,26 @@ def _write_choices(folder):
         )
 
 
+def _write_pairs(folder):
+    rng, place = random.Random(3), folder / "pairs"
+    place.mkdir()
+    texts = TEXT.split("\n")[:2]
+    for name, count in {"train": 40, "dev": 8, "test": 8}.items():
+        lines = ["text_a\ttext_b\tlabel\n"]
+        for _ in range(count):
+            a, b = rng.choices(texts, k=2)
+            lines.append(f"{a}\t{b}\t{'same' if a == b else 'other'}\n")
+        (place / f"{name}.tsv").write_text("".join(lines))
+
+
+def _write_lines(folder):
+    # More than are kept at once.
+    rng, words = random.Random(4), TEXT[:48].split()
+    lines = (rng.choices(words, k=rng.randrange(3, 9)) for _ in range(10_000))
+    text = "".join(f"{' '.join(line)}\n" for line in lines)
+    (folder / "lines.txt").write_text(text)
+
+
 def _write_submissions(folder):
     from bert_tf import glue_submission
 
@@ -314,6 +361,8 @@ WRITERS = {
     "answer": _write_questions,
     "run_ner": _write_ner,
     "run_multiple_choice": _write_choices,
+    "run_sentence_vectors": _write_pairs,
+    "search": _write_lines,
     "glue_submission": _write_submissions,
     "released_models download": _serve_released_model,
 }
