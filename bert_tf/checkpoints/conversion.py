@@ -14,7 +14,7 @@ from bert_tf.checkpoints.names import (
     VOCAB,
     checkpoint_shapes,
 )
-from bert_tf.support.files import whole_or_nothing
+from bert_tf.support.files import make_folder, whole_or_nothing
 
 
 def shapes_of_heads(config, num_labels):
@@ -62,7 +62,7 @@ def write_folder(
     contents |= {name: text.encode("utf-8") for name, text in texts.items()}
     contents = {os.path.join(output, k): v for k, v in contents.items()}
     folders.check_not_there(prefix + INDEX, contents, inputs, overwrite)
-    os.makedirs(output, exist_ok=True)
+    make_folder("output", output)
     for path, content in contents.items():
         with whole_or_nothing(path) as file:
             file.write(content)

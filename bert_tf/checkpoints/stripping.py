@@ -58,7 +58,7 @@ def strip(checkpoint, output, *, overwrite=False):
     inputs = {"CHECKPOINT": storage.files_of(reader.path)}
     folders.check_not_there(prefix + INDEX, copies, inputs, overwrite)
     if copies:
-        os.makedirs(there or ".", exist_ok=True)
+        files.make_folder("output", there or ".")
     for copy, content in copies.items():
         with files.whole_or_nothing(copy) as file:
             file.write(content)

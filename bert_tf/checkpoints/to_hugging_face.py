@@ -172,7 +172,7 @@ def to_hf(
 
     tensors = _tensors(reader, chosen, config, with_scope=head != "none")
     for path, content in contents.items():
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        files.make_folder("output", os.path.dirname(path) or ".")
         with files.whole_or_nothing(path) as file:
             file.write(content)
     # In a folder, which is removed after a kill with all that the package keeps

@@ -411,6 +411,14 @@ def test_quantized_and_infinite_numbers_are_named(foreign, tmp_path):
         fails(folder, told, tmp_path)
 
 
+def test_a_file_in_the_place_of_the_output_is_named(foreign, tmp_path):
+    folder, taken = foreign("keras_hub_encoder"), tmp_path / "taken"
+    taken.write_text("")
+    for output in (taken, taken / "new"):
+        with pytest.raises(InputError, match=r"--output.*taken"):
+            from_other(folder, output)
+
+
 def test_without_heads_or_vocabulary_the_flag_is_named(foreign, tmp_path):
     folder = foreign("keras_bert")
     (folder / "bert_config.json").unlink()
