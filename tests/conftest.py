@@ -24,6 +24,8 @@ def pytest_collection_finish():
     """
     gc.collect()
     gc.freeze()
+    # Graphs are made of objects that stay: looked at less often, too.
+    gc.set_threshold(10_000, 20, 20)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -46,13 +48,17 @@ def graphs_as_traced():
     """TensorFlow runs graphs as they are, without optimizing them first.
 
     That takes a third of a short training. For tests of what commands do with
-    flags and files; those of numbers have graphs as users have them.
+    flags and files, also in prepared processes; those of numbers have graphs as
+    users have them.
     """
     import tensorflow as tf
+    from helpers import prepared
 
     change = tf.config.optimizer.set_experimental_options
     change({"disable_meta_optimizer": True})
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(prepared.AS_TRACED, "1")
+        yield
     change({"disable_meta_optimizer": False})
 
 

@@ -41,13 +41,11 @@ def make_articles(rng, count):
 
 
 def run_recipe(folder, text, config):
-    python = folder.with_name("python")
-    prepared.write_python(python)
     return subprocess.run(
         [RECIPE / "pretrain.sh", folder, text],
         env={
             **prepared.environment(),
-            "PYTHON": str(python),
+            "PYTHON": prepared.python(),
             "CONFIG": str(config),
             "NUM_UNUSED": "2",
             "HOLD_OUT_EVERY": "5",

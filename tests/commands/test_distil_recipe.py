@@ -1,13 +1,12 @@
 """The recipe from a teacher to an export in 8 bits, in miniature."""
 
 import importlib.util
-import os
 import re
 import subprocess
-import sys
 import types
 
 import pytest
+from helpers import prepared
 from helpers.commands import results_of
 from helpers.golden import TINY
 from helpers.paths import ROOT
@@ -22,7 +21,7 @@ RECIPE = FOLDER / "distil.sh"
 def run(*arguments, **settings):
     return subprocess.run(
         [RECIPE, *arguments],
-        env={**os.environ, "PYTHON": sys.executable, **settings},
+        env={**prepared.environment(), "PYTHON": prepared.python(), **settings},
         capture_output=True,
         text=True,
     )
@@ -40,6 +39,7 @@ def test_without_a_teacher_the_recipe_says_what_it_needs(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("graphs_as_traced")
 def test_recipe_ends_with_a_table_and_keeps_what_is_finished(tmp_path):
     out, data = tmp_path / "out", MRPC / "data"
     settings = {

@@ -4,9 +4,9 @@ import json
 import os
 import re
 import subprocess
-import sys
 
 import pytest
+from helpers import prepared
 from helpers.paths import ROOT
 
 NOTEBOOK = ROOT / "docs" / "first_steps.ipynb"
@@ -41,8 +41,8 @@ def test_the_cells_run_and_the_model_has_learnt(tmp_path):
     code = "\n\n".join("".join(source) for source in sources)
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
 
-    done = subprocess.run(
-        [sys.executable, "-c", code],
+    done = prepared.run(
+        ["-c", code],
         env={**os.environ, "PYTHONPATH": path, "TMPDIR": str(tmp_path)},
         cwd=NOTEBOOK.parent,
         stdout=subprocess.PIPE,

@@ -4,11 +4,10 @@ import json
 import re
 import shlex
 import subprocess
-import sys
 
 import numpy as np
 import pytest
-from helpers import in_process
+from helpers import in_process, prepared
 from helpers.commands import results_of
 from helpers.paths import ROOT
 
@@ -24,15 +23,20 @@ SEARCH = re.search(r"^    python -m bert_tf\.search(?:.*\\\n)*.*", TEXT, re.M)[
 
 def shell(commands, folder):
     commands = commands.replace("/tmp/", f"{folder}/")
-    commands = commands.replace("python -m", f"{sys.executable} -m")
+    commands = commands.replace("python -m", f"{prepared.python()} -m")
     done = subprocess.run(
-        ["bash", "-ec", commands], capture_output=True, text=True, cwd=ROOT
+        ["bash", "-ec", commands],
+        env=prepared.environment(),
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("graphs_as_traced")
 def test_the_trial_is_trained_asked_searched_and_served(tmp_path, capsys):
     shell(TRIAL, tmp_path)
 

@@ -1,6 +1,6 @@
 """Reads many damaged and made-up files; run as a program, since it may die.
 
-python -m helpers.hostile FOLDER KIND COUNT [KIND COUNT ...] prints each
+python helpers/hostile.py FOLDER KIND COUNT [KIND COUNT ...] prints each
 exception that is none of ours, and each file that was read as something else
 than it was.
 """
@@ -8,12 +8,11 @@ than it was.
 import importlib
 import os
 import random
-import subprocess
 import sys
 import traceback
 from pathlib import Path
 
-from helpers.paths import ROOT
+from helpers import prepared
 
 ODD = (-(2**63), -1, 0, 1, 2, 3, 255, 2**31 - 1, 2**31, 2**40, 2**62, 2**63 - 1)
 ODD_VALUES = (
@@ -59,11 +58,8 @@ def run_in_process(folder, few_by_kind):
     wanted = []
     for kind, few in few_by_kind.items():
         wanted += [kind, str(count_of(kind, few))]
-    ended = subprocess.run(
-        [sys.executable, "-m", "helpers.hostile", folder, *wanted],
-        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
-        capture_output=True,
-        text=True,
+    ended = prepared.run(
+        [__file__, folder, *wanted], capture_output=True, text=True
     )
     assert ended.stdout == ""
     assert ended.returncode == 0, ended.stderr[-3000:]

@@ -18,7 +18,7 @@ import time
 
 from bert_tf.exports.folder import format_of
 from bert_tf.exports.settings import MODEL_FILES
-from helpers import hostile_http
+from helpers import hostile_http, prepared
 from helpers.hostile import damaged
 
 SECONDS = 600
@@ -100,9 +100,9 @@ def run(model, folder, count, first=0):
     shutil.copytree(model / "1", served / "1")
     wrong, became = [], collections.Counter()
     with open(folder / "log", "w") as log:
-        process = subprocess.Popen(
+        process = prepared.Popen(
             [
-                *(sys.executable, "-m", "bert_tf.serve", str(served)),
+                *("-m", "bert_tf.serve", served),
                 *("--port=0", "--poll_seconds=0.2"),
             ],
             stdout=subprocess.PIPE,

@@ -4,9 +4,9 @@
 
 A server imports TensorFlow and the commands once and runs nothing of them; each
 process is forked from it. It has the working directory, the environment and the
-standard streams of who asks, takes signals, and ends with its exit code. Where
-starting, imports or variables that are read at import are under test, start
-Python itself.
+standard streams of who asks, takes signals, ends with its exit code, and can
+start others in the same way. Where starting, imports or variables that are read
+at import are under test, start Python itself.
 """
 
 import atexit
@@ -17,6 +17,7 @@ import glob
 import importlib
 import json
 import os
+import pathlib
 import runpy
 import select
 import shlex
@@ -30,6 +31,7 @@ import traceback
 
 SOCKET = "BERT_TF_TEST_SERVER"
 PID_TO = "BERT_TF_TEST_PID_TO"
+AS_TRACED = "BERT_TF_TEST_GRAPHS_AS_TRACED"
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
 
@@ -45,6 +47,7 @@ def start_server():
     """Starts the server of this process; returns its variables."""
     folder = tempfile.TemporaryDirectory(prefix="bert_tf_")
     path = os.path.join(folder.name, "socket")
+    write_python(pathlib.Path(beside(path)))
     server = subprocess.Popen([PYTHON, __file__, "--serve", path])
 
     def end():
@@ -62,6 +65,16 @@ def start_server():
 def environment(given=None):
     """A process's variables with which `CLIENT` finds the server."""
     return {**(os.environ if given is None else given), **start_server()}
+
+
+def beside(path):
+    """A program that is Python to processes that know the server's socket."""
+    return os.path.join(os.path.dirname(path), "python")
+
+
+def python():
+    """A program that is Python to scripts run with `environment`."""
+    return beside(start_server()[SOCKET])
 
 
 class Popen(subprocess.Popen):
@@ -102,7 +115,7 @@ def run(arguments, input=None, check=False, capture_output=False, **options):
 
 
 def write_python(path):
-    """Writes a program that is Python to scripts run with `environment`."""
+    """Writes `python` to another place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f'#!/bin/sh\nexec {shlex.join(CLIENT)} "$@"\n')
     path.chmod(0o755)
@@ -114,7 +127,7 @@ def write_python(path):
 def ask(arguments):
     """Has a process forked, waits for it, and ends as it does."""
     variables = dict(os.environ)
-    path = variables.pop(SOCKET)
+    path = variables[SOCKET]
     pid_to = int(variables.pop(PID_TO, "-1"))
     request = {"argv": arguments, "cwd": os.getcwd(), "variables": variables}
     with socket.socket(socket.AF_UNIX) as connection:
@@ -143,6 +156,8 @@ def serve(path):
     from bert_tf.support import startup
 
     startup.prepare()
+    # It keeps the Python of now, which can give a process more files.
+    importlib.import_module("multiprocessing.spawn")
     importlib.import_module("tensorflow")
     for file in sorted(glob.glob(os.path.join(ROOT, "bert_tf", "[!_]*.py"))):
         name, _ = os.path.splitext(os.path.basename(file))
@@ -204,6 +219,13 @@ def work(argv, cwd, variables):
         os.environ.clear()
         os.environ.update(variables)
         tempfile.tempdir = None  # TMPDIR may be another one.
+        folders = variables.get("PYTHONPATH", "").split(os.pathsep)
+        sys.path[:0] = filter(None, folders)
+        sys.executable = beside(variables[SOCKET])
+        if AS_TRACED in variables:
+            # What the fixture `graphs_as_traced` does in its process.
+            change = sys.modules["tensorflow"].config.optimizer
+            change.set_experimental_options({"disable_meta_optimizer": True})
         run_python(*argv)
         code = 0
     except SystemExit as end:

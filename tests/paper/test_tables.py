@@ -125,12 +125,10 @@ def test_tables_2_and_3_have_official_metrics(here, data, tmp_path, name):
 
 @pytest.mark.slow
 def test_table_4_runs_its_command_as_a_process(data, tmp_path, monkeypatch):
-    python = tmp_path / "python"
-    prepared.write_python(python)
     # The server starts with the Python of this process.
     for name, value in prepared.start_server().items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setattr(sys, "executable", prepared.python())
     found = make("table4_swag", data, tmp_path, "--num_runs=1")
     assert NUMBER.match(found["SWAG", "accuracy, dev"])
     assert "eval_accuracy" in (tmp_path / "SWAG.log").read_text()

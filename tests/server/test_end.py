@@ -4,7 +4,6 @@ import concurrent.futures
 import contextlib
 import http.client
 import json
-import os
 import re
 import signal
 import subprocess
@@ -14,8 +13,7 @@ import urllib.request
 
 import pytest
 from absl import flags
-from helpers import small_models
-from helpers.paths import ROOT
+from helpers import prepared, small_models
 
 from bert_tf import serve
 from bert_tf.cli import command_line
@@ -49,13 +47,11 @@ def served(request, tmp_path_factory):
 @contextlib.contextmanager
 def command(*arguments):
     """The process, and what it says first."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bert_tf.serve", *map(str, arguments)],
+    process = prepared.Popen(
+        ["-m", "bert_tf.serve", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment,
     )
     try:
         yield process
