@@ -17,7 +17,10 @@ from helpers.trained_folders import (
 
 from bert_tf.tasks.classification.teacher import TextTeacher
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("graphs_as_traced"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -29,6 +29,8 @@ from bert_tf.tasks.classification import datasets
 from bert_tf.tasks.squad.threshold import THRESHOLD_FILE
 from bert_tf.tasks.vectors.served import export_features
 
+pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+
 MRPC = DATA / "run_classifier" / "mrpc_fine_tuned"
 
 

@@ -12,7 +12,10 @@ from helpers.paths import GOLDEN
 import bert_tf
 from bert_tf.errors import InputError
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("graphs_as_traced"),
+]
 
 DATA = GOLDEN / "classification" / "mrpc" / "data"
 PLACES = [

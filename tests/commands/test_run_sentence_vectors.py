@@ -15,6 +15,8 @@ from bert_tf import run_sentence_vectors
 from bert_tf.cli import command_line
 from bert_tf.tasks import metrics
 
+pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+
 VOCAB = GOLDEN / "checkpoints" / "tiny" / "vocab.txt"
 PAIRS = [
     ("the museum", "the old museum", 5.0),

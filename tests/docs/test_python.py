@@ -10,7 +10,10 @@ from helpers.trained_folders import make_mrpc_folder
 
 from bert_tf.checkpoints import CheckpointReader
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("graphs_as_traced"),
+]
 
 PAGE = ROOT / "docs" / "python.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S)

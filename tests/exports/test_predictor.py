@@ -24,6 +24,8 @@ from bert_tf.exports.results import (
     Vectors,
 )
 
+pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+
 TEXT = "the quiet museum measured John Smith ."
 
 
@@ -138,8 +140,9 @@ def test_a_context_and_a_list_of_texts_get_a_choice():
 
 @pytest.mark.slow
 def test_examples_of_many_numbers_of_choices_come_back_in_order():
+    choices = ["born", "in", "the book", "of"]
     examples = [
-        (f"the {'museum ' * n}", ["born", "in"] * (1 + n % 2)) for n in range(7)
+        (f"the {'museum ' * n}", choices[: 2 + 2 * (n % 2)]) for n in range(7)
     ]
     got = list(predict("choices", 3)(examples))
     for found, example in zip(got, examples, strict=True):

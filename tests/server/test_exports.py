@@ -9,7 +9,10 @@ import pytest
 import tensorflow as tf
 from helpers import exported, in_process
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("graphs_as_traced"),
+]
 
 TEXTS = [
     "Who wrote the book?",

@@ -12,7 +12,10 @@ from helpers.running_server import Running
 
 from bert_tf.server import trial
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("graphs_as_traced"),
+]
 
 NAME = "classifier"
 # Of other heads as well, where more requests are asked for.

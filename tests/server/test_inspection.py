@@ -18,7 +18,10 @@ from bert_tf import attention, neighbours
 from bert_tf.server.model import ServedModel
 from bert_tf.tasks.pretraining.served import export_pretraining
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("graphs_as_traced"),
+]
 
 FORWARD = np.load(DATA / "forward" / "forward.npz")
 MAPS = np.load(DATA / "inspection" / "attention.npz")

@@ -13,7 +13,10 @@ from helpers import in_process, reference, small_models
 from bert_tf.server.model import ServedModel
 from bert_tf.server.protocol import RequestError
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("graphs_as_traced"),
+]
 
 WAIT = 90
 LONG = "the quiet museum measured John Smith . " * 60

@@ -26,6 +26,8 @@ from helpers.paths import ROOT
 from bert_tf import run_pretraining
 from bert_tf.cli import command_line, training_flags
 
+pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+
 TINY = CHECKPOINTS / "tiny"
 
 # A process of its own: devices are split before any is used.
