@@ -1,5 +1,6 @@
 """What flags of training do, and that a killed run goes on with each."""
 
+import functools
 import json
 import logging
 import shutil
@@ -41,14 +42,14 @@ def small_bert(tmp_path_factory):
     )
 
 
-@pytest.fixture
-def pretrain(tmp_path, records_file, small_bert):
+@pytest.fixture(scope="module")
+def pretrain(records_file, small_bert):
     """Function of flags that trains, and returns the last checkpoint."""
 
     def run(folder, **more):
         given = {
             "input_file": records_file,
-            "output_dir": tmp_path / folder,
+            "output_dir": folder,
             "bert_config_file": small_bert,
             "max_seq_length": 32,
             "max_predictions_per_seq": 5,
@@ -66,7 +67,7 @@ def pretrain(tmp_path, records_file, small_bert):
         arguments = [f"--{name}={value}" for name, value in given.items()]
         command_line.parse(values, ["run_pretraining", *arguments])
         run_pretraining.main(values)
-        return read_variables(tmp_path / folder)
+        return read_variables(folder)
 
     return run
 
@@ -200,13 +201,24 @@ def test_freeze_takes_names_layers_and_ranges():
     assert found == {"embeddings", 0, 1, 2, 3, 7, 11, "pooler"}
 
 
-@pytest.mark.slow
-def test_frozen_weights_do_not_change_and_have_no_slots(
-    pretrain, tmp_path, log
-):
-    after = pretrain("out", freeze="embeddings,0", learning_rate=1e-2)
+@pytest.fixture(scope="module")
+def frozen(pretrain, tmp_path_factory):
+    """The folder of three steps with frozen weights, and what they logged."""
+    folder, messages = tmp_path_factory.mktemp("frozen") / "out", []
+    logger, handler = logging.getLogger("absl"), logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    few = {"num_train_steps": 3, "num_warmup_steps": 0}
+    pretrain(folder, freeze="embeddings,0", learning_rate=1e-2, **few)
+    logger.removeHandler(handler)
+    return folder, "\n".join(messages)
 
-    before = read_variables(tmp_path / "out" / "model.ckpt-0")
+
+@pytest.mark.slow
+def test_frozen_weights_do_not_change_and_have_no_slots(frozen):
+    folder, log = frozen
+    before, after = (read_variables(folder / f"model.ckpt-{n}") for n in (0, 3))
     frozen = ("bert/embeddings/", "bert/encoder/layer_0/")
     weights = [
         n for n in before if not n.endswith(("adam_m", "adam_v", "step"))
@@ -219,56 +231,75 @@ def test_frozen_weights_do_not_change_and_have_no_slots(
         count += is_frozen
     assert count == 5 + 16
     text = f"{len(weights) - count} of {len(weights)} variables are trained"
-    assert f"Frozen: embeddings,0. {text}" in log.text
+    assert f"Frozen: embeddings,0. {text}" in log
 
 
 @pytest.mark.slow
 def test_frozen_weights_can_be_trained_later_with_new_slots(
-    pretrain, tmp_path, log
+    frozen, pretrain, tmp_path, log
 ):
-    frozen = pretrain("out", freeze="0", num_train_steps=3)
+    out = shutil.copytree(frozen[0], tmp_path / "out")
+    before = read_variables(out)
     name = "bert/encoder/layer_0/output/dense/kernel"
-    assert f"{name}/adam_m" not in frozen
+    assert f"{name}/adam_m" not in before
 
-    after = pretrain("out")
+    after = pretrain(out)
 
-    assert "no optimizer state for 32 of" in log.text
-    assert (after[name] != frozen[name]).any()
+    # Two for each of the 5 weights of the embeddings and the 16 of the layer.
+    assert "no optimizer state for 42 of" in log.text
+    assert (after[name] != before[name]).any()
     assert np.abs(after[f"{name}/adam_m"]).max() > 0
 
 
 # ------------------------------------------------------- killed and continued
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "flags",
-    [
-        {
-            "optimizer": "lamb",
-            "gradient_accumulation_steps": 2,
-            "bucket_by_length": True,
-        },
-        {
-            "recompute": True,
-            "precision": "mixed_float16",
-            "bias_correction": True,
-            "layerwise_lr_decay": 0.5,
-            "freeze": "embeddings,0",
-        },
-    ],
-    ids=str,
-)
-def test_a_killed_run_resumes_with_the_same_numbers(flags, pretrain, tmp_path):
-    whole = pretrain("whole", **flags)
-    cut_off(tmp_path / "whole", tmp_path / "cut")
-    cut = pretrain("cut", **flags)
-    assert_same(cut, whole)
+OPTIONS = {
+    "lamb": {
+        "optimizer": "lamb",
+        "gradient_accumulation_steps": 2,
+        "bucket_by_length": True,
+    },
+    "float16": {
+        "recompute": True,
+        "precision": "mixed_float16",
+        "bias_correction": True,
+        "layerwise_lr_decay": 0.5,
+        "freeze": "embeddings,0",
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(pretrain, tmp_path_factory):
+    """Function of a key of `OPTIONS`: the folder of such a training."""
+
+    @functools.cache
+    def run(name):
+        folder = tmp_path_factory.mktemp(name) / "out"
+        pretrain(folder, **OPTIONS[name])
+        return folder
+
+    return run
 
 
 @pytest.mark.slow
-def test_slots_of_lamb_have_other_names_than_those_of_adam(pretrain, log):
-    lamb = pretrain("out", optimizer="lamb", num_train_steps=3)
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_killed_run_resumes_with_the_same_numbers(
+    name, undisturbed, pretrain, tmp_path
+):
+    whole = undisturbed(name)
+    cut_off(whole, tmp_path / "cut")
+    cut = pretrain(tmp_path / "cut", **OPTIONS[name])
+    assert_same(cut, read_variables(whole))
+
+
+@pytest.mark.slow
+def test_slots_of_lamb_have_other_names_than_those_of_adam(
+    undisturbed, pretrain, tmp_path, log
+):
+    cut_off(undisturbed("lamb"), tmp_path / "out")
+    lamb = read_variables(tmp_path / "out")
 
     slots = {name for name in lamb if name.endswith(("lamb_m", "lamb_v"))}
     weights = {name.rpartition("/")[0] for name in slots}
@@ -276,7 +307,7 @@ def test_slots_of_lamb_have_other_names_than_those_of_adam(pretrain, log):
     assert lamb.keys() == weights | slots | {"global_step"}
     assert all(np.abs(lamb[name]).max() > 0 for name in slots)
 
-    adam = pretrain("out")
+    adam = pretrain(tmp_path / "out")
 
     assert f"no optimizer state for {len(slots)} of {len(slots)}" in log.text
     slots = {f"{name}/adam_{kind}" for name in weights for kind in "mv"}
@@ -341,8 +372,9 @@ def test_without_padding_training_has_the_same_numbers_and_is_noted(
     beside = tmp_path / "bert_config.json"
     beside.write_text(json.dumps(config))
 
-    want = pretrain("padded", bert_config_file=beside, skip_padding=False)
-    got = pretrain("skipped", bert_config_file=beside)
+    given = {"bert_config_file": beside}
+    want = pretrain(tmp_path / "padded", **given, skip_padding=False)
+    got = pretrain(tmp_path / "skipped", **given)
 
     for name, value in want.items():
         np.testing.assert_allclose(
@@ -354,14 +386,14 @@ def test_without_padding_training_has_the_same_numbers_and_is_noted(
 
     cut_off(tmp_path / "padded", tmp_path / "resumed")
     with pytest.raises(InputError, match="skip_padding"):
-        pretrain("resumed", bert_config_file=beside, skip_padding=True)
-    assert_same(pretrain("resumed", bert_config_file=beside), want)
+        pretrain(tmp_path / "resumed", **given, skip_padding=True)
+    assert_same(pretrain(tmp_path / "resumed", **given), want)
 
     # A training that skips padding may change over, if it is told twice.
     cut_off(tmp_path / "skipped", tmp_path / "changed")
-    changed = {"bert_config_file": beside, "skip_padding": False}
+    given |= {"skip_padding": False}
     with pytest.raises(InputError, match="skip_padding"):
-        pretrain("changed", **changed)
-    pretrain("changed", **changed, ignore_folder_settings=True)
+        pretrain(tmp_path / "changed", **given)
+    pretrain(tmp_path / "changed", **given, ignore_folder_settings=True)
     note = json.loads((tmp_path / "changed" / "bert_tf.json").read_text())
     assert note["skip_padding"] is False

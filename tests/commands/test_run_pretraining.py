@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from absl import flags as absl_flags
 from helpers import prepared
-from helpers.golden import read_scalars
+from helpers.golden import read_config, read_scalars
 from helpers.paths import GOLDEN
 
 from bert_tf import checkpoints, run_pretraining
@@ -21,6 +21,10 @@ from bert_tf.tasks.pretraining import task
 
 TINY = GOLDEN / "checkpoints" / "tiny"
 PRETRAINING = GOLDEN / "run_pretraining"
+NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+
+# The original's results are computed by graphs as users have them.
+as_traced = pytest.mark.usefixtures("graphs_as_traced")
 
 
 def parse(*arguments):
@@ -108,10 +112,9 @@ def test_resumes_the_originals_training_with_its_losses(
         return tf.data.Dataset.from_tensor_slices(batches).skip(step - 240)
 
     monkeypatch.setattr(records, "training_batches", in_order)
-    config = json.loads((TINY / "bert_config.json").read_text())
-    config["hidden_dropout_prob"] = config["attention_probs_dropout_prob"] = 0
     config_file = tmp_path / "no_dropout.json"
-    config_file.write_text(json.dumps(config))
+    config = read_config(TINY, **NO_DROPOUT)
+    config_file.write_text(config.to_json_string())
 
     with pytest.raises(tf.errors.OutOfRangeError):
         # The schedule goes to step 260, the batches to 246.
@@ -171,7 +174,9 @@ def test_a_folder_of_the_original_is_resumed_and_readable_by_it_afterwards(
 # ------------------------------------------------------------------- training
 
 
-@pytest.mark.slow
+# `cli/test_training_flags` resumes with other optimizers and precisions.
+@as_traced
+@pytest.mark.exhaustive
 def test_a_resumed_run_gives_the_numbers_of_an_uninterrupted_one(
     tmp_path, records_file
 ):
@@ -203,6 +208,7 @@ def test_a_resumed_run_gives_the_numbers_of_an_uninterrupted_one(
         )
 
 
+@as_traced
 @pytest.mark.slow
 def test_training_on_few_records_learns_them(tmp_path, records_file):
     run(
@@ -243,27 +249,38 @@ def test_files_are_listed_in_sorted_order(tmp_path, records_file, log):
     assert names == ["b.tfrecord", "a.tfrecord", "b.tfrecord"]
 
 
-@pytest.mark.slow
-def test_without_next_sentence_its_weights_stay_and_have_no_slots(
-    tmp_path, records_file
-):
-    run(
-        records_file,
-        tmp_path / "out",
-        do_train=True,
-        do_eval=True,
-        next_sentence=False,
-        init_checkpoint=TINY,
-        train_batch_size=8,
-        learning_rate=1e-2,
-        num_train_steps=3,
-        num_warmup_steps=0,
-        max_eval_steps=1,
-        seed=1,
-    )
+@pytest.fixture(scope="module")
+def masked_only(tmp_path_factory):
+    """Flags of a training without next sentence and without dropout."""
+    folder = tmp_path_factory.mktemp("masked_only")
+    config = read_config(TINY, **NO_DROPOUT)
+    (folder / "bert_config.json").write_text(config.to_json_string())
+    return {
+        "bert_config_file": folder / "bert_config.json",
+        "do_train": True,
+        "next_sentence": False,
+        "init_checkpoint": TINY,
+        "train_batch_size": 8,
+        "learning_rate": 1e-2,
+        "num_train_steps": 3,
+        "num_warmup_steps": 0,
+        "seed": 1,
+    }
 
+
+@pytest.fixture(scope="module")
+def trained(masked_only, records_file, tmp_path_factory):
+    """The folder of that training."""
+    out = tmp_path_factory.mktemp("trained") / "out"
+    run(records_file, out, **masked_only, do_eval=True, max_eval_steps=1)
+    return out
+
+
+@as_traced
+@pytest.mark.slow
+def test_without_next_sentence_its_weights_stay_and_have_no_slots(trained):
     before = tf.train.load_checkpoint(str(TINY / "bert_model.ckpt"))
-    after = tf.train.load_checkpoint(str(tmp_path / "out"))
+    after = tf.train.load_checkpoint(str(trained))
     names = set(after.get_variable_to_shape_map())
     for name in (
         "cls/seq_relationship/output_weights",
@@ -276,34 +293,27 @@ def test_without_next_sentence_its_weights_stay_and_have_no_slots(
     name = "cls/predictions/transform/dense/kernel"
     assert f"{name}/adam_m" in names
     assert (before.get_tensor(name) != after.get_tensor(name)).any()
-    results = (tmp_path / "out" / "eval_results.txt").read_text()
+    results = (trained / "eval_results.txt").read_text()
     assert "masked_lm_loss" in results
     assert "next_sentence" not in results
 
 
+@as_traced
 @pytest.mark.slow
-def test_new_masks_are_drawn_in_training(tmp_path, records_file):
-    flags = {
-        "do_train": True,
-        "init_checkpoint": TINY,
-        "train_batch_size": 8,
-        "num_train_steps": 2,
-        "num_warmup_steps": 0,
-        "learning_rate": 1e-3,
-        "seed": 1,
-    }
-
-    run(records_file, tmp_path / "old", **flags)
+def test_new_masks_are_drawn_in_training(
+    masked_only, trained, tmp_path, records_file
+):
     run(
         records_file,
         tmp_path / "new",
         mask_on_the_fly=True,
         vocab_file=TINY / "vocab.txt",
         do_whole_word_mask=True,
-        **flags,
+        **masked_only,
     )
 
-    old = read_scalars(tmp_path / "old")["masked_lm_loss"]
+    # Of the same records, before the first step has changed anything.
+    old = read_scalars(trained)["masked_lm_loss"]
     new = read_scalars(tmp_path / "new")["masked_lm_loss"]
     assert old[1] != pytest.approx(new[1], rel=1e-3)
 
@@ -319,6 +329,7 @@ def test_a_schedule_that_is_over_is_warned_about(
     assert "--num_train_steps=240 is reached, nothing is trained" in log.text
 
 
+@as_traced
 @pytest.mark.slow
 def test_slots_without_use_and_a_long_warm_up_are_warned_about(
     tmp_path, records_file, log
