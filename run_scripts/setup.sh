@@ -13,6 +13,9 @@ venv="${BERT_TF_VENV:-$repository/.venv}"
 PYTHON="$venv/bin/python"
 lock="$repository/${BERT_TF_LOCK:-requirements.lock}"
 
+# Where byte code is not written, each process compiles all of it again.
+unset PYTHONDONTWRITEBYTECODE
+
 supported='import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'
 
 find_python() {

@@ -20,4 +20,4 @@ if [[ "$(cat "$folder/installed.txt" 2> /dev/null)" != "$package" ]]; then
     echo "$package" > "$folder/installed.txt"
 fi
 BERT_TF_TENSORFLOW_PYTHON="$folder/bin/python" exec "$PYTHON" -m pytest \
-    --capture=no -k only_tensorflow tests/exports/test_export.py
+    --capture=no -m "" -k only_tensorflow tests/exports/test_export.py

@@ -341,7 +341,10 @@ def test_keras_file_of_an_earlier_version_loads(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "precision",
+    ["float32", pytest.param("mixed_bfloat16", marks=pytest.mark.exhaustive)],
+)
 def test_recomputed_layers_have_the_same_gradients_and_dropout(
     precision, config, rng
 ):

@@ -86,6 +86,9 @@ CASES = [
         ),
         config(hidden_size=2**50),
         init_checkpoint=None,
+        # TensorFlow waits 10 s for memory to be freed. A batch that is too
+        # large is tried in `commands/test_run_classifier`.
+        exhaustive=True,
     ),
 ]
 

@@ -30,6 +30,8 @@ from bert_tf.tokenization import (
     load_vocab,
 )
 
+pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+
 STRINGS = [tf.TensorSpec([None], tf.string)]
 MARKS = (
     "\u302e{}\u1b44"  # Classes 224 and 9: in the other order, if neighbours.
@@ -244,14 +246,15 @@ def test_works_without_a_graph_too(uncased_vocab):
 def make_letters(tmp_path_factory):
     """Makes `Both` with a piece for all that characters become.
 
-    So no mistake hides behind [UNK].
+    So no mistake hides behind [UNK]. A graph of pieces for all characters, and
+    not only for some, takes five seconds to make.
     """
 
     @functools.cache
-    def make(case):
+    def make(case, codes):
         basic = BasicTokenizer(*CASINGS[case])
-        became = set("abςσ")
-        for code in assigned_code_points():
+        became = set("abςσ\u4e2d\u302e\u1b44")
+        for code in codes():
             became.update(basic.normalize(chr(code)))
         tokens = ["[UNK]"]
         for char in sorted(became):
@@ -264,11 +267,33 @@ def make_letters(tmp_path_factory):
     return make
 
 
+@functools.cache
 def assigned_code_points():
     def is_assigned(code):
         return unicodedata.category(chr(code)) not in ("Cn", "Co")
 
     return list(filter(is_assigned, SCALAR_VALUES))
+
+
+@functools.cache
+def some_code_points():
+    """All that change, combine or separate, and some of the others."""
+    codes = assigned_code_points()
+    some = {code for code in codes if code % 10 == 0}
+    changing = filter(may_change, codes)
+    return sorted(some | {code for code in changing if not is_syllable(code)})
+
+
+def may_change(code):
+    """Whether it has a lower case or parts, combines, or is no sign at all."""
+    char = chr(code)
+    parts = unicodedata.normalize("NFD", char.lower())
+    return parts != char or unicodedata.category(char)[0] in "MCZ"
+
+
+def is_syllable(code):
+    """One of the 11,172 of Hangul, which are all of one kind."""
+    return 0xAC00 <= code <= 0xD7A3
 
 
 def in_context(context, codes, size=64):
@@ -277,19 +302,25 @@ def in_context(context, codes, size=64):
         yield " ".join(context.format(chr(code)) for code in block)
 
 
+CONTEXTS = [
+    ("lower", "a{}b"),
+    ("lower", "ΑΣ{0} {0}Σ"),
+    ("lower", MARKS),
+    ("cased", "a{}b"),
+    ("lower, with accents", "ΑΣ{0} {0}Σ"),
+    ("cased, without accents", MARKS),
+]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "case, context",
     [
-        ("lower", "a{}b"),
-        ("lower", "ΑΣ{0} {0}Σ"),
-        ("lower", MARKS),
-        ("cased", "a{}b"),
-        ("lower, with accents", "ΑΣ{0} {0}Σ"),
-        ("cased, without accents", MARKS),
+        CONTEXTS[0],
         *(
             pytest.param(*more, marks=pytest.mark.exhaustive)
             for more in (
+                *CONTEXTS[1:],
                 ("lower, with accents", "a{}b"),
                 ("lower, with accents", MARKS),
                 ("cased, without accents", "a{}b"),
@@ -300,25 +331,30 @@ def in_context(context, codes, size=64):
 def test_every_assigned_character_in_contexts(case, context, make_letters):
     codes = assigned_code_points()
     assert len(codes) > 140_000
+    both = make_letters(case, assigned_code_points)
     for block in batches(list(in_context(context, codes)), 512):
-        make_letters(case).check_ids(block)
+        both.check_ids(block)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case, context", CONTEXTS[1:])
+def test_characters_of_each_kind_in_contexts(case, context, make_letters):
+    codes = some_code_points()
+    assert 15_000 < len(codes) < 30_000
+    both = make_letters(case, some_code_points)
+    for block in batches(list(in_context(context, codes)), 512):
+        both.check_ids(block)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASINGS)
 def test_offsets_of_characters_that_change_their_number(case, make_letters):
-    both = make_letters(case)
-    codes = assigned_code_points()
+    both = make_letters(case, some_code_points)
+    codes = some_code_points()
     normalize = both.plain.basic_tokenizer.normalize
     changing = [c for c in codes if len(normalize(chr(c))) != 1]
-    some = [c for c in changing if c % 10 == 0 or not is_syllable(c)]
     for context in ("a{}b", "{0}{0}-{0} \u4e2d{0} \t{0}"):
-        both.check(list(in_context(context, some + codes[::50])))
-
-
-def is_syllable(code):
-    """One of the 11,172 of Hangul, which are all of one kind."""
-    return 0xAC00 <= code <= 0xD7A3
+        both.check(list(in_context(context, changing + codes[::9])))
 
 
 @pytest.mark.exhaustive
@@ -329,7 +365,7 @@ def is_syllable(code):
 def test_every_unicode_scalar_value_in_contexts(case, context, make_letters):
     assert len(SCALAR_VALUES) == 1_112_064
     for block in batches(list(in_context(context, SCALAR_VALUES)), 1024):
-        make_letters(case).check_ids(block)
+        make_letters(case, assigned_code_points).check_ids(block)
 
 
 def test_tables_name_their_version_of_unicode(uncased_vocab):
@@ -339,7 +375,10 @@ def test_tables_name_their_version_of_unicode(uncased_vocab):
 # Vocabularies.
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "seed",
+    [0, *(pytest.param(n, marks=pytest.mark.exhaustive) for n in range(1, 9))],
+)
 def test_pieces_of_random_vocabularies(seed, make):
     generator = random.Random(seed)
 

@@ -30,9 +30,7 @@ EXPORTS = [
     pytest.param(
         mode,
         name,
-        marks=()
-        if name == "classifier" or (mode, name) == ("int8", "pretraining")
-        else pytest.mark.exhaustive,
+        marks=() if name == "classifier" else pytest.mark.exhaustive,
     )
     for mode in QUANTIZATIONS
     for name in ("classifier", "pretraining", "span", "features")

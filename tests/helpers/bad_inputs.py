@@ -187,12 +187,14 @@ def of(command):
         exit_code=1,
         largest_file=resource.RLIM_INFINITY,
         slow=False,
+        exhaustive=False,
         **changed,
     ):
         flags = {**GOOD_FLAGS.get(command, {}), **changed}
         given = [f"--{k}={v}" for k, v in flags.items() if v is not None]
         names = (names,) if isinstance(names, str) else names
         marks = [pytest.mark.slow] if slow else []
+        marks += [pytest.mark.exhaustive] if exhaustive else []
         made = Case(
             command,
             (*given, *words),

@@ -184,13 +184,18 @@ def test_another_training_in_the_folder_draws_anew(tmp_path):
 @pytest.mark.parametrize(
     "content", [b"", b"<svg/>", b"\xff\xfe", b"<metadata id='data'>{}"]
 )
-def test_a_picture_without_a_curve_does_not_stop_a_training(
-    tmp_path, content, log
-):
+def test_a_picture_without_a_curve_is_told(tmp_path, content, log):
+    path = str(tmp_path / curves.PICTURE)
+    (tmp_path / curves.PICTURE).write_bytes(content)
+    assert curves.read(path) is None
+    assert f"{path} cannot be read" in log.text
+
+
+def test_a_picture_without_a_curve_does_not_stop_a_training(tmp_path, log):
     train(tmp_path, 4, save_checkpoints_steps=2)
     for path in tmp_path.glob("model.ckpt-4*"):
         path.unlink()
-    (tmp_path / curves.PICTURE).write_bytes(content)
+    (tmp_path / curves.PICTURE).write_bytes(b"<metadata id='data'>{}")
 
     train(tmp_path, 4)
 
