@@ -24,7 +24,7 @@ def pytest_collection_finish():
     """
     gc.collect()
     gc.freeze()
-    # Graphs are made of objects that stay: looked at less often, too.
+    # Most objects of a graph stay, so collecting often frees little.
     gc.set_threshold(10_000, 20, 20)
 
 

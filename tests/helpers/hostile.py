@@ -1,8 +1,9 @@
 """Reads many damaged and made-up files; run as a program, since it may die.
 
-python helpers/hostile.py FOLDER KIND COUNT [KIND COUNT ...] prints each
-exception that is none of ours, and each file that was read as something else
-than it was.
+    cd tests && PYTHONPATH=..:. python helpers/hostile.py FOLDER KIND COUNT ...
+
+prints each exception that is none of ours, and each file that was read as
+something else than it was. FOLDER exists; there may be several kinds.
 """
 
 import importlib

@@ -62,7 +62,10 @@ def read(path: str, about: About) -> np.ndarray | None:
             # Read only if it is of use.
             vectors = file["vectors"] if not wrong else np.zeros((0, 0))
     except _READ_ERRORS as error:
-        reason = getattr(error, "strerror", None) or "It is damaged or another"
+        reason = (
+            getattr(error, "strerror", None)
+            or "It is damaged or of another kind"
+        )
         raise InputError(
             f"{path} must be a file of vectors that `search` has written. "
             f"{reason}: remove it, or give another --vectors_file"
