@@ -29,6 +29,9 @@ Compute = Callable[[Arrays], Mapping[str, NDArray]]
 NEWEST = 0.2
 LONGEST_RETRY = 60
 
+# Bytes up to which all texts are of one size.
+SHORT_TEXT = 64
+
 # What exports pad texts and integers with, by the kind of their dtype.
 PADDING: dict[str, bytes | int] = {"O": b"", "i": -1}
 
@@ -50,10 +53,17 @@ class Watcher(Protocol):
 
 
 class Part(NamedTuple):
-    """Rows of a request that are computed at once: a slice, and their cost."""
+    """Rows of a request that are computed at once.
 
-    rows: slice
+    Attributes:
+        rows: their numbers.
+        cost: of all of them.
+        size: of the texts in them, as `sizes_of` tells it.
+    """
+
+    rows: NDArray
     cost: int
+    size: int
 
 
 class Job:
@@ -64,7 +74,7 @@ class Job:
         kind: requests of one kind may share a batch; None shares with no other.
         inputs: arrays by name; their first axis is the rows, unless `kind` is
             None.
-        parts: the slices of rows to compute, in order.
+        parts: the rows to compute, in order.
 
     Attributes:
         future: of its outputs.
@@ -92,6 +102,11 @@ class Job:
     def next_cost(self) -> int:
         """The cost of the part that `take` takes."""
         return self.parts[self._next].cost
+
+    @property
+    def next_kind(self) -> tuple[Hashable, int]:
+        """What is equal for parts that may share a batch."""
+        return self.kind, self.parts[self._next].size
 
     def take(self) -> "Taken":
         """Takes the next part."""
@@ -192,7 +207,8 @@ class Batcher:
                 wait before another try.
         """
         most = math.inf if kind is None else self.max_batch
-        job = Job(compute, kind, inputs, split(costs, most))
+        sizes = sizes_of(inputs, len(costs))
+        job = Job(compute, kind, inputs, split(costs, most, sizes))
         with self._changed:
             if self._closed:
                 raise RequestError("The server is stopping.", 503)
@@ -272,11 +288,12 @@ class Batcher:
                 self._changed.wait()
             self._jobs.remove(first)
             jobs, cost = [first], first.next_cost
+            kind = first.next_kind
             if first.kind is not None and not is_long:
                 left: collections.deque[Job] = collections.deque()
                 for job in self._jobs:
                     fits = cost + job.next_cost <= self.max_batch
-                    if fits and job.kind == first.kind:
+                    if fits and job.next_kind == kind:
                         jobs.append(job)
                         cost += job.next_cost
                     else:
@@ -320,31 +337,78 @@ class Batcher:
             job.found[taken.number] = found
             parts = [part for part in job.found if part is not None]
         if len(parts) == len(job.parts):
+            rows = np.concatenate([part.rows for part in job.parts])
             with contextlib.suppress(concurrent.futures.InvalidStateError):
-                job.future.set_result(join(parts))
+                job.future.set_result(join(parts, rows))
 
 
-def split(costs: Sequence[int], most: float) -> list[Part]:
-    """Rows in parts that cost at most `most`, or have one row only."""
+def size_of(length: int) -> int:
+    """What is equal for texts of similar length.
+
+    They are between the same two powers of two, so that short ones are not
+    padded to long ones.
+
+    Args:
+        length: in bytes; up to `SHORT_TEXT` all are alike.
+    """
+    return (max(length, SHORT_TEXT) - 1).bit_length()
+
+
+def sizes_of(inputs: Arrays, count: int) -> list[int]:
+    """The `size_of` the longest text of each row; equal if there are none."""
+    sizes = [0] * count
+    for array in inputs.values():
+        if array.dtype == object and array.shape[:1] == (count,):
+            longest = (
+                max(map(len, texts.flat), default=0)
+                for texts in array.reshape(count, -1)
+            )
+            sizes = list(map(max, sizes, map(size_of, longest)))
+    return sizes
+
+
+def split(
+    costs: Sequence[int], most: float, sizes: Sequence[int]
+) -> list[Part]:
+    """Rows in parts that cost at most `most`, or have one row only.
+
+    If there are several parts, each has texts of one size, the longest first:
+    if memory is short, it fails early.
+
+    Args:
+        costs: of the rows.
+        most: cost of a part.
+        sizes: of the rows, of `sizes_of`.
+    """
+    rows = np.arange(len(costs))
+    if sum(costs) <= most or len(costs) < 2:
+        return [Part(rows, max(sum(costs), 1), max(sizes, default=0))]
     parts: list[Part] = []
-    start, cost = 0, 0
-    for row, more in enumerate(costs):
-        if row > start and cost + more > most:
-            parts.append(Part(slice(start, row), cost))
-            start, cost = row, 0
-        cost += more
-    return [*parts, Part(slice(start, len(costs)), max(cost, 1))]
+    taken: list[int] = []
+    for row in sorted(range(len(costs)), key=lambda row: -sizes[row]):
+        cost = sum(costs[one] for one in taken)
+        is_alike = not taken or sizes[row] == sizes[taken[0]]
+        if taken and (cost + costs[row] > most or not is_alike):
+            parts.append(Part(np.array(taken), cost, sizes[taken[0]]))
+            taken = []
+        taken.append(row)
+    cost = sum(costs[one] for one in taken)
+    return [*parts, Part(np.array(taken), cost, sizes[taken[0]])]
 
 
-def join(parts: Sequence[Arrays]) -> Arrays:
-    """Outputs of the parts of a request, one after the other.
+def join(parts: Sequence[Arrays], rows: NDArray) -> Arrays:
+    """Outputs of the parts of a request, in the order of its rows.
 
     Where their shapes differ, by the number of [MASK]s or of entities, they are
     padded as exports pad them: with "", 0.0 and -1.
+
+    Args:
+        parts: outputs of each.
+        rows: the numbers of their rows, one part after the other.
     """
     if len(parts) == 1:
         return parts[0]
-    joined = {}
+    joined, places = {}, np.argsort(rows)
     for name in parts[0]:
         arrays = [part[name] for part in parts]
         shape = np.max([array.shape[1:] for array in arrays], axis=0)
@@ -359,7 +423,7 @@ def join(parts: Sequence[Arrays]) -> Arrays:
             else array
             for array in arrays
         ]
-        joined[name] = np.concatenate(padded)
+        joined[name] = np.concatenate(padded)[places]
     return joined
 
 
@@ -377,8 +441,7 @@ def run_together(taken: Sequence[Taken]) -> list[Arrays]:
         name: np.concatenate([one[name] for one in given]) for name in given[0]
     }
     outputs = compute(inputs)
-    slices = [each.job.parts[each.number].rows for each in taken]
-    sizes = [rows.stop - rows.start for rows in slices]
+    sizes = [len(each.job.parts[each.number].rows) for each in taken]
     for name, array in outputs.items():
         if array.ndim == 0 or len(array) != sum(sizes):
             raise RuntimeError(

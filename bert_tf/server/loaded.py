@@ -26,11 +26,6 @@ from bert_tf.tasks.pretraining import cloze
 
 IDS, POSITIONS = "input_ids", "masked_lm_positions"
 
-# Texts are batched with texts of similar length, between the same two powers of
-# two, so that short ones are not padded to long ones. Up to this many bytes all
-# are of one length.
-SHORT_TEXT = 64
-
 # Size of dimensions that are not fixed, in the warm-up request for a model
 # without requests of its own.
 WARM_UP_LENGTH = 8
@@ -115,17 +110,7 @@ class LoadedVersion:
         shapes = tuple(
             (name, array.shape[1:]) for name, array in sorted(inputs.items())
         )
-        longest = max(
-            (
-                len(text)
-                for array in inputs.values()
-                if array.dtype == object
-                for text in array.flat
-            ),
-            default=0,
-        )
-        size = (max(longest, SHORT_TEXT) - 1).bit_length()
-        return (self.version, id(self), signature_name, shapes, size)
+        return (self.version, id(self), signature_name, shapes)
 
     def _is_apart(self, name, inputs):
         """Whether rows give the same, but for padding, without the others."""

@@ -299,6 +299,49 @@ def test_others_are_computed_beside_what_is_longer_than_a_batch(kind, costs):
         assert squares(future) == [n * n for n in range(len(costs))]
 
 
+def of_length(*lengths):
+    texts = np.empty(len(lengths), object)
+    texts[:] = [b"a" * length for length in lengths]
+    return {"x": np.array(lengths), "text": texts}
+
+
+def test_texts_share_batches_with_texts_of_similar_length(start, gate):
+    batcher = start()
+    asked = [[3], [65], [64, 1], [128, 2], [129], [66]]
+    futures = [
+        batcher.submit(gate, "same", of_length(*each), [1] * len(each))
+        for each in asked
+    ]
+    gate.open.set()
+    for future, each in zip(futures, asked):
+        assert squares(future) == [n * n for n in each]
+    batcher.close(WAIT)
+    assert gate.batches == [[0], [3, 64, 1], [65, 128, 2, 66], [129]]
+
+
+def test_parts_of_a_long_request_have_texts_of_similar_length(start, gate):
+    batcher = start(max_batch=3)
+    lengths = [1, 300, 2, 3, 100, 4, 301, 5]
+    future = batcher.submit(gate, "same", of_length(*lengths), [1] * 8)
+    # A part of it shares a batch with others of its size.
+    other = batcher.submit(gate, "same", of_length(299), [1])
+    gate.open.set()
+    assert squares(future) == [n * n for n in lengths]
+    assert squares(other) == [299**2]
+    batcher.close(WAIT)
+    assert gate.batches == [[0], [300, 301, 299], [100], [1, 2, 3], [4, 5]]
+
+
+def test_the_size_of_rows_is_that_of_their_longest_text():
+    pairs = of_length(3, 4)
+    pairs["second"] = of_length(64, 65)["text"]
+    assert batching.sizes_of(pairs, 2) == [6, 7]
+    choices = {"choices": np.array([[b"a", b"b" * 129], [b"", b"c"]], object)}
+    assert batching.sizes_of(choices, 2) == [8, 6]
+    numbers = {"x": np.zeros((3, 99)), "one": np.array(b"a" * 99, object)}
+    assert batching.sizes_of(numbers, 3) == [0, 0, 0]
+
+
 def test_a_closed_queue_finishes_long_and_short_parts_of_one_request():
     batcher = Batcher(max_batch=2)
     gate = Gate()
@@ -355,7 +398,7 @@ def test_parts_of_different_widths_are_padded():
             "scores": np.float32([[0.25, 1.0]] * 2),
         },
     ]
-    joined = batching.join(parts)
+    joined = batching.join(parts, np.arange(3))
     assert joined["tokens"].tolist() == [
         [[b"a"], [b""]],
         [[b"b"], [b"c"]],
