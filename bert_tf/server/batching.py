@@ -359,10 +359,8 @@ def sizes_of(inputs: Arrays, count: int) -> list[int]:
     sizes = [0] * count
     for array in inputs.values():
         if array.dtype == object and array.shape[:1] == (count,):
-            longest = (
-                max(map(len, texts.flat), default=0)
-                for texts in array.reshape(count, -1)
-            )
+            rows = array.reshape(count, math.prod(array.shape[1:]))
+            longest = (max(map(len, row), default=0) for row in rows)
             sizes = list(map(max, sizes, map(size_of, longest)))
     return sizes
 

@@ -338,6 +338,7 @@ def test_the_size_of_rows_is_that_of_their_longest_text():
     assert batching.sizes_of(pairs, 2) == [6, 7]
     choices = {"choices": np.array([[b"a", b"b" * 129], [b"", b"c"]], object)}
     assert batching.sizes_of(choices, 2) == [8, 6]
+    assert batching.sizes_of(of_length(), 0) == []
     numbers = {"x": np.zeros((3, 99)), "one": np.array(b"a" * 99, object)}
     assert batching.sizes_of(numbers, 3) == [0, 0, 0]
 

@@ -139,7 +139,9 @@ def test_requests_of_one_kind_ask_one_signature(reviews):
     one, two = {"text_a": texts("a")}, {"text_a": texts("b", "c" * 99)}
     kind = reviews.kind("serve_text", one)
     assert kind == reviews.kind("serve_text", two)
-    assert kind != reviews.kind("serve_text_pair", {**one, "text_b": texts("b")})
+    assert kind != reviews.kind(
+        "serve_text_pair", {**one, "text_b": texts("b")}
+    )
 
 
 def test_rows_that_depend_on_each_other_are_not_batched(reviews, odd, masks):
