@@ -16,6 +16,8 @@ if _startup.is_command():
 
 
 def __getattr__(name):
+    if name in ("Predictor", "load"):
+        _startup.quieten()
     if name == "Predictor":
         from bert_tf.tasks.predictor import Predictor
 

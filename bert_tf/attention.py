@@ -18,7 +18,7 @@ from bert_tf.cli import command_line, inference_flags
 from bert_tf.cli.command_line import FlagSet
 from bert_tf.data.packing import Truncation
 from bert_tf.data.vocabulary import UnknownTokens
-from bert_tf.errors import InputError
+from bert_tf.errors import InputError, count_of
 from bert_tf.support import files, memory, startup
 from bert_tf.tasks.inspection import metrics, page, rows
 from bert_tf.tasks.inspection.rows import AttentionMap
@@ -189,9 +189,8 @@ def check_size(flags, config, found):
     """Says how much will be written; raises `InputError` if it is too much."""
     numbers = sum(count_numbers(config, found))
     logging.info(
-        "%d texts, the longest of %d tokens; maps of %d layers and %d heads: "
-        "%s.",
-        len(found),
+        "%s, the longest of %d tokens; maps of %d layers and %d heads: %s.",
+        count_of(len(found), "text"),
         rows.longest(found),
         config.num_hidden_layers,
         config.num_attention_heads,

@@ -31,8 +31,10 @@ def counted(
     done = 0
     with _Display() as display:
         for thing in things:
-            yield thing
             done = min(done + (size(thing) if size else 1), total)
+            if done == total:
+                display.clear()  # The last one may be all that is asked for.
+            yield thing
             if display.is_due():
                 rate = done / display.seconds
                 left = format_seconds((total - done) / rate)
@@ -53,6 +55,10 @@ class _Display:
         return self
 
     def __exit__(self, *error) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Removes the line from the terminal."""
         if self.is_terminal:
             show_line("")
 

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 
 # Whichever is imported first: Keras imports TensorFlow, not the reverse.
 NAMES = ("tensorflow", "keras")
+LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"  # Read once, while it is imported.
 
 # What `deferred` found; None where it has no effect, since this is no command.
 _deferred: list[str] | None = None
@@ -44,12 +45,26 @@ def prepare() -> None:
     """
     global _deferred
     _deferred = []
+    os.environ.setdefault(LOG_LEVEL, _quiet_level())
+    if "tensorflow" not in sys.modules:
+        sys.meta_path.insert(0, _Finder(_Loader))
+
+
+def _quiet_level():
     # TensorFlow's native side prints notices when it is imported. Without an
     # NVIDIA driver its errors, too, are only about the missing driver.
-    has_gpu = os.path.exists("/proc/driver/nvidia")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if has_gpu else "3")
-    if "tensorflow" not in sys.modules:
-        sys.meta_path.insert(0, _Finder())
+    return "2" if os.path.exists("/proc/driver/nvidia") else "3"
+
+
+def quieten() -> None:
+    """Hides the notices of the coming import of TensorFlow or Keras.
+
+    For programs that use bert_tf. Environment and import system are as before
+    once the import has ended.
+    """
+    is_coming = any(isinstance(one, _Finder) for one in sys.meta_path)
+    if not is_coming and not any(name in sys.modules for name in NAMES):
+        sys.meta_path.insert(0, _Finder(_QuietLoader))
 
 
 @contextlib.contextmanager
@@ -101,18 +116,21 @@ class _Deferring(importlib.abc.MetaPathFinder):
 class _Finder(importlib.abc.MetaPathFinder):
     """Handles the first import of a name in `NAMES`, then removes itself."""
 
+    def __init__(self, wrap):
+        self.wrap = wrap
+
     def find_spec(self, name, path=None, target=None):
         if name not in NAMES:
             return None
         sys.meta_path.remove(self)
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
-        if spec and spec.loader and gc.isenabled():
-            spec.loader = _Loader(spec.loader)
+        if spec and spec.loader:
+            spec.loader = self.wrap(spec.loader)
         return spec
 
 
-class _Loader(importlib.abc.Loader):
-    """Runs another loader without the garbage collector and without notices."""
+class _QuietLoader(importlib.abc.Loader):
+    """Runs another loader without notices."""
 
     def __init__(self, loader):
         self.loader = loader
@@ -123,11 +141,27 @@ class _Loader(importlib.abc.Loader):
     def exec_module(self, module):
         # Hide this wrapper from the module.
         module.__loader__ = module.__spec__.loader = self.loader
-        gc.collect()
-        gc.disable()
+        was_set = LOG_LEVEL in os.environ
+        os.environ.setdefault(LOG_LEVEL, _quiet_level())
         try:
             with _without_notices():
                 self.loader.exec_module(module)
+        finally:
+            if not was_set:
+                os.environ.pop(LOG_LEVEL, None)
+
+
+class _Loader(_QuietLoader):
+    """Runs another loader without the garbage collector, too."""
+
+    def exec_module(self, module):
+        if not gc.isenabled():
+            super().exec_module(module)
+            return
+        gc.collect()
+        gc.disable()
+        try:
+            super().exec_module(module)
         finally:
             # Later collections need not traverse these objects either.
             gc.freeze()

@@ -4,6 +4,7 @@ Lines about a label begin with its name; all others are indented, since a label
 may have any name.
 """
 
+import collections
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -15,6 +16,9 @@ REPORT = "eval_report.txt"
 MISTAKES = "eval_mistakes.tsv"
 NUM_MISTAKES = 20
 NUM_BINS = 10
+# Of fewer rows with a label none may well be found.
+ROWS_TO_BE_MISSED = 10
+MOST_MISSED = 5
 
 _ESCAPES = str.maketrans(
     {
@@ -220,6 +224,27 @@ def only_prediction(
         f"tell the {unit} apart. Try a lower --learning_rate (2e-5 to 5e-5 for "
         f"the released models), more epochs, another --seed{advice}"
     ]
+
+
+def missing_predictions(
+    truth: Sequence[str], predicted: Sequence[str]
+) -> list[str]:
+    """A warning for each label that several rows have, and no prediction.
+
+    Where all predictions are the same, `only_prediction` says more. Of many
+    labels those with most rows are named.
+    """
+    if len(set(predicted)) < 2:
+        return []
+    counts = collections.Counter(truth)
+    missing = [
+        f"No row is predicted to be {label!r}, which {count} of {len(truth)} "
+        "are. Try more epochs, a higher --learning_rate (2e-4 to 5e-4 for the "
+        "built-in model), or --class_weights=balanced"
+        for label, count in counts.most_common()
+        if count >= ROWS_TO_BE_MISSED and label not in set(predicted)
+    ]
+    return missing[:MOST_MISSED]
 
 
 def wrong_confidence(

@@ -293,7 +293,9 @@ def write_eval_results(
     more = dict(more)
     path = os.path.join(output_dir, file_name)
     lines = []
-    logging.info("***** Eval results *****")
+    is_other = file_name != EVAL_RESULTS
+    of_file = f", {file_name}" if is_other else ""
+    logging.info("***** Eval results%s *****", of_file)
     for key, value in [*sorted(results.items()), *sorted(more.items())]:
         text = str(value if isinstance(value, int) else np.float32(value))
         logging.info("  %s = %s", key, text)

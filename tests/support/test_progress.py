@@ -84,3 +84,15 @@ def test_bytes_are_shown_with_their_rate_from_where_work_resumed(
 
     lines = [record.getMessage() for record in caplog.records]
     assert lines == ["Creating: 6.0/8.0 MB, 0.03 MB/s, 1:00 min left"]
+
+
+def test_line_is_cleared_where_only_the_last_thing_is_asked_for(monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", terminal)
+    tick(monkeypatch, 1)
+
+    things = progress.counted("abc", 3, "Reading")
+    assert [next(things) for _ in range(3)] == list("abc")
+
+    assert terminal.getvalue().split("\r\x1b[2K")[-1] == ""

@@ -88,6 +88,30 @@ def test_notices_of_the_import_are_shown_if_it_fails(tmp_path, breaks):
     assert ("no AVX" if breaks else "after") in ended.stderr
 
 
+def test_python_interface_hides_the_notices_and_changes_nothing_else(tmp_path):
+    (tmp_path / "tensorflow.py").write_text(
+        "import os; os.write(2, b'a notice'); "
+        "level = os.environ['TF_CPP_MIN_LOG_LEVEL']"
+    )
+    code = (
+        "import os, sys; sys.path.insert(0, sys.argv[1]); import bert_tf\n"
+        "os.environ.pop('TF_CPP_MIN_LOG_LEVEL', None)\n"
+        "before = dict(os.environ), list(sys.meta_path)\n"
+        "bert_tf.Predictor, bert_tf.Predictor\n"
+        "import gc, tensorflow\n"
+        "assert before == (dict(os.environ), sys.meta_path)\n"
+        "assert not gc.get_freeze_count()\n"
+        "print(int(tensorflow.level) >= 2)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert (ended.stdout, ended.stderr) == ("True\n", "")
+
+
 def test_deferred_modules_are_executed_when_they_are_loaded():
     code = (
         "import sys; from bert_tf.support import startup\n"

@@ -173,6 +173,17 @@ def test_a_single_prediction_is_warned_of_unless_it_is_the_only_label():
     assert report.only_prediction(["a", "b"], ["b", "a"], "") == []
 
 
+def test_each_label_is_warned_of_that_ten_rows_have_and_no_prediction():
+    truth = ["a"] * 30 + ["b"] * 10 + ["c"] * 9
+    predicted = ["a"] * 39 + ["d"] * 10
+
+    (found,) = report.missing_predictions(truth, predicted)
+
+    assert "'b'" in found and "10 of 49" in found
+    assert report.missing_predictions(truth, ["b"] * 2 + ["a"] * 47) == []
+    assert report.missing_predictions(truth, ["a"] * 49) == []  # Told before.
+
+
 def test_each_set_has_its_own_report_and_warnings():
     sets = {
         name: Evaluation({}, files={report.REPORT: name}, warnings=["all one"])

@@ -171,8 +171,8 @@ def describe_example(
     ids = " ".join(map(str, features.input_ids[:used]))
     lines = [
         f"guid: {example.guid}",
-        f"text_a: {example.text_a}",
-        f"text_b: {example.text_b}" if example.text_b else "",
+        f"text_a: {_on_one_line(example.text_a)}",
+        f"text_b: {_on_one_line(example.text_b)}" if example.text_b else "",
         f"windows: {len(windows)}, doc_stride={doc_stride}; of the first one:"
         if len(windows) > 1
         else "",
@@ -185,6 +185,10 @@ def describe_example(
         f"label: {target.describe(example.label)}",
     ]
     return "\n".join(line for line in lines if line)
+
+
+def _on_one_line(text: str) -> str:
+    return "\\n".join(text.splitlines())
 
 
 def truncation_advice(doc_stride: int | None) -> str:

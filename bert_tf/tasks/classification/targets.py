@@ -149,11 +149,16 @@ class OneLabel:
             pictures.report_one_label(
                 self.labels, label_ids[is_real], probabilities
             ),
-            warnings=report.only_prediction(
-                self.names(truth),
-                self.names(predictions),
-                ", --class_weights=balanced if labels differ in frequency",
-            ),
+            warnings=[
+                *report.only_prediction(
+                    self.names(truth),
+                    self.names(predictions),
+                    ", --class_weights=balanced if labels differ in frequency",
+                ),
+                *report.missing_predictions(
+                    self.names(truth), self.names(predictions)
+                ),
+            ],
         )
 
     def compare(self, logits, teacher_logits):

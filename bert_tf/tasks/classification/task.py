@@ -194,7 +194,9 @@ class ClassificationTask:
         if table:
             path = os.path.join(folder, prediction_tables.FILE)
             prediction_tables.write(path, table, self.target.columns(logits))
-            logging.info("Wrote them beside the columns of %s.", table.path)
+            logging.info(
+                "Wrote them to %s, beside the columns of %s.", path, table.path
+            )
         if split in self.submissions:
             submission.write(folder, self.submissions[split], predictions)
         if split in self.test_labels:
