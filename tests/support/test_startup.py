@@ -95,6 +95,7 @@ def test_python_interface_hides_the_notices_and_changes_nothing_else(tmp_path):
     )
     code = (
         "import os, sys; sys.path.insert(0, sys.argv[1]); import bert_tf\n"
+        "from absl import flags\n"  # It adds a finder of its own.
         "os.environ.pop('TF_CPP_MIN_LOG_LEVEL', None)\n"
         "before = dict(os.environ), list(sys.meta_path)\n"
         "bert_tf.Predictor, bert_tf.Predictor\n"
