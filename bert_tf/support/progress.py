@@ -35,7 +35,8 @@ def counted(
             if done == total:
                 display.clear()  # The last one may be all that is asked for.
             yield thing
-            if display.is_due():
+            is_cleared = done == total and display.is_terminal
+            if display.is_due() and not is_cleared:
                 rate = done / display.seconds
                 left = format_seconds((total - done) / rate)
                 display.write(
