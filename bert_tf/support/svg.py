@@ -16,6 +16,7 @@ FONT_SIZE = 12
 # (Okabe and Ito); with a contrast of 3 to 1 at least on either background.
 _STYLE = """
 svg { background: #ffffff; font: 12px sans-serif }
+svg { max-width: 100%; height: auto }
 .back { fill: #ffffff }
 text { fill: #1f2328 }
 text.faint { fill: #59636e }

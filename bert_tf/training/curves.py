@@ -120,13 +120,13 @@ def draw(history: History) -> str:
     ends, marked = (first, float(last)), _marked(history)
     top = _TOP + _ROW * bool(marked)
     loss = _loss(history, ends, top)
-    parts, bottom = loss.draw(lift=_ROW * bool(marked)), loss.axes.bottom
+    parts, axes = loss.draw(lift=_ROW * bool(marked)), [loss.axes]
     for panel in (_rate, _results):
-        drawn = panel(history, ends, bottom + _GAP)
+        drawn = panel(history, ends, axes[-1].bottom + _GAP)
         if drawn is not None:
             parts += drawn.draw()
-            bottom = drawn.axes.bottom
-    axes = svg.Axes(_LEFT, top, _WIDTH, bottom - top, ends)
+            axes.append(drawn.axes)
+    bottom = axes[-1].bottom
     middle = _LEFT + _WIDTH / 2
     width = _LEFT + _WIDTH + _RIGHT
     parts += [
@@ -167,16 +167,17 @@ def _marked(history: History) -> list[tuple[int, str]]:
     return found
 
 
-def _mark(axes: svg.Axes, step: int, words: str) -> list[str]:
-    """A line through all panels."""
-    x, _ = axes.place(step, 0)
+def _mark(panels: Sequence[svg.Axes], step: int, words: str) -> list[str]:
+    """A line through all panels, but not through the texts between them."""
+    first = panels[0]
+    x, _ = first.place(step, 0)
     words = f"{words}: step {step:,}"
     half = svg.width_of(words) / 2
-    middle = min(max(x, axes.left + half), axes.right - half)
-    d = f"M{x} {axes.top:g}V{axes.bottom:g}"
+    middle = min(max(x, first.left + half), first.right - half)
+    d = "".join(f"M{x} {axes.top:g}V{axes.bottom:g}" for axes in panels)
     return [
         svg.path(d, "third", 1.5, "4 4"),
-        svg.text(middle, axes.top - 6, words),
+        svg.text(middle, first.top - 6, words),
     ]
 
 

@@ -144,6 +144,8 @@ def test_labels_over_their_thresholds_are_named(page):
 @needs_browser
 @pytest.mark.parametrize("page", ["numbers"], indirect=True)
 def test_a_predicted_number_is_shown(page):
+    assert page.text("#intro") == "Predicts a number for a text."
+    assert page.text("#submit") == "Predict"
     ask(page, first="good good bad")
     assert page.text(".verdict") == "2.000"
     assert rows(page) == []

@@ -4,6 +4,7 @@ import re
 import xml.etree.ElementTree
 
 import pytest
+from helpers.browser import Page, needs_browser, open_browser
 
 from bert_tf.support import svg
 
@@ -100,3 +101,22 @@ def test_axes_place_points_with_y_upwards():
     assert axes.place(0, -1) == (10, 70)
     assert axes.place(4, 1) == (110, 20)
     assert axes.place(1, 0) == (35, 45)
+
+
+@needs_browser
+def test_a_picture_shrinks_to_a_narrow_window(tmp_path):
+    drawn = svg.document(748, 374, "title", [])
+    alone, inline = tmp_path / "picture.svg", tmp_path / "page.html"
+    alone.write_text(drawn)
+    inline.write_text(f"<!doctype html><body style='margin: 0'>{drawn}")
+    with open_browser(tmp_path) as driver:
+        page = Page(driver)
+        for path in (alone, inline):
+            driver.get(path.as_uri())
+            for width in (1000, 374):
+                page.resize(width, 500)
+                size = page.run(
+                    "const { width, height } = document.querySelector('svg')"
+                    ".getBoundingClientRect(); return [width, height]"
+                )
+                assert size == [min(width, 748), min(width, 748) / 2], path

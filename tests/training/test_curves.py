@@ -84,7 +84,14 @@ def test_results_have_a_panel_a_ring_at_the_best_and_losses_go_with_loss():
         for one in drawn.iter(f"{NAMES}path")
         if one.get("stroke-dasharray")
     )
-    assert line.startswith(f"M{rings[0][0]:g} ")
+    x = rings[0][0]
+    parts = re.findall(rf"M{x:g} ([\d.]+)V([\d.]+)", line)
+    assert len(parts) == 3  # One in each panel, none through other texts.
+    for one in drawn.iter(f"{NAMES}text"):
+        is_number_of_y = float(one.get("x")) < 64
+        y = float(one.get("y"))
+        inside = [float(top) < y < float(bottom) for top, bottom in parts]
+        assert is_number_of_y or not any(inside), one.text
 
 
 @pytest.mark.parametrize("steps", [1, 3, 30, 700, 20_000])

@@ -140,9 +140,15 @@ function showLabels(row) {
 const HEADS = {
   classifier: {
     get intro() {
-      return `Classifies a text${readsPairs() ? ", or a pair of texts" : ""}.`;
+      const does =
+        { number: "Predicts a number for", multi: "Finds the labels of" }[
+          about.about.label_type
+        ] ?? "Classifies";
+      return `${does} a text${readsPairs() ? ", or a pair of texts" : ""}.`;
     },
-    action: "Classify",
+    get action() {
+      return about.about.label_type === "number" ? "Predict" : "Classify";
+    },
     fields: () => [{ id: "first", label: "Text" }, ...secondText("Second text")],
     examples: [
       {
