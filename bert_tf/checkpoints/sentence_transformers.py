@@ -18,6 +18,8 @@ SENTENCE_CONFIG = "sentence_bert_config.json"
 PROMPTS = "config_sentence_transformers.json"
 POOLING_CONFIG = os.path.join("1_Pooling", "config.json")
 NORMALIZE_CONFIG = os.path.join("2_Normalize", "config.json")
+FILES = (MODULES, SENTENCE_CONFIG, POOLING_CONFIG, NORMALIZE_CONFIG)
+"""What `files_for` may write."""
 
 HEAD = "features"
 """What bert_tf.json calls an encoder whose pooling is known."""

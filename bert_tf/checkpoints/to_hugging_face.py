@@ -171,6 +171,7 @@ def to_hf(
     folders.check_not_there(weights, contents, inputs, overwrite)
 
     tensors = _tensors(reader, chosen, config, with_scope=head != "none")
+    removed = _remove_others(output, of_texts) if overwrite else []
     for path, content in contents.items():
         files.make_folder("output", os.path.dirname(path) or ".")
         with files.whole_or_nothing(path) as file:
@@ -194,11 +195,39 @@ def to_hf(
             f"{hf_config['hidden_act']!r}, {', '.join(described)}.",
             *report_left_out(dropped),
             *report_dropped(slots),
+            *removed,
             *_report_vectors(of_texts, settings),
             *report_no_pooler(chosen, "transformers"),
             *_report_thresholds(folder, hf_config),
         ]
     )
+
+
+def _remove_others(output, of_texts):
+    """Removes what a folder says of vectors of texts, but what is written.
+
+    Args:
+        output: the folder, where an older model may be.
+        of_texts: the files that are written, by their paths in it.
+
+    Returns:
+        A line about each.
+    """
+    paths = [
+        os.path.join(output, name)
+        for name in sentence_transformers.FILES
+        if name not in of_texts
+    ]
+    found = [path for path in paths if os.path.exists(path)]
+    for path in found:
+        try:
+            os.remove(path)
+        except OSError as error:
+            raise InputError(
+                f"`output`: {path}, which is of an older model, cannot be "
+                f"removed: {error.strerror}"
+            ) from error
+    return [f"Removed {path}, which was the older model's." for path in found]
 
 
 def _report_vectors(of_texts, settings):

@@ -155,6 +155,16 @@ def test_a_checkpoint_goes_there_and_back(tmp_path):
     got = json.loads((back / "bert_tf.json").read_text())
     assert {name: got[name] for name in noted} == noted
 
+    # Of another model nothing is left that would be read with it.
+    (source / "bert_tf.json").write_text("{}")
+    report = to_hf(
+        source, there, head="none", allow_unused=True, overwrite=True
+    )
+    assert f"Removed {there / 'modules.json'}" in report
+    assert not list(there.rglob("modules.json"))
+    assert read_modules(there).pooling is None
+    assert read_settings(there).max_seq_length is None
+
 
 def test_what_is_done_before_the_tokenizer_is_read(folder):
     assert read_settings(folder) == (False, None)
