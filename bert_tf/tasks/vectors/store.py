@@ -4,6 +4,7 @@ FILE                   .npz: `vectors` float32 [N, D], `lines` int64 [N], their
                        numbers from 1, and `about`, JSON
 FILE.parts/about.json  while it is made
 FILE.parts/0.npy, ...  the vectors so far, `LINES_IN_PART` in each
+FILE.parts/lock        locked by the process that makes it
 """
 
 import contextlib
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from bert_tf.errors import InputError
-from bert_tf.support import files
+from bert_tf.support import files, liveness
 
 LINES_IN_PART = 4096
 
@@ -112,9 +113,53 @@ def make(
         encode: `Encode`.
 
     Raises:
-        InputError: the file cannot be written.
+        InputError: the file cannot be written, or another process makes it.
     """
     folder = f"{path}.parts"
+    with _alone(path, folder):
+        parts = _encoded(folder, about, texts, encode)
+        vectors = np.concatenate(parts)
+        with files.whole_or_nothing(path) as file:
+            np.savez(
+                file,
+                vectors=vectors,
+                lines=np.array(lines, np.int64),
+                about=np.array(json.dumps(dict(about))),
+            )
+        shutil.rmtree(folder, ignore_errors=True)
+    return vectors
+
+
+@contextlib.contextmanager
+def _alone(path: str, folder: str) -> Iterator[None]:
+    """Keeps other processes out of a file's parts during the block."""
+    lock = os.path.join(folder, "lock")
+    try:
+        os.makedirs(folder, exist_ok=True)
+        file = open(lock, "w")  # noqa: SIM115 (closed by the next `with`)
+    except OSError as error:
+        raise _not_written(folder, error) from error
+    with file:
+        # Where there are no locks, do without; a removed one is no lock.
+        is_free = liveness.lock(file.fileno()) is not False
+        if not (is_free and os.path.exists(lock)):
+            raise InputError(
+                f"`--vectors_file`: another `search` is writing {path}. Wait "
+                "until it has ended, or give another file"
+            )
+        yield
+
+
+def _not_written(folder: str, error: OSError) -> InputError:
+    return InputError(
+        f"`--vectors_file`: {folder} cannot be written: {error.strerror}"
+    )
+
+
+def _encoded(
+    folder: str, about: About, texts: Sequence[str], encode: Encode
+) -> list[np.ndarray]:
+    """The vectors of all texts, in parts; those not there are made."""
     try:
         parts = _parts(folder, about, len(texts))
         done = sum(map(len, parts))
@@ -131,37 +176,25 @@ def make(
                 _write_part(folder, len(parts) - 1, parts[-1])
                 waiting = []
     except OSError as error:
-        raise InputError(
-            f"`--vectors_file`: {folder} cannot be written: {error.strerror}"
-        ) from error
-    vectors = np.concatenate(parts)
-    with files.whole_or_nothing(path) as file:
-        np.savez(
-            file,
-            vectors=vectors,
-            lines=np.array(lines, np.int64),
-            about=np.array(json.dumps(dict(about))),
-        )
-    shutil.rmtree(folder, ignore_errors=True)
-    return vectors
+        raise _not_written(folder, error) from error
+    return parts
 
 
 def _parts(folder: str, about: About, count: int) -> list[np.ndarray]:
     """The parts that were written before, if they are of the same texts."""
     path = os.path.join(folder, "about.json")
-    found: list[np.ndarray] = []
     try:
         with open(path, encoding="utf-8") as file:
             is_same = json.load(file) == dict(about)
     except (OSError, ValueError):
         is_same = False
     if is_same:
-        found = list(_whole_parts(folder, count))
-        return found
-    shutil.rmtree(folder, ignore_errors=True)
-    os.makedirs(folder)
+        return list(_whole_parts(folder, count))
+    for name in os.listdir(folder):
+        if name.endswith(".npy"):
+            os.remove(os.path.join(folder, name))
     files.write_text(path, json.dumps(dict(about)))
-    return found
+    return []
 
 
 def _whole_parts(folder: str, count: int) -> Iterator[np.ndarray]:

@@ -49,6 +49,19 @@ def test_vectors_are_read_as_they_were_made(path):
     assert os.listdir(os.path.dirname(path)) == ["vectors.npz"]
 
 
+def test_two_searches_do_not_make_one_file(path):
+    def encode_while_another_does(texts):
+        other = Encoder()
+        with pytest.raises(InputError, match=r"another.*vectors\.npz"):
+            store.make(path, {**ABOUT, "pooling": "cls"}, TEXTS, LINES, other)
+        assert other.seen == []
+        yield from Encoder()(texts)
+
+    store.make(path, ABOUT, TEXTS, LINES, encode_while_another_does)
+    np.testing.assert_array_equal(store.read(path, ABOUT), WANT)
+    assert os.listdir(os.path.dirname(path)) == ["vectors.npz"]
+
+
 @pytest.mark.parametrize(("until", "kept"), [(3, 0), (4, 4), (9, 8)])
 def test_what_a_killed_search_encoded_is_not_encoded_again(path, until, kept):
     with pytest.raises(KeyboardInterrupt):
