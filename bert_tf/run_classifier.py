@@ -105,10 +105,11 @@ def main(flags):
 def check(flags):
     """Checks the flags; returns `RunSettings`."""
     own = OWN_FOLDER_FLAGS if label_flags.is_own(flags) else ()
-    training_flags.take_folder_settings(flags, HEAD, (*FOLDER_FLAGS, *own))
+    names = (*FOLDER_FLAGS, *distil_flags.noted(flags))
+    training_flags.take_folder_settings(flags, HEAD, (*names, *own))
     dataset = check_flags(flags)
     return training_flags.run_settings(
-        flags, HEAD, FOLDER_FLAGS, **label_flags.noted(dataset)
+        flags, HEAD, names, **label_flags.noted(dataset)
     )
 
 

@@ -105,9 +105,10 @@ def main(flags):
 
 def check(flags):
     """Checks the flags; returns `RunSettings`."""
-    training_flags.take_folder_settings(flags, HEAD, FOLDER_FLAGS)
+    names = (*FOLDER_FLAGS, *distil_flags.noted(flags))
+    training_flags.take_folder_settings(flags, HEAD, names)
     check_flags(flags)
-    return training_flags.run_settings(flags, HEAD, FOLDER_FLAGS)
+    return training_flags.run_settings(flags, HEAD, names)
 
 
 def open_model(flags, settings):

@@ -90,6 +90,7 @@ class FolderSettings:
         skip_padding: whether training computes tokens only.
         text_pairs: whether a classifier was trained on pairs of texts.
         lora_rank, lora_targets: of a training with LoRA.
+        distill_temperature, distill_weight: of a training with a teacher.
         more: entries that this version does not know; kept as they are.
     """
 
@@ -117,6 +118,10 @@ class FolderSettings:
     text_pairs: Annotated[bool | Unsaid, Entry(bool, DATA)] = UNSAID
     lora_rank: Annotated[int | Unsaid, Entry(int, TRAINING)] = UNSAID
     lora_targets: Annotated[str | Unsaid, Entry(str, TRAINING)] = UNSAID
+    distill_temperature: Annotated[float | Unsaid, Entry(float, TRAINING)] = (
+        UNSAID
+    )
+    distill_weight: Annotated[float | Unsaid, Entry(float, TRAINING)] = UNSAID
     more: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def said(self) -> dict[str, Any]:
@@ -338,13 +343,19 @@ def _check(path: str, text: str, name: str, value: Any) -> None:
     kind, _, may_be_none = ENTRIES[name]
     if value is None and may_be_none:
         return
-    # A bool is an int for Python, not for JSON.
-    is_kind = type(value) is kind
-    if is_kind and (kind is not int or 0 < int(value) < 2**31):
-        return
+    # A bool is an int for Python, not for JSON; 1 is a float for JSON.
+    if type(value) in ((int, float) if kind is float else (kind,)):
+        least = {int: 1, float: 0}.get(kind)
+        if least is None or least <= value < 2**31:
+            return
     found = re.search(rf'"{name}"\s*:', text)
     line = text.count("\n", 0, found.start()) + 1 if found else 1
-    wanted = {bool: "true or false", int: "a number above 0", str: "a text"}
+    wanted = {
+        bool: "true or false",
+        int: "a number above 0",
+        float: "a number, 0 or above",
+        str: "a text",
+    }
     raise _damaged(
         path,
         line,

@@ -21,6 +21,8 @@ from bert_tf.tasks.teacher_logits import (
 )
 from bert_tf.training.settings import SWEEP_FOLDER
 
+_LOSS_FLAGS = ("distill_temperature", "distill_weight")
+
 # Folders below --output_dir in which runs are trained.
 _OF_RUNS = re.compile(rf"run_\d+|{SWEEP_FOLDER}|{BEST_FOLDER}")
 
@@ -64,9 +66,7 @@ def define(flags, command, transfer):
 def check(flags):
     """Raises `InputError` for flags that do not fit each other."""
     given = [
-        name
-        for name in ("transfer_file", "distill_temperature", "distill_weight")
-        if flags[name].present
+        name for name in ("transfer_file", *_LOSS_FLAGS) if flags[name].present
     ]
     if flags.teacher is None:
         for name in given:
@@ -153,6 +153,11 @@ def require_if_begun(flags, settings):
             f"whose logits are in {logits}: give the same --teacher to go on, "
             "or take another --output_dir."
         )
+
+
+def noted(flags):
+    """Names of the flags that the folder of a training notes."""
+    return _LOSS_FLAGS if flags.teacher and flags.do_train else ()
 
 
 def settings(flags):

@@ -77,6 +77,8 @@ def test_entries_of_newer_versions_are_kept(tmp_path):
         ('{\n "max_seq_length": 1e400}', 2, "Infinity"),
         ('{\n\n "do_lower_case": 1}', 3, "true or false"),
         ('{"head": ["span"]}', 1, "a text"),
+        ('{"distill_weight": -0.5}', 1, "0 or above"),
+        ('{"distill_weight": NaN}', 1, "NaN"),
     ],
 )
 def test_a_damaged_file_is_named_with_its_line(text, line, said, tmp_path):

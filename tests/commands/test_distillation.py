@@ -1,5 +1,6 @@
 """Training with a teacher: what it says, what records hold, kills, runs."""
 
+import json
 import re
 import shutil
 
@@ -111,7 +112,9 @@ def test_a_killed_run_ends_with_the_same_weights(
     )
     monkeypatch.delattr(TextTeacher, "loaded")  # It has read everything.
 
-    run_classifier(**flags(place, output_dir=tmp_path))
+    given = flags(place, output_dir=tmp_path)
+    del given["distill_weight"], given["distill_temperature"]  # It has them.
+    run_classifier(**given)
 
     (last,) = {re.findall(r"\d+", p.name)[0] for p in done.glob("*-2?.index")}
     want, got = (
@@ -138,6 +141,14 @@ def test_another_teacher_cannot_take_over(place, done, tmp_path):
                 num_train_epochs=9,
             )
         )
+
+
+def test_a_training_goes_on_with_the_loss_that_it_began_with(place, done):
+    noted = json.loads((done / "bert_tf.json").read_text())
+    assert (noted["distill_temperature"], noted["distill_weight"]) == (2, 0.8)
+    for name, value in (("distill_weight", 0.5), ("distill_temperature", 1)):
+        with pytest.raises(ValueError, match=f"--{name}={value}.*json.*{name}"):
+            run_classifier(**flags(place, num_train_epochs=9, **{name: value}))
 
 
 def test_several_runs_and_sweeps_ask_the_teacher_once(
