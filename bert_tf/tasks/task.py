@@ -136,8 +136,6 @@ class Task(Protocol):
     Attributes:
         outputs: names of the features and outputs that `evaluate` and `write`
             need of each record.
-        metrics: names of results by which the best checkpoint can be kept.
-            Lower is better where `training.history.FALLING` says so.
         groups_by_length: whether records may be predicted in batches of
             similar length, padded to the longest in the batch.
         log_names: names of examples and records in the original's log; the
@@ -147,7 +145,6 @@ class Task(Protocol):
     """
 
     outputs: tuple[str, ...]
-    metrics: tuple[str, ...]
     groups_by_length: bool
     log_names: tuple[str, str | None]
     epochs_count_records: bool

@@ -46,7 +46,6 @@ class ChoiceTask:
     """
 
     outputs = ("label_ids", "logits")
-    metrics = RESULTS
     groups_by_length = True
     log_names = "examples", None
     epochs_count_records = True

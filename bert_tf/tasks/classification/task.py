@@ -102,7 +102,6 @@ class ClassificationTask:
         test_table=None,
     ):
         self.target = target
-        self.metrics = target.results
         self.max_seq_length = max_seq_length
         self.doc_stride = doc_stride
         self.log_names = "examples", None if doc_stride is None else "windows"

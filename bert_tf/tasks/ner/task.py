@@ -53,7 +53,6 @@ class TokenTask:
     """
 
     outputs = ("label_ids", "logits")
-    metrics = RESULTS
     groups_by_length = True
     log_names = ("sentences", "windows")
     epochs_count_records = True

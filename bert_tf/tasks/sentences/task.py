@@ -56,7 +56,6 @@ class SentenceTask:
         test_table: function that returns the `Table` of the file to predict.
     """
 
-    metrics = RESULTS
     groups_by_length = True
     log_names = "examples", None
     epochs_count_records = True

@@ -90,7 +90,6 @@ class SquadTask:
         self.groups_by_length = skip_padding
         self.source = source
         self.has_negatives = answers.version_2_with_negative
-        self.metrics = result_names(self.has_negatives)
 
     def schema(self, is_training):
         if is_training:
