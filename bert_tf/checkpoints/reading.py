@@ -39,7 +39,7 @@ class LoadReport:
     slots: list[str]
 
     def summary(self):
-        """Several lines for the log, with every missing and unused name."""
+        """Several lines for the log, with what is missing and unused."""
         lines = [f"Read {len(self.matched)} variables from {self.path}."]
         drawn = set(self.drawn)
         kept = [name for name in self.missing if name not in drawn]
@@ -50,12 +50,22 @@ class LoadReport:
         ):
             if names:
                 lines.append(f"{title} ({len(names)}):")
-                lines += [f"  {name}" for name in names]
+                lines += [f"  {name}" for name in self._joined(names)]
         if self.slots:
             lines.append(
                 f"Left aside: {len(self.slots)} values that training needs."
             )
         return "\n".join(lines)
+
+    def _joined(self, names):
+        """Names, those of a scope of which nothing was read as one."""
+        read = {name.partition("/")[0] for name in self.matched}
+        scopes = [name.partition("/")[:2] for name in names]
+        told = [
+            f"{scope}/..." if slash and scope not in read else name
+            for name, (scope, slash) in zip(names, scopes)
+        ]
+        return list(dict.fromkeys(told))
 
 
 def load(variables, path, *, initializer=None, expect=None):
