@@ -69,7 +69,7 @@ def draw_one_label(
     confusion = metrics.confusion_matrix(
         truth.tolist(), predicted.tolist(), len(labels)
     )
-    bins = report.reliability(probabilities.max(axis=-1), predicted == truth)
+    bins = report.reliability_of(truth, probabilities)
     parts, right, low = _confusion(labels, confusion)
     more, right, bottom = _reliability(bins, right + 44)
     return svg.document(
@@ -85,6 +85,7 @@ def draw_label_scores(
     counts: Sequence[report.LabelCounts],
     heading: str,
     unit: str = "rows",
+    bins: Sequence[report.Bin] = (),
 ) -> str:
     """A bar for the F1 of each label, with precision, recall and support.
 
@@ -95,6 +96,7 @@ def draw_label_scores(
         counts: of each label.
         heading: what is scored.
         unit: what support counts.
+        bins: of confidences in words, for a reliability diagram beside it.
     """
     shown = _most_wrong([one.wrong for one in counts], MOST_BARS)
     heading += _of_all(shown, names)
@@ -116,7 +118,11 @@ def draw_label_scores(
             *_cells(axes.right, y + 16, (*scores, str(one.support))),
         ]
     width = max(axes.right + 4 * _COLUMN, _end_of(heading)) + _MARGIN
-    return svg.document(width, axes.bottom + 52, heading, parts)
+    bottom = axes.bottom + 52
+    if bins:
+        more, width, low = _reliability(bins, width + 28, "words")
+        parts, bottom = parts + more, max(bottom, low)
+    return svg.document(width, bottom, heading, parts)
 
 
 def draw_numbers(truth: np.ndarray, predicted: np.ndarray) -> str:
@@ -299,7 +305,7 @@ def _short(count: int) -> str:
 
 
 def _reliability(
-    bins: Sequence[report.Bin], left: float
+    bins: Sequence[report.Bin], left: float, unit: str = "rows"
 ) -> tuple[list[str], float, float]:
     """The parts of a reliability diagram, and its right and lower ends."""
     axes = svg.Axes(left + 50, 62, 260, 260)
@@ -326,13 +332,13 @@ def _reliability(
             tenths,
             form,
         ),
-        *strip.draw("", "rows", [], [0, most], "{:.0f}".format),
+        *strip.draw("", unit, [], [0, most], "{:.0f}".format),
     ]
     for one in bins:
         if not one.rows:
             continue
         tip = (
-            f"{one.low:.1f} to {one.high:.1f}: {one.rows} rows, confidence "
+            f"{one.low:.1f} to {one.high:.1f}: {one.rows} {unit}, confidence "
             f"{one.confidence:.3f}, accuracy {one.accuracy:.3f}"
         )
         for where, height, opacity in (

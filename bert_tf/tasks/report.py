@@ -139,6 +139,17 @@ def reliability(confidence: np.ndarray, is_right: np.ndarray) -> list[Bin]:
     return bins
 
 
+def reliability_of(truth: np.ndarray, probabilities: np.ndarray) -> list[Bin]:
+    """The bins of rows with one label each.
+
+    Args:
+        truth: int [N], the id of the true label.
+        probabilities: float [N, L].
+    """
+    is_right = probabilities.argmax(axis=-1) == truth
+    return reliability(probabilities.max(axis=-1), is_right)
+
+
 def expected_calibration_error(bins: Sequence[Bin]) -> float:
     """Guo et al. (2017), equation 3: the mean gap, weighted by rows."""
     gaps = [
@@ -163,7 +174,7 @@ def report_one_label(
     confusion = metrics.confusion_matrix(
         truth.tolist(), predicted.tolist(), len(labels)
     )
-    bins = reliability(probabilities.max(axis=-1), predicted == truth)
+    bins = reliability_of(truth, probabilities)
     return "\n".join(
         [
             *_label_lines(labels, count_labels(confusion)),

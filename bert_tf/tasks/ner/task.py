@@ -150,6 +150,7 @@ class TokenTask:
     def _evaluate(self, examples, rows, batch_size, name):
         counts, lines, losses = EntityCounts(), [], _Losses()
         truth, predicted, mistakes = [], [], _Mistakes()
+        label_ids, probabilities = [], []
         for example, of_example in zip(examples, rows):
             logits = token_rows.logits_of_words(example, of_example)
             losses.add(of_example)
@@ -157,8 +158,12 @@ class TokenTask:
             truth += example.labels
             predicted += names
             counts.add(example.labels, names, example.scheme)
-            mistakes.add(example, names, logits)
+            found = np.exp(metrics.log_softmax(logits))
+            mistakes.add(example, names, found.max(axis=-1))
+            label_ids.append(self.label_ids(example))
+            probabilities.append(found)
             lines += token_rows.prediction_lines(example, names)
+        of_words = np.concatenate(label_ids), np.concatenate(probabilities)
         types = counts.of_types()
         results = {**counts.results(), "eval_loss": losses.of_words()}
         results_file = EVAL_RESULTS
@@ -171,12 +176,16 @@ class TokenTask:
             files={
                 f"{name}_predictions.txt": "".join(f"{x}\n" for x in lines),
                 f"{name}_report.txt": counts.report(),
+                f"{name}_words.txt": report.report_one_label(
+                    self.labels, *of_words
+                ),
                 f"{name}_mistakes.tsv": mistakes.table(truth, predicted),
                 f"{name}_report.svg": pictures.draw_label_scores(
                     list(types),
                     list(types.values()),
                     "Scores of each type of entity",
                     "entities",
+                    report.reliability_of(*of_words),
                 ),
             },
             results_file=results_file,
@@ -193,8 +202,7 @@ class _Mistakes:
         self.sentences = []
         self.guids = []
 
-    def add(self, example, names, logits):
-        sure = np.exp(metrics.log_softmax(logits).max(axis=-1))
+    def add(self, example, names, sure):
         is_wrong = np.not_equal(example.labels, names)
         self.confidence.append(np.where(is_wrong, sure, 0))
         self.words += example.words

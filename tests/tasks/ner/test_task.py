@@ -181,10 +181,24 @@ def test_evaluation_has_conllevals_numbers_and_losses_of_words():
     assert set(found.results) == set(RESULTS)
     picture = found.files.pop("eval_report.svg")
     assert "0.500" in picture
+    words = found.files.pop("eval_words.txt").splitlines()
+    assert words[1:4] == [
+        "B-PER      1.000   0.500  0.667        2",
+        "I-PER      1.000   1.000  1.000        2",
+        "O          0.667   1.000  0.800        2",
+    ]
+    confusion = [line.split()[1:] for line in words[6:9]]
+    assert confusion == [["1", "0", "1"], ["0", "2", "0"], ["0", "0", "2"]]
     header, mistake = found.files.pop("eval_mistakes.tsv").splitlines()
     columns = "word sentence label predicted_label probability row guid"
     assert header.split("\t") == columns.split()
     sure = np.exp(2) / (np.exp(2) + 2)
+    # Two words each have the confidence of logits of 1, 2 and 3; one of those
+    # with 2 is wrong.
+    first, third = (np.exp(x) / (np.exp(x) + 2) for x in (1, 3))
+    gaps = 1 - first, sure - 1 / 2, 1 - third
+    error = f"expected error {np.mean(gaps):.3f}"
+    assert error in "".join(words) and error in picture.lower()
     want = ["Bo", "by Bo Lee", "B-PER", "O", f"{sure:.6f}", "5", "line-7"]
     assert mistake.split("\t") == want
     assert found.files == {
