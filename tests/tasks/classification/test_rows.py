@@ -75,6 +75,11 @@ def test_the_log_shows_the_features_of_an_example(tokenizer):
     ]
 
 
+def test_the_log_shows_no_label_of_a_test_set(tokenizer):
+    example = InputExample("test-1", "Good films", None, "yes")
+    assert "yes" not in describe_example(example, YES_NO, 7, tokenizer)
+
+
 def test_every_window_has_the_label_of_its_example(tokenizer):
     examples = [
         InputExample("dev-1", "good film bad good", None, "yes"),
