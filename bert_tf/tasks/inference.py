@@ -342,6 +342,11 @@ def _checked(name: str, function: Function) -> Function:
     return Function(function.signature, call)
 
 
+def numbers_of(outputs: Mapping[str, Tensor]) -> list[str]:
+    """The outputs that a session computes: all but texts."""
+    return [name for name, one in outputs.items() if one.dtype != "string"]
+
+
 # ------------------------------------------------------------------ texts
 
 

@@ -15,7 +15,7 @@ from bert_tf.exports import folder, predictor, sessions
 from bert_tf.exports.interface import Session
 from bert_tf.exports.settings import SAVED_MODEL
 from bert_tf.tasks import trained
-from bert_tf.tasks.inference import Inference
+from bert_tf.tasks.inference import Inference, numbers_of
 from bert_tf.tokenization import FullTokenizer, require_special_tokens
 
 HEADS = {
@@ -82,8 +82,8 @@ def open_inference(
     made = make_inference(path, settings, session, rows_at_once)
     needed = [
         name
-        for name, tensor in made.row_outputs().items()
-        if tensor.dtype != "string" and name not in session.outputs
+        for name in numbers_of(made.row_outputs())
+        if name not in session.outputs
     ]
     if needed:
         raise InputError(

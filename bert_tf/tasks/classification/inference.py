@@ -1,6 +1,7 @@
 """Classifies texts with an exported model, without TensorFlow."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -10,27 +11,40 @@ from bert_tf.tasks.classification import targets
 from bert_tf.tasks.classification.target import CLASS, MULTI, NUMBER
 
 
-class ClassifierInference(inference.Inference):
-    """Predicts a target for a text, or a pair of texts."""
+class LogitsReader:
+    """What signatures return for the logits of texts.
 
-    def __init__(self, *args):
-        super().__init__(*args)
-        labels = tuple(self.settings["labels"] or ())
-        label_type = self.settings.get("label_type") or CLASS
+    Args:
+        settings: the classifier's own, as in assets/bert_tf.json.
+
+    Attributes:
+        target: a `Target` with its labels.
+    """
+
+    def __init__(self, settings: Mapping[str, Any]):
+        labels = tuple(settings["labels"] or ())
+        label_type = settings.get("label_type") or CLASS
         of_labels = {"labels": labels} if labels else {}
         self.target = targets.make_target(label_type, **of_labels)
+        self._pooling = settings.get("window_pooling") or "mean"
         self._names = inference.strings(labels)
 
-    def row_outputs(self):
+    def row_outputs(self) -> dict[str, Tensor]:
+        """The outputs for rows of ids."""
         logits = Tensor("float32", (None, len(self._names)))
         if self.target.label_type == CLASS:
             return {"logits": logits, "probabilities": logits}
         return self._predicted()
 
-    def text_outputs(self):
+    def of_rows(self, numbers: Arrays) -> Arrays:
+        """The outputs for rows of ids, of which a session has the numbers."""
+        return self._with_names(numbers) if "scores" in numbers else numbers
+
+    def text_outputs(self) -> dict[str, Tensor]:
+        """The outputs for texts."""
         return {**self._predicted(), "num_cut": inference.NUM_CUT}
 
-    def _predicted(self):
+    def _predicted(self) -> dict[str, Tensor]:
         of_labels = (None, len(self._names))
         if self.target.label_type == NUMBER:
             return {"value": Tensor("float32", (None,))}
@@ -44,15 +58,64 @@ class ClassifierInference(inference.Inference):
             "label": inference.STRINGS,
         }
 
+    def pool(
+        self,
+        logits: Iterable[np.ndarray],
+        texts: Sequence[int],
+        num_texts: int,
+    ) -> np.ndarray:
+        """The logits of texts, float32 [B, L].
+
+        Args:
+            logits: of each window, [L].
+            texts: the number of the text of each.
+            num_texts: B.
+        """
+        found: list[list[np.ndarray]] = [[] for _ in range(num_texts)]
+        for text, of_window in zip(texts, logits, strict=True):
+            found[text].append(of_window)
+        pooled = np.zeros((num_texts, self.target.num_outputs), np.float32)
+        for number, of_text in enumerate(found):
+            pooled[number] = pool_logits(of_text, self._pooling)
+        return pooled
+
+    def predict(self, logits: np.ndarray, num_cut: np.ndarray) -> Arrays:
+        """Outputs for the logits of texts [B, L], and what was cut off [B]."""
+        scores = self.target.scores(logits)
+        if self.target.label_type == NUMBER:
+            return {"value": logits[:, 0], "num_cut": num_cut}
+        if self.target.label_type == MULTI:
+            return {**self._with_names({"scores": scores}), "num_cut": num_cut}
+        found = self._with_names({"probabilities": scores})
+        best = self._names[scores.argmax(axis=-1)]
+        return {**found, "label": best, "num_cut": num_cut}
+
+    def _with_names(self, found: Arrays) -> Arrays:
+        (scores,) = found.values()
+        names = np.broadcast_to(self._names, scores.shape)
+        return {**found, "labels": names}
+
+
+class ClassifierInference(inference.Inference):
+    """Predicts a target for a text, or a pair of texts."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self._reader = LogitsReader(self.settings)
+
+    def row_outputs(self):
+        return self._reader.row_outputs()
+
+    def text_outputs(self):
+        return self._reader.text_outputs()
+
     def from_rows(self, **rows):
-        if self.target.label_type != MULTI:
-            return super().from_rows(**rows)
         given.check_rows(rows, self.config)
-        return self._with_names(self.compute_given(rows, ["scores"]))
+        numbers = inference.numbers_of(self.row_outputs())
+        return self._reader.of_rows(self.compute_given(rows, numbers))
 
     def texts(self, first, second):
-        logits, num_cut = self.logits(first, second)
-        return {**self._predict(logits), "num_cut": num_cut}
+        return self._reader.predict(*self.logits(first, second))
 
     def logits(
         self, first: Sequence[str], second: Sequence[str]
@@ -72,28 +135,8 @@ class ClassifierInference(inference.Inference):
             ["logits"],
             lambda _, outputs: outputs["logits"],
         )
-        logits: list[list[np.ndarray]] = [[] for _ in first]
-        for text, of_window in zip(texts, found, strict=True):
-            logits[text].append(of_window)
-        pooling = self.settings.get("window_pooling") or "mean"
-        pooled = np.zeros((len(logits), self.target.num_outputs), np.float32)
-        for number, of_text in enumerate(logits):
-            pooled[number] = pool_logits(of_text, pooling)
+        pooled = self._reader.pool(found, texts, len(first))
         return pooled, np.array(num_cut, np.int32)
-
-    def _predict(self, logits: np.ndarray) -> Arrays:
-        scores = self.target.scores(logits)
-        if self.target.label_type == NUMBER:
-            return {"value": logits[:, 0]}
-        if self.target.label_type == MULTI:
-            return self._with_names({"scores": scores})
-        found = self._with_names({"probabilities": scores})
-        return {**found, "label": self._names[scores.argmax(axis=-1)]}
-
-    def _with_names(self, found: Arrays) -> Arrays:
-        (scores,) = found.values()
-        names = np.broadcast_to(self._names, scores.shape)
-        return {**found, "labels": names}
 
 
 def pool_logits(logits: Sequence[np.ndarray], pooling: str) -> np.ndarray:

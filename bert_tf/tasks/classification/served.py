@@ -33,6 +33,70 @@ def settings_of(target, doc_stride, window_pooling):
     }
 
 
+class LabelOutputs:
+    """What signatures return for logits [B, L]: one label of several.
+
+    Args:
+        target: a `Target`.
+    """
+
+    def __init__(self, target):
+        self.target = target
+
+    def of_rows(self, logits):
+        """Outputs of serving_default and serve_examples, by name."""
+        return {"logits": logits, "probabilities": tf.nn.softmax(logits)}
+
+    def of_texts(self, logits):
+        """Outputs of text signatures, by name."""
+        probabilities = tf.nn.softmax(logits)
+        names, labels = self.names(probabilities)
+        best = tf.argmax(probabilities, axis=-1)
+        return {
+            "probabilities": probabilities,
+            "labels": labels,
+            "label": tf.gather(names, best),
+        }
+
+    def names(self, like):
+        """The names of the labels [L], and those for each text [B, L]."""
+        names = tf.constant(self.target.labels, tf.string)
+        return names, tf.broadcast_to(names, tf.shape(like))
+
+    def file(self):
+        """The content of labels.txt; "" where there are no labels."""
+        return "".join(f"{label}\n" for label in self.target.labels)
+
+
+class NumberOutputs(LabelOutputs):
+    """A number."""
+
+    def of_rows(self, logits):
+        return self.of_texts(logits)
+
+    def of_texts(self, logits):
+        return {"value": logits[:, 0]}
+
+
+class ManyLabelsOutputs(LabelOutputs):
+    """Several labels."""
+
+    def of_rows(self, logits):
+        return self.of_texts(logits)
+
+    def of_texts(self, logits):
+        scores = tf.sigmoid(logits)
+        return {"scores": scores, "labels": self.names(scores)[1]}
+
+
+OUTPUTS = {
+    CLASS: LabelOutputs,
+    NUMBER: NumberOutputs,
+    MULTI: ManyLabelsOutputs,
+}
+"""By the type of a target's labels."""
+
+
 class Classifier(signature.Served):
     """Predicts a target for a text, or a pair of texts.
 
@@ -48,100 +112,73 @@ class Classifier(signature.Served):
 
     def __init__(self, rules, model, target, window_rules, window_pooling):
         super().__init__(rules, model, window_rules.rows_at_once)
-        self.plain.target = target
+        self.plain.outputs = OUTPUTS[target.label_type](target)
         self.plain.window_rules = window_rules
         self.window_pooling = window_pooling
 
     def settings(self):
         doc_stride = self.plain.window_rules.doc_stride
-        return settings_of(self.plain.target, doc_stride, self.window_pooling)
+        return settings_of(
+            self.plain.outputs.target, doc_stride, self.window_pooling
+        )
 
     def files(self):
-        labels = self.plain.target.labels
-        if not labels:
-            return {}
-        return {LABELS_FILE: "".join(f"{x}\n" for x in labels)}
+        text = self.plain.outputs.file()
+        return {LABELS_FILE: text} if text else {}
 
     def row_outputs(self, rows, outputs):
-        logits = outputs["logits"]
-        return {"logits": logits, "probabilities": tf.nn.softmax(logits)}
+        return self.plain.outputs.of_rows(outputs["logits"])
 
     def text_outputs(self, text_a, text_b):
-        if self.plain.window_rules.doc_stride is None:
-            rows, num_cut = self.rows_of_texts(text_a, text_b)
-            logits = self.forward(rows)["logits"]
-        else:
-            logits, num_cut = self._logits_of_windows(text_a, text_b)
-        return {**self.predictions(logits), "num_cut": num_cut}
-
-    def predictions(self, logits):
-        """Outputs of text signatures for logits [B, L], by name."""
-        probabilities = tf.nn.softmax(logits)
-        names, labels = self.names(probabilities)
-        best = tf.argmax(probabilities, axis=-1)
-        return {
-            "probabilities": probabilities,
-            "labels": labels,
-            "label": tf.gather(names, best),
-        }
-
-    def names(self, like):
-        """The names of the labels [L], and those for each text [B, L]."""
-        names = tf.constant(self.plain.target.labels, tf.string)
-        return names, tf.broadcast_to(names, tf.shape(like))
-
-    def _logits_of_windows(self, text_a, text_b):
-        rules = self.plain.window_rules
-        windows, pieces = self.windows_of_texts(
-            text_a, text_b, rules.doc_stride
+        outputs = self.plain.outputs
+        logits, num_cut = logits_of_texts(
+            self,
+            (text_a, text_b),
+            self.plain.window_rules,
+            self.window_pooling,
+            {"logits": outputs.target.num_outputs},
         )
-        texts = windows.rows.texts
-
-        def logits_of(first, last):
-            inputs = self.fill(windows.rows.part(first, last), pieces)
-            return [self.forward(inputs)["logits"]]
-
-        (logits,) = graph_rows.in_chunks(
-            logits_of,
-            tf.size(texts, tf.int64),
-            rules.rows_at_once,
-            [tf.TensorSpec([None, self.plain.target.num_outputs], tf.float32)],
-        )
-        pool = {
-            "mean": tf.math.unsorted_segment_mean,
-            "max": tf.math.unsorted_segment_max,
-        }[self.window_pooling]
-        count = tf.size(text_a, tf.int64)
-        return pool(logits, texts, count), windows.num_cut
+        return {**outputs.of_texts(logits["logits"]), "num_cut": num_cut}
 
 
-class NumberClassifier(Classifier):
-    """A `Classifier` whose target is a number."""
+def logits_of_texts(served, texts, window_rules, window_pooling, widths):
+    """The logits of texts, combined from those of their windows.
 
-    def row_outputs(self, rows, outputs):
-        return self.predictions(outputs["logits"])
+    Args:
+        served: a `signature.Served`.
+        texts: two string [B]; "" for no second text.
+        window_rules: `WindowRules`.
+        window_pooling: one of `targets.WINDOW_POOLINGS`.
+        widths: the number of logits, L, by the name of the model's output.
 
-    def predictions(self, logits):
-        return {"value": logits[:, 0]}
+    Returns:
+        float32 [B, L] by name, and the number of pieces cut off, int32 [B].
+    """
+    if window_rules.doc_stride is None:
+        rows, num_cut = served.rows_of_texts(*texts)
+        found = served.forward(rows)
+        return {name: found[name] for name in widths}, num_cut
+    windows, pieces = served.windows_of_texts(*texts, window_rules.doc_stride)
+    of_texts = windows.rows.texts
 
+    def logits_of(first, last):
+        inputs = served.fill(windows.rows.part(first, last), pieces)
+        found = served.forward(inputs)
+        return [found[name] for name in widths]
 
-class ManyLabelsClassifier(Classifier):
-    """A `Classifier` whose target is several labels."""
-
-    def row_outputs(self, rows, outputs):
-        return self.predictions(outputs["logits"])
-
-    def predictions(self, logits):
-        scores = tf.sigmoid(logits)
-        return {"scores": scores, "labels": self.names(scores)[1]}
-
-
-CLASSIFIERS = {
-    CLASS: Classifier,
-    NUMBER: NumberClassifier,
-    MULTI: ManyLabelsClassifier,
-}
-"""By the type of their labels."""
+    logits = graph_rows.in_chunks(
+        logits_of,
+        tf.size(of_texts, tf.int64),
+        window_rules.rows_at_once,
+        [tf.TensorSpec([None, width], tf.float32) for width in widths.values()],
+    )
+    pool = {
+        "mean": tf.math.unsorted_segment_mean,
+        "max": tf.math.unsorted_segment_max,
+    }[window_pooling]
+    count = tf.size(texts[0], tf.int64)
+    pooled = [pool(one, of_texts, count) for one in logits]
+    return dict(zip(widths, pooled)), windows.num_cut
 
 
 def export_classifier(
@@ -183,8 +220,7 @@ def export_classifier(
         lambda: models.classifier(opened.config, target.num_outputs),
         may_lack=(),
     )
-    classifier = CLASSIFIERS[target.label_type]
-    served = classifier(rules, model, target, window_rules, window_pooling)
+    served = Classifier(rules, model, target, window_rules, window_pooling)
     return export.save(served, source, opened, output_dir)
 
 
@@ -244,10 +280,10 @@ def _find_target(opened, num_outputs, labels):
         # Without labels a head with one output can only be a number.
         is_number = num_outputs == 1 and not (labels or opened.labels_file)
         label_type = NUMBER if is_number else CLASS
-    if label_type not in CLASSIFIERS:
+    if label_type not in OUTPUTS:
         raise InputError(
             f"{opened.noted.path}: `label_type` must be one of "
-            f"{', '.join(CLASSIFIERS)}. It is {label_type!r}"
+            f"{', '.join(OUTPUTS)}. It is {label_type!r}"
         )
     if label_type == NUMBER:
         if labels is not None:

@@ -102,6 +102,24 @@ def split_words(texts):
     )
 
 
+def given_words(words):
+    """The words of a table, without what stands behind the last one of a row.
+
+    Args:
+        words: string [B, W]; "" behind the last one.
+
+    Returns:
+        string [N], and int64 [B + 1], where the words of each row begin.
+    """
+    numbers = tf.range(1, tf.shape(words, tf.int64)[1] + 1)
+    lengths = tf.reduce_max(
+        tf.where(words != "", numbers, 0), axis=1, keepdims=True
+    )
+    lengths = tf.maximum(lengths[:, 0], 0)
+    ragged = tf.RaggedTensor.from_tensor(words, lengths)
+    return ragged.values, ragged.row_splits
+
+
 def find_entities(label_ids, splits, labels: Sequence[str]):
     """The entities that labels stand for, by conlleval's rule.
 

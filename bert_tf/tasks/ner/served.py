@@ -4,67 +4,55 @@ import tensorflow as tf
 
 from bert_tf import errors, models
 from bert_tf.checkpoints.names import LABELS_FILE, POOLER
-from bert_tf.exports import export, graph_rows, signature
+from bert_tf.exports import export, signature
 from bert_tf.exports.settings import ROWS_AT_ONCE
 from bert_tf.exports.signature import DEVICE, STRINGS
-from bert_tf.tasks.ner import graph_words, schemes
-from bert_tf.tasks.ner.windows import UNKNOWN, stride_of
+from bert_tf.tasks.ner import graph_windows, graph_words, schemes
+from bert_tf.tasks.ner.windows import stride_of
 
 TABLE = tf.TensorSpec([None, None], tf.string)
 
+SAMPLE = ["Ann Lee lives in New York ."]
+WORDS_SAMPLE = {"words": [["Ann", "Lee", "lives"]]}
 
-class Tokens(signature.Served):
-    """Labels the words of texts of any length.
+
+class WordOutputs:
+    """What signatures return for the logits of words.
 
     Args:
-        rules: `TextRules`.
-        model: a model of `models.token_classifier`.
         labels: their names, in the order of their ids.
-        rows_at_once: windows that are computed together.
     """
 
-    head = "tokens"
-    text_inputs = ("text",)
+    def __init__(self, labels):
+        self.labels = list(labels)
 
-    def __init__(self, rules, model, labels, rows_at_once):
-        super().__init__(rules, model, rows_at_once)
-        self.plain.labels = list(labels)
-
-    def settings(self):
+    def settings(self, max_seq_length):
+        """The head's own entries of assets/bert_tf.json."""
         return {
-            "labels": self.plain.labels,
-            "scheme": schemes.scheme_of_model(self.plain.labels),
-            "doc_stride": stride_of(self.rules.max_seq_length),
+            "labels": self.labels,
+            "scheme": schemes.scheme_of_model(self.labels),
+            "doc_stride": stride_of(max_seq_length),
         }
 
-    def files(self):
-        return {LABELS_FILE: "".join(f"{x}\n" for x in self.plain.labels)}
+    def file(self):
+        """The content of labels.txt."""
+        return "".join(f"{label}\n" for label in self.labels)
 
-    def row_outputs(self, rows, outputs):
-        logits = outputs["logits"]
+    def of_rows(self, logits):
+        """Outputs of serving_default and serve_examples, by name."""
         return {"logits": logits, "probabilities": tf.nn.softmax(logits)}
 
-    def text_signatures(self):
-        return {
-            "serve_text": signature.trace(self.of_texts, {"text": STRINGS}),
-            "serve_words": signature.trace(self.of_words, {"words": TABLE}),
-        }
+    def of_texts(self, text, found, logits):
+        """Outputs of serve_text, by name.
 
-    def text_samples(self):
-        return {
-            "serve_text": {"text": ["Ann Lee lives in New York ."]},
-            "serve_words": {"words": [["Ann", "Lee", "lives"]]},
-        }
-
-    def of_texts(self, text):
-        """Outputs for texts, string [B]; their words are found first."""
+        Args:
+            text: string [B].
+            found: its `graph_words.Words`.
+            logits: of these, float32 [N, L].
+        """
+        probabilities, ids = _best(logits)
         with tf.device(DEVICE):
-            found = graph_words.split_words(text)
-        probabilities, ids = self._predict(found.words, found.splits)
-        with tf.device(DEVICE):
-            entities = graph_words.find_entities(
-                ids, found.splits, self.plain.labels
-            )
+            entities = graph_words.find_entities(ids, found.splits, self.labels)
 
             def of_entity(starts, ends):
                 return (
@@ -87,22 +75,20 @@ class Tokens(signature.Served):
                 **_entity_tables(entities, texts, places, probabilities),
             }
 
-    def of_words(self, words):
-        """Outputs for given words, string [B, W]; "" behind the last one."""
+    def of_words(self, words, splits, logits):
+        """Outputs of serve_words, by name.
+
+        Args:
+            words: string [N].
+            splits: int64 [B + 1], where the words of each row begin.
+            logits: float32 [N, L].
+        """
+        probabilities, ids = _best(logits)
         with tf.device(DEVICE):
-            numbers = tf.range(1, tf.shape(words, tf.int64)[1] + 1)
-            lengths = tf.reduce_max(
-                tf.where(words != "", numbers, 0), axis=1, keepdims=True
-            )
-            lengths = tf.maximum(lengths[:, 0], 0)
-            ragged = tf.RaggedTensor.from_tensor(words, lengths)
-            flat, splits = ragged.values, ragged.row_splits
-        probabilities, ids = self._predict(flat, splits)
-        with tf.device(DEVICE):
-            entities = graph_words.find_entities(ids, splits, self.plain.labels)
+            entities = graph_words.find_entities(ids, splits, self.labels)
             inside = tf.ragged.range(entities.firsts, entities.lasts + 1)
             texts = tf.strings.reduce_join(
-                tf.gather(flat, inside), axis=-1, separator=" "
+                tf.gather(words, inside), axis=-1, separator=" "
             )
             rows = tf.searchsorted(splits[1:], entities.firsts, "right")
             base = tf.gather(splits, rows)
@@ -113,80 +99,76 @@ class Tokens(signature.Served):
             }
 
     def _labels_of(self, probabilities, ids, splits):
-        names = tf.gather(tf.constant(self.plain.labels, tf.string), ids)
+        names = tf.gather(tf.constant(self.labels, tf.string), ids)
         return {
             "labels": _table(names, splits, ""),
             "probabilities": _table(probabilities, splits, 0.0),
         }
 
-    def _predict(self, words, splits):
-        """The label ids of words, int64 [N], after their probabilities [N].
 
-        Args:
-            words: string [N].
-            splits: int64 [B + 1], where the words of each text begin.
-        """
+class Tokens(signature.Served):
+    """Labels the words of texts of any length.
+
+    Args:
+        rules: `TextRules`.
+        model: a model of `models.token_classifier`.
+        labels: their names, in the order of their ids.
+        rows_at_once: windows that are computed together.
+    """
+
+    head = "tokens"
+    text_inputs = ("text",)
+
+    def __init__(self, rules, model, labels, rows_at_once):
+        super().__init__(rules, model, rows_at_once)
+        self.plain.outputs = WordOutputs(labels)
+
+    def settings(self):
+        return self.plain.outputs.settings(self.rules.max_seq_length)
+
+    def files(self):
+        return {LABELS_FILE: self.plain.outputs.file()}
+
+    def row_outputs(self, rows, outputs):
+        return self.plain.outputs.of_rows(outputs["logits"])
+
+    def text_signatures(self):
+        return {
+            "serve_text": signature.trace(self.of_texts, {"text": STRINGS}),
+            "serve_words": signature.trace(self.of_words, {"words": TABLE}),
+        }
+
+    def text_samples(self):
+        return {"serve_text": {"text": SAMPLE}, "serve_words": WORDS_SAMPLE}
+
+    def of_texts(self, text):
+        """Outputs for texts, string [B]; their words are found first."""
         with tf.device(DEVICE):
-            pieces = self._pieces_of(words)
-            ends = pieces.row_splits
-            is_first = tf.scatter_nd(
-                ends[:-1, None],
-                tf.ones_like(ends[:-1]),
-                tf.shape(pieces.values, tf.int64),
-            )
-            texts = tf.RaggedTensor.from_row_splits(
-                pieces.values, tf.gather(ends, splits), validate=False
-            )
-            num_pieces = texts.row_lengths()
-            length = self.rules.max_seq_length
-            windows = graph_rows.split_documents(
-                num_pieces,
-                tf.zeros_like(num_pieces) + (length - 2),
-                stride_of(length),
-            )
-            owned = graph_rows.find_max_context(windows, num_pieces)
-            starts = tf.gather(texts.row_starts(), windows.rows)
-            places = (starts + windows.starts)[:, None] + tf.ragged.range(
-                windows.lengths
-            )
-            is_asked = owned.with_values(
-                owned.values & (tf.gather(is_first, places.values) == 1)
-            )
-            zeros = tf.zeros_like(windows.rows)
-            rows = graph_rows.Rows(
-                windows.rows, windows.starts, windows.lengths, zeros, zeros
-            )
+            found = graph_words.split_words(text)
+        logits = self._logits(found.words, found.splits)
+        return self.plain.outputs.of_texts(text, found, logits)
 
-        def logits_of(first, last):
-            inputs = self.fill(rows.part(first, last), (texts, texts[:, :0]))
-            logits = self.forward(inputs)["logits"]
-            with tf.device(DEVICE):
-                asked = is_asked[first:last].to_tensor(False)
-            # Behind [CLS].
-            logits = logits[:, 1 : tf.shape(asked)[1] + 1]
-            return [tf.boolean_mask(logits, asked)]
+    def of_words(self, words):
+        """Outputs for given words, string [B, W]; "" behind the last one."""
+        with tf.device(DEVICE):
+            flat, splits = graph_words.given_words(words)
+        logits = self._logits(flat, splits)
+        return self.plain.outputs.of_words(flat, splits, logits)
 
-        (logits,) = graph_rows.in_chunks(
-            logits_of,
-            tf.size(windows.rows, tf.int64),
-            self.plain.rows_at_once,
-            [tf.TensorSpec([None, len(self.plain.labels)], tf.float32)],
-        )
-        probabilities = tf.nn.softmax(logits)
-        return (
-            tf.reduce_max(probabilities, axis=-1),
-            tf.argmax(probabilities, axis=-1),
-        )
+    def _logits(self, words, splits):
+        widths = {"logits": len(self.plain.outputs.labels)}
+        with tf.device(DEVICE):
+            windows = graph_windows.of_words(self, words, splits)
+        return graph_windows.logits(self, windows, widths)["logits"]
 
-    def _pieces_of(self, words):
-        """Ids of each word alone, int32 [N, (n)]; [UNK] if there are none."""
-        ids = self.tokenize(words)
-        lacks = tf.cast(ids.row_lengths() == 0, tf.int64)
-        unknown = tf.fill([tf.reduce_sum(lacks)], self.rules.id_of(UNKNOWN))
-        unknown = tf.RaggedTensor.from_row_lengths(
-            unknown, lacks, validate=False
-        )
-        return tf.concat([ids, unknown], axis=1)
+
+def _best(logits):
+    """The probabilities of the best labels of words, [N], and their ids."""
+    probabilities = tf.nn.softmax(logits)
+    return (
+        tf.reduce_max(probabilities, axis=-1),
+        tf.argmax(probabilities, axis=-1),
+    )
 
 
 def _table(values, splits, padding):

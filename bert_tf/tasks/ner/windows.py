@@ -96,6 +96,14 @@ class WindowMaker:
             )
         ]
 
+    def of_texts(self, texts: Sequence[Sequence[str]]) -> list[list[Window]]:
+        """The windows of texts that are no sentences of a document.
+
+        Args:
+            texts: the words of each.
+        """
+        return [self.windows([words], 0) if words else [] for words in texts]
+
     def _split(self, pieces: list[str], firsts: list[int]) -> list[Window]:
         spans = split_document(len(pieces), self.room, self.stride)
         owners = find_max_context(spans, len(pieces))
