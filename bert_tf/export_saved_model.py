@@ -6,6 +6,8 @@ r"""Writes a SavedModel that takes text and needs nothing but TensorFlow.
 makes /tmp/mrpc_model/1; the next time /tmp/mrpc_model/2, and so on. The head is
 what the checkpoint was trained for: classifier, span (run_squad), tokens
 (run_ner), choices (run_multiple_choice), pretraining, or features for any.
+--heads=mood=/tmp/mood_output,topic=/tmp/topic_output instead makes one model of
+several that were trained on the same frozen encoder.
 docs/serving.md has the inputs and outputs of each;
 `bert_tf.Predictor("/tmp/mrpc_model")` loads it in Python.
 """
@@ -16,12 +18,7 @@ from typing import Any, NamedTuple
 
 from absl import logging
 
-from bert_tf.cli import (
-    command_line,
-    export_flags,
-    inference_flags,
-    model_flags,
-)
+from bert_tf.cli import command_line, export_flags, model_flags
 from bert_tf.cli.command_line import FlagSet
 from bert_tf.errors import InputError
 from bert_tf.exports import folder, settings
@@ -102,16 +99,22 @@ FOLDER_FLAGS = (
 """What the folder of a checkpoint may note."""
 
 
+FLAGS_OF_SEVERAL = ("doc_stride", "window_pooling", "batch_size")
+"""Those of heads that --heads takes."""
+
+
 def define_flags(values):
     """Defines the flags of this command."""
     flags = FlagSet(values)
-    inference_flags.define_model(flags)
+    model_flags.define(flags, "checkpoint")
+    model_flags.define_casing(flags)
     flags.choice(
         "head",
         None,
         HEADS,
         "What the checkpoint was trained for; features for any.",
     )
+    export_flags.define_several(flags)
     flags.string("output_dir", None, "The folder to make the next version in.")
     flags.integer(
         "max_seq_length",
@@ -131,11 +134,15 @@ def define_flags(values):
     export_flags.define_inspect(flags)
     export_flags.define_check(flags)
     export_flags.define_heads(flags)
-    flags.require("head", "output_dir")
+    flags.require("output_dir")
 
 
 def main(flags):
     """Does what the parsed flags ask for."""
+    heads = export_flags.read_heads(flags)
+    if heads:
+        export_several(flags, heads)
+        return
     check_flags(flags)
     source = export_flags.source_of(flags)
     settings.check(source)
@@ -151,24 +158,70 @@ def main(flags):
         # Imported here, since it loads TensorFlow.
         from bert_tf.tasks import check
 
-        report, text = check.check(path, flags.checkpoint, flags.check)
-        logging.info("Wrote %s.\n%s", report, text.rstrip())
+        log_check(*check.check(path, flags.checkpoint, flags.check))
 
 
-def check_flags(flags):
-    """Raises `InputError` for bad values, and flags without effect."""
-    inference_flags.check_model(flags)
+def export_several(flags, heads):
+    """Exports several heads, given by name, as one model."""
+    model_flags.check_files(flags)
     command_line.require_positive(flags, "batch_size")
+    unused_flags(flags, FLAGS_OF_SEVERAL, "--heads")
+    folder.check_output(flags.output_dir)
+    source = export_flags.source_of(flags)
+    settings.check(source)
+    # Imported here, since they load TensorFlow.
+    from bert_tf.tasks import check, several_heads, several_served
+
+    if flags.check is not None:
+        kinds = [several_heads.head_of(path) for path in heads.values()]
+        comparison.read_texts(flags.check, comparison.strictest(kinds))
+    pooling = flags["window_pooling"]
+    path = several_served.export_several(
+        source,
+        heads,
+        flags.output_dir,
+        flags.doc_stride,
+        None if pooling.using_default_value else pooling.value,
+        flags.batch_size,
+    )
+    print(path)
+    if flags.check is not None:
+        log_check(*check.check_several(path, heads, flags.check))
+
+
+def log_check(report, text):
+    """Logs the report of --check."""
+    logging.info("Wrote %s.\n%s", report, text.rstrip())
+
+
+def unused_flags(flags, used, given):
+    """The flags of other heads; raises `InputError` if one is given.
+
+    Args:
+        flags: parsed flags.
+        used: names of those that have an effect.
+        given: the flag that says what is exported.
+    """
     of_heads = {name for head in HEADS.values() for name in head.flags}
-    unused = of_heads.difference(HEADS[flags.head].flags)
+    unused = of_heads.difference(used)
     for name in sorted(unused):
         heads = [head for head in HEADS if name in HEADS[head].flags]
         if not flags[name].using_default_value:
             raise InputError(
                 f"`--{name}` is for --head={' or '.join(heads)}, and without "
-                f"effect on others. Received: --head={flags.head} "
+                f"effect on others. Received: {given} "
                 f"--{name}={flags[name].value}"
             )
+    return unused
+
+
+def check_flags(flags):
+    """Raises `InputError` for bad values, and flags without effect."""
+    model_flags.check_files(flags)
+    command_line.require_positive(flags, "batch_size")
+    unused = unused_flags(
+        flags, HEADS[flags.head].flags, f"--head={flags.head}"
+    )
     model_flags.take_folder_settings(
         flags,
         flags.head,

@@ -170,6 +170,32 @@ class ClassifierHead(_Head):
 
 
 @keras.saving.register_keras_serializable("bert_tf")
+class PooledClassifierHead(ClassifierHead):
+    """A `ClassifierHead` of sentences with a pooler of its own.
+
+    For heads that were trained with poolers of their own on one encoder.
+
+    Call arguments:
+        sequence_output: float tensor [B, S, D].
+
+    Returns:
+        float tensor [B, L], logits.
+    """
+
+    def __init__(self, config, num_labels, name="classifier", **kwargs):
+        super().__init__(config, num_labels, name=name, **kwargs)
+        width = self.config.hidden_size
+        tanh = get_activation("tanh")
+        self.pooler = dense(self.config, width, self.dtype_policy, tanh)
+        with keras.name_scope("pooler"):
+            self.pooler.build((None, width))
+
+    def call(self, sequence_output, training=None):
+        pooled = self.pooler(sequence_output[:, 0])
+        return super().call(pooled, training=training)
+
+
+@keras.saving.register_keras_serializable("bert_tf")
 class SpanHead(_Head):
     """Scores each token as the start and as the end of an answer.
 

@@ -384,7 +384,7 @@ def complete(output_dir, bert_config_file, vocab_file=None):
     """
     _copy_unless_same(bert_config_file, output_dir, CONFIG, _other_values)
     if vocab_file is not None:
-        _copy_unless_same(vocab_file, output_dir, VOCAB, _other_tokens)
+        _copy_unless_same(vocab_file, output_dir, VOCAB, other_tokens)
 
 
 def _copy_unless_same(source, folder, name, find_difference):
@@ -410,7 +410,12 @@ def _other_values(source, target):
     return different and f"They differ in {', '.join(different)}"
 
 
-def _other_tokens(source, target):
+def other_tokens(source, target):
+    """Where two vocabularies differ, in words; None if they do not.
+
+    Args:
+        source, target: their files.
+    """
     ours, theirs = (tokenization.load_vocab(path) for path in (source, target))
     different = ours.items() ^ theirs.items()
     if not different:

@@ -31,6 +31,9 @@ SQUAD = "cls/squad/"
 PAIR_CLASSIFIER = "pair_classifier/"
 """Of labels of two vectors, which only training needs."""
 
+SEVERAL_HEADS = "heads/"
+"""Of the heads of a model that has several."""
+
 # Variables.
 GLOBAL_STEP = "global_step"
 WORD_EMBEDDINGS = "bert/embeddings/word_embeddings"
@@ -50,6 +53,11 @@ _SLOT_NAMES = re.compile(
     r"|LAMB(_1)?|lamb_[mv]|AdamWeightDecay\w*|ExponentialMovingAverage"
     r"|loss_scale|good_steps|skipped_steps)$"
 )
+
+
+def scope_of_head(name: str) -> str:
+    """The scope of one of several heads of a model."""
+    return f"{SEVERAL_HEADS}{name}/"
 
 
 def named_weights(model):

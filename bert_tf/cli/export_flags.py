@@ -101,6 +101,55 @@ def source_of_run(flags, checkpoint, opened):
     )
 
 
+def define_several(flags):
+    """Defines --heads."""
+    flags.string(
+        "heads",
+        None,
+        "Instead of --head and --checkpoint: several heads in one model, "
+        "NAME=FOLDER,NAME=FOLDER. The folders are those of run_classifier and "
+        "run_ner, trained on one encoder with --freeze.",
+    )
+
+
+def read_heads(flags):
+    """The folders of --heads by name; {} for one head of one checkpoint.
+
+    Raises:
+        InputError: a part is no NAME=FOLDER or a name is given twice; or
+            neither --heads nor --head and --checkpoint are given, or both.
+    """
+    if flags.heads is None:
+        for name in ("checkpoint", "head"):
+            if not flags[name].value:
+                raise InputError(
+                    f"`--{name}` must be given, or --heads=NAME=FOLDER,... for "
+                    "several heads"
+                )
+        return {}
+    for name in ("checkpoint", "head"):
+        if flags[name].value:
+            raise InputError(
+                f"`--heads` says which checkpoints are exported: leave out "
+                f"--{name}. Received: --{name}={flags[name].value}"
+            )
+    found = {}
+    for part in flags.heads.split(","):
+        name, _, path = part.strip().partition("=")
+        if not name or not path:
+            raise InputError(
+                "`--heads` must be NAME=FOLDER,NAME=FOLDER. Received: "
+                f"{part!r} in --heads={flags.heads}"
+            )
+        if name in found:
+            raise InputError(
+                f"`--heads`: each head must have a name of its own. {name} "
+                f"stands for {found[name]} and for {path}"
+            )
+        found[name] = path
+    return found
+
+
 def define_format(flags):
     """Defines --format and --quantize."""
     flags.choice(

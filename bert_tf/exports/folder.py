@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from bert_tf.checkpoints.names import SETTINGS_FILE
@@ -19,6 +20,9 @@ from bert_tf.support import files
 
 FORMAT = 1
 """Version of the format of assets/bert_tf.json."""
+
+SHARING = ("classifier", "tokens")
+"""Heads of which a model may have several."""
 
 MODEL_FILE = MODEL_FILES[SAVED_MODEL]
 EXTRA = "assets.extra"
@@ -103,6 +107,16 @@ def read_settings(version: str) -> dict[str, Any]:
             f"{settings.get('bert_tf_version')}"
         )
     return settings
+
+
+def heads_of(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The settings of each head of a model that has several, by name.
+
+    As those of an export of that head alone; empty for models with one head.
+    """
+    common = {key: x for key, x in settings.items() if key != "heads"}
+    heads = settings.get("heads") or {}
+    return {name: {**common, **own} for name, own in heads.items()}
 
 
 def nbytes(version: str) -> int:
@@ -196,6 +210,10 @@ def _check(settings: dict[str, Any]) -> None:
     strips = settings.get("strip_accents")
     if strips is not None and not isinstance(strips, bool):
         raise TypeError(f"its strip_accents is {strips!r}")
+    for head in heads_of(settings).values():
+        if head["head"] not in SHARING:
+            raise ValueError(f"one of its heads is {head['head']!r}")
+        _check({**head, "heads": {}})
     label_type = settings.get("label_type")
     if label_type not in (None, "class", "number", "multi"):
         raise ValueError(f"its label_type is {label_type!r}")

@@ -49,11 +49,12 @@ def save(model: onnx.ModelProto, folder: str, quantize: str | None = None):
 
 
 def linear_layers(model: onnx.ModelProto) -> list[str]:
-    """The nodes that multiply with a kernel of the encoder or the pooler."""
+    """The nodes that multiply with a kernel of the encoder or a pooler."""
     return [
         node.name
         for node in model.graph.node
-        if node.op_type == "MatMul" and node.name.startswith("bert/")
+        if node.op_type == "MatMul"
+        and (node.name.startswith("bert/") or "/pooler/" in node.name)
     ]
 
 

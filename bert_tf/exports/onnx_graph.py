@@ -184,10 +184,16 @@ def add_encoder(
     return layers
 
 
-def add_pooler(graph: Graph, sequence: str) -> str:
-    """The pooled output [B, D] of the last layer."""
+def add_pooler(graph: Graph, sequence: str, scope: str = names.POOLER) -> str:
+    """The pooled output [B, D] of the last layer.
+
+    Args:
+        graph: to add it to.
+        sequence: the output of that layer.
+        scope: of the pooler's variables.
+    """
     first = graph.add("Gather", sequence, graph.constant(0), axis=1)
-    dense = graph.dense(first, f"{names.POOLER}dense")
+    dense = graph.dense(first, f"{scope}dense")
     # Always tanh, whatever the config's activation.
     return graph.add("Tanh", dense)
 

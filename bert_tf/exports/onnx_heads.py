@@ -61,18 +61,23 @@ def _named(graph: Graph, x: str, name: str) -> str:
 
 def _add_classifier(graph, config, settings):
     pooled = add_pooler(graph, add_encoder(graph, config)[-1])
-    logits = _named(graph, _project(graph, pooled), "logits")
-    count = len(graph.weights["output_bias"])
-    found = {"logits": (*ROW, count)}
-    if settings["label_type"] == "number":
+    return _add_labels(graph, pooled, settings["label_type"])
+
+
+def _add_labels(graph, pooled, label_type, scope="", prefix=""):
+    """Outputs of a classifier; their names begin with a prefix."""
+    logits = _named(graph, _project(graph, pooled, scope), f"{prefix}logits")
+    count = len(graph.weights[f"{scope}output_bias"])
+    found = {f"{prefix}logits": (*ROW, count)}
+    if label_type == "number":
         axis = graph.constant([1])
-        graph.add("Squeeze", logits, axis, name="value")
-        return {**found, "value": ROW}
-    if settings["label_type"] == "multi":
-        graph.add("Sigmoid", logits, name="scores")
-        return {**found, "scores": (*ROW, count)}
-    graph.add("Softmax", logits, axis=-1, name="probabilities")
-    return {**found, "probabilities": (*ROW, count)}
+        graph.add("Squeeze", logits, axis, name=f"{prefix}value")
+        return {**found, f"{prefix}value": ROW}
+    if label_type == "multi":
+        graph.add("Sigmoid", logits, name=f"{prefix}scores")
+        return {**found, f"{prefix}scores": (*ROW, count)}
+    graph.add("Softmax", logits, axis=-1, name=f"{prefix}probabilities")
+    return {**found, f"{prefix}probabilities": (*ROW, count)}
 
 
 def _project(graph: Graph, x: str, scope: str = "") -> str:
@@ -81,11 +86,34 @@ def _project(graph: Graph, x: str, scope: str = "") -> str:
 
 
 def _add_tokens(graph, config, settings):
+    return _add_words(graph, add_encoder(graph, config)[-1])
+
+
+def _add_words(graph, sequence, scope="", prefix=""):
+    """Outputs for each token; their names begin with a prefix."""
+    logits = _named(graph, _project(graph, sequence, scope), f"{prefix}logits")
+    graph.add("Softmax", logits, axis=-1, name=f"{prefix}probabilities")
+    shape = (*TOKENS, len(graph.weights[f"{scope}output_bias"]))
+    return {f"{prefix}logits": shape, f"{prefix}probabilities": shape}
+
+
+def _add_several(graph, config, settings):
     sequence = add_encoder(graph, config)[-1]
-    logits = _named(graph, _project(graph, sequence), "logits")
-    graph.add("Softmax", logits, axis=-1, name="probabilities")
-    shape = (*TOKENS, len(graph.weights["output_bias"]))
-    return {"logits": shape, "probabilities": shape}
+    poolers = {}  # By their scope, since heads may share one.
+    found: Shapes = {}
+    for name, head in settings["heads"].items():
+        scope, prefix = names.scope_of_head(name), f"{name}/"
+        if head["head"] == "tokens":
+            found |= _add_words(graph, sequence, scope, prefix)
+            continue
+        pooler = f"{scope}pooler/"
+        if f"{pooler}dense/kernel" not in graph.weights:
+            pooler = names.POOLER
+        if pooler not in poolers:
+            poolers[pooler] = add_pooler(graph, sequence, pooler)
+        kind = head["label_type"]
+        found |= _add_labels(graph, poolers[pooler], kind, scope, prefix)
+    return found
 
 
 def _add_span(graph, config, settings):
@@ -195,5 +223,6 @@ HEADS: Mapping[
     "features": _add_features,
     "tokens": _add_tokens,
     "choices": _add_choices,
+    "several": _add_several,
 }
 """What each head adds, by its name in assets/bert_tf.json."""

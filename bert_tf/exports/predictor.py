@@ -76,6 +76,8 @@ class Predictor:
     | choices     | a context and a list of      | `Choice`   |
     |             | texts, or with a question    |            |
     |             | between them                 |            |
+    | several     | a text, or two if no head    | `dict`: of |
+    |             | labels words                 | each head  |
 
     Args:
         path: MODEL, for its newest version, or MODEL/N.
@@ -84,8 +86,8 @@ class Predictor:
     Attributes:
         path: the version, MODEL/N.
         settings: the content of assets/bert_tf.json.
-        head: "classifier", "span", "pretraining", "features", "tokens" or
-            "choices".
+        head: "classifier", "span", "pretraining", "features", "tokens",
+            "choices" or "several".
         labels: of a model with classes, in the order of their ids; else None.
         signatures: functions by name, of TensorFlow's tensors or, where a model
             runs without TensorFlow, of arrays; their errors are `InputError`s.
@@ -102,7 +104,7 @@ class Predictor:
                 f"batch_size={batch_size}"
             )
         self.path = folder.find(path)
-        self.settings = folder.read_settings(self.path)
+        self.settings = self._read_settings()
         self.head: str = self.settings["head"]
         if self.head not in HEADS:
             raise InputError(
@@ -120,6 +122,9 @@ class Predictor:
         self._counts = (1, 2) if takes_pairs else (1,)
         if self._head.needs_both:
             self._counts = (2,)
+
+    def _read_settings(self) -> dict[str, Any]:
+        return folder.read_settings(self.path)
 
     def _load(self) -> Loaded:
         tf = import_tensorflow()

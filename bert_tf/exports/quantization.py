@@ -1,6 +1,6 @@
 """The encoder's linear layers in 8 or 16 bits, for SavedModels.
 
-Kernels of query, key, value, output and intermediate layers and of the pooler
+Kernels of query, key, value, output and intermediate layers and of poolers
 become int8 or bfloat16. All other weights stay float32: embeddings, LayerNorm,
 heads, biases. It needs neither training nor data.
 
@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from bert_tf import layers, models
 from bert_tf.exports.settings import BFLOAT16
+from bert_tf.heads import PooledClassifierHead
 
 LARGEST = 127.0
 """Largest int8 in use; without -128, both signs have the same range."""
@@ -66,7 +67,7 @@ def quantize(model, mode):
             weights. It cannot be trained afterwards.
         mode: one of `QUANTIZATIONS`.
     """
-    for layer in linear_layers(models.find_bert(model)):
+    for layer in linear_layers(model):
         if mode == BFLOAT16:
             _round_kernel(layer)
             continue
@@ -91,8 +92,9 @@ def _round_kernel(layer):
     layer._tracker.lock()
 
 
-def linear_layers(bert):
-    """The linear layers of a `BertModel`, from the lowest to the pooler."""
+def linear_layers(model):
+    """The linear layers of a model's encoder, from the lowest to poolers."""
+    bert = models.find_bert(model)
     for layer in bert.encoder.layers:
         attention = layer.attention
         yield attention.self_attention.query
@@ -102,6 +104,9 @@ def linear_layers(bert):
         yield layer.intermediate
         yield layer.residual_output.dense
     yield bert.pooler
+    for layer in model.layers:
+        if isinstance(layer, PooledClassifierHead):
+            yield layer.pooler
 
 
 def quantize_rows(rows):

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bert_tf.exports.folder import heads_of
+
 Outputs = Mapping[str, np.ndarray]
 """Outputs of a text signature for a batch, by name."""
 
@@ -165,7 +167,10 @@ class Choice(NamedTuple):
     num_cut: int
 
 
-Result = Label | Value | Labels | Answer | Guesses | Vectors | Tags | Choice
+OfOneHead = Label | Value | Labels | Answer | Guesses | Vectors | Tags | Choice
+
+Result = OfOneHead | dict[str, OfOneHead]
+"""Of a model with several heads it is a dictionary, by their names."""
 
 
 def _read_label(arrays: Outputs, row: int, is_pair: bool) -> Label:
@@ -266,6 +271,36 @@ def _read_choice(arrays: Outputs, row: int, is_pair: bool) -> Choice:
     )
 
 
+def _read_several(
+    heads: Mapping[str, "Head"], arrays: Outputs, row: int, is_pair: bool
+) -> dict[str, Any]:
+    return {
+        name: head.read(outputs_of(name, arrays), row, is_pair)
+        for name, head in heads.items()
+    }
+
+
+def named_outputs(
+    of_heads: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """What several heads have by name, as one dictionary: `HEAD/NAME`."""
+    return {
+        f"{head}/{name}": value
+        for head, outputs in of_heads.items()
+        for name, value in outputs.items()
+    }
+
+
+def outputs_of(name: str, arrays: Outputs) -> dict[str, np.ndarray]:
+    """Those of one of several heads, by the names it has for them alone."""
+    prefix = f"{name}/"
+    return {
+        key.removeprefix(prefix): array
+        for key, array in arrays.items()
+        if key.startswith(prefix)
+    }
+
+
 class Head(NamedTuple):
     """The text signatures of a head, as a program outside uses them.
 
@@ -299,6 +334,8 @@ HEADS: Mapping[str, Head] = {
     "features": Head(("text_a", "text_b"), _read_vectors),
     "tokens": Head(("text", ""), _read_tags),
     "choices": Head(("context", "question"), _read_choice, choices="choices"),
+    # What is read is up to its heads, see `head_of`.
+    "several": Head(("text_a", "text_b"), functools.partial(_read_several, {})),
 }
 """By the head's name in assets/bert_tf.json."""
 
@@ -306,6 +343,9 @@ HEADS: Mapping[str, Head] = {
 def head_of(settings: Mapping[str, Any]) -> Head:
     """The head of an exported model, by its assets/bert_tf.json."""
     head = HEADS[settings["head"]]
+    if several := heads_of(settings):
+        heads = {name: head_of(own) for name, own in several.items()}
+        return head._replace(read=functools.partial(_read_several, heads))
     # Models exported before there were others have one label.
     label_type = settings.get("label_type")
     if label_type == "number":

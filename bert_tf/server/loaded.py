@@ -54,6 +54,7 @@ class LoadedVersion:
         self.about = _read_about(self.path)
         self.config = export_inputs.read_config(self.path) or {}
         self._head = HEADS.get(self.about.get("head", ""))
+        self._several = folder.heads_of(self.about)
         self._per_mask = self._head.per_mask if self._head else frozenset()
         self._tokenizing = threading.Lock()
 
@@ -167,12 +168,35 @@ class LoadedVersion:
         Raises:
             RequestError: 413, there are more.
         """
+        of_head, _, kind = signature_name.rpartition("/")
+        ways = {
+            (about["head"], about["doc_stride"]): about
+            for name, about in self._several.items()
+            if not of_head or name == of_head
+        }
+        # Several heads read the same rows, as far as they read alike.
+        found = [
+            self._costs_of(about, kind, inputs, most)
+            for about in list(ways.values()) or [self.about]
+        ]
+        return [max(of_row) for of_row in zip(*found, strict=True)]
+
+    def _costs_of(self, about, kind, inputs, most):
+        """`costs` of the signature of a head.
+
+        Args:
+            about: the settings of that head.
+            kind: the signature's name, as if there were no other head.
+            inputs, most: as for `costs`.
+        """
         rows = max((len(a) for a in inputs.values() if a.ndim), default=1)
         names = self._head.inputs if self._head else ()
         texts = [inputs[name] for name in names if name in inputs]
-        if self._head and signature_name == WORDS:
+        if self._head and kind == WORDS:
             texts = [[b" ".join(words) for words in inputs["words"]]]
-        elif not signature_name.startswith(TEXT) or not texts:
+        elif self._several and "text" in inputs:
+            texts = [inputs["text"]]
+        elif not kind.startswith(TEXT) or not texts:
             return [1] * rows
         if self._head and self._head.choices in inputs:
             # Each choice is a row of the model.
@@ -187,9 +211,7 @@ class LoadedVersion:
             (a.decode("utf-8", "replace"), b.decode("utf-8", "replace"))
             for a, b in zip(first, second)
         ]
-        return costs.windows_of_texts(
-            self.about, pairs, self.count_pieces, most
-        )
+        return costs.windows_of_texts(about, pairs, self.count_pieces, most)
 
     def count_pieces(self, text):
         """The number of word pieces of a text."""

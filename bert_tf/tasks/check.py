@@ -10,7 +10,7 @@ import os
 import tensorflow as tf
 
 from bert_tf import models
-from bert_tf.checkpoints import inference
+from bert_tf.checkpoints import finding, inference
 from bert_tf.checkpoints.names import CONFIG
 from bert_tf.checkpoints.reader import open_reader
 from bert_tf.data.grouping import LENGTH_STEP
@@ -70,11 +70,15 @@ class SessionPredictor(predictor.Predictor):
     Args:
         version: the folder of the export.
         session: computes the outputs of its head.
+        settings: those of one of several heads; None for those of the export.
     """
 
-    def __init__(self, version, session):
-        self._session = session
+    def __init__(self, version, session, settings=None):
+        self._session, self._given = session, settings
         super().__init__(version)
+
+    def _read_settings(self):
+        return self._given or super()._read_settings()
 
     def _load(self):
         return self.without_tensorflow(
@@ -140,13 +144,55 @@ def check(version, checkpoint, path):
         InputError: the file is not what the head takes, or the report cannot be
             written.
     """
-    reader = open_reader(checkpoint)
     exported = open_export(version)
     texts = comparison.read_texts(path, exported.head)
     got = comparison.run(exported, texts)
-    model = build_model(version, exported.settings, reader)
-    python = SessionPredictor(version, KerasSession(model))
-    want = comparison.run(python, texts)
+    reader = open_reader(checkpoint)
+    want = _run_python(version, exported.settings, reader, texts)
+    return _report(exported, path, got, want, reader.nbytes(reader.names))
+
+
+def check_several(version, heads, path):
+    """Compares an export of several heads with the checkpoint of each.
+
+    Args:
+        version, path: as for `check`.
+        heads: whatever `checkpoints.find` takes, by the names of heads.
+
+    Returns, Raises: as `check`.
+    """
+    exported = open_export(version)
+    texts = comparison.read_texts(path, comparison.head_of(exported.settings))
+    got = comparison.run(exported, texts)
+    settings, seconds, size = folder.heads_of(exported.settings), 0.0, 0
+    found: list[dict] = [{} for _ in texts]
+    for name, checkpoint in heads.items():
+        reader = open_reader(finding.of_results(checkpoint))
+        of_head = _run_python(version, settings[name], reader, texts)
+        for results, one in zip(found, of_head.results, strict=True):
+            results[name] = one
+        seconds += of_head.seconds
+        size += reader.nbytes(reader.names)
+    want = comparison.Timed(found, seconds)
+    return _report(exported, path, got, want, size)
+
+
+def _run_python(version, settings, reader, texts):
+    """What the Python model of a checkpoint makes of texts: `Timed`."""
+    session = KerasSession(build_model(version, settings, reader))
+    return comparison.run(SessionPredictor(version, session, settings), texts)
+
+
+def _report(exported, path, got, want, nbytes):
+    """Writes a report; returns its path and its text.
+
+    Args:
+        exported: the predictor of the export.
+        path: of the texts.
+        got, want: `Timed` of the export, and of Python models.
+        nbytes: of their checkpoints.
+    """
+    version = exported.path
     kind = folder.format_of(version) or ""
     quantize = exported.settings["quantize"]
     text = comparison.report(
@@ -158,7 +204,7 @@ def check(version, checkpoint, path):
             (
                 "Python model",
                 want,
-                reader.nbytes(reader.names) / MEGABYTE,
+                nbytes / MEGABYTE,
             ),
         ],
     )

@@ -1,13 +1,14 @@
 """Compares the results of two predictors on the texts of a file."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from bert_tf.errors import InputError
 from bert_tf.exports import results
+from bert_tf.exports.folder import heads_of
 from bert_tf.exports.predictor import Predictor
 from bert_tf.exports.results import Result
 from bert_tf.support import files
@@ -78,7 +79,7 @@ def read_texts(path: str, head: str) -> list[Any]:
         parts = tuple(part.strip() for part in line.split(SEPARATOR.strip()))
         if len(parts) < least or (most and len(parts) > most):
             raise InputError(
-                f"`--check`: each line must be {wanted} for --head={head}. "
+                f"`--check`: each line must be {wanted} for the head {head}. "
                 f"{path}, line {number}, has {len(parts)} parts"
             )
         if head == "choices":
@@ -87,6 +88,21 @@ def read_texts(path: str, head: str) -> list[Any]:
     if not found:
         raise InputError(f"`--check`: {path} has no text")
     return found
+
+
+def head_of(settings: Mapping[str, Any]) -> str:
+    """The head that says which texts a model takes, for `read_texts`.
+
+    Args:
+        settings: the content of its assets/bert_tf.json.
+    """
+    heads = [own["head"] for own in heads_of(settings).values()]
+    return strictest(heads) if heads else settings["head"]
+
+
+def strictest(heads: Collection[str]) -> str:
+    """Which of several heads says which texts their model takes."""
+    return "tokens" if "tokens" in heads else "classifier"
 
 
 def run(predictor: Predictor, texts: Sequence[Any]) -> Timed:
@@ -118,6 +134,9 @@ def compare(got: Sequence[Result], want: Sequence[Result]) -> Difference:
 def _numbers(result: Result) -> Iterator[float]:
     """The numbers of a result, in an order of their own."""
     match result:
+        case dict():
+            for of_head in result.values():
+                yield from _numbers(of_head)
         case results.Label(probabilities=chances):
             yield from chances.values()
         case results.Labels(scores=scores):
@@ -138,6 +157,8 @@ def _numbers(result: Result) -> Iterator[float]:
 def _label(result: Result) -> Any:
     """What a program would act on; None for numbers only."""
     match result:
+        case dict():
+            return {name: _label(one) for name, one in result.items()}
         case results.Label(label=label):
             return label
         case results.Answer(text=text, start=start):

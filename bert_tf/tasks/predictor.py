@@ -25,6 +25,7 @@ HEADS = {
     "features": "vectors.inference:FeaturesInference",
     "tokens": "ner.inference:TokensInference",
     "choices": "choices.inference:ChoicesInference",
+    "several": "several_inference:SeveralInference",
 }
 """The class of each head, below `bert_tf.tasks`; only one is imported."""
 

@@ -79,7 +79,7 @@ export function note(text) {
   return make("p", { className: "note" }, text);
 }
 
-function cutNote(row) {
+export function cutNote(row) {
   if (!row.num_cut) return [];
   const length = about.about.max_seq_length;
   return [
@@ -93,7 +93,7 @@ function cutNote(row) {
 // --------------------------------------------------------------------- heads
 
 /** The request for one text or two. */
-function textRequest(texts) {
+export function textRequest(texts) {
   const pair = about.signatures.serve_text_pair;
   const isPair = texts.length > 1 && texts[1] !== "" && pair;
   const name = isPair ? "serve_text_pair" : "serve_text";
@@ -105,13 +105,15 @@ function textRequest(texts) {
   return { signature_name: name, instances: [instance] };
 }
 
-function secondText(label) {
+export function secondText(label) {
   return readsPairs() ? [{ id: "second", label, optional: true }] : [];
 }
 
 /** Whether the model takes pairs, and was not trained on single texts only. */
 function readsPairs() {
-  return about.signatures.serve_text_pair && about.about.text_pairs !== false;
+  const heads = Object.values(about.about.heads ?? { one: about.about });
+  const were = heads.some(({ text_pairs }) => text_pairs !== false);
+  return about.signatures.serve_text_pair && were;
 }
 
 /** The result of a classifier that predicts a number. */
@@ -122,8 +124,7 @@ function showNumber(row) {
 }
 
 /** The result of a classifier of several labels: those that hold, all scores. */
-function showLabels(row) {
-  const { thresholds } = about.about;
+function showLabels(row, { thresholds }) {
   // Thresholds are written as float32 has them, and scores likewise.
   const found = row.labels.filter(
     (name, i) => Math.fround(row.scores[i]) >= Math.fround(thresholds[i]),
@@ -158,9 +159,9 @@ const HEADS = {
     ],
     request: (values) => textRequest([values.first, values.second ?? ""]),
     texts: (values) => [values.first, values.second],
-    show: (row) => {
+    show: (row, _, __, settings = about.about) => {
       if (row.value !== undefined) return showNumber(row);
-      if (row.scores !== undefined) return showLabels(row);
+      if (row.scores !== undefined) return showLabels(row, settings);
       const pairs = row.labels.map((name, i) => [name, row.probabilities[i]]);
       return {
         spoken: `${row.label}, ${percent(Math.max(...row.probabilities))}`,
@@ -630,6 +631,10 @@ async function start() {
   } catch (error) {
     showProblem(error.message);
     return;
+  }
+  if (about.about.heads) {
+    const { several } = await import("/page/several.js");
+    HEADS.several = several(HEADS);
   }
   const head = HEADS[headOf()];
   const fields = head.fields();

@@ -43,6 +43,11 @@ class LabelOutputs:
     def __init__(self, target):
         self.target = target
 
+    @property
+    def num_outputs(self):
+        """The number of logits, L."""
+        return self.target.num_outputs
+
     def of_rows(self, logits):
         """Outputs of serving_default and serve_examples, by name."""
         return {"logits": logits, "probabilities": tf.nn.softmax(logits)}
@@ -136,7 +141,7 @@ class Classifier(signature.Served):
             (text_a, text_b),
             self.plain.window_rules,
             self.window_pooling,
-            {"logits": outputs.target.num_outputs},
+            {"logits": outputs.num_outputs},
         )
         return {**outputs.of_texts(logits["logits"]), "num_cut": num_cut}
 

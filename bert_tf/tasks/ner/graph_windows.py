@@ -74,32 +74,40 @@ def of_words(served, words, splits):
     return WordWindows(ids, texts, rows, is_asked)
 
 
-def logits(served, windows, widths):
-    """The logits of words, in their order.
+def logits(served, windows, widths, widths_of_rows=None):
+    """The logits of words, in their order, and those of rows.
 
     Args:
         served: a `signature.Served`.
-        windows: their `WordWindows`.
-        widths: the number of logits, L, by the name of the model's output.
+        windows: `WordWindows`.
+        widths: the number of logits, L, by the name of the model's output for
+            tokens.
+        widths_of_rows: the same of outputs for rows.
 
     Returns:
-        float32 [N, L] by name.
+        float32 [N, L] by name, and float32 [W, L] by name.
     """
+    widths_of_rows = widths_of_rows or {}
 
     def logits_of(first, last):
         rows = windows.rows.part(first, last)
         inputs = served.fill(rows, (windows.pieces, windows.pieces[:, :0]))
         found = served.forward(inputs)
         asked = windows.is_asked[first:last]
-        return [at_asked(found[name], asked) for name in widths]
+        of_words = [at_asked(found[name], asked) for name in widths]
+        return of_words + [found[name] for name in widths_of_rows]
 
     found = graph_rows.in_chunks(
         logits_of,
         tf.size(windows.rows.texts, tf.int64),
         served.plain.rows_at_once,
-        [tf.TensorSpec([None, width], tf.float32) for width in widths.values()],
+        [
+            tf.TensorSpec([None, width], tf.float32)
+            for width in (*widths.values(), *widths_of_rows.values())
+        ],
     )
-    return dict(zip(widths, found))
+    of_words, of_rows = found[: len(widths)], found[len(widths) :]
+    return dict(zip(widths, of_words)), dict(zip(widths_of_rows, of_rows))
 
 
 def at_asked(logits, is_asked):
@@ -114,6 +122,70 @@ def at_asked(logits, is_asked):
     # Behind [CLS].
     logits = logits[:, 1 : tf.shape(asked)[1] + 1]
     return tf.boolean_mask(logits, asked)
+
+
+class WholeTexts(NamedTuple):
+    """Windows of words, among which is a row for each text.
+
+    Attributes:
+        windows: `WordWindows`.
+        rows: int64 [B], the row of each text that classifiers read.
+        num_cut: int32 [B], the number of its pieces that are not in that row.
+    """
+
+    windows: WordWindows
+    rows: tf.Tensor
+    num_cut: tf.Tensor
+
+
+def with_whole_texts(served, windows, splits):
+    """Adds rows for those texts whose first window is not what is needed.
+
+    A classifier reads the first pieces of a text, as the first window has them;
+    but no [UNK] for a word that has no pieces, and texts without words.
+
+    Args:
+        served: a `signature.Served`.
+        windows: the `WordWindows` of texts.
+        splits: int64 [B + 1], where the words of each text begin.
+
+    Returns:
+        `WholeTexts`.
+    """
+    pieces = tf.RaggedTensor.from_row_splits(
+        windows.words.values,
+        tf.gather(windows.words.row_splits, splits),
+        validate=False,
+    )
+    own, num_cut = graph_rows.truncate(
+        pieces, pieces[:, :0], served.rules.max_seq_length
+    )
+    count = pieces.nrows()
+    is_other = windows.pieces.row_lengths() != pieces.row_lengths()
+    is_other |= pieces.row_lengths() == 0
+    others = tf.squeeze(tf.where(is_other), 1)
+    added = graph_rows.Rows(*(tf.gather(values, others) for values in own))
+    # Both kinds of pieces in one table, those of whole texts behind.
+    added = added._replace(texts=added.texts + count)
+    rows = graph_rows.Rows(
+        *(tf.concat(both, 0) for both in zip(windows.rows, added))
+    )
+    first = tf.searchsorted(windows.rows.texts, tf.range(count), "left")
+    behind = tf.size(windows.rows.texts, tf.int64) - 1
+    behind += tf.cumsum(tf.cast(is_other, tf.int64))
+    asked = windows.is_asked
+    nothing = tf.fill([tf.size(others)], asked.row_splits[-1])
+    asked = tf.RaggedTensor.from_row_splits(
+        asked.values, tf.concat([asked.row_splits, nothing], 0), validate=False
+    )
+    together = WordWindows(
+        windows.words,
+        tf.concat([windows.pieces, pieces], axis=0),
+        rows,
+        asked,
+    )
+    found = tf.where(is_other, behind, tf.cast(first, tf.int64))
+    return WholeTexts(together, found, num_cut)
 
 
 def _with_unknown(ids, unknown):

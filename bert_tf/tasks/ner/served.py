@@ -26,6 +26,11 @@ class WordOutputs:
     def __init__(self, labels):
         self.labels = list(labels)
 
+    @property
+    def num_outputs(self):
+        """The number of logits, L."""
+        return len(self.labels)
+
     def settings(self, max_seq_length):
         """The head's own entries of assets/bert_tf.json."""
         return {
@@ -156,10 +161,11 @@ class Tokens(signature.Served):
         return self.plain.outputs.of_words(flat, splits, logits)
 
     def _logits(self, words, splits):
-        widths = {"logits": len(self.plain.outputs.labels)}
+        widths = {"logits": self.plain.outputs.num_outputs}
         with tf.device(DEVICE):
             windows = graph_windows.of_words(self, words, splits)
-        return graph_windows.logits(self, windows, widths)["logits"]
+        found, _ = graph_windows.logits(self, windows, widths)
+        return found["logits"]
 
 
 def _best(logits):
