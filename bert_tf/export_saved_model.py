@@ -178,8 +178,8 @@ def export_several(flags, heads):
     pooling = flags["window_pooling"]
     path = several_served.export_several(
         source,
-        heads,
         flags.output_dir,
+        heads,
         flags.doc_stride,
         None if pooling.using_default_value else pooling.value,
         flags.batch_size,

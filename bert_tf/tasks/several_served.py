@@ -209,8 +209,8 @@ def _only(name, function, specs):
 
 def export_several(
     source,
-    heads,
     output_dir,
+    heads,
     doc_stride=None,
     window_pooling=None,
     rows_at_once=ROWS_AT_ONCE,
@@ -219,9 +219,9 @@ def export_several(
 
     Args:
         source: a `Source`, for all heads; its `checkpoint` is not used.
+        output_dir: the folder MODEL.
         heads: the output folders of run_classifier and run_ner, or checkpoints,
             by the names of heads.
-        output_dir: the folder MODEL.
         doc_stride, window_pooling: of classifiers; None for what the folders
             note.
         rows_at_once: windows that are computed together.

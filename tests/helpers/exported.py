@@ -4,6 +4,7 @@ import fcntl
 import functools
 import os
 import pathlib
+import shutil
 import tempfile
 
 import numpy as np
@@ -11,12 +12,15 @@ import pytest
 import tensorflow as tf
 
 from bert_tf import checkpoints
+from bert_tf.checkpoints import folder_settings
+from bert_tf.checkpoints.folder_settings import FolderSettings
 from bert_tf.exports.settings import Source
 from bert_tf.tasks.choices.served import export_choices
 from bert_tf.tasks.classification.served import export_classifier
 from bert_tf.tasks.classification.targets import ManyLabels
 from bert_tf.tasks.ner.served import export_tokens
 from bert_tf.tasks.pretraining.served import export_pretraining
+from bert_tf.tasks.several_served import export_several
 from bert_tf.tasks.squad.served import export_span
 from bert_tf.tasks.vectors.served import export_features
 from helpers.golden import DATA, TINY, read_variables
@@ -38,6 +42,61 @@ def _write_choices():
     values["output_weights"] = rng.normal(size=(1, width)).astype("float32")
     values["output_bias"] = np.ones(1, "float32")
     return checkpoints.save(_OWN.name, 0, values)
+
+
+def write_head(folder, head, label_type, labels, seed, pooler=True, **noted):
+    """A folder as training leaves it, with a random head on one encoder.
+
+    Args:
+        folder: a path that is not there yet.
+        head: what it is trained for.
+        label_type: what a classifier predicts.
+        labels: names of labels; a number has none.
+        seed: of the head.
+        pooler: whether it has the pooler of others.
+        **noted: further settings in bert_tf.json.
+    """
+    folder.mkdir(parents=True)
+    file = DATA / "run_classifier" / "tiny_classifier3" / "model.ckpt"
+    values = read_variables(file)
+    rng = np.random.default_rng(seed)
+    width = len(values["bert/pooler/dense/bias"])
+    shape = max(len(labels), 1), width
+    values["output_weights"] = rng.normal(size=shape).astype("float32")
+    values["output_bias"] = rng.normal(size=shape[0]).astype("float32")
+    if not pooler:
+        kernel = rng.normal(size=(width, width)) / 9
+        values["bert/pooler/dense/kernel"] = kernel.astype("float32")
+    checkpoints.save(str(folder), 0, values)
+    for name in ("vocab.txt", "bert_config.json"):
+        shutil.copy(TINY.parent / name, folder)
+    if labels:
+        (folder / "labels.txt").write_text("".join(f"{x}\n" for x in labels))
+    if head == "classifier":
+        noted = {"label_type": label_type, "doc_stride": None, **noted}
+    noted = {"max_seq_length": 24, "do_lower_case": True, **noted}
+    folder_settings.replace(str(folder), FolderSettings(head=head, **noted))
+    return str(folder)
+
+
+@functools.cache
+def several_folders():
+    """The folders of several heads by name: of words, then all targets."""
+    root = pathlib.Path(_OWN.name, "several")
+    heads = {
+        "people": ("tokens", None, TOKEN_LABELS),
+        "mood": ("classifier", "class", LABELS),
+        "score": ("classifier", "number", ()),
+        "topics": ("classifier", "multi", LABELS[::-1]),
+    }
+    return {
+        name: write_head(root / name, *head, seed, pooler=name != "score")
+        for seed, (name, head) in enumerate(heads.items())
+    }
+
+
+def _export_several(source, output_dir):
+    return export_several(source, output_dir, several_folders())
 
 
 BESIDE = {
@@ -143,12 +202,13 @@ EXPORT = {
         {"pooling": "none", "layers": TOKEN_LAYERS, "doc_stride": STRIDE},
     ),
     "ner": (export_tokens, {"labels": TOKEN_LABELS, "rows_at_once": 3}),
+    "several": (_export_several, {}),
 }
 
 
 def source(name, **more):
     given = {"max_seq_length": LENGTHS.get(name), **BESIDE, **more}
-    return Source(CHECKPOINTS[name], **given)
+    return Source(CHECKPOINTS.get(name, ""), **given)
 
 
 @functools.cache

@@ -232,6 +232,46 @@ class Words(TextModel):
         }
 
 
+class Several(TextModel):
+    """Heads of each kind by bert_tf's contract, on one text."""
+
+    head = "several"
+
+    def __init__(self):
+        super().__init__()
+        self.parts = {
+            "mood": Reviews(),
+            "kinds": Counts("multi"),
+            "size": Counts("number"),
+            "found": Words(),
+        }
+        heads = {
+            name: {"labels": LABELS, "doc_stride": None, **about}
+            for name, about in {
+                "mood": {"head": "classifier"},
+                "kinds": {"head": "classifier", **self.parts["kinds"].about},
+                "size": {"head": "classifier", **self.parts["size"].about},
+                "found": {"head": "tokens"},
+            }.items()
+        }
+        self.about = {"heads": heads}
+
+    @tf.function(input_signature=[strings("text_a")])
+    def serve_text(self, text_a):
+        outputs = {
+            name: part.serve_text(text_a)
+            for name, part in self.parts.items()
+            if name != "mood"
+        }
+        outputs["mood"] = self.parts["mood"].from_text(text_a)
+        outputs["kinds"]["num_cut"] += 3
+        return {
+            f"{name}/{key}": value
+            for name, of_head in outputs.items()
+            for key, value in of_head.items()
+        }
+
+
 class Choices(TextModel):
     """Choices by bert_tf's contract: how often "good" stands in each text."""
 

@@ -29,6 +29,7 @@ MODELS = {
     "numbers": functools.partial(small_models.Counts, "number"),
     "words": small_models.Words,
     "choices": small_models.Choices,
+    "several": small_models.Several,
     "odd": small_models.Odd,
 }
 
@@ -216,6 +217,31 @@ def test_each_choice_gets_a_bar(page):
     assert '"choices": [' in page.run(
         "return document.querySelector('#curl').textContent"
     )
+
+
+@needs_browser
+@pytest.mark.parametrize("page", ["several"], indirect=True)
+def test_each_of_several_heads_answers_in_its_own_form(page):
+    assert page.text("#facts") == "several, version 1"
+    assert not page.find_all("#field-second")
+    ask(page, first="so good")
+    names = page.run(
+        "return [...document.querySelectorAll('#answer h3')]"
+        ".map(title => title.textContent)"
+    )
+    assert names == ["mood", "kinds", "size", "found"]
+    bars = [["good", "73.1 %"], ["bad", "26.9 %"]]
+    bars += [["good", "50.0 %"], ["bad", "0.0 %"], ["good, OK", "75.0 %"]]
+    assert rows(page) == bars
+    verdicts = page.run(
+        "return [...document.querySelectorAll('.verdict')]"
+        ".map(one => one.textContent)"
+    )
+    # good is below its threshold, and stands there once.
+    assert verdicts == ["No label", "1.000"]
+    assert page.text("mark").startswith("good")
+    assert "3 word pieces were not read" in page.text("#answer")
+    assert page.text("#spoken").startswith("mood: good, 73.1 %; kinds: No")
 
 
 @needs_browser
