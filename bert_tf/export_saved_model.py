@@ -163,6 +163,7 @@ def main(flags):
 
 def export_several(flags, heads):
     """Exports several heads, given by name, as one model."""
+    settings.check_names(heads)
     model_flags.check_files(flags)
     command_line.require_positive(flags, "batch_size")
     unused_flags(flags, FLAGS_OF_SEVERAL, "--heads")

@@ -2,6 +2,8 @@
 
 import dataclasses
 import importlib
+import re
+from collections.abc import Collection
 
 from bert_tf.errors import InputError
 
@@ -34,6 +36,8 @@ _PACKAGES = {
     LITERT: (),
 }
 """What writing a format needs besides TensorFlow."""
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 ROWS_AT_ONCE = 32
 """Rows of a request that are computed together, to bound memory."""
@@ -73,6 +77,23 @@ class Source:
     skip_padding: bool | None = None
     format: str = SAVED_MODEL
     inspect: bool = False
+
+
+def check_names(heads: Collection[str]) -> None:
+    """Checks the names of several heads of one export.
+
+    Raises:
+        InputError: there is none, or one that cannot begin the names of
+            signatures and outputs.
+    """
+    if not heads:
+        raise InputError("`--heads` must name one head or more: NAME=FOLDER")
+    for name in heads:
+        if not _NAME.fullmatch(name):
+            raise InputError(
+                "The name of a head must be a letter, then letters, digits, _ "
+                f"and -, 64 at most. Received: {name!r}"
+            )
 
 
 def check(source: Source) -> None:

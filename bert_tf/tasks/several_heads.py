@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -11,15 +10,13 @@ from bert_tf.checkpoints.casing import casing_of
 from bert_tf.checkpoints.shared_encoder import require_one_encoder
 from bert_tf.errors import InputError
 from bert_tf.exports.folder import SHARING
-from bert_tf.exports.settings import Source
+from bert_tf.exports.settings import Source, check_names
 from bert_tf.tasks.classification.labeller import (
     OpenedClassifier,
     open_classifier,
 )
 from bert_tf.tasks.ner.tagger import OpenedTagger, open_tagger
 from bert_tf.tokenization import FullTokenizer
-
-NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 Opened = OpenedClassifier | OpenedTagger
 
@@ -53,22 +50,6 @@ class OpenedHeads(NamedTuple):
     def of(self, name: str) -> Opened:
         """What was opened for a head."""
         return self.classifiers.get(name) or self.taggers[name]
-
-
-def check_names(heads: Mapping[str, str]) -> None:
-    """Raises `InputError` for a name that a head cannot have.
-
-    Args:
-        heads: folders by name.
-    """
-    if not heads:
-        raise InputError("`--heads` must name one head or more: NAME=FOLDER")
-    for name in heads:
-        if not NAME.fullmatch(name):
-            raise InputError(
-                "The name of a head must be a letter, then letters, digits, _ "
-                f"and -, 64 at most. Received: {name!r}"
-            )
 
 
 def head_of(checkpoint: str) -> str | None:

@@ -4,6 +4,7 @@ import importlib
 import inspect
 import json
 import logging
+import os
 import shutil
 
 import numpy as np
@@ -25,6 +26,7 @@ from bert_tf import (
 from bert_tf.cli import command_line
 from bert_tf.errors import InputError
 from bert_tf.exports.settings import ROWS_AT_ONCE, Source
+from bert_tf.tasks import several_served
 from bert_tf.tasks.classification import datasets
 from bert_tf.tasks.squad.threshold import THRESHOLD_FILE
 from bert_tf.tasks.vectors.served import export_features
@@ -189,6 +191,7 @@ def test_defaults_are_those_of_the_functions(asked, tmp_path):
         ("classifier", {"task_name": "tsv"}, "fixed labels"),
         ("classifier", {"task_name": "sst"}, "must be one of"),
         ("classifier", {"labels_file": "no.txt"}, r"Cannot read no\.txt"),
+        ("classifier", {"heads": "a=x"}, "leave out --checkpoint"),
     ],
 )
 def test_errors_in_flags_are_raised_before_any_work(
@@ -198,6 +201,52 @@ def test_errors_in_flags_are_raised_before_any_work(
     with pytest.raises(InputError, match=message):
         run(export_saved_model, head=head, **given)
     assert not asked
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "`--checkpoint` must be given, or --heads=NAME=FOLDER"),
+        ({"checkpoint": "x"}, "`--head` must be given, or --heads"),
+        ({"heads": "a=x", "head": "tokens"}, "leave out --head.*--head=tokens"),
+        ({"heads": "a"}, "must be NAME=FOLDER.*'a' in --heads=a"),
+        ({"heads": "a=x,b="}, "must be NAME=FOLDER.*'b='"),
+        ({"heads": "a=x,a=y"}, "a stands for x and for y"),
+        ({"heads": "a.b=x"}, "The name of a head.*'a.b'"),
+        ({"heads": "a=x", "labels_file": "y"}, "--labels_file.*--heads"),
+        ({"heads": "a=x", "top_k": 3}, "is for --head=pretraining.*--heads"),
+        ({"heads": "a=x", "batch_size": 0}, "`--batch_size` must be above 0"),
+        ({"heads": "a=no/such"}, "--heads=a=no/such.*no/such"),
+    ],
+)
+def test_errors_in_heads_are_raised_before_any_work(given, message, tmp_path):
+    folder = tmp_path / "model"
+    with pytest.raises(InputError, match=message):
+        run(export_saved_model, **{"output_dir": folder, **given})
+    assert not folder.exists() or not os.listdir(folder)
+
+
+def test_flags_of_several_heads_reach_them(monkeypatch, tmp_path, capsys):
+    calls = []
+
+    def called(*arguments):
+        calls.append(arguments)
+        return "MODEL/1"
+
+    monkeypatch.setattr(several_served, "export_several", called)
+    run(
+        export_saved_model,
+        heads="mood=x, topic=y/z",
+        output_dir=tmp_path,
+        max_seq_length=99,
+        doc_stride=7,
+        batch_size=3,
+        quantize="int8",
+    )
+    source = Source(None, max_seq_length=99, quantize="int8")
+    heads = {"mood": "x", "topic": "y/z"}
+    assert calls == [(source, str(tmp_path), heads, 7, None, 3)]
+    assert capsys.readouterr().out == "MODEL/1\n"
 
 
 # ------------------------------------------------------------------ --do_export
