@@ -49,6 +49,7 @@ PLAIN_TASK_FILES = {
     "report.py",
     "rows.py",
     "schemes.py",
+    "several_inference.py",
     "submission.py",
     "target.py",
     "targets.py",
