@@ -62,7 +62,7 @@ def write_head(folder, head, label_type, labels, seed, pooler=True, **noted):
     rng = np.random.default_rng(seed)
     width = len(values["bert/pooler/dense/bias"])
     shape = max(len(labels), 1), width
-    values["output_weights"] = rng.normal(size=shape).astype("float32")
+    values["output_weights"] = (rng.normal(size=shape) / 5).astype("float32")
     values["output_bias"] = rng.normal(size=shape[0]).astype("float32")
     if not pooler:
         kernel = rng.normal(size=(width, width)) / 9
