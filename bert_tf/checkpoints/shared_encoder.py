@@ -35,7 +35,7 @@ def require_one_encoder(opened):
     first, *others = opened.values()
     for other in others:
         _require_same_files(first, other)
-    tensors = {}
+    tensors: dict[str, np.ndarray] = {}
     for other in others:
         different = _first_difference(first.reader, other.reader, tensors)
         if different:

@@ -133,7 +133,7 @@ def read_heads(flags):
                 f"`--heads` says which checkpoints are exported: leave out "
                 f"--{name}. Received: --{name}={flags[name].value}"
             )
-    found = {}
+    found: dict[str, str] = {}
     for part in flags.heads.split(","):
         name, _, path = part.strip().partition("=")
         if not name or not path:

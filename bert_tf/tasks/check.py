@@ -6,6 +6,7 @@ export.
 """
 
 import os
+from typing import Any
 
 import tensorflow as tf
 
@@ -165,7 +166,7 @@ def check_several(version, heads, path):
     texts = comparison.read_texts(path, comparison.head_of(exported.settings))
     got = comparison.run(exported, texts)
     settings, seconds, size = folder.heads_of(exported.settings), 0.0, 0
-    found: list[dict] = [{} for _ in texts]
+    found: list[Any] = [{} for _ in texts]
     for name, checkpoint in heads.items():
         reader = open_reader(finding.of_results(checkpoint))
         of_head = _run_python(version, settings[name], reader, texts)

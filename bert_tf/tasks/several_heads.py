@@ -52,7 +52,7 @@ class OpenedHeads(NamedTuple):
         return self.classifiers.get(name) or self.taggers[name]
 
 
-def head_of(checkpoint: str) -> str | None:
+def head_of(checkpoint: str) -> str:
     """What a folder was trained for, one of `SHARING`.
 
     Raises:
@@ -106,10 +106,8 @@ def open_heads(
                 taggers[name] = open_tagger(path, **asked)
             else:
                 classifiers[name] = open_classifier(path, **asked, **windows)
-    opened = {
-        name: classifiers.get(name) or taggers.get(name) for name in heads
-    }
-    first = next(iter(opened.values()))
+    name = next(iter(heads))
+    first = classifiers.get(name) or taggers[name]
     reading = next(iter(classifiers.values()), None)
     found = OpenedHeads(
         classifiers,

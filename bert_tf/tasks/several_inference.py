@@ -54,8 +54,13 @@ class SeveralInference(inference.Inference):
         self._maker = WindowMaker(self.tokenizer, self.max_seq_length)
 
     def row_outputs(self):
-        every = {**self._classifiers, **self._taggers}
-        return named_outputs({n: every[n].row_outputs() for n in self._order})
+        of_heads = {
+            name: (
+                self._classifiers.get(name) or self._taggers[name]
+            ).row_outputs()
+            for name in self._order
+        }
+        return named_outputs(of_heads)
 
     def token_outputs(self):
         return frozenset(
