@@ -245,16 +245,20 @@ class Several(TextModel):
             "size": Counts("number"),
             "found": Words(),
         }
+
+    @property
+    def about(self):
+        """Not an attribute, in which TensorFlow would wrap dictionaries."""
+        thresholds = [0.5, 0.75]
         heads = {
-            name: {"labels": LABELS, "doc_stride": None, **about}
-            for name, about in {
-                "mood": {"head": "classifier"},
-                "kinds": {"head": "classifier", **self.parts["kinds"].about},
-                "size": {"head": "classifier", **self.parts["size"].about},
-                "found": {"head": "tokens"},
-            }.items()
+            "mood": {"head": "classifier"},
+            "kinds": {"head": "classifier", "label_type": "multi"},
+            "size": {"head": "classifier", "label_type": "number"},
+            "found": {"head": "tokens"},
         }
-        self.about = {"heads": heads}
+        heads["kinds"]["thresholds"] = thresholds
+        same = {"labels": LABELS, "doc_stride": None}
+        return {"heads": {name: same | own for name, own in heads.items()}}
 
     @tf.function(input_signature=[strings("text_a")])
     def serve_text(self, text_a):
