@@ -140,10 +140,17 @@ def define_from_other(values):
 
 def define_strip(values):
     """Defines the flags of `strip` on a `FlagValues`."""
+    flags = FlagSet(values)
     _define_output(
-        FlagSet(values),
+        flags,
         "Folder to write; or, with `.ckpt` in its name, the prefix of the new "
         "checkpoint.",
+    )
+    flags.boolean(
+        "without_head",
+        False,
+        "Keep the encoder only, for --init_checkpoint of other tasks: no head, "
+        "no labels, and nothing that the folder notes of its task.",
     )
 
 

@@ -24,6 +24,7 @@ BEST_FOLDER = "best"
 """In a training folder: the best checkpoint with its files."""
 
 # Scopes.
+ENCODER = "bert/"
 POOLER = "bert/pooler/"
 MASKED_LM = "cls/predictions/"
 NEXT_SENTENCE = "cls/seq_relationship/"

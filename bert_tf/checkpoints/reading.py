@@ -158,7 +158,11 @@ def _shape_hint(name):
     # Not the whole name: a model may have another first scope than `bert`.
     last = name.rpartition("/")[2]
     if name in CLASSIFIER:
-        return "The checkpoint was trained with another number of labels."
+        return (
+            "The checkpoint was trained with another number of labels. To "
+            "train another head on its encoder, `convert_checkpoint strip "
+            "--without_head`."
+        )
     if last == POSITION_EMBEDDINGS.rpartition("/")[2]:
         return "Another `max_position_embeddings` in the config?"
     if last == WORD_EMBEDDINGS.rpartition("/")[2] or name == MASKED_LM_BIAS:

@@ -9,8 +9,6 @@ from bert_tf.checkpoints import folders, names
 from bert_tf.checkpoints.reader import CheckpointReader
 from bert_tf.errors import InputError, some_of
 
-ENCODER = "bert/"
-
 # Of a config, what only training uses.
 _OF_TRAINING = {
     "attention_probs_dropout_prob",
@@ -85,7 +83,7 @@ def _encoder_names(reader):
     return {
         name
         for name in reader.names
-        if name.startswith(ENCODER)
+        if name.startswith(names.ENCODER)
         and not name.startswith(names.POOLER)
         and name not in slots
     }
@@ -155,7 +153,9 @@ class JoinedReader(CheckpointReader):
             scope = names.scope_of_head(name)
             taken = {one: f"{scope}{one}" for one in names.CLASSIFIER}
             if name in own_poolers:
-                taken |= {one: scope + one[len(ENCODER) :] for one in _POOLER}
+                taken |= {
+                    one: scope + one[len(names.ENCODER) :] for one in _POOLER
+                }
             self._parts.append((reader, taken))
         self._places = {
             here: (reader, there)

@@ -3,9 +3,10 @@
 import collections
 import os
 
-from bert_tf.checkpoints import folders, storage, writing
+from bert_tf.checkpoints import folder_settings, folders, storage, writing
 from bert_tf.checkpoints.names import (
     CONFIG,
+    ENCODER,
     INDEX,
     LABELS_FILE,
     PREFIX,
@@ -14,11 +15,11 @@ from bert_tf.checkpoints.names import (
     optimizer_slots,
 )
 from bert_tf.checkpoints.reader import CheckpointReader
-from bert_tf.errors import InputError
+from bert_tf.errors import InputError, count_of, some_of
 from bert_tf.support import files
 
 
-def strip(checkpoint, output, *, overwrite=False):
+def strip(checkpoint, output, *, without_head=False, overwrite=False):
     """Writes a checkpoint without optimizer slots and step.
 
     Adam's slots make a trained checkpoint three times the size of its weights.
@@ -29,6 +30,9 @@ def strip(checkpoint, output, *, overwrite=False):
             vocabulary, labels and bert_tf.json that lie beside the old one.
             Or, with `.ckpt` in its name, the prefix of the new checkpoint; the
             other files are then written beside it.
+        without_head: keep the encoder and its pooler only, from which other
+            tasks can start: neither labels nor what the folder notes of its
+            task.
         overwrite: overwrite existing files.
 
     Returns:
@@ -40,11 +44,15 @@ def strip(checkpoint, output, *, overwrite=False):
     reader = CheckpointReader(checkpoint)
     reader.check_data()
     slots = optimizer_slots(reader.names)
-    kept = [name for name in reader.names if name not in slots]
+    weights = [name for name in reader.names if name not in slots]
+    kept = weights
+    if without_head:
+        kept = [name for name in weights if name.startswith(ENCODER)]
     prefix = _prefix(output)
     if not kept:
         raise InputError(
-            f"{reader.path} holds no weights. It has: "
+            f"{reader.path} holds no weights"
+            f"{' of an encoder' * without_head}. It has: "
             + ", ".join(reader.names[:4])
         )
     here, there = os.path.dirname(reader.path), os.path.dirname(prefix)
@@ -53,8 +61,13 @@ def strip(checkpoint, output, *, overwrite=False):
         for name in (CONFIG, VOCAB, LABELS_FILE, SETTINGS_FILE)
         if os.path.exists(os.path.join(here, name))
         and os.path.realpath(here) != os.path.realpath(there)
+        and not (without_head and name == LABELS_FILE)
     ]
     copies = {os.path.join(there, name): _read(here, name) for name in beside}
+    if without_head and SETTINGS_FILE in beside:
+        noted = folder_settings.read(here).only((folder_settings.TEXT,))
+        settings = os.path.join(there, SETTINGS_FILE)
+        copies[settings] = noted.to_json().encode()
     inputs = {"CHECKPOINT": storage.files_of(reader.path)}
     folders.check_not_there(prefix + INDEX, copies, inputs, overwrite)
     if copies:
@@ -69,6 +82,7 @@ def strip(checkpoint, output, *, overwrite=False):
             f"Kept {len(kept)} weights of {reader.path} in {prefix}: "
             f"{after:,} bytes, before {before:,}.",
             *report_dropped(slots),
+            *_report_heads([name for name in weights if name not in kept]),
             *([f"Copied {', '.join(beside)}."] if beside else []),
         ]
     )
@@ -89,6 +103,14 @@ def report_dropped(slots):
     kinds = collections.Counter(slot.rpartition("/")[2] for slot in slots)
     counts = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
     return [f"Dropped {len(slots)} that training needs: {counts}."]
+
+
+def _report_heads(names):
+    if not names:
+        return []
+    return [
+        f"Dropped {count_of(len(names), 'weight')} of heads: {some_of(names)}."
+    ]
 
 
 def _read(folder, name):

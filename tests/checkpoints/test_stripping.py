@@ -1,3 +1,4 @@
+import json
 import os
 import pathlib
 
@@ -43,6 +44,29 @@ def test_strip_leaves_the_weights_as_they_are(tmp_path, given, written):
     for name in ("bert_config.json", "vocab.txt"):
         want = (CHECKPOINTS / "toy" / name).read_bytes()
         assert (output.parent / name).read_bytes() == want
+
+
+def test_strip_leaves_an_encoder_for_other_tasks(tmp_path):
+    folder, output = tmp_path / "trained", tmp_path / "encoder"
+    bert = {"bert/pooler/dense/bias": np.arange(2.0)}
+    heads = {"output_weights": np.ones((3, 2)), "cls/squad/output_bias": 1.0}
+    checkpoints.save(str(folder), 7, bert | heads)
+    (folder / "labels.txt").write_text("a\nb\nc\n")
+    noted = {"do_lower_case": False, "strip_accents": None}
+    of_task = {"head": "classifier", "max_seq_length": 40}
+    (folder / "bert_tf.json").write_text(json.dumps(noted | of_task))
+    report = strip(folder, str(output), without_head=True)
+    assert_same(stored(output / "bert_model.ckpt"), bert)
+    assert not (output / "labels.txt").exists()
+    assert json.loads((output / "bert_tf.json").read_text()) == noted
+    assert "Dropped 2 weights of heads: 'cls/squad/output_bias', 'ou" in report
+
+
+def test_strip_needs_an_encoder_to_keep(tmp_path):
+    checkpoints.write(tmp_path / "c", {"output_bias": np.ones(2)})
+    with pytest.raises(InputError, match="no weights of an encoder"):
+        strip(tmp_path / "c", str(tmp_path / "x"), without_head=True)
+    assert not (tmp_path / "x").exists()
 
 
 def test_strip_knows_slots_of_other_optimizers(tmp_path):
