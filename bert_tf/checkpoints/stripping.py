@@ -55,19 +55,9 @@ def strip(checkpoint, output, *, without_head=False, overwrite=False):
             f"{' of an encoder' * without_head}. It has: "
             + ", ".join(reader.names[:4])
         )
-    here, there = os.path.dirname(reader.path), os.path.dirname(prefix)
-    beside = [
-        name
-        for name in (CONFIG, VOCAB, LABELS_FILE, SETTINGS_FILE)
-        if os.path.exists(os.path.join(here, name))
-        and os.path.realpath(here) != os.path.realpath(there)
-        and not (without_head and name == LABELS_FILE)
-    ]
-    copies = {os.path.join(there, name): _read(here, name) for name in beside}
-    if without_head and SETTINGS_FILE in beside:
-        noted = folder_settings.read(here).only((folder_settings.TEXT,))
-        settings = os.path.join(there, SETTINGS_FILE)
-        copies[settings] = noted.to_json().encode()
+    there = os.path.dirname(prefix)
+    beside = _files_beside(reader.path, there, without_head)
+    copies = {os.path.join(there, name): beside[name] for name in beside}
     inputs = {"CHECKPOINT": storage.files_of(reader.path)}
     folders.check_not_there(prefix + INDEX, copies, inputs, overwrite)
     if copies:
@@ -113,6 +103,26 @@ def _report_heads(names):
     ]
 
 
-def _read(folder, name):
-    with open(os.path.join(folder, name), "rb") as file:
-        return file.read()
+def _files_beside(path, there, without_head):
+    """The content of files to copy from beside a checkpoint, by name.
+
+    Args:
+        path: of the checkpoint.
+        there: the folder to copy them into.
+        without_head: whether to leave out what is about a head.
+    """
+    here = os.path.dirname(path)
+    if os.path.realpath(here) == os.path.realpath(there):
+        return {}
+    found = {}
+    for name in (CONFIG, VOCAB, LABELS_FILE, SETTINGS_FILE):
+        if os.path.exists(os.path.join(here, name)):
+            with open(os.path.join(here, name), "rb") as file:
+                found[name] = file.read()
+    if without_head:
+        found.pop(LABELS_FILE, None)
+        if SETTINGS_FILE in found:
+            noted = folder_settings.read(here)
+            of_text = noted.only((folder_settings.TEXT,))
+            found[SETTINGS_FILE] = of_text.to_json().encode()
+    return found

@@ -54,7 +54,7 @@ def linear_layers(model: onnx.ModelProto) -> list[str]:
         node.name
         for node in model.graph.node
         if node.op_type == "MatMul"
-        and (node.name.startswith("bert/") or "/pooler/" in node.name)
+        and (node.name.startswith("bert/") or "/pooler/dense/" in node.name)
     ]
 
 

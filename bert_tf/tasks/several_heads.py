@@ -157,10 +157,8 @@ def _require_one_reading(found: OpenedHeads) -> None:
 
 def _require_equal(found, names, settings_of, flags):
     for name in names:
-        first, other = (
-            settings_of(found.of(names[0])),
-            settings_of(found.of(name)),
-        )
+        first = settings_of(found.of(names[0]))
+        other = settings_of(found.of(name))
         for key, value in other.items():
             if value != first[key]:
                 raise InputError(

@@ -54,13 +54,10 @@ class SeveralInference(inference.Inference):
         self._maker = WindowMaker(self.tokenizer, self.max_seq_length)
 
     def row_outputs(self):
-        of_heads = {
-            name: (
-                self._classifiers.get(name) or self._taggers[name]
-            ).row_outputs()
-            for name in self._order
-        }
-        return named_outputs(of_heads)
+        readers = {**self._classifiers, **self._taggers}
+        return named_outputs(
+            {name: readers[name].row_outputs() for name in self._order}
+        )
 
     def token_outputs(self):
         return frozenset(
@@ -134,11 +131,9 @@ class SeveralInference(inference.Inference):
         if name in self._classifiers:
             return self._classifiers[name].text_outputs()
         tagger = self._taggers[name]
-        return (
-            tagger.word_outputs()
-            if "words" in inputs
-            else (tagger.text_outputs())
-        )
+        if "words" in inputs:
+            return tagger.word_outputs()
+        return tagger.text_outputs()
 
     def of_texts(
         self, names: Sequence[str], **columns: Sequence[bytes]

@@ -48,7 +48,7 @@ def test_strip_leaves_the_weights_as_they_are(tmp_path, given, written):
 
 def test_strip_leaves_an_encoder_for_other_tasks(tmp_path):
     folder, output = tmp_path / "trained", tmp_path / "encoder"
-    bert = {"bert/pooler/dense/bias": np.arange(2.0)}
+    bert = {"bert/pooler/dense/bias": np.arange(2, dtype="float32")}
     heads = {"output_weights": np.ones((3, 2)), "cls/squad/output_bias": 1.0}
     checkpoints.save(str(folder), 7, bert | heads)
     (folder / "labels.txt").write_text("a\nb\nc\n")

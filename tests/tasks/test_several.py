@@ -211,7 +211,7 @@ def arrays(signature, inputs):
     return {key: x.numpy() for key, x in signature(**tensors).items()}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_signatures_give_what_exports_of_each_head_give(apart, rng):
     several = exported.loaded("several").signatures
     rows = {
@@ -268,6 +268,7 @@ def reviews(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("graphs_as_traced")
 @pytest.mark.parametrize("kind", ["saved_model", "onnx"])
 def test_classifiers_read_pairs_and_windows_together(kind, reviews, tmp_path):
     if kind == "onnx":
@@ -301,6 +302,7 @@ def test_int8_rounds_poolers_of_heads_too(kind, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("graphs_as_traced")
 def test_a_check_compares_each_head_with_its_checkpoint(tmp_path):
     path = shutil.copytree(exported.folder("several") / "1", tmp_path / "1")
     texts = tmp_path / "texts.txt"
