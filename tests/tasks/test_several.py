@@ -65,6 +65,7 @@ def assert_same(got, want):
 
 
 def assert_all_answer(predict):
+    """Compares all heads with models of each, and what one is asked alone."""
     want = alone(TEXTS)
     kinds = {"people": Tags, "mood": Label, "score": Value, "topics": Labels}
     for number, got in enumerate(predict(TEXTS)):
@@ -72,6 +73,10 @@ def assert_all_answer(predict):
         for name, kind in kinds.items():
             assert isinstance(got[name], kind)
             assert_same(got[name], want[name][number])
+    ask = predict.signatures["mood/serve_text"]
+    chances = np.asarray(ask(text_a=TEXTS)["probabilities"])
+    of_mood = [list(one.probabilities.values()) for one in want["mood"]]
+    np.testing.assert_allclose(chances, of_mood, atol=5e-6)
 
 
 @pytest.mark.slow
@@ -267,9 +272,13 @@ def reviews(tmp_path_factory):
     }
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("graphs_as_traced")
-@pytest.mark.parametrize("kind", ["saved_model", "onnx"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("saved_model", marks=pytest.mark.exhaustive),
+        pytest.param("onnx", marks=pytest.mark.slow),
+    ],
+)
 def test_classifiers_read_pairs_and_windows_together(kind, reviews, tmp_path):
     if kind == "onnx":
         pytest.importorskip("onnxruntime")
