@@ -240,7 +240,7 @@ def test_each_of_several_heads_answers_in_its_own_form(page):
     # good is below its threshold, and stands there once.
     assert verdicts == ["No label", "1.000"]
     assert page.text("mark").startswith("good")
-    assert "3 word pieces were not read" in page.text("#answer")
+    assert "3 word pieces were not read by kinds:" in page.text("#answer")
     assert page.text("#spoken").startswith("mood: good, 73.1 %; kinds: No")
 
 

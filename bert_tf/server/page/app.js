@@ -79,12 +79,13 @@ export function note(text) {
   return make("p", { className: "note" }, text);
 }
 
-export function cutNote(row) {
+/** The note about pieces that were not read; `by` names heads, of several. */
+export function cutNote(row, by = "") {
   if (!row.num_cut) return [];
   const length = about.about.max_seq_length;
   return [
     note(
-      `${row.num_cut} word pieces were not read: the model takes ` +
+      `${row.num_cut} word pieces were not read${by}: the model takes ` +
         `${length} at once.`,
     ),
   ];

@@ -33,17 +33,21 @@ export function several(forms) {
     show: (row, values) => {
       const elements = [];
       const spoken = [];
+      const cutBy = [];
       let cut = {};
       for (const [name, settings] of heads) {
         const { num_cut, ...own } = outputsOf(name, row);
-        if (num_cut) cut = { num_cut };
+        if (num_cut) {
+          cut = { num_cut };
+          cutBy.push(name);
+        }
         const shown = forms[settings.head].show(own, values, [own], settings);
         elements.push(make("h3", {}, name), ...shown.elements);
         spoken.push(`${name}: ${shown.spoken}`);
       }
       return {
         spoken: spoken.join("; "),
-        elements: [...elements, ...cutNote(cut)],
+        elements: [...elements, ...cutNote(cut, ` by ${cutBy.join(", ")}`)],
       };
     },
   };
