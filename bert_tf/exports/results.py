@@ -4,7 +4,7 @@
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -275,7 +275,7 @@ def _read_several(
     heads: Mapping[str, "Head"], arrays: Outputs, row: int, is_pair: bool
 ) -> dict[str, Any]:
     return {
-        name: head.read(outputs_of(name, arrays), row, is_pair)
+        name: head.read(_OfHead(name, arrays), row, is_pair)
         for name, head in heads.items()
     }
 
@@ -299,6 +299,22 @@ def outputs_of(name: str, arrays: Outputs) -> dict[str, np.ndarray]:
         for key, array in arrays.items()
         if key.startswith(prefix)
     }
+
+
+class _OfHead(Mapping[str, np.ndarray]):
+    """What `outputs_of` returns, where it is asked for each row: no copy."""
+
+    def __init__(self, name: str, arrays: Outputs):
+        self._name, self._arrays = name, arrays
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        return self._arrays[f"{self._name}/{key}"]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(outputs_of(self._name, self._arrays))
+
+    def __len__(self) -> int:
+        return len(outputs_of(self._name, self._arrays))
 
 
 class Head(NamedTuple):
