@@ -54,7 +54,10 @@ class SeveralInference(inference.Inference):
         self._maker = WindowMaker(self.tokenizer, self.max_seq_length)
 
     def row_outputs(self):
-        readers = {**self._classifiers, **self._taggers}
+        readers: dict[str, LogitsReader | WordReader] = {
+            **self._classifiers,
+            **self._taggers,
+        }
         return named_outputs(
             {name: readers[name].row_outputs() for name in self._order}
         )
