@@ -91,7 +91,7 @@ def asked(monkeypatch):
 # ------------------------------------------------------------------ the command
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_command_exports_what_python_exports(tmp_path, capsys):
     (tmp_path / "labels.txt").write_text("\n".join(exported.LABELS))
     export(
@@ -261,7 +261,8 @@ def mrpc_flags(output_dir, **more):
     return common_flags(output_dir, task_name="MRPC", data_dir=data, **more)
 
 
-@pytest.mark.slow
+# `test_folder_settings` exports one with windows.
+@pytest.mark.exhaustive
 def test_run_classifier_exports_what_it_has_trained(tmp_path):
     run(
         run_classifier,

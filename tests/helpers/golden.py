@@ -1,11 +1,13 @@
 """What the original computed, and configs and weights from its files."""
 
 import json
+import re
+import shutil
 
 import numpy as np
 import tensorflow as tf
 
-from bert_tf import models
+from bert_tf import checkpoints, models
 from bert_tf.layers import weights_to_come
 from bert_tf.modeling import BertConfig
 from helpers.paths import GOLDEN
@@ -43,6 +45,20 @@ def write_small_config(folder, **changes):
     values = {**config.to_dict(), **changes}
     path.write_text(BertConfig.from_dict(values).to_json_string())
     return path
+
+
+def write_one_layer(folder):
+    """The folder of the tiny model without all layers but the first; itself."""
+    values = {
+        name: value
+        for name, value in read_variables(TINY).items()
+        if not re.search("layer_[12]/", name)
+    }
+    checkpoints.save(str(folder), 0, values)
+    config = read_config(TINY.parent, num_hidden_layers=1)
+    (folder / "bert_config.json").write_text(config.to_json_string())
+    shutil.copy(TINY.parent / "vocab.txt", folder)
+    return folder
 
 
 def read_scalars(folder):

@@ -146,14 +146,15 @@ class Run:
         self.process = None
         # None goes on when this script ends, whatever the reason.
         atexit.register(lambda: self.process and self.process.kill())
-        tiny = GOLDEN / "checkpoints" / "tiny"
+        from helpers.golden import write_one_layer
+
+        model = folder.with_suffix(".model")
+        model.mkdir(exist_ok=True)
         flags = {
             "task_name": "MRPC",
             "do_train": True,
             "data_dir": GOLDEN / "classification" / "mrpc" / "data",
-            "vocab_file": tiny / "vocab.txt",
-            "bert_config_file": tiny / "bert_config.json",
-            "init_checkpoint": tiny / "bert_model.ckpt",
+            "init_checkpoint": write_one_layer(model),
             "max_seq_length": 24,
             "train_batch_size": BATCH_SIZE,
             # Half a step more, for rounding is down.

@@ -20,6 +20,9 @@ PARTS = {
 QUICK = "ner"
 """Trained in the quick run too; the rest differs in the loss alone."""
 
+ONCE = ("choices", "class_weights", "distil")
+"""Trained in parts only; their losses as a whole are held at the first step."""
+
 WITH_REPLICAS = "ner"
 """Its words are counted over all replicas, as nothing else's are."""
 
@@ -32,6 +35,8 @@ def in_parts(name):
 
 
 def as_a_whole(name):
+    if name in ONCE:
+        return pytest.mark.exhaustive
     return () if name == QUICK else pytest.mark.slow
 
 

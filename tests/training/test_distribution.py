@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -52,7 +53,7 @@ def small_bert(tmp_path_factory):
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pretraining_flags(records_file, small_bert):
     def given(output_dir, **more):
         values = {
@@ -74,6 +75,24 @@ def pretraining_flags(records_file, small_bert):
         return [f"--{name}={value}" for name, value in values.items()]
 
     return given
+
+
+# What trainings have that are compared with `one`.
+WATCHED = {
+    "bucket_by_length": True,
+    "eval_every_steps": 3,
+    "keep_best": "masked_lm_loss",
+    "max_eval_steps": 3,
+    "do_eval": True,
+}
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory, pretraining_flags):
+    """The folder of a training on one device."""
+    folder = tmp_path_factory.mktemp("one") / "out"
+    finish(start(pretraining_flags(folder, **WATCHED)))
+    return folder
 
 
 def start(arguments, script="run_pretraining", cpus=1, **environment):
@@ -127,23 +146,14 @@ def assert_same_training(folder, other):
 
 
 @pytest.mark.slow
-def test_two_devices_train_like_one(tmp_path, pretraining_flags):
-    given = {"bucket_by_length": True}
-    one = start(pretraining_flags(tmp_path / "one", **given))
-    both = start(
-        pretraining_flags(
-            tmp_path / "both",
-            **given,
-            distribution="mirrored",
-            do_eval=True,
-            max_eval_steps=3,
-        ),
-        cpus=2,
+def test_two_devices_train_like_one(one, tmp_path, pretraining_flags):
+    given = pretraining_flags(
+        tmp_path / "both", **WATCHED, distribution="mirrored"
     )
-    finish(one)
+    both = start(given, cpus=2)
     assert "2 replicas (MirroredStrategy)" in finish(both)
 
-    assert_same_training(tmp_path / "both", tmp_path / "one")
+    assert_same_training(tmp_path / "both", one)
     results = (tmp_path / "both" / "eval_results.txt").read_text()
     assert "global_step = 6\n" in results
 
@@ -183,17 +193,9 @@ def test_adapters_are_trained_alike_by_two_devices_and_by_xla(
     "count", [2, pytest.param(4, marks=pytest.mark.exhaustive)]
 )
 def test_workers_train_like_one_process_and_the_chief_writes(
-    count, tmp_path, pretraining_flags
+    count, one, tmp_path, pretraining_flags
 ):
-    more = {
-        "eval_every_steps": 3,
-        "keep_best": "masked_lm_loss",
-        "max_eval_steps": 3,
-        "do_eval": True,
-        "gradient_accumulation_steps": 2,
-    }
-    one = start(pretraining_flags(tmp_path / "one", **more))
-    finish(one)
+    more = {**WATCHED, "gradient_accumulation_steps": 2}
     several = start_workers(
         pretraining_flags(tmp_path / "several", **more), count
     )
@@ -202,17 +204,15 @@ def test_workers_train_like_one_process_and_the_chief_writes(
             f"{count} replicas (MultiWorkerMirroredStrategy)" in text
         )
 
-    assert_same_training(tmp_path / "several", tmp_path / "one")
+    assert_same_training(tmp_path / "several", one)
     events = list((tmp_path / "several").glob("events.out.tfevents.*"))
     assert len(events) == 1
     ours, theirs = (
         dict(
             line.split(" = ")
-            for line in (tmp_path / name / "eval_results.txt")
-            .read_text()
-            .splitlines()
+            for line in (folder / "eval_results.txt").read_text().splitlines()
         )
-        for name in ("several", "one")
+        for folder in (tmp_path / "several", one)
     )
     assert ours.keys() == theirs.keys()
     for name, value in theirs.items():
@@ -237,17 +237,16 @@ def wait_for(path, processes):
 def test_a_killed_worker_ends_the_job_and_the_same_command_resumes(
     tmp_path, pretraining_flags, victim
 ):
-    def given(name):
-        return pretraining_flags(
-            tmp_path / name,
-            num_train_steps=10**6,
-            save_checkpoints_steps=20,
-            learning_rate=1e-3,
-        )
-
-    workers = start_workers(given("out"))
+    out = tmp_path / "out"
+    given = pretraining_flags(
+        out,
+        num_train_steps=10**6,
+        save_checkpoints_steps=20,
+        learning_rate=1e-3,
+    )
+    workers = start_workers(given)
     try:
-        wait_for(tmp_path / "out" / "model.ckpt-40.index", workers)
+        wait_for(out / "model.ckpt-60.index", workers)
         workers[victim].kill()
         text = finish(workers[1 - victim], code=1)
         finish(workers[victim], code=-signal.SIGKILL)
@@ -255,26 +254,31 @@ def test_a_killed_worker_ends_the_job_and_the_same_command_resumes(
         assert "One of the 2 workers has ended" in text
         assert "start the same command on all workers" in text
         assert "Traceback" not in text
-        newest = tf.train.latest_checkpoint(str(tmp_path / "out"))
-        step = int(newest.rpartition("-")[2])
-        assert step >= 40
+        newest = tf.train.latest_checkpoint(str(out))
+        later = int(newest.rpartition("-")[2])
+        assert later >= 60
 
-        workers = start_workers(given("out"))
-        later = f"model.ckpt-{step + 40}"
-        wait_for(tmp_path / "out" / f"{later}.index", workers)
-        resumed = read_variables(tmp_path / "out" / later)
+        # As if killed two checkpoints earlier, so that what follows is known.
+        whole = read_variables(newest)
+        step = later - 40
+        for number in (later, later - 20):
+            for path in out.glob(f"model.ckpt-{number}.*"):
+                path.unlink()
+        (out / "checkpoint").write_text(
+            f'model_checkpoint_path: "model.ckpt-{step}"\n'
+        )
+        workers = start_workers(given)
+        wait_for(out / f"model.ckpt-{later}.index", workers)
+        resumed = read_variables(out / f"model.ckpt-{later}")
         # One of them is told to stop, and they do so together.
         workers[1 - victim].send_signal(signal.SIGTERM)
         for text in (finish(worker, 128 + 15) for worker in workers):
             assert f"(step {step})" in text
             (stopped,) = re.findall(r"stopped by SIGTERM at step (\d+)", text)
-        newest = tf.train.latest_checkpoint(str(tmp_path / "out"))
+        newest = tf.train.latest_checkpoint(str(out))
         assert newest.endswith(f"model.ckpt-{stopped}")
 
         # It went on as if nothing had happened.
-        workers = start_workers(given("undisturbed"))
-        wait_for(tmp_path / "undisturbed" / f"{later}.index", workers)
-        whole = read_variables(tmp_path / "undisturbed" / later)
         assert resumed.keys() == whole.keys()
         for name, value in whole.items():
             np.testing.assert_allclose(
@@ -288,10 +292,9 @@ def test_a_killed_worker_ends_the_job_and_the_same_command_resumes(
 
 @pytest.mark.slow
 def test_workers_without_a_shared_folder_are_refused(
-    tmp_path, pretraining_flags
+    one, tmp_path, pretraining_flags
 ):
-    trained = pretraining_flags(tmp_path / "1", num_train_steps=3)
-    finish(start(trained))
+    shutil.copytree(one, tmp_path / "1")
     addresses = []
     for _ in range(2):
         with socket.create_server(("127.0.0.1", 0)) as server:
@@ -313,7 +316,7 @@ def test_workers_without_a_shared_folder_are_refused(
     ]
     for text in [finish(worker, 1) for worker in workers]:
         assert "Traceback" not in text
-    assert "This one starts at step 3, the chief at step 0" in text
+    assert "This one starts at step 6, the chief at step 0" in text
     assert "on a file system that they share" in text
 
 
