@@ -62,6 +62,39 @@ def graphs_as_traced():
     change({"disable_meta_optimizer": False})
 
 
+@pytest.fixture(scope="module")
+def without_graphs(graphs_as_traced):
+    """Functions run operation by operation, and no graph is made of them.
+
+    To make one takes as long as some ten steps of a small model: for tests of
+    flags and files with fewer steps, also in prepared processes. Tests of
+    numbers, in `training` and beside goldens, have graphs as users have them,
+    and so have exports, which would be one graph of all functions otherwise.
+    """
+    from helpers import prepared
+
+    with prepared.graphs(False):
+        yield
+
+
+@pytest.fixture
+def with_graphs():
+    """For a longer training among tests that are `without_graphs`."""
+    from helpers import prepared
+
+    with prepared.graphs(True):
+        yield
+
+
+@pytest.fixture
+def steps_without_graphs():
+    """As `without_graphs`, for one test of a module."""
+    from helpers import prepared
+
+    with prepared.graphs(False):
+        yield
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(20181011)

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers import prepared
 from helpers.commands import results_of, run_classifier, run_command
 from helpers.golden import read_variables, write_small_config
 from helpers.output_files import unlisted
@@ -20,7 +21,7 @@ from bert_tf.tasks.classification.teacher import TextTeacher
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.usefixtures("graphs_as_traced"),
+    pytest.mark.usefixtures("without_graphs"),
 ]
 
 
@@ -57,7 +58,8 @@ def flags(place, **more):
 
 @pytest.fixture(scope="module")
 def done(place):
-    run_classifier(**flags(place))
+    with prepared.graphs(True):
+        run_classifier(**flags(place))
     return place / "out"
 
 
@@ -99,6 +101,7 @@ def test_results_of_the_teacher_are_the_originals(done):
     assert not unlisted(done)
 
 
+@pytest.mark.usefixtures("with_graphs")
 def test_a_killed_run_ends_with_the_same_weights(
     place, done, tmp_path, monkeypatch
 ):
@@ -185,6 +188,7 @@ def write_words(path, count, labels=True):
     path.write_text("\n".join(lines))
 
 
+@pytest.mark.usefixtures("with_graphs")
 def test_words_are_learnt_from_a_teacher_of_words(place, tmp_path):
     write_words(tmp_path / "train.txt", 24)
     write_words(tmp_path / "dev.txt", 9)
@@ -205,7 +209,7 @@ def test_words_are_learnt_from_a_teacher_of_words(place, tmp_path):
         "run_ner",
         **given,
         output_dir=tmp_path / "teacher",
-        num_train_epochs=20,
+        num_train_epochs=6,
     )
     run_command(
         "run_ner",
@@ -213,7 +217,7 @@ def test_words_are_learnt_from_a_teacher_of_words(place, tmp_path):
         teacher=tmp_path / "teacher",
         transfer_file=tmp_path / "more.txt",
         output_dir=tmp_path / "student",
-        num_train_epochs=8,
+        num_train_epochs=2,
     )
 
     known = results_of(tmp_path / "teacher")

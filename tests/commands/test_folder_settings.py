@@ -14,7 +14,7 @@ from bert_tf.errors import InputError
 from bert_tf.tasks.pretraining.language_model import LanguageModel
 from bert_tf.tasks.squad.reader import Reader
 
-pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+pytestmark = pytest.mark.usefixtures("without_graphs")
 
 MRPC = DATA / "classification" / "mrpc" / "data"
 CHECKPOINTS = {
@@ -289,6 +289,7 @@ def test_a_new_training_takes_over_casing_only(trained, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("with_graphs")
 def test_an_export_reads_texts_as_training_did(trained, tmp_path):
     folder = copy(trained, tmp_path)
     run_command("run_classifier", **in_folder(folder, do_predict=True))

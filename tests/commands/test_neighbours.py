@@ -12,6 +12,8 @@ import bert_tf
 from bert_tf import neighbours
 from bert_tf.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("without_graphs")
+
 LINES = [
     "the quiet museum measured John Smith .",
     "a garden",
@@ -42,6 +44,7 @@ def cosine(a, b):
     return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
 
 
+@pytest.mark.usefixtures("with_graphs")
 def test_the_neighbours_are_those_of_numpy(tiny):
     found = neighbours.find_neighbours(tiny, "Museum", LINES, top_k=2)
 

@@ -18,7 +18,7 @@ import pytest
 import tensorflow as tf
 from absl import flags as absl_flags
 from helpers import kill_and_resume, prepared
-from helpers.golden import read_variables, write_small_config
+from helpers.golden import read_variables, write_one_layer, write_small_config
 from helpers.numpy_bert import NumpyBert, log_softmax
 from helpers.output_files import unlisted
 from helpers.paths import GOLDEN
@@ -48,6 +48,7 @@ LOSS_NOISE = 6e-6
 
 # From the first of these tests on; the original's results are computed before.
 as_traced = pytest.mark.usefixtures("graphs_as_traced")
+without_graphs = pytest.mark.usefixtures("steps_without_graphs")
 
 
 def parse(*arguments):
@@ -617,7 +618,7 @@ def test_a_batch_too_large_for_memory_names_the_flags_to_change(
     assert (in_parts in message) == (action == "train")
 
 
-@as_traced
+@without_graphs
 @pytest.mark.slow
 def test_several_runs_have_consecutive_seeds_and_a_summary(
     small_bert, tmp_path, log
@@ -922,7 +923,7 @@ def test_texts_that_are_mostly_unknown_are_told_once(job, log):
 # ------------------------------------------------------ processes of their own
 
 
-@as_traced
+@without_graphs
 @pytest.mark.slow
 def test_errors_exit_with_1_and_one_message_without_traceback(
     tmp_path, small_bert
@@ -1041,6 +1042,7 @@ def test_killed_processes_resume_with_the_numbers_of_an_uninterrupted_one(
     assert "identical" in capsys.readouterr().out
 
 
+@as_traced
 @pytest.mark.slow
 def test_a_training_that_saved_nothing_starts_over_with_the_same_numbers(
     tmp_path, monkeypatch
@@ -1048,11 +1050,15 @@ def test_a_training_that_saved_nothing_starts_over_with_the_same_numbers(
     class Killed(BaseException):
         pass
 
+    (tmp_path / "bert").mkdir()
+    bert = write_one_layer(tmp_path / "bert")
+
     def given(folder):
         return common_flags(
             "mrpc",
             tmp_path / folder,
-            init_checkpoint=TINY / "bert_model.ckpt",
+            bert_config_file=bert / "bert_config.json",
+            init_checkpoint=bert,
             do_train=True,
             train_batch_size=8,
             num_train_epochs=1.5,

@@ -12,7 +12,7 @@ from helpers.golden import write_small_config
 from helpers.output_files import unlisted
 from helpers.paths import GOLDEN
 
-pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+pytestmark = pytest.mark.usefixtures("without_graphs")
 
 VOCAB = GOLDEN / "checkpoints" / "tiny" / "vocab.txt"
 

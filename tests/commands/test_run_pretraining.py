@@ -25,6 +25,7 @@ NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
 # The original's results are computed by graphs as users have them.
 as_traced = pytest.mark.usefixtures("graphs_as_traced")
+without_graphs = pytest.mark.usefixtures("steps_without_graphs")
 
 
 def parse(*arguments):
@@ -232,6 +233,7 @@ def test_training_on_few_records_learns_them(tmp_path, records_file):
     assert "global_step = 60" in lines
 
 
+@without_graphs
 def test_files_are_listed_in_sorted_order(tmp_path, records_file, log):
     for name in ("a.tfrecord", "b.tfrecord"):
         shutil.copy(records_file, tmp_path / name)
@@ -272,7 +274,8 @@ def masked_only(tmp_path_factory):
 def trained(masked_only, records_file, tmp_path_factory):
     """The folder of that training."""
     out = tmp_path_factory.mktemp("trained") / "out"
-    run(records_file, out, **masked_only, do_eval=True, max_eval_steps=1)
+    with prepared.graphs(False):
+        run(records_file, out, **masked_only, do_eval=True, max_eval_steps=1)
     return out
 
 
@@ -298,7 +301,7 @@ def test_without_next_sentence_its_weights_stay_and_have_no_slots(trained):
     assert "next_sentence" not in results
 
 
-@as_traced
+@without_graphs
 @pytest.mark.slow
 def test_new_masks_are_drawn_in_training(
     masked_only, trained, tmp_path, records_file
@@ -329,7 +332,7 @@ def test_a_schedule_that_is_over_is_warned_about(
     assert "--num_train_steps=240 is reached, nothing is trained" in log.text
 
 
-@as_traced
+@without_graphs
 @pytest.mark.slow
 def test_slots_without_use_and_a_long_warm_up_are_warned_about(
     tmp_path, records_file, log
@@ -366,6 +369,7 @@ def test_ids_outside_the_vocabulary_are_named(tmp_path, records_file):
         )
 
 
+@without_graphs
 def test_a_left_to_right_model_cannot_train_next_sentence(
     tmp_path, records_file
 ):

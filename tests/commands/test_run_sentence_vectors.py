@@ -15,7 +15,7 @@ from bert_tf import run_sentence_vectors
 from bert_tf.cli import command_line
 from bert_tf.tasks import metrics
 
-pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+pytestmark = pytest.mark.usefixtures("without_graphs")
 
 VOCAB = GOLDEN / "checkpoints" / "tiny" / "vocab.txt"
 PAIRS = [
@@ -147,6 +147,7 @@ def test_labels_are_learned_and_scores_evaluated(flags, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("with_graphs")
 def test_a_new_training_goes_on_from_the_vectors_of_the_first(flags, tmp_path):
     out = flags["output_dir"]
     given = {

@@ -12,6 +12,8 @@ import bert_tf
 from bert_tf.errors import InputError
 from bert_tf.tasks import metrics
 
+pytestmark = pytest.mark.usefixtures("without_graphs")
+
 LINES = [
     "the park is old .",
     "",

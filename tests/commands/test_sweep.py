@@ -15,11 +15,11 @@ from helpers.paths import GOLDEN, ROOT
 
 import bert_tf
 
-pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+pytestmark = pytest.mark.usefixtures("without_graphs")
 
-GRID = "learning_rate=1e-2,1e-4;train_batch_size=8"
+GRID = "learning_rate=1e-2,1e-4;train_batch_size=16"
 NAMES = [
-    f"learning_rate={rate},train_batch_size=8" for rate in ("1e-2", "1e-4")
+    f"learning_rate={rate},train_batch_size=16" for rate in ("1e-2", "1e-4")
 ]
 
 
@@ -72,7 +72,7 @@ def test_each_run_is_the_one_that_its_values_alone_give(
     assert records.parent.name == NAMES[0]
     assert unlisted(undisturbed) == set()
 
-    values = {"learning_rate": "1e-4", "train_batch_size": 8}
+    values = {"learning_rate": "1e-4", "train_batch_size": 16}
     alone = tmp_path / "alone"
     run_command("run_classifier", **base, **values, output_dir=alone)
 
@@ -137,17 +137,17 @@ def test_a_killed_sweep_goes_on_and_more_values_add_runs(
     assert results_of(out) == results_of(undisturbed)
     assert times(out / done["folder"]) == kept
     assert caplog.text.count("has ended before") == 1
-    assert "Run 2 of 2: learning_rate=1e-4, train_batch_size=8" in caplog.text
+    assert "Run 2 of 2: learning_rate=1e-4, train_batch_size=16" in caplog.text
 
     # 0.01 is 1e-2, which has been.
     caplog.clear()
-    more = "train_batch_size=8;learning_rate=0.01,1e-4,3e-3"
+    more = "train_batch_size=16;learning_rate=0.01,1e-4,3e-3"
     run_command("run_classifier", **{**flags, "sweep": more})
 
     assert caplog.text.count("has ended before") == 2
     rows = rows_of(out)
     assert [row["folder"] for row in rows[:2]] == [f"sweep/{n}" for n in NAMES]
-    assert rows[2]["folder"] == "sweep/train_batch_size=8,learning_rate=3e-3"
+    assert rows[2]["folder"] == "sweep/train_batch_size=16,learning_rate=3e-3"
 
 
 def times(folder: pathlib.Path):

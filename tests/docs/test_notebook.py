@@ -34,6 +34,7 @@ def test_the_notebook_has_no_outputs_and_its_links_lead_somewhere():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("graphs_as_traced")
 def test_the_cells_run_and_the_model_has_learnt(tmp_path):
     (tmp_path / "IPython").mkdir()
     (tmp_path / "IPython" / "display.py").write_text(DISPLAY)

@@ -29,6 +29,8 @@ from bert_tf.data import records
 from bert_tf.modeling import BertConfig
 from bert_tf.tasks.pretraining import task
 
+pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+
 PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
     for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
@@ -108,6 +110,7 @@ def test_the_readme_is_one_screen_and_leads_to_every_page():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("steps_without_graphs")
 def test_the_mrpc_command_trains_and_evaluates(tmp_path):
     arguments = command(
         "bert_tf.run_classifier",
@@ -134,6 +137,7 @@ def test_the_mrpc_command_trains_and_evaluates(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("steps_without_graphs")
 def test_the_lora_command_trains_adapters(tmp_path):
     arguments = command(
         "bert_tf.run_classifier",
@@ -270,6 +274,7 @@ def test_the_pretraining_data_command_writes_whole_records(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("steps_without_graphs")
 def test_the_pretraining_command_trains_and_evaluates(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     replaced = {
@@ -280,7 +285,8 @@ def test_the_pretraining_command_trains_and_evaluates(tmp_path, monkeypatch):
     run(create_pretraining_data, data)
 
     arguments = command("bert_tf.run_pretraining", PRETRAINING, **replaced)
-    run(run_pretraining, [*arguments, "--max_eval_steps=2"])
+    less = ["--num_train_steps=3", "--num_warmup_steps=1", "--max_eval_steps=2"]
+    run(run_pretraining, [*arguments, *less])
 
     for name in ("vocab.txt", "bert_config.json"):
         made = (tmp_path / "out" / name).read_text()

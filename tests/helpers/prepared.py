@@ -32,6 +32,7 @@ import traceback
 SOCKET = "BERT_TF_TEST_SERVER"
 PID_TO = "BERT_TF_TEST_PID_TO"
 AS_TRACED = "BERT_TF_TEST_GRAPHS_AS_TRACED"
+WITHOUT_GRAPHS = "BERT_TF_TEST_WITHOUT_GRAPHS"
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
 
@@ -119,6 +120,25 @@ def write_python(path):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f'#!/bin/sh\nexec {shlex.join(CLIENT)} "$@"\n')
     path.chmod(0o755)
+
+
+@contextlib.contextmanager
+def graphs(are_made):
+    """Whether functions become graphs meanwhile, here and in processes."""
+    import tensorflow as tf
+
+    before = tf.config.functions_run_eagerly()
+    value = os.environ.pop(WITHOUT_GRAPHS, None)
+    tf.config.run_functions_eagerly(not are_made)
+    if not are_made:
+        os.environ[WITHOUT_GRAPHS] = "1"
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
+        os.environ.pop(WITHOUT_GRAPHS, None)
+        if value is not None:
+            os.environ[WITHOUT_GRAPHS] = value
 
 
 # ------------------------------------------------------------------- the client
@@ -226,6 +246,8 @@ def work(argv, cwd, variables):
             # What the fixture `graphs_as_traced` does in its process.
             change = sys.modules["tensorflow"].config.optimizer
             change.set_experimental_options({"disable_meta_optimizer": True})
+        if WITHOUT_GRAPHS in variables:
+            sys.modules["tensorflow"].config.run_functions_eagerly(True)
         run_python(*argv)
         code = 0
     except SystemExit as end:

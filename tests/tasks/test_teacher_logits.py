@@ -12,6 +12,8 @@ from bert_tf.errors import InputError
 from bert_tf.tasks import teacher_logits
 from bert_tf.tasks.teacher_logits import TeacherLogits, TransferSet
 
+pytestmark = pytest.mark.usefixtures("without_graphs")
+
 
 class Weights:
     """Something large; refers to itself, as a model does."""

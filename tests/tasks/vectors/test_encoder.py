@@ -16,6 +16,8 @@ from bert_tf import checkpoints
 from bert_tf.errors import InputError
 from bert_tf.tokenization import FullTokenizer
 
+pytestmark = pytest.mark.usefixtures("without_graphs")
+
 TEXTS = ["the quiet museum", "it was born in a park .", ("who ?", "the park")]
 
 
@@ -72,6 +74,7 @@ def test_a_call_of_the_model_has_the_outputs_of_numpy(tiny, layers):
         )
 
 
+@pytest.mark.usefixtures("with_graphs")
 @pytest.mark.parametrize(
     ("pooling", "reduce"),
     [
