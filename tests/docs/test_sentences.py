@@ -3,13 +3,13 @@
 import json
 import re
 import shlex
-import subprocess
 
 import numpy as np
 import pytest
-from helpers import in_process, prepared
+from helpers import in_process
 from helpers.commands import results_of
 from helpers.paths import ROOT
+from helpers.shell import shell
 
 from bert_tf.server.model import ServedModel
 
@@ -19,20 +19,6 @@ SEARCH = re.search(r"^    python -m bert_tf\.search(?:.*\\\n)*.*", TEXT, re.M)[
     0
 ]
 (CODE,) = re.findall(r"```python\n(.*?)```", TEXT, re.S)
-
-
-def shell(commands, folder):
-    commands = commands.replace("/tmp/", f"{folder}/")
-    commands = commands.replace("python -m", f"{prepared.python()} -m")
-    done = subprocess.run(
-        ["bash", "-ec", commands],
-        env=prepared.environment(),
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.mark.slow
