@@ -34,6 +34,8 @@ WRITTEN = (
     "*_report.svg",
     "*_report.txt",
     "*_mistakes.tsv",
+    "eval_words.txt",
+    "test_words.txt",
     "*_per_label.tsv",
     "teacher_logits_*.npz",
     THRESHOLDS_FILE,
