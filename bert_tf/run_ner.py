@@ -20,6 +20,7 @@ from bert_tf.cli import (
     training_flags,
 )
 from bert_tf.cli.command_line import FlagSet
+from bert_tf.data.tables import shuffled
 from bert_tf.errors import InputError
 from bert_tf.support import files, startup
 from bert_tf.tasks.ner import data, schemes
@@ -188,7 +189,10 @@ def read_files(flags, settings, known=None):
     given = file_settings(flags, known)
     train = None
     if flags.do_train:
-        train, labels = data.read_train(given)
+        examples, labels = data.read_train(given)
+        # Sentences of a document are alike: the buffer in which records are
+        # shuffled is too small to part them.
+        train = shuffled(examples)
     else:
         labels = start.read_labels(settings)
     if known is not None:

@@ -8,14 +8,28 @@ import csv
 import difflib
 import json
 import os
+import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, BinaryIO, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from bert_tf.data.text_files import BEGINNING, require_line_ends, require_text
 from bert_tf.errors import InputError, count_of, list_folder, quote
 
+T = TypeVar("T")
+
 FORMATS = (".tsv", ".csv", ".jsonl")
+
+
+SHUFFLE_SEED = 12345
+"""The original shuffles questions with this seed before it makes records."""
+
+
+def shuffled(examples: Iterable[T]) -> list[T]:
+    """Examples to train on, in another order, the same each time."""
+    found = list(examples)
+    random.Random(SHUFFLE_SEED).shuffle(found)
+    return found
 
 
 class Row(NamedTuple):

@@ -17,7 +17,7 @@ from bert_tf.tasks.ner.task import token_schema
 
 pytestmark = pytest.mark.usefixtures("graphs_as_traced")
 
-NAMES = ["John Smith", "Smith"]
+NAMES = ["John Smith", "Mary"]
 OTHERS = [
     "the",
     "quiet",

@@ -12,6 +12,7 @@ from bert_tf.data.tables import (
     read_jsonl,
     read_lines,
     read_tsv,
+    shuffled,
 )
 from bert_tf.errors import InputError, quote
 
@@ -354,3 +355,8 @@ def test_another_encoding_is_one_error(write, reader, content, named):
     path = write(content)
     with pytest.raises(InputError, match=re.escape(path) + ".*" + named):
         read(reader, path)
+
+
+def test_examples_are_shuffled_as_the_originals_questions_are():
+    # What Python's `random.Random(12345).shuffle` makes of them.
+    assert shuffled(iter(range(8))) == [3, 1, 7, 4, 2, 0, 5, 6]

@@ -3,13 +3,13 @@
 import dataclasses
 import math
 import os
-import random
 from typing import NamedTuple
 
 from absl import logging
 
 from bert_tf import heads, models
 from bert_tf.data.records import Feature
+from bert_tf.data.tables import shuffled
 from bert_tf.support import files
 from bert_tf.tasks.squad import answers as squad_answers
 from bert_tf.tasks.squad import metrics
@@ -17,9 +17,6 @@ from bert_tf.tasks.squad.threshold import THRESHOLD_FILE
 from bert_tf.tasks.squad.windows import WindowMaker, describe_window
 from bert_tf.tasks.task import Evaluation
 from bert_tf.training.step import count_examples
-
-# The original shuffles the questions with this seed before it makes windows.
-SHUFFLE_SEED = 12345
 
 
 def squad_training_schema(max_seq_length: int) -> dict[str, Feature]:
@@ -100,8 +97,7 @@ class SquadTask:
         # Shuffled questions may return to any context.
         maker = self._window_maker(documents_kept=None if is_training else 1)
         if is_training:
-            examples = list(examples)
-            random.Random(SHUFFLE_SEED).shuffle(examples)
+            examples = shuffled(examples)
         length = self.windows.max_seq_length
         for _, windows in maker.windows_by_example(examples):
             yield [window.record(length) for window in windows]
