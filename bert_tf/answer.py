@@ -36,16 +36,14 @@ def define_flags(values):
     """Defines this command's flags on a `FlagValues`."""
     flags = FlagSet(values)
     inference_flags.define(flags)
-    flags.strings("question", "A question; may be repeated.")
+    flags.strings("question", "A question.")
     flags.string(
         "context_file",
         None,
         "The texts that --question is about, one in each file; files or "
         "patterns, separated by commas.",
     )
-    flags.strings(
-        "context", "Instead of --context_file: a text; may be repeated."
-    )
+    flags.strings("context", "Instead of --context_file: a text.")
     flags.string(
         "input_file",
         None,

@@ -46,7 +46,7 @@ def define_flags(values):
         "Text to search, one in each line. Files or patterns, separated by "
         "commas; .gz files are decompressed.",
     )
-    flags.strings("text", "A query; may be repeated.")
+    flags.strings("text", "A query.")
     flags.string(
         "query_file", None, "Instead of --text: files of one query per line."
     )

@@ -269,7 +269,8 @@ def contradiction(
         f"{flags} must agree with {path}, which has {entries}: the model in "
         f"that folder was trained so. Leave {it} out to take what the folder "
         f"has, or give --ignore_folder_settings as well, with which {them} "
-        f"given on the command line win{'s' * (len(given) == 1)}."
+        f"given on the command line win{'s' * (len(given) == 1)}. A new "
+        "training needs a folder of its own."
     )
 
 

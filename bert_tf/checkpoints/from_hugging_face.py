@@ -180,7 +180,7 @@ def _find_config(folder):
     if not os.path.isdir(folder):
         raise InputError(
             f"A Hugging Face model is a folder with {HF_CONFIG} and "
-            f"{HF_WEIGHTS}. Received: {folder}"
+            f"{HF_WEIGHTS}, and is not downloaded. There is no folder {folder}"
         )
     config_file = os.path.join(folder, HF_CONFIG)
     inner = sentence_transformers.find_transformer(folder)

@@ -53,7 +53,8 @@ class LoadReport:
                 lines += [f"  {name}" for name in self._joined(names)]
         if self.slots:
             lines.append(
-                f"Left aside: {len(self.slots)} values that training needs."
+                f"Not needed here: {len(self.slots)} values, of the optimizer "
+                "and the step."
             )
         return "\n".join(lines)
 

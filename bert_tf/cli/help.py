@@ -85,6 +85,8 @@ def _flag(flag, width):
     )
     kind = flag.parser.syntactic_help or flag.flag_type()
     meaning = re.sub(r"\s+", " ", flag.help).strip()
+    # absl adds this to the flags that take several values.
+    meaning = meaning.replace(".; repeat this option", "; repeat this option")
     choices = getattr(flag.parser, "enum_values", None)
     if choices:
         kind = "|".join(choices)

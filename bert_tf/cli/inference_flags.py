@@ -102,7 +102,7 @@ def define_input(flags, length):
         None,
         f"Maximum number of word pieces in an input. [{length}]",
     )
-    flags.strings("text", "A text; may be repeated.")
+    flags.strings("text", "A text.")
     flags.string(
         "input_file", None, "Instead of --text: files of one text per line."
     )

@@ -30,6 +30,7 @@ OF_OTHERS = {
     "docs/errors.md": "epochs",
     "docs/installing.md": "no-deps wheel-dir",
     "docs/pretraining.md": BEAM + "sdk_container_image setup_file",
+    "docs/sentences.md": "no-deps target",
     "docs/server.md": "enable_batching monitoring_config_file",
     "docs/serving.md": "model_base_path no-deps require-hashes rest_api_port "
     "target",

@@ -18,7 +18,14 @@ TRIAL = re.search(r"### A trial\n\n((?:    .*\n)+)", TEXT)[1]
 SEARCH = re.search(r"^    python -m bert_tf\.search(?:.*\\\n)*.*", TEXT, re.M)[
     0
 ]
-(CODE,) = re.findall(r"```python\n(.*?)```", TEXT, re.S)
+CODE, PAIRS = re.findall(r"```python\n(.*?)```", TEXT, re.S)
+
+
+def test_near_duplicates_are_found(capsys):
+    exec(compile(PAIRS, "sentences.md", "exec"), {})
+
+    (pair,) = capsys.readouterr().out.splitlines()
+    assert pair.endswith("  How do I lose weight?  How can I lose weight?")
 
 
 @pytest.mark.slow
