@@ -50,11 +50,10 @@ if ! locks | cmp -s - "$venv/installed.lock"; then
     mkdir -p "$(dirname "$venv")"
     free_before="$(df -Ph "$(dirname "$venv")" | awk 'NR == 2 {print $4}')"
     quiet="--quiet --disable-pip-version-check"
-    # Most modules are never imported; Python compiles the others.
     {
         "$python" -m venv "$venv" &&
             { [ -z "$base" ] || see_base; } &&
-            "$PYTHON" -m pip install $quiet --no-compile \
+            "$PYTHON" -m pip install $quiet \
                 --require-hashes --requirement "$lock" &&
             "$PYTHON" -m pip install $quiet \
                 --no-deps --no-build-isolation --editable "$repository"
