@@ -94,7 +94,9 @@ class Popen(subprocess.Popen):
 
     def send_signal(self, number):
         if self.poll() is None:
-            os.kill(self._worker, number)
+            # It may end in between.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._worker, number)
 
 
 def run(arguments, input=None, check=False, capture_output=False, **options):

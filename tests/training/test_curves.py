@@ -12,8 +12,6 @@ from bert_tf.support import files, svg
 from bert_tf.training import curves
 from bert_tf.training.history import History
 
-pytestmark = pytest.mark.usefixtures("without_graphs")
-
 NAMES = "{http://www.w3.org/2000/svg}"
 
 

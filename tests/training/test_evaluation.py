@@ -24,8 +24,6 @@ from bert_tf.training.evaluation import (
 )
 from bert_tf.training.history import is_better
 
-pytestmark = pytest.mark.usefixtures("without_graphs")
-
 
 def open_evaluations(path, metric="eval_accuracy", patience=None, step=0):
     return Evaluations(str(path), metric, patience, step)

@@ -26,8 +26,6 @@ from bert_tf.training.start import (
     set_seed,
 )
 
-pytestmark = pytest.mark.usefixtures("without_graphs")
-
 
 def test_a_folder_of_another_model_is_not_resumed(tmp_path):
     micro = str(MICRO)
