@@ -53,8 +53,8 @@ class LoadReport:
                 lines += [f"  {name}" for name in self._joined(names)]
         if self.slots:
             lines.append(
-                f"Not needed here: {len(self.slots)} values, of the optimizer "
-                "and the step."
+                f"{len(self.slots)} more values there are the step and the "
+                "optimizer's."
             )
         return "\n".join(lines)
 

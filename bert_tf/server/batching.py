@@ -378,20 +378,24 @@ def split(
         most: cost of a part.
         sizes: of the rows, of `sizes_of`.
     """
-    rows = np.arange(len(costs))
-    if sum(costs) <= most or len(costs) < 2:
-        return [Part(rows, max(sum(costs), 1), max(sizes, default=0))]
+    rows = range(len(costs))
+    if sum(costs) <= most or len(rows) < 2:
+        size = max(sizes, default=0)
+        return [Part(np.array(rows, int), max(sum(costs), 1), size)]
     parts: list[Part] = []
-    taken: list[int] = []
-    for row in sorted(range(len(costs)), key=lambda row: -sizes[row]):
-        cost = sum(costs[one] for one in taken)
-        is_alike = not taken or sizes[row] == sizes[taken[0]]
-        if taken and (cost + costs[row] > most or not is_alike):
-            parts.append(Part(np.array(taken), cost, sizes[taken[0]]))
-            taken = []
-        taken.append(row)
-    cost = sum(costs[one] for one in taken)
-    return [*parts, Part(np.array(taken), cost, sizes[taken[0]])]
+    for size in sorted(set(sizes), reverse=True):
+        taken: list[int] = []
+        cost = 0
+        for row in rows:
+            if sizes[row] != size:
+                continue
+            if taken and cost + costs[row] > most:
+                parts.append(Part(np.array(taken), cost, size))
+                taken, cost = [], 0
+            taken.append(row)
+            cost += costs[row]
+        parts.append(Part(np.array(taken), cost, size))
+    return parts
 
 
 def join(parts: Sequence[Arrays], rows: NDArray) -> Arrays:

@@ -245,7 +245,8 @@ def missing_predictions(
     Where all predictions are the same, `only_prediction` says more. Of many
     labels those with most rows are named.
     """
-    if len(set(predicted)) < 2:
+    found = set(predicted)
+    if len(found) < 2:
         return []
     counts = collections.Counter(truth)
     missing = [
@@ -253,7 +254,7 @@ def missing_predictions(
         "are. Try more epochs, a higher --learning_rate (2e-4 to 5e-4 for the "
         "built-in model), or --class_weights=balanced"
         for label, count in counts.most_common()
-        if count >= ROWS_TO_BE_MISSED and label not in set(predicted)
+        if count >= ROWS_TO_BE_MISSED and label not in found
     ]
     return missing[:MOST_MISSED]
 

@@ -3,15 +3,19 @@
 import json
 import random
 import re
+from types import SimpleNamespace
 
 import pytest
 import tensorflow as tf
+from absl import flags as absl_flags
 from helpers.commands import results_of, run_command
 from helpers.golden import TINY
 from helpers.output_files import unlisted
 
 import bert_tf
+from bert_tf import run_ner
 from bert_tf.data import records
+from bert_tf.data.tables import shuffled
 from bert_tf.tasks.ner.metrics import EntityCounts
 from bert_tf.tasks.ner.task import token_schema
 
@@ -90,6 +94,22 @@ def flags(folder):
         "do_eval": True,
         "do_predict": True,
     }
+
+
+def test_sentences_to_train_on_are_shuffled(tmp_path):
+    write_sentences(tmp_path / "train.txt", 9, 1)
+    values = absl_flags.FlagValues()
+    run_ner.define_flags(values)
+    folders = [f"--{name}_dir={tmp_path}" for name in ("data", "output")]
+    values(["run_ner", *folders, "--do_train"])
+    settings = SimpleNamespace(do_train=True, evaluation=None)
+
+    sets, labels = run_ner.read_files(values, settings)
+
+    lines = [example.line for example in sets.train]
+    assert len(lines) == 9 and lines == shuffled(sorted(lines))
+    assert lines != sorted(lines)
+    assert labels == ("B-PER", "I-PER", "O")
 
 
 @pytest.mark.slow
