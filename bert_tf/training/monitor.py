@@ -201,16 +201,18 @@ class Progress:
         self.calls.append((time.perf_counter(), step))
         (then, first), (now, _) = self.calls[0], self.calls[-1]
         rate = (step - first) / max(now - then, 1e-9)
+        shown = rate
         if not self.has_compiled:
             self.has_compiled = True
             # The first call includes tracing.
             self.calls.popleft()
+            shown = rate if step == self.last_step else None
         if self._is_line_due(step):
-            self.note(self._line(step, _mean(self.unlogged), rate))
+            self.note(self._line(step, _mean(self.unlogged), shown))
             self.logged, self.logged_at = step, time.monotonic()
             self.unlogged = []
         elif self.is_terminal:
-            show_line(self._line(step, float(scalars["loss"][-1]), rate))
+            show_line(self._line(step, float(scalars["loss"][-1]), shown))
         if step - self.written >= self.write_every or step == self.last_step:
             self.written = step
             scalars = {
@@ -247,11 +249,16 @@ class Progress:
         self.calls.append((time.perf_counter(), step))
 
     def _line(self, step, loss, steps_per_second):
+        """A line of progress; without a rate, also without the time left."""
+        line = (
+            f"step {step}/{self.last_step}  loss {loss:.4f}  "
+            f"learning rate {self._learning_rate(step):.3g}"
+        )
+        if steps_per_second is None:
+            return line
         left = (self.last_step - step) / max(steps_per_second, 1e-9)
         return (
-            f"step {step}/{self.last_step}  loss {loss:.4f}  "
-            f"learning rate {self._learning_rate(step):.3g}  "
-            f"{steps_per_second * self.batch_size:.1f} examples/s  "
+            f"{line}  {steps_per_second * self.batch_size:.1f} examples/s  "
             f"{format_seconds(left)} left"
         )
 

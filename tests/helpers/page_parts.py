@@ -164,12 +164,11 @@ PARTS = {
             "--init_checkpoint=BERT"
         },
     ),
-    # The small model has three layers.
     "vectors": Part(
         "docs/vectors.md",
-        (),
-        {"extract_features": "--layers=-1,-2,-3"},
-        {"extract_features": "--input_file=input.txt --init_checkpoint=BERT"},
+        rest={
+            "extract_features": "--input_file=input.txt --init_checkpoint=BERT"
+        },
     ),
 }
 

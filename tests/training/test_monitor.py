@@ -156,9 +156,11 @@ def test_the_log_shows_step_loss_rate_speed_and_time_left(tmp_path, log):
     train(tmp_path, 4, steps_per_call=1)
     losses = read_scalars(tmp_path)["loss"]
     for step, rate in ((1, "0"), (2, "0.005"), (3, "0.005"), (4, "0.0025")):
-        line = f"step {step}/4  loss {losses[step]:.4f}  learning rate {rate}  "
-        assert line in log.text
-    assert " examples/s  " in log.text and "0 s left" in log.text
+        line = f"step {step}/4  loss {losses[step]:.4f}  learning rate {rate}"
+        (rest,) = (x.removeprefix(line) for x in log.messages if line in x)
+        # How long the first step takes, with compiling, says little of others.
+        speed = r"  \d+\.\d examples/s  \d+ s left"
+        assert re.fullmatch(speed if step > 1 else "", rest)
 
 
 def test_a_terminal_has_a_line_that_changes_and_one_stays_for_each_5_percent(
