@@ -112,13 +112,16 @@ def slow(name):
     ],
 )
 def test_commands_write_what_they_say(name, tmp_path):
+    if name == "checked export":
+        pytest.importorskip("onnxruntime")
     ran = page_parts.run(name, tmp_path / "here")
+    assert ran.outputs
     for command in ran.outputs:
         written = [
             ran.folder / ran.here(path) for path in OUTPUT.findall(command)
         ]
         assert all(path.exists() for path in written), command
-        if TRAINING.search(command) and "--sweep" not in command:
+        if written and TRAINING.search(command):
             assert results_of(written[-1]), command
 
 

@@ -160,7 +160,7 @@ PARTS = {
         ("Several settings",),
         {"run_classifier": SHORT},
         {
-            "run_classifier": "--task_name=tsv --data_dir=MY_DATA "
+            "run_classifier": "--task_name=MRPC --data_dir=GLUE/MRPC "
             "--init_checkpoint=BERT"
         },
     ),
