@@ -321,7 +321,7 @@ def test_the_server_is_asked(tmp_path, serving):
     served = {"sentences": serving("features", "sentences")}
     with page_parts.start("server", tmp_path / "here", served=served) as run:
         make_mrpc_folder(run.tmp / "reviews")
-        run.statement(f"python -m bert_tf.serve {run.tmp}/reviews")
+        run.statement("python -m bert_tf.serve /tmp/reviews")
         model = exported.folder("classifier")
         (run.folder / "MODEL_FOLDER").symlink_to(model)
         found = answers(run.page("docs/server.md"))

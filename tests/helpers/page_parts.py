@@ -198,7 +198,7 @@ NOT_RUN = {
     "python -m build": "its package is not among the locked ones",
     "python -m twine": "its package is not among the locked ones",
     "python -m venv": "run_scripts/test_without_tensorflow.sh does this",
-    "python benchmarks/": "measures for minutes, beside other programs",
+    "python bench": "measures for minutes, beside other programs",
     "source .venv/bin/activate": "the test has its environment",
     "tensorboard ": "an extra that is not among the locked packages",
     "tensorflow_model_server ": "another program",
