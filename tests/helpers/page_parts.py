@@ -181,7 +181,7 @@ ELSEWHERE = {
     ("docs/python.md", ""): "docs/test_python.py",
     ("docs/serving.md", "In Python"): "docs/test_serving.py",
 }
-"""Sections ("": all) with other tests, and their files."""
+"""Sections ("": all) whose fences other tests run, and their files."""
 
 NOT_RUN = {
     "./run_scripts/quickstart.sh": "test_readme.py runs it, without installing",

@@ -247,5 +247,6 @@ _SHOWN = (
 
 def is_shell(block):
     """Whether a block is commands, which it is if nothing says otherwise."""
-    is_message = block.page == "docs/errors.md"
-    return not is_message and not block.text.startswith(_SHOWN)
+    if block.page == "docs/errors.md":  # It shows what commands say.
+        return block.text.startswith(("python ", "bert-tf"))
+    return not block.text.startswith(_SHOWN)
