@@ -126,7 +126,7 @@ class Run:
                 self.python(block.text, page)
             elif not block.kind and is_shell(block):
                 for one in statements(block.text):
-                    if not one.startswith(self.skip or ("\0",)):
+                    if not one.startswith(self.skip):
                         self.statement(one)
         return self
 
