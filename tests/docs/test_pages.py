@@ -338,7 +338,7 @@ def test_the_server_is_asked(tmp_path, serving):
     assert found[-1]["word"] == "bank"
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_exports_are_asked_as_tensorflow_serving_is(tmp_path, serving):
     served = {
         "mrpc": serving("classifier", "mrpc"),
