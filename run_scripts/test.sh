@@ -3,6 +3,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source run_scripts/setup.sh
-# Workers start with half of the tests each, in order, so that few fixtures are
-# set up by both.
-exec "$PYTHON" -m pytest --numprocesses 2 --dist worksteal "$@"
+# Workers start with a part of the tests each, in order, so that few fixtures are
+# set up twice. Three keep two cores busy: a test often waits for a process.
+exec "$PYTHON" -m pytest --numprocesses 3 --dist worksteal "$@"

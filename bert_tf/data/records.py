@@ -33,6 +33,10 @@ the other files when each of them is opened."""
 SHUFFLE_BUFFER = 100
 """Number of records from which the next one is drawn, as in the original."""
 
+# Functions of a dataset have no control flow of Python. To look for it takes a
+# second in each process.
+_as_it_is = tf.autograph.experimental.do_not_convert
+
 
 # -------------------------------------------------------------------- schemas
 
@@ -458,7 +462,7 @@ def evaluation_batches(
 
 def trim_batches(batches: tf.data.Dataset, schema: Schema) -> tf.data.Dataset:
     """Batches without the columns that are padding in all of their rows."""
-    return _for_devices(batches.map(lambda x: _trimmed(x, schema)))
+    return _for_devices(batches.map(_as_it_is(lambda x: _trimmed(x, schema))))
 
 
 def _in_order(files: Sequence[bytes]) -> tf.data.Dataset:
@@ -466,6 +470,7 @@ def _in_order(files: Sequence[bytes]) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices(files).flat_map(_open_checked)
 
 
+@_as_it_is
 def _open_checked(path: tf.Tensor) -> tf.data.Dataset:
     """The records of a file, whose lengths are checked first."""
 
@@ -485,6 +490,7 @@ def _grouped(
 ) -> tf.data.Dataset:
     """All records, some batches at a time, the longest records first."""
 
+    @_as_it_is
     def sort(
         places: tf.Tensor, serialized: tf.Tensor
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
@@ -498,15 +504,19 @@ def _grouped(
         )
         return features, tf.ensure_shape(sizes, [None])
 
+    @_as_it_is
     def split(
         features: dict[str, tf.Tensor], sizes: tf.Tensor
     ) -> tf.data.Dataset:
         starts = tf.cumsum(sizes, exclusive=True)
-        return tf.data.Dataset.from_tensor_slices((starts, sizes)).map(
-            lambda start, size: {
+
+        @_as_it_is
+        def cut(start: tf.Tensor, size: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {
                 name: x[start : start + size] for name, x in features.items()
             }
-        )
+
+        return tf.data.Dataset.from_tensor_slices((starts, sizes)).map(cut)
 
     windows = records.enumerate().batch(grouping.BATCHES_AHEAD * batch_size)
     batches = windows.map(sort).prefetch(1).flat_map(split)
@@ -527,6 +537,7 @@ def _bucketed(
     windows = records.skip(first * ahead * batch_size)
     windows = windows.batch(ahead * batch_size, drop_remainder=True)
 
+    @_as_it_is
     def sort(number: tf.Tensor, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         features = _by_length(parse_batch(serialized, schema, vocab_size))
         draws = tf.random.stateless_uniform((ahead,), tf.stack([seed, number]))
@@ -588,7 +599,7 @@ def _parsed(
 ) -> tf.data.Dataset:
     return _for_devices(
         batches.map(
-            lambda serialized: parse_batch(serialized, schema, vocab_size),
+            _as_it_is(lambda x: parse_batch(x, schema, vocab_size)),
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
         )

@@ -284,7 +284,10 @@ def undisturbed(pretrain, tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize(
+    "name",
+    ["lamb", pytest.param("float16", marks=pytest.mark.exhaustive)],
+)
 def test_a_killed_run_resumes_with_the_same_numbers(
     name, undisturbed, pretrain, tmp_path
 ):

@@ -185,7 +185,7 @@ def trained(tmp_path_factory):
         doc_stride=8,
         window_pooling="max",
         train_batch_size=60,
-        num_train_epochs=2,
+        num_train_epochs=0.5,
         eval_every_steps=1,
         keep_best="eval_accuracy",
         seed=1,

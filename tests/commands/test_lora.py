@@ -126,7 +126,13 @@ def test_other_commands_read_the_merged_model(trained, tmp_path):
     np.testing.assert_allclose([got["0"], got["1"]], want, atol=1e-5)
 
 
-@pytest.mark.parametrize("flags", [WATCHED, ELSE], ids=["watched", "else"])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        pytest.param(WATCHED, id="watched"),
+        pytest.param(ELSE, id="else", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_a_killed_run_resumes_with_the_same_numbers(flags, trained, tmp_path):
     whole = trained
     if flags is ELSE:

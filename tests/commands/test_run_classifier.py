@@ -561,14 +561,9 @@ def test_trains_and_writes_the_same_files_as_the_original(
     assert "is without effect" in log.text
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive  # `test_command_line` has messages of all kinds.
 @pytest.mark.parametrize(
-    ("action", "size"),
-    [
-        ("train", 4),
-        pytest.param("eval", 3, marks=pytest.mark.exhaustive),
-        pytest.param("predict", 2, marks=pytest.mark.exhaustive),
-    ],
+    ("action", "size"), [("train", 4), ("eval", 3), ("predict", 2)]
 )
 def test_a_batch_too_large_for_memory_names_the_flags_to_change(
     action, size, tmp_path, capsys
@@ -1043,7 +1038,7 @@ def test_killed_processes_resume_with_the_numbers_of_an_uninterrupted_one(
 
 
 @as_traced
-@pytest.mark.slow
+@pytest.mark.exhaustive  # `test_loop` has it without a command around it.
 def test_a_training_that_saved_nothing_starts_over_with_the_same_numbers(
     tmp_path, monkeypatch
 ):

@@ -210,7 +210,7 @@ def test_a_resumed_run_gives_the_numbers_of_an_uninterrupted_one(
 
 
 @as_traced
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_training_on_few_records_learns_them(tmp_path, records_file):
     run(
         records_file,

@@ -119,9 +119,14 @@ def random_texts(seed, number):
 
 
 def each_casing(*quick):
-    """Parameters of a fixture; those that are not named are slow."""
+    """Parameters of a fixture; those that are not named are exhaustive.
+
+    `test_characters_of_each_kind_in_contexts` has all casings.
+    """
     return [
-        pytest.param(name, marks=[] if name in quick else pytest.mark.slow)
+        pytest.param(
+            name, marks=[] if name in quick else pytest.mark.exhaustive
+        )
         for name in CASINGS
     ]
 
@@ -312,20 +317,14 @@ CONTEXTS = [
 ]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "case, context",
     [
-        CONTEXTS[0],
-        *(
-            pytest.param(*more, marks=pytest.mark.exhaustive)
-            for more in (
-                *CONTEXTS[1:],
-                ("lower, with accents", "a{}b"),
-                ("lower, with accents", MARKS),
-                ("cased, without accents", "a{}b"),
-            )
-        ),
+        *CONTEXTS,
+        ("lower, with accents", "a{}b"),
+        ("lower, with accents", MARKS),
+        ("cased, without accents", "a{}b"),
     ],
 )
 def test_every_assigned_character_in_contexts(case, context, make_letters):
@@ -337,7 +336,7 @@ def test_every_assigned_character_in_contexts(case, context, make_letters):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case, context", CONTEXTS[1:])
+@pytest.mark.parametrize("case, context", CONTEXTS)
 def test_characters_of_each_kind_in_contexts(case, context, make_letters):
     codes = some_code_points()
     assert 15_000 < len(codes) < 30_000
@@ -522,7 +521,7 @@ class Served(tf.Module):
         return {**flat, "splits": found["ids"].row_splits}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive  # `test_export` has it with a model around it.
 @pytest.mark.parametrize("uncased_vocab", ["lower"], indirect=True)
 def test_saved_model_needs_nothing_but_tensorflow(uncased_vocab, tmp_path):
     served = Served(uncased_vocab.graph)

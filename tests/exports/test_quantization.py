@@ -30,7 +30,9 @@ EXPORTS = [
     pytest.param(
         mode,
         name,
-        marks=() if name == "classifier" else pytest.mark.exhaustive,
+        marks=()
+        if (mode, name) == ("int8", "classifier")
+        else pytest.mark.exhaustive,
     )
     for mode in QUANTIZATIONS
     for name in ("classifier", "pretraining", "span", "features")
@@ -257,10 +259,8 @@ IN_A_NEW_PROCESS = """
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "mode", ["int8", pytest.param("bfloat16", marks=pytest.mark.exhaustive)]
-)
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("mode", QUANTIZATIONS)
 def test_a_process_with_only_tensorflow_can_load_them(mode):
     texts = ["the quiet museum", "John Smith was born."]
     done = subprocess.run(

@@ -20,7 +20,7 @@ from helpers import prepared
 from helpers.commands import run_command
 from helpers.paths import GOLDEN, ROOT
 
-pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+pytestmark = pytest.mark.usefixtures("without_graphs")
 
 SAMPLES = ROOT / "run_scripts" / "sample_data"
 NUMBER = re.compile(r"\d+\.\d( ± \d+\.\d)?$")

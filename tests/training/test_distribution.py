@@ -145,7 +145,7 @@ def assert_same_training(folder, other):
         np.testing.assert_allclose(got[name], value, atol=1e-4, err_msg=name)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_two_devices_train_like_one(one, tmp_path, pretraining_flags):
     given = pretraining_flags(
         tmp_path / "both", **WATCHED, distribution="mirrored"

@@ -81,6 +81,7 @@ class Masker:
             start_step: the step of the first batch.
         """
 
+        @tf.autograph.experimental.do_not_convert
         def mask(step, features):
             return self(features, tf.stack([seed, step]))
 
