@@ -41,10 +41,18 @@ WITH_GRADIENTS = [
 ]
 
 
+# Trajectories that the quick run and the slow one have.
+MARKS = {
+    "micro_pretrain_warmup3": (),
+    "micro_classifier3": (),
+    "micro_squad": pytest.mark.slow,
+}
+
+
 def quickly(tag, *more):
     """Parameters of a test, of which the quick run has two trajectories."""
-    is_quick = tag in ("micro_pretrain_warmup3", "micro_classifier3")
-    return pytest.param(tag, *more, marks=() if is_quick else pytest.mark.slow)
+    marks = MARKS.get(tag, pytest.mark.exhaustive)
+    return pytest.param(tag, *more, marks=marks)
 
 
 # Twice the largest difference that the original itself showed between

@@ -63,7 +63,7 @@ def run_recipe(folder, text, config):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.skipif(
     importlib.util.find_spec("tensorflow_text") is None,
     reason="bert-tf[vocab] is not installed",

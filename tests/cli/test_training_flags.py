@@ -22,7 +22,7 @@ from bert_tf.errors import InputError
 from bert_tf.support import parts
 from bert_tf.training import settings, start
 
-pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+pytestmark = pytest.mark.usefixtures("without_graphs")
 
 TINY = CHECKPOINTS / "tiny"
 SCRIPTS = (run_classifier, run_squad, run_pretraining)

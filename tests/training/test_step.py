@@ -176,7 +176,7 @@ def test_the_norm_of_micro_batches_counts_rows_before_they_are_summed():
     assert norm == pytest.approx(want, rel=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_micro_batches_can_be_compiled_with_xla():
     scalars, weights = take_steps("pretrain", 2)
     compiled, compiled_weights = take_steps("pretrain", 2, jit_compile=True)
