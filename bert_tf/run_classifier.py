@@ -24,6 +24,7 @@ from bert_tf.cli import (
 )
 from bert_tf.cli.command_line import FlagSet
 from bert_tf.data import packing
+from bert_tf.data.tables import shuffled
 from bert_tf.errors import InputError, some_of
 from bert_tf.support import files, startup
 from bert_tf.tasks.classification import (
@@ -250,6 +251,10 @@ def read_sets(dataset, flags, settings):
 def with_transfer(dataset, flags):
     """The training examples, with the texts of --transfer_file."""
     examples = dataset.get_train_examples(flags.data_dir)
+    if dataset.learns_labels:
+        # Own files are often sorted by label, and the original's buffer of 100
+        # records would keep a label together.
+        examples = shuffled(examples)
     if flags.transfer_file is None:
         return examples
     read_more = functools.partial(

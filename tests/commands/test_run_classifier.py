@@ -725,6 +725,27 @@ def test_learns_labels_of_own_data_and_predicts_them_by_name(
     assert (out / "labels.txt").read_text().split() == sorted(words.values())
 
 
+def test_own_rows_to_train_on_are_shuffled_and_published_ones_are_not(tmp_path):
+    rows = [f"text {n}\t{n // 50}\n" for n in range(100)]
+    (tmp_path / "train.tsv").write_text("text\tlabel\n" + "".join(rows))
+
+    def lines(task, folder):
+        values = parse(*common_flags(task, tmp_path / "o", data_dir=folder))
+        dataset = datasets.find_dataset(task)
+        if dataset.learns_labels:
+            dataset = dataset.learn_labels(folder)
+        found = run_classifier.with_transfer(dataset, values)
+        return [int(one.guid.rpartition("-")[2]) for one in found], found
+
+    numbers, examples = lines("tsv", str(tmp_path))
+    assert len(numbers) == len({*numbers}) == 100
+    assert lines("tsv", str(tmp_path))[0] == numbers
+    half = [example.label for example in examples[:50]]
+    assert 15 < half.count("0") < 35
+    numbers, _ = lines("mrpc", str(CLASSIFICATION / "mrpc" / "data"))
+    assert numbers == sorted(numbers)
+
+
 # ---------------------------------------------------------------------- windows
 
 # Text, second text, label; what windows of 9 tokens, 3 apart, hold of them.
