@@ -725,6 +725,24 @@ def test_learns_labels_of_own_data_and_predicts_them_by_name(
     assert (out / "labels.txt").read_text().split() == sorted(words.values())
 
 
+@without_graphs
+def test_a_head_that_nobody_trained_is_warned_of(tmp_path, log):
+    given = common_flags("mrpc", tmp_path / "out", init_checkpoint=TINY)
+    run(*given, "--do_predict")
+    (warning,) = [x for x in log.records if " lacks " in x.message]
+    assert warning.levelname == "WARNING"
+    for name in ("output_weights", "output_bias"):
+        assert name in warning.message
+    assert "--do_train" in warning.message and str(TINY) in warning.message
+    log.clear()
+    run(
+        *common_flags("mrpc", tmp_path / "trained", init_checkpoint=TINY),
+        "--do_train",
+        "--num_train_epochs=1",
+    )
+    assert "lacks" not in log.text
+
+
 def test_own_rows_to_train_on_are_shuffled_and_published_ones_are_not(tmp_path):
     rows = [f"text {n}\t{n // 50}\n" for n in range(100)]
     (tmp_path / "train.tsv").write_text("text\tlabel\n" + "".join(rows))
