@@ -172,7 +172,9 @@ def traced_graph(training):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize(
+    "training", [True, pytest.param(False, marks=pytest.mark.exhaustive)]
+)
 def test_graph_of_a_deleted_model_is_freed(training):
     graph = traced_graph(training)
     keras.backend.clear_session()

@@ -206,7 +206,7 @@ def test_no_answer_starts_in_padding_that_is_skipped(config, rng):
         assert np.all(np.abs(np.array(logits)[1]) < 10)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_fit_trains_a_model_that_skips_padding_without_xla(config, rng):
     config.num_hidden_layers = 1
     model = models.classifier(config, 2, skip_padding=True)

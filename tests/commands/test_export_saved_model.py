@@ -481,7 +481,7 @@ def test_there_must_be_something_to_export(tmp_path):
         run(run_classifier, **mrpc_flags(tmp_path, do_export=True))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_second_export_is_a_second_version_and_leaves_the_log_as_it_was(
     tmp_path,
 ):

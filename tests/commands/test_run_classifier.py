@@ -614,7 +614,7 @@ def test_a_batch_too_large_for_memory_names_the_flags_to_change(
 
 
 @without_graphs
-@pytest.mark.slow
+@pytest.mark.exhaustive  # `test_run_squad` has several runs, too.
 def test_several_runs_have_consecutive_seeds_and_a_summary(
     small_bert, tmp_path, log
 ):

@@ -146,7 +146,7 @@ def test_labels_are_learned_and_scores_evaluated(flags, tmp_path):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("with_graphs")
 def test_a_new_training_goes_on_from_the_vectors_of_the_first(flags, tmp_path):
     out = flags["output_dir"]

@@ -155,7 +155,7 @@ def times(folder: pathlib.Path):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_seeds_and_lengths(base, tmp_path):
     out = tmp_path / "out"
     flags = {

@@ -113,7 +113,7 @@ def slow(name):
         exhaustive("performance"),
         slow("train sentences"),
         exhaustive("sentence-transformers"),
-        slow("train heads"),
+        exhaustive("train heads"),
         exhaustive("sweep"),
         exhaustive("checked export"),
         exhaustive("quantized exports"),

@@ -28,7 +28,7 @@ def test_near_duplicates_are_found(capsys):
     assert pair.endswith("  How do I lose weight?  How can I lose weight?")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("graphs_as_traced")
 def test_the_trial_is_trained_asked_searched_and_served(tmp_path, capsys):
     shell(TRIAL, tmp_path)

@@ -59,7 +59,9 @@ def test_a_pair_is_two_texts_or_one_tuple(given):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["span", "span_v2"])
+@pytest.mark.parametrize(
+    "name", ["span", pytest.param("span_v2", marks=pytest.mark.exhaustive)]
+)
 def test_a_question_gets_its_answer(name):
     context = "À Kraków, John Smith was born in 1895."
     got = predict(name)("Who was born?", context)

@@ -141,6 +141,7 @@ VARIANTS = (
     "multi",
     "classifier_windows",
     "features_windows",
+    "features_unit",
     "tokens_windows",
 )
 

@@ -38,11 +38,12 @@ def folder(name, kind):
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        *((name, "saved_model") for name in NAMES),
+        (NAME, "saved_model"),
         (NAME, "onnx"),
         *(
-            pytest.param(name, "onnx", marks=pytest.mark.exhaustive)
+            pytest.param(name, kind, marks=pytest.mark.exhaustive)
             for name in NAMES[1:]
+            for kind in ("saved_model", "onnx")
         ),
     ],
 )

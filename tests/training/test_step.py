@@ -114,7 +114,7 @@ def take_steps(task, parts, num_steps=3, jit_compile=False):
     [
         # `tasks/test_training` has classifiers in parts, and torch's numbers.
         pytest.param("classifier", 4, marks=pytest.mark.exhaustive),
-        ("squad", 2),
+        pytest.param("squad", 2, marks=pytest.mark.exhaustive),
         ("pretrain", 2),
     ],
 )

@@ -50,7 +50,7 @@ def test_vectors_of_tokens_come_with_their_tokens():
     [
         pytest.param("features_windows", "mean", marks=pytest.mark.exhaustive),
         ("features_unit", "mean"),
-        ("tokens_windows", None),
+        pytest.param("tokens_windows", None, marks=pytest.mark.exhaustive),
     ],
 )
 def test_features_read_long_texts_in_windows(name, over_tokens):
