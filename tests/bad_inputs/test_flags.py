@@ -71,6 +71,7 @@ CASES = [
     case(
         "a learning rate that makes the loss NaN",
         ("step 1", "nan", "--learning_rate"),
+        exhaustive=True,  # `test_run_classifier` has one that diverges.
         learning_rate=1e30,
         warmup_proportion=0.0,
         leaves=(

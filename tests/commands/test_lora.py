@@ -103,6 +103,7 @@ def test_a_checkpoint_has_merged_kernels_and_slots_of_what_is_trained(trained):
     assert not [name for name in best if "lora" in name or "adam" in name]
 
 
+@pytest.mark.exhaustive
 def test_other_commands_read_the_merged_model(trained, tmp_path):
     before = results_of(trained)
     table = (trained / "test_results.tsv").read_bytes()

@@ -48,6 +48,8 @@ from bert_tf.tasks.choices.data import ChoiceExample
 from bert_tf.tasks.choices.rows import choice_values, pack_choices
 from bert_tf.tasks.vectors import served
 
+WARMED_UP = (*exported.QUICK, "pretraining")
+
 
 def test_the_folder_has_what_belongs_to_the_model():
     path = folder("classifier") / "1"
@@ -176,7 +178,17 @@ def test_an_export_that_fails_leaves_nothing(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", exported.parameters(exported.CHECKPOINTS))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            name,
+            # The server's tests ask each head, too.
+            marks=() if name in WARMED_UP else pytest.mark.exhaustive,
+        )
+        for name in exported.CHECKPOINTS
+    ],
+)
 def test_every_signature_has_a_valid_warm_up_request(name):
     path = folder(name) / "1" / "assets.extra" / "tf_serving_warmup_requests"
     signatures = loaded(name).signatures

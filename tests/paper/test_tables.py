@@ -20,7 +20,7 @@ from helpers import prepared
 from helpers.commands import run_command
 from helpers.paths import GOLDEN, ROOT
 
-pytestmark = pytest.mark.usefixtures("without_graphs")
+pytestmark = pytest.mark.usefixtures("graphs_as_traced")
 
 SAMPLES = ROOT / "run_scripts" / "sample_data"
 NUMBER = re.compile(r"\d+\.\d( ± \d+\.\d)?$")
@@ -124,6 +124,7 @@ def test_tables_2_and_3_have_official_metrics(here, data, tmp_path, name):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("steps_without_graphs")
 def test_table_4_runs_its_command_as_a_process(data, tmp_path, monkeypatch):
     # The server starts with the Python of this process.
     for name, value in prepared.start_server().items():
@@ -172,6 +173,7 @@ def test_table_6_has_a_row_for_each_model_and_task(here, data, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("steps_without_graphs")
 def test_table_7_is_fine_tuned_and_feature_based(here, data, tmp_path):
     concat = "features: concat of last four hidden"
     only = f"--only=fine-tuned,{concat}"

@@ -132,7 +132,7 @@ def test_collector_is_disabled_while_tensorflow_is_imported():
     assert output_of("-c", IN_A_NEW_PROCESS) == "2"
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_collector_that_was_off_stays_off():
     assert output_of("-c", COLLECTOR_OFF) == "2"
 

@@ -77,6 +77,25 @@ def pretraining_flags(records_file, small_bert):
     return given
 
 
+# A training that goes on until it is stopped.
+ENDLESS = {
+    "num_train_steps": 10**6,
+    "save_checkpoints_steps": 20,
+    "learning_rate": 1e-3,
+}
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory, pretraining_flags):
+    """The folder of an endless training on one device, which was stopped."""
+    folder = tmp_path_factory.mktemp("stopped") / "out"
+    process = start(pretraining_flags(folder, **ENDLESS))
+    wait_for(folder / "model.ckpt-20.index", [process])
+    process.send_signal(signal.SIGTERM)
+    finish(process, 128 + signal.SIGTERM)
+    return folder
+
+
 # What trainings have that are compared with `one`.
 WATCHED = {
     "bucket_by_length": True,
@@ -188,10 +207,8 @@ def test_adapters_are_trained_alike_by_two_devices_and_by_xla(
     assert any("lora" in name for name in read_variables(tmp_path / "xla"))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "count", [2, pytest.param(4, marks=pytest.mark.exhaustive)]
-)
+@pytest.mark.exhaustive  # The next test has it with fewer options.
+@pytest.mark.parametrize("count", [2, 4])
 def test_workers_train_like_one_process_and_the_chief_writes(
     count, one, tmp_path, pretraining_flags
 ):
@@ -234,16 +251,11 @@ def wait_for(path, processes):
 @pytest.mark.parametrize(
     "victim", [0, pytest.param(1, marks=pytest.mark.exhaustive)]
 )
-def test_a_killed_worker_ends_the_job_and_the_same_command_resumes(
-    tmp_path, pretraining_flags, victim
+def test_workers_train_like_one_process_and_resume_if_one_is_killed(
+    stopped, tmp_path, pretraining_flags, victim
 ):
     out = tmp_path / "out"
-    given = pretraining_flags(
-        out,
-        num_train_steps=10**6,
-        save_checkpoints_steps=20,
-        learning_rate=1e-3,
-    )
+    given = pretraining_flags(out, **ENDLESS)
     workers = start_workers(given)
     try:
         wait_for(out / "model.ckpt-60.index", workers)
@@ -257,6 +269,14 @@ def test_a_killed_worker_ends_the_job_and_the_same_command_resumes(
         newest = tf.train.latest_checkpoint(str(out))
         later = int(newest.rpartition("-")[2])
         assert later >= 60
+
+        alone = read_variables(stopped / "model.ckpt-20")
+        together = read_variables(out / "model.ckpt-20")
+        assert together.keys() == alone.keys()
+        for name, value in alone.items():
+            np.testing.assert_allclose(
+                together[name], value, atol=1e-4, err_msg=name
+            )
 
         # As if killed two checkpoints earlier, so that what follows is known.
         whole = read_variables(newest)
@@ -274,9 +294,9 @@ def test_a_killed_worker_ends_the_job_and_the_same_command_resumes(
         workers[1 - victim].send_signal(signal.SIGTERM)
         for text in (finish(worker, 128 + 15) for worker in workers):
             assert f"(step {step})" in text
-            (stopped,) = re.findall(r"stopped by SIGTERM at step (\d+)", text)
+            (last,) = re.findall(r"stopped by SIGTERM at step (\d+)", text)
         newest = tf.train.latest_checkpoint(str(out))
-        assert newest.endswith(f"model.ckpt-{stopped}")
+        assert newest.endswith(f"model.ckpt-{last}")
 
         # It went on as if nothing had happened.
         assert resumed.keys() == whole.keys()
@@ -292,9 +312,10 @@ def test_a_killed_worker_ends_the_job_and_the_same_command_resumes(
 
 @pytest.mark.slow
 def test_workers_without_a_shared_folder_are_refused(
-    one, tmp_path, pretraining_flags
+    stopped, tmp_path, pretraining_flags
 ):
-    shutil.copytree(one, tmp_path / "1")
+    shutil.copytree(stopped, tmp_path / "1")
+    step = tf.train.latest_checkpoint(str(stopped)).rpartition("-")[2]
     addresses = []
     for _ in range(2):
         with socket.create_server(("127.0.0.1", 0)) as server:
@@ -302,7 +323,7 @@ def test_workers_without_a_shared_folder_are_refused(
     workers = [
         start(
             [
-                *pretraining_flags(tmp_path / str(index)),
+                *pretraining_flags(tmp_path / str(index), **ENDLESS),
                 "--distribution=multi_worker",
             ],
             TF_CONFIG=json.dumps(
@@ -316,7 +337,7 @@ def test_workers_without_a_shared_folder_are_refused(
     ]
     for text in [finish(worker, 1) for worker in workers]:
         assert "Traceback" not in text
-    assert "This one starts at step 6, the chief at step 0" in text
+    assert f"This one starts at step {step}, the chief at step 0" in text
     assert "on a file system that they share" in text
 
 
