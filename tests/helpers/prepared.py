@@ -11,6 +11,7 @@ at import are under test, start Python itself.
 
 import atexit
 import contextlib
+import fcntl
 import functools
 import gc
 import glob
@@ -21,6 +22,7 @@ import pathlib
 import runpy
 import select
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -43,23 +45,26 @@ PYTHON = sys.executable
 CLIENT = [PYTHON, "-S", "-E", __file__]
 
 
+# Who uses the server: this process, or all workers of the same tests.
+_OWNER = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+_FOLDER = os.path.join(tempfile.gettempdir(), f"bert_tf_{_OWNER}")
+_STARTED: list = []
+
+
 @functools.cache
 def start_server():
-    """Starts the server of this process; returns its variables."""
-    folder = tempfile.TemporaryDirectory(prefix="bert_tf_")
-    path = os.path.join(folder.name, "socket")
-    write_python(pathlib.Path(beside(path)))
-    server = subprocess.Popen([PYTHON, __file__, "--serve", path])
-
-    def end():
-        server.kill()
-        server.wait()
-        folder.cleanup()
-
-    atexit.register(end)
-    while not os.path.exists(path):
-        assert server.poll() is None
-        time.sleep(0.02)
+    """Starts the server, if nobody has; returns its variables."""
+    path = os.path.join(_FOLDER, "socket")
+    os.makedirs(_FOLDER, exist_ok=True)
+    with open(os.path.join(_FOLDER, "lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not os.path.exists(path):
+            write_python(pathlib.Path(beside(path)))
+            command = [PYTHON, __file__, "--serve", path, str(_OWNER)]
+            _STARTED.append(subprocess.Popen(command))
+            while not os.path.exists(path):
+                assert _STARTED[-1].poll() is None
+                time.sleep(0.02)
     return {SOCKET: path}
 
 
@@ -172,8 +177,8 @@ def ask(arguments):
 # ------------------------------------------------------------------- the server
 
 
-def serve(path):
-    """Forks a process for each request."""
+def serve(path, owner):
+    """Forks a process for each request, until the owner's process has ended."""
     sys.path[:1] = [ROOT, os.path.join(ROOT, "tests")]
     from bert_tf.support import startup
 
@@ -191,7 +196,9 @@ def serve(path):
         listener.bind(f"{path}.new")
         listener.listen(64)
         os.rename(f"{path}.new", path)
-        while True:
+        while is_alive(owner):
+            if not select.select([listener], [], [], 0.5)[0]:
+                continue
             connection, _ = listener.accept()
             with connection:
                 if not os.fork():
@@ -202,6 +209,12 @@ def serve(path):
             with contextlib.suppress(ChildProcessError):
                 while os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG):
                     pass
+    shutil.rmtree(os.path.dirname(path), ignore_errors=True)
+
+
+def is_alive(pid):
+    """Whether there is such a process."""
+    return os.path.exists(f"/proc/{pid}")
 
 
 def watch(connection):
@@ -285,5 +298,6 @@ def run_python(first, *rest):
 
 if __name__ == "__main__":
     if sys.argv[1] == "--serve":
-        serve(sys.argv[2])
+        serve(sys.argv[2], int(sys.argv[3]))
+        sys.exit()
     sys.exit(ask(sys.argv[1:]))
