@@ -33,8 +33,8 @@ the other files when each of them is opened."""
 SHUFFLE_BUFFER = 100
 """Number of records from which the next one is drawn, as in the original."""
 
-# Functions of a dataset have no control flow of Python. To look for it takes a
-# second in each process.
+# Control flow in a dataset's functions depends on no tensor. To convert them
+# takes half a second in each process.
 _as_it_is = tf.autograph.experimental.do_not_convert
 
 

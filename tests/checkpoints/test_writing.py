@@ -267,7 +267,7 @@ def test_kill_9_always_leaves_a_whole_checkpoint(tmp_path, times):
     steps = [int(line) for line in done.stdout.split()]
     assert len(steps) == times
     assert steps == sorted(steps)
-    assert steps[-1] > 1  # Some are killed before they save, on a busy machine.
+    assert steps[-1] > times
 
 
 # However the folder is spelled.

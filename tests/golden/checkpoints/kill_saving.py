@@ -11,6 +11,7 @@ TensorFlow is imported once; children fork before anything of it runs.
 
 import os
 import random
+import re
 import signal
 import sys
 import time
@@ -64,10 +65,23 @@ def in_child(work, folder):
         os._exit(code)
 
 
+def saved_step(folder):
+    """That of the newest checkpoint, without TensorFlow; 0 if there is none."""
+    path = os.path.join(folder, "checkpoint")
+    if not os.path.exists(path):
+        return 0
+    with open(path) as file:
+        return int(re.search(r'ckpt-(\d+)"', file.readline())[1])
+
+
 def main(folder, times):
     for _ in range(times):
+        before = saved_step(folder)
         saving = in_child(save_without_end, folder)
-        while not os.path.exists(os.path.join(folder, "checkpoint")):
+        # However busy the machine is, each child goes on before it is killed.
+        while saved_step(folder) < before + 2:
+            if os.waitpid(saving, os.WNOHANG)[0]:
+                raise SystemExit("It ended by itself.")
             time.sleep(0.01)
         time.sleep(random.uniform(0.05, 0.35))
         os.kill(saving, signal.SIGKILL)
