@@ -5,12 +5,11 @@ import os
 from typing import NamedTuple
 
 import keras
-from absl import logging
 
 from bert_tf import checkpoints, models
 from bert_tf.checkpoints import folder_settings, folders, lora
 from bert_tf.checkpoints.names import BEST_FOLDER
-from bert_tf.errors import InputError, some_of
+from bert_tf.errors import InputError
 from bert_tf.exports.export import checkpoint_of_run
 from bert_tf.support import files, locks
 from bert_tf.support.parts import parse_targets
@@ -89,9 +88,8 @@ def begin(build, opened, settings, strategy, exports, write_model_files=None):
         strategy,
         opened.config_file,
         settings.build,
+        settings.do_train,
     )
-    if not settings.do_train and point.reader is not None:
-        _warn_of_random(model, point)
     if settings.do_train or point.resumed:
         noted = note_of(opened, settings, point.resumed)
         # First, since it raises if other labels are there.
@@ -103,24 +101,6 @@ def begin(build, opened, settings, strategy, exports, write_model_files=None):
         if settings.do_train:
             folder_settings.write(settings.output_dir, noted)
     return Begun(model, point, seed)
-
-
-def _warn_of_random(model, point):
-    """Says which weights nobody has trained, if the run does not train."""
-    lacking = [
-        name
-        for name in checkpoints.named_weights(model)
-        # Adapters change nothing before they are trained.
-        if name not in point.reader and "/lora_" not in name
-    ]
-    if lacking:
-        logging.warning(
-            "%s lacks %s: random values take their place, and results mean "
-            "nothing. Train first (--do_train), or give a trained model as "
-            "--init_checkpoint.",
-            point.prefix,
-            some_of(lacking, 4),
-        )
 
 
 def note_of(opened, settings, resumed):

@@ -14,7 +14,7 @@ from bert_tf import checkpoints, layers, models, tokenization
 from bert_tf.checkpoints import casing, finding, folders, inference, lora
 from bert_tf.checkpoints.folder_settings import NOTHING_SAID, FolderSettings
 from bert_tf.checkpoints.names import BEST_FOLDER, LABELS_FILE
-from bert_tf.errors import InputError
+from bert_tf.errors import InputError, some_of
 from bert_tf.modeling import BertConfig
 from bert_tf.support import parts
 from bert_tf.support.files import require_file
@@ -201,6 +201,7 @@ def build_model(
     strategy=None,
     config_file=None,
     settings=DEFAULT_BUILD,
+    trains=True,
 ):
     """A model with the weights of its starting point.
 
@@ -214,10 +215,12 @@ def build_model(
         strategy: a `tf.distribute.Strategy`, or None for the default one.
         config_file: the file of the config, for error messages.
         settings: `BuildSettings`.
+        trains: whether the run trains; else variables that stay random are
+            warned of.
     """
     strategy = strategy or tf.distribute.get_strategy()
     with layers.precision(settings.precision):
-        model = _load(build, config, start, strategy, config_file)
+        model = _load(build, config, start, strategy, config_file, trains)
     if settings.recompute:
         models.recompute(model)
     if settings.skip_padding:
@@ -257,7 +260,7 @@ def _add_lora(model, start, strategy, settings):
     )
 
 
-def _load(build, config, start, strategy, config_file):
+def _load(build, config, start, strategy, config_file, trains):
     if start.reader is None:
         logging.warning("No checkpoint is given: all weights are random.")
         with strategy.scope():
@@ -271,6 +274,14 @@ def _load(build, config, start, strategy, config_file):
             f"{start.prefix} cannot be continued with this model: it lacks "
             f"{', '.join(missing)}. Use another --output_dir, or give the "
             "checkpoint as --init_checkpoint."
+        )
+    if missing and not trains:
+        logging.warning(
+            "%s lacks %s: random values take their place, and results mean "
+            "nothing. Train first (--do_train), or give a trained model as "
+            "--init_checkpoint.",
+            start.prefix,
+            some_of(missing, 4),
         )
     return model
 
