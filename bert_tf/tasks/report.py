@@ -232,8 +232,9 @@ def only_prediction(
     return [
         f"All {len(predicted)} {unit} are predicted to be {only or 'none'!r}, "
         f"which is right for {truth.count(only)} of them: the model does not "
-        f"tell the {unit} apart. Try a lower --learning_rate (2e-5 to 5e-5 for "
-        f"the released models), more epochs, another --seed{advice}"
+        f"tell the {unit} apart. Try more epochs, another --learning_rate "
+        "(2e-5 to 5e-5 for the released models, 1e-4 to 1e-3 for small ones), "
+        f"another --seed{advice}"
     ]
 
 

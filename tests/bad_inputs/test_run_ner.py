@@ -41,7 +41,7 @@ CASES = [
     ),
     case(
         "a tag that no scheme has",
-        (f"{NER_TRAIN}, line 3", "'U-PER'"),
+        (f"{NER_TRAIN}, line 3", "'U-PER'", "write U- as S-"),
         line(NER_TRAIN, 3, "Ann U-PER"),
     ),
     case(

@@ -470,7 +470,8 @@ class _Reader:
 
     def _label(self, line: int, value: Any) -> int:
         text = _label_text(value)
-        first = self.first_label or ("0" if text[:1].isdigit() else "A")
+        is_letter = len(text) == 1 and text.isalpha()
+        first = self.first_label or (_LETTERS[0] if is_letter else "0")
         if first == _LETTERS[0] and self._num_choices > len(_LETTERS):
             raise BadValue(
                 f"{self._num_choices} choices named by letters, {quote(text)}",

@@ -263,13 +263,14 @@ def _find_scheme(
     distinct = {label for labels in labelled for label in labels}
     bad = {label for label in distinct if not schemes.is_of(label, scheme)}
     tags = "B-, I-, E- or S-" if scheme == schemes.IOBES else "B- or I-"
+    hint = schemes.how_to_rename(bad)
     problems = Problems(path)
     for row in (row for sentence in sentences if bad for row in sentence):
         if row.label in bad:
             problems.add(
                 row.line,
                 f"the label {quote(str(row.label))}",
-                f"O, or {tags} and a type ({scheme}, {how})",
+                f"O, or {tags} and a type ({scheme}, {how}){hint}",
             )
     problems.raise_if_any()
     name = "no scheme" if scheme == schemes.NO_SCHEME else scheme

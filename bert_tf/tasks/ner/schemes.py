@@ -15,6 +15,9 @@ TRAIN_SCHEMES = (IOB2, IOBES)
 
 OUTSIDE = "O"
 
+# Tags of BILOU, BMES and BMEWO, and what IOBES has for them.
+_RENAMED = {"L": "E", "M": "I", "U": "S", "W": "S"}
+
 _LABEL = re.compile(r"O|[BIES](-.+)?", re.DOTALL)
 _HAS_TYPE = re.compile(r"[BIES]-.", re.DOTALL)
 
@@ -108,6 +111,15 @@ def is_of(label: str, scheme: str) -> bool:
         return True
     is_label = _LABEL.fullmatch(label) is not None
     return is_label and (scheme == IOBES or label[0] not in "ES")
+
+
+def how_to_rename(labels: Iterable[str]) -> str:
+    """How labels of a related scheme become IOBES; empty if there are none."""
+    tags = {tag for tag, kind in map(split_label, labels) if kind}
+    names = [
+        f"{old}- as {_RENAMED[old]}-" for old in sorted(tags & {*_RENAMED})
+    ]
+    return f"; to have IOBES, write {' and '.join(names)}" if names else ""
 
 
 def find_scheme(sentences: Iterable[Sequence[str]]) -> str | None:
