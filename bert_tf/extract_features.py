@@ -43,7 +43,8 @@ def define_flags(values):
     flags.string(
         "layers",
         lines.DEFAULT_LAYERS,
-        "Layers to write: 0 is the lowest, -1 the highest one.",
+        "Layers to write: 0 is the lowest, -1 the highest one; embeddings is "
+        "what the lowest one reads.",
     )
     flags.integer(
         "max_seq_length",

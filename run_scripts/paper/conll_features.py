@@ -5,10 +5,10 @@
         --features=concat --features_dir=features --output_dir=concat
 
 The feature-based approach of section 5.3 of the BERT paper. A word has the
-vectors of its first word piece, from the last four layers: one of them, all
-side by side, or their sum with learnt weights. Two layers of BiLSTM and a
-linear one read them. With -DOCSTART- lines BERT reads whole documents, in
-windows; else sentences.
+vectors of its first word piece: one of the last four layers, all four side by
+side, their sum or that of all layers with learnt weights, or the embeddings.
+Two layers of BiLSTM and a linear one read them. With -DOCSTART- lines BERT
+reads whole documents, in windows; else sentences.
 
 extract_features writes the vectors to --features_dir, once. Writes
 eval_results.txt, and with several runs runs.tsv, as run_ner does.
@@ -30,12 +30,13 @@ from bert_tf.errors import InputError
 from bert_tf.support import files
 from bert_tf.tasks.ner import data, metrics, schemes
 from bert_tf.tasks.run import write_runs
+from bert_tf.tasks.vectors.lines import EMBEDDINGS
 from bert_tf.tokenization import convert_to_unicode
 from bert_tf.training.evaluation import write_eval_results
 from bert_tf.training.settings import RUNS_FILE, ModelFiles, folder_of_run
 from bert_tf.training.start import open_model
 
-NUM_LAYERS = 4
+NUM_LAST_LAYERS = 4
 # Stands for words that the tokenizer leaves nothing of.
 NO_PIECES = "?"
 NO_LABEL = -1
@@ -54,12 +55,33 @@ class WeightedSum(keras.layers.Layer):
         return keras.ops.einsum("bsld,l->bsd", x, weights)
 
 
-# What is made of the vectors [..., L, D] of a word, the last layer first.
+class Features(NamedTuple):
+    """What is read of BERT.
+
+    Attributes:
+        layers: function of the model's number of layers that returns those to
+            extract, as `extract_features --layers` takes them.
+        combine: function of the vectors [..., L, D] of a word.
+        file: tells the file of these layers from others.
+    """
+
+    layers: object
+    combine: object = lambda x: x
+    file: str = ""
+
+
+def last_layers(num_layers):
+    """The last four, or those that there are, the last one first."""
+    return range(-1, -1 - min(NUM_LAST_LAYERS, num_layers), -1)
+
+
 FEATURES = {
-    "last": lambda x: x[..., :1, :],
-    "second_to_last": lambda x: x[..., 1:2, :],
-    "weighted_sum": lambda x: x,
-    "concat": lambda x: x.reshape(*x.shape[:-2], 1, -1),
+    "embeddings": Features(lambda _: [EMBEDDINGS], file="_embeddings"),
+    "last": Features(last_layers, lambda x: x[..., :1, :]),
+    "second_to_last": Features(last_layers, lambda x: x[..., 1:2, :]),
+    "weighted_sum": Features(last_layers),
+    "concat": Features(last_layers, lambda x: x.reshape(*x.shape[:-2], 1, -1)),
+    "weighted_sum_all": Features(range, file="_all"),
 }
 
 
@@ -167,9 +189,10 @@ def read_vectors(given, part, examples):
     """
     opened = open_model(ModelFiles(given.init_checkpoint))
     lines, counts = text_of(examples, opened.tokenizer)
-    path = os.path.join(given.features_dir, f"{part}.npz")
+    features = FEATURES[given.features]
+    path = os.path.join(given.features_dir, f"{part}{features.file}.npz")
     if not os.path.exists(path):
-        layers = min(NUM_LAYERS, opened.config.num_hidden_layers)
+        layers = features.layers(opened.config.num_hidden_layers)
         extract(given, part, lines, path, layers)
     arrays = np.load(path)
     offsets = arrays["offsets"]
@@ -184,23 +207,22 @@ def read_vectors(given, part, examples):
         begins = np.cumsum([1, *pieces[:-1]])
         firsts.extend(offsets[number] + begins)
     vectors = arrays["values"][np.asarray(firsts)]
-    vectors = FEATURES[given.features](vectors)
+    vectors = features.combine(vectors)
     place = 0
     for example in examples:
         yield vectors[place : place + len(example.words)]
         place += len(example.words)
 
 
-def extract(given, part, lines, path, num_layers):
-    """Writes the vectors of the last layers, the last one first."""
+def extract(given, part, lines, path, layers):
+    """Writes the vectors of layers."""
     text = os.path.join(given.features_dir, f"{part}.txt")
     files.write_text(text, "".join(f"{line}\n" for line in lines))
-    layers = ",".join(str(-n) for n in range(1, num_layers + 1))
     flags = {
         "input_file": text,
         "output_file": path,
         "init_checkpoint": given.init_checkpoint,
-        "layers": layers,
+        "layers": ",".join(map(str, layers)),
         "max_seq_length": given.max_seq_length,
         "doc_stride": given.doc_stride,
         "output_format": "npz",

@@ -326,6 +326,27 @@ def test_concat_last_4_is_one_vector_of_the_last_four_layers(tmp_path):
         assert arrays["layers"].tolist() == [-1, -2, -3, -4]
 
 
+def test_the_output_of_the_embeddings_is_a_layer(tmp_path):
+    (tmp_path / "in").write_text("d e ||| f\n")
+    run(
+        tmp_path / "out.npz",
+        "--layers=-1,embeddings",
+        "--output_format=npz",
+        input_file=tmp_path / "in",
+    )
+
+    config = read_config(TINY.parent)
+    bert = NumpyBert(read_variables(TINY), config.num_attention_heads)
+    vocab = FullTokenizer(TINY.parent / "vocab.txt").vocab
+    [(tokens, values)] = token_arrays(tmp_path / "out.npz")
+    given = [vocab[token] for token in tokens], [0, 0, 0, 0, 1, 1]
+    want = np.stack([bert.layers(*given)[-1], bert.embeddings(*given)], axis=1)
+    np.testing.assert_allclose(values, want, rtol=0, atol=FLOAT_NOISE)
+    with np.load(tmp_path / "out.npz") as arrays:
+        # Below the first of three layers, -3.
+        assert arrays["layers"].tolist() == [-1, -4]
+
+
 # ---------------------------------------------------------------------- windows
 
 
@@ -479,7 +500,7 @@ def test_the_pooler_is_not_needed(tmp_path, log):
     ("given", "message"),
     [
         (["--layers=-1,3"], "3 layers.*There is no layer 3.*--layers=-1,3"),
-        (["--layers=a"], "whole numbers.*--layers=a"),
+        (["--layers=a"], "whole numbers or embeddings.*--layers=a"),
         (["--pooling=concat_last_4"], "no layer -4.*--pooling=concat_last_4"),
         (
             ["--pooling=second_to_last_mean", "--layers=-1"],

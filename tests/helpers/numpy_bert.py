@@ -43,8 +43,8 @@ class NumpyBert:
         x = x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-12)
         return x * v[f"{scope}/LayerNorm/gamma"] + v[f"{scope}/LayerNorm/beta"]
 
-    def layers(self, input_ids, segment_ids=None):
-        """The output [S, D] of every layer, for ids without padding."""
+    def embeddings(self, input_ids, segment_ids=None):
+        """What the first layer reads [S, D], for ids without padding."""
         v, scope = self.variables, "bert/embeddings"
         types = [0] * len(input_ids) if segment_ids is None else segment_ids
         x = (
@@ -52,7 +52,11 @@ class NumpyBert:
             + v[f"{scope}/token_type_embeddings"][list(types)]
             + v[f"{scope}/position_embeddings"][: len(input_ids)]
         )
-        x, outputs = self.layer_norm(x, scope), []
+        return self.layer_norm(x, scope)
+
+    def layers(self, input_ids, segment_ids=None):
+        """The output [S, D] of every layer, for ids without padding."""
+        x, outputs = self.embeddings(input_ids, segment_ids), []
         for number in range(self.num_layers):
             scope = f"bert/encoder/layer_{number}"
             x = x + self.dense(

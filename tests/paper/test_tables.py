@@ -175,16 +175,30 @@ def test_table_6_has_a_row_for_each_model_and_task(here, data, tmp_path):
 @pytest.mark.slow
 @pytest.mark.usefixtures("steps_without_graphs")
 def test_table_7_is_fine_tuned_and_feature_based(here, data, tmp_path):
-    concat = "features: concat of last four hidden"
-    only = f"--only=fine-tuned,{concat}"
+    concat, embeddings, all_layers = (
+        f"features: {name}"
+        for name in (
+            "concat of last four hidden",
+            "embeddings",
+            "weighted sum of all layers",
+        )
+    )
+    only = f"--only=fine-tuned,{concat},{embeddings},{all_layers}"
     found = make("table7_conll", data, tmp_path, "--num_runs=1", only)
     for part in ("dev", "test"):
         assert NUMBER.match(found["fine-tuned", f"F1, {part}"])
-    assert NUMBER.match(found[concat, "F1, dev"])
+    for row in (concat, embeddings, all_layers):
+        assert NUMBER.match(found[row, "F1, dev"])
     # The vectors are those of whole documents.
-    arrays = np.load(tmp_path / "features" / "train.npz")
-    assert len(arrays["offsets"]) == 3 + 1
-    assert arrays["values"].shape[1:] == (3, 160)
+    for name, layers in (
+        ("train", [-1, -2, -3]),
+        ("train_embeddings", [-4]),
+        ("train_all", [0, 1, 2]),
+    ):
+        arrays = np.load(tmp_path / "features" / f"{name}.npz")
+        assert len(arrays["offsets"]) == 3 + 1
+        assert arrays["layers"].tolist() == layers
+        assert arrays["values"].shape[1:] == (len(layers), 160)
 
 
 # --------------------------------------------------------- vectors of words

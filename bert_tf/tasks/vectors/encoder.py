@@ -142,7 +142,7 @@ class Encoder:
         kind = lines.POOLINGS[pooling]
         layers = kind.layers or LAST_LAYER
         if pooling not in self._sessions:
-            lines.check_layers(
+            lines.number_layers(
                 layers, self.config.num_hidden_layers, f"pooling={pooling}"
             )
             model = models.feature_extractor(

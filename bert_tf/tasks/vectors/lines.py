@@ -34,6 +34,8 @@ PADDING_LINE = -1
 
 DEFAULT_LAYERS = "-1,-2,-3,-4"
 """The default of `--layers`."""
+EMBEDDINGS = "embeddings"
+"""Stands in `--layers` for the output of the embeddings, below layer 0."""
 
 
 class Example(NamedTuple):
@@ -118,62 +120,71 @@ def find_layers(
     Args:
         pooling: one of `POOLINGS`.
         layers: numbers separated by commas, 0 for the lowest layer, -1 for the
-            highest one; None if the flag is not given.
+            highest one, or `EMBEDDINGS`; None if the flag is not given.
         num_hidden_layers: that of the model.
 
     Raises:
-        InputError: not whole numbers or not layers of the model, or the pooling
+        InputError: not numbers or not layers of the model, or the pooling
             leaves no choice.
     """
     fixed = POOLINGS[pooling].layers
     if fixed is None:
         text = DEFAULT_LAYERS if layers is None else layers
-        numbers = read_layers(text)
-        check_layers(numbers, num_hidden_layers, f"--layers={text}")
-        return numbers
+        return number_layers(
+            read_layers(text), num_hidden_layers, f"--layers={text}"
+        )
     if layers is not None:
         raise InputError(
             f"`--layers` is not for --pooling={pooling}, which takes "
             f"the layers {', '.join(map(str, fixed))}. Received: "
             f"--pooling={pooling} --layers={layers}"
         )
-    check_layers(fixed, num_hidden_layers, f"--pooling={pooling}")
-    return fixed
+    return number_layers(fixed, num_hidden_layers, f"--pooling={pooling}")
 
 
-def read_layers(text: str) -> tuple[int, ...]:
-    """The numbers in `--layers`, which may not be layers of the model.
+def read_layers(text: str) -> tuple[int | str, ...]:
+    """What `--layers` names, which may not be layers of the model.
 
     Raises:
-        InputError: not whole numbers.
+        InputError: neither whole numbers nor `EMBEDDINGS`.
     """
+    names = [name.strip() for name in text.split(",")]
     try:
-        return tuple(int(number) for number in text.split(","))
+        return tuple(
+            name if name == EMBEDDINGS else int(name) for name in names
+        )
     except ValueError:
         raise InputError(
-            "`--layers` must be whole numbers, separated by commas. Received: "
-            f"--layers={text}"
+            f"`--layers` must be whole numbers or {EMBEDDINGS}, separated by "
+            f"commas. Received: --layers={text}"
         ) from None
 
 
-def check_layers(
-    layers: Sequence[int], num_hidden_layers: int, received: str
-) -> None:
-    """Raises `InputError` for a layer that the model does not have.
+def number_layers(
+    layers: Sequence[int | str], num_hidden_layers: int, received: str
+) -> tuple[int, ...]:
+    """The numbers of layers, -1 - num_hidden_layers for the embedding output.
 
     Args:
-        layers: numbers from 0, or from -1 downwards.
+        layers: numbers from 0, or from -1 downwards, or `EMBEDDINGS`.
         num_hidden_layers: that of the model.
         received: the flags or arguments that name them.
+
+    Raises:
+        InputError: the model does not have such a layer.
     """
-    for layer in layers:
-        if not -num_hidden_layers <= layer < num_hidden_layers:
-            raise InputError(
-                f"The model has {num_hidden_layers} layers, 0 to "
-                f"{num_hidden_layers - 1} or, from the last one, -1 to "
-                f"{-num_hidden_layers}. There is no layer {layer}. Received: "
-                f"{received}"
-            )
+    below = -1 - num_hidden_layers
+    numbers = [below if n == EMBEDDINGS else int(n) for n in layers]
+    for layer, number in zip(layers, numbers, strict=True):
+        if layer == EMBEDDINGS or below < number < num_hidden_layers:
+            continue
+        raise InputError(
+            f"The model has {num_hidden_layers} layers, 0 to "
+            f"{num_hidden_layers - 1} or, from the last one, -1 to "
+            f"{-num_hidden_layers}. There is no layer {layer}. Received: "
+            f"{received}"
+        )
+    return tuple(numbers)
 
 
 # ------------------------------------------------------------------------ lines

@@ -186,8 +186,8 @@ def export_features(
         source: a `Source`.
         output_dir: the folder MODEL.
         pooling: one of `lines.POOLINGS`.
-        layers: numbers from 0, or from -1 downwards; None for the highest one,
-            or those of the pooling.
+        layers: as for `lines.number_layers`; None for the highest one, or those
+            of the pooling.
         doc_stride: splits long texts into overlapping windows, this many word
             pieces apart; None truncates them.
         rows_at_once: windows that are computed together.
@@ -211,8 +211,11 @@ def export_features(
         )
     if normalize:
         lines.require_one_vector(pooling)
-    layers = tuple(kind.layers or layers or (-1,))
-    lines.check_layers(layers, opened.config.num_hidden_layers, received)
+    layers = lines.number_layers(
+        kind.layers or layers or (-1,),
+        opened.config.num_hidden_layers,
+        received,
+    )
     has_pooler = export.has_scope(opened, POOLER)
     if not has_pooler:
         logging.info(

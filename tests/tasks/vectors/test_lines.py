@@ -108,6 +108,8 @@ def example(line, length, num_cut=0):
 def test_layers_keep_their_order_and_their_numbers():
     layers = lines.find_layers("none", "-1, 0,2,-3,2", 3)
     assert layers == (-1, 0, 2, -3, 2)
+    # The output of the embeddings is below the first of three layers, -3.
+    assert lines.find_layers("none", "embeddings, -3", 3) == (-4, -3)
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,7 @@ def test_embeddings_are_divided_by_their_length():
     ("name", "options", "message"),
     [
         ("features", {"layers": (3,)}, "There is no layer 3"),
+        ("features", {"layers": (-4,)}, "There is no layer -4"),
         (
             "features",
             {"layers": (1,), "pooling": "concat_last_4"},
