@@ -47,7 +47,8 @@ CLIENT = [PYTHON, "-S", "-E", __file__]
 
 # Who uses the server: this process, or all workers of the same tests.
 _OWNER = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
-_FOLDER = os.path.join(tempfile.gettempdir(), f"bert_tf_{_OWNER}")
+_RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID") or os.urandom(8).hex()
+_FOLDER = os.path.join(tempfile.gettempdir(), f"bert_tf_{_RUN}")
 _STARTED: list = []
 
 
