@@ -23,11 +23,17 @@ def define_flags(values):
     flags = FlagSet(values)
     inference_flags.define_texts(flags, "as in training; else 128")
     inference_flags.define_labels(flags)
+    flags.number(
+        "min_probability",
+        0.0,
+        "Leave out entities whose probability is lower. Labels of words stay.",
+    )
 
 
 def main(flags):
     """Runs the command with parsed flags."""
     inference_flags.check(flags)
+    command_line.require_between(flags, "min_probability", 0, 1)
     texts, asked = itertools.tee(inference_flags.read_texts(flags))
     lowers, strips, ignore = model_flags.casing(flags)
     path = flags.labels_file
@@ -45,6 +51,12 @@ def main(flags):
     )
     with inference_flags.open_output(flags) as write:
         for text, tags in zip(texts, tagger.tag(asked), strict=True):
+            entities = [
+                one
+                for one in tags.entities
+                if one.probability >= flags.min_probability
+            ]
+            tags = tags._replace(entities=entities)
             write(show(text, tags), as_dict(text, tags))
     tagger.unknown.warn()
 

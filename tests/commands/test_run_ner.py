@@ -204,6 +204,15 @@ def test_tag_finds_the_entities_that_the_export_finds(done, tmp_path, capsys):
     assert re.fullmatch(
         r"  +[01]\.\d{4}  PER  John Smith  \[characters 21 to 31\]", entity
     )
+    chance = float(entity.split()[0])
+    for limit, expected in ((chance - 1e-3, entity), (1, "  (no entity)")):
+        run_command(
+            "tag",
+            checkpoint=done / "output",
+            text=text,
+            min_probability=limit,
+        )
+        assert capsys.readouterr().out.splitlines() == [first, expected]
 
 
 @pytest.mark.slow
