@@ -10,8 +10,9 @@ from typing import Any
 
 from absl import logging
 
-from bert_tf.checkpoints.names import EVAL_RESULTS
+from bert_tf.checkpoints.names import EVAL_RESULTS, STATE_FILE
 from bert_tf.exports.settings import EXPORT_FOLDER
+from bert_tf.support.files import is_local
 from bert_tf.training.settings import RUNS_FILE, folder_of_run
 
 USES = {
@@ -59,7 +60,9 @@ def summary(
         lines.append(f"  {result}")
     if written:
         lines += [f"  Written to {flags.output_dir}:", *_listed(written)]
-    lines += ["  Next:", *(f"    {one}" for one in _next(flags, head))]
+    following = _next(flags, head)
+    if following:
+        lines += ["  Next:", *(f"    {one}" for one in following)]
     logging.info("%s", "\n".join(lines))
 
 
@@ -122,18 +125,20 @@ def _result(flags, main_result: Callable[[], str], written: list[str]) -> str:
 
 
 def _next(flags, head: str) -> list[str]:
-    """Commands that use what was trained."""
+    """Commands that use what was trained; none if nothing was."""
     folder = flags.output_dir
     if "num_runs" in flags and flags.num_runs > 1 and not _sweeps(flags):
         folder = folder_of_run(folder, 1)
     place = shlex.quote(folder)
+    state = os.path.join(folder, STATE_FILE)
+    has_model = os.path.exists(state) or not is_local(folder)
     found = []
-    if head in USES:
+    if has_model and head in USES:
         found.append(USES[head].format(place))
     if flags.do_export:
         export = flags.export_dir or os.path.join(folder, EXPORT_FOLDER)
         found.append(f"serve {shlex.quote(export)}")
-    else:
+    elif has_model:
         export = shlex.quote(os.path.join(folder, EXPORT_FOLDER))
         found.append(
             f"export_saved_model --head={head} --checkpoint={place} "

@@ -262,7 +262,10 @@ def _add_lora(model, start, strategy, settings):
 
 def _load(build, config, start, strategy, config_file, trains):
     if start.reader is None:
-        logging.warning("No checkpoint is given: all weights are random.")
+        logging.warning(
+            "No checkpoint is given: all weights are random%s.",
+            "" if trains else ", and results mean nothing",
+        )
         with strategy.scope():
             return build()
     checkpoints.check_config(config, start.reader, config_file)

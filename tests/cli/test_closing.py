@@ -35,6 +35,11 @@ def summary_of(log, folder, write, head="classifier", chief=True, **given):
     return log.messages[-1].splitlines() if log.messages else []
 
 
+def has_checkpoint(folder):
+    """Writes the file that names a checkpoint."""
+    (folder / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-7"')
+
+
 def test_it_lists_what_was_written_and_no_more(log, tmp_path):
     for name in ("labels.txt", "eval_results.txt"):
         (tmp_path / name).write_text("eval_f1 = 0.1\n")
@@ -70,6 +75,8 @@ def test_of_several_runs_it_shows_the_mean(log, tmp_path):
         text = "".join("\t".join(row.split()) + "\n" for row in rows)
         (tmp_path / "runs.tsv").write_text(text)
 
+    (tmp_path / "run_1").mkdir()
+    has_checkpoint(tmp_path / "run_1")
     lines = summary_of(log, tmp_path, write, num_runs=2)
 
     for fact in ("eval_f1", "mean 0.5", "deviation 0.1", "2 runs"):
@@ -81,6 +88,7 @@ def test_of_several_runs_it_shows_the_mean(log, tmp_path):
 def test_what_is_next_are_commands_with_the_folder(log, tmp_path, head):
     folder = tmp_path / "two words"
     folder.mkdir()
+    has_checkpoint(folder)
 
     lines = summary_of(log, folder, lambda: None, head)
 
@@ -88,6 +96,11 @@ def test_what_is_next_are_commands_with_the_folder(log, tmp_path, head):
     assert all(f"--checkpoint='{folder}'" in one for one in commands)
     assert f"--head={head}" in commands[-1]
     assert len(commands) == 1 + (head in closing.USES)
+
+
+def test_without_a_checkpoint_nothing_is_next(log, tmp_path):
+    lines = summary_of(log, tmp_path, lambda: None)
+    assert lines == ["***** Done *****"]
 
 
 def test_after_an_export_it_is_to_be_served(log, tmp_path):
