@@ -40,6 +40,7 @@ BUILTIN_FLAGS = {
         "doc_stride": 48,
         "max_query_length": 32,
     },
+    "lm_perplexity": {},
     "conll_features": {"max_seq_length": 128, "doc_stride": 64, "units": 128},
 }
 TINY_FLAGS = {

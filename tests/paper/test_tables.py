@@ -5,6 +5,7 @@ Commands run in this process, but for one.
 
 import importlib
 import json
+import math
 import re
 import runpy
 import shutil
@@ -167,9 +168,15 @@ def test_table_5_pretrains_a_variant_once_and_fine_tunes_it(
 
 @pytest.mark.slow
 def test_table_6_has_a_row_for_each_model_and_task(here, data, tmp_path):
-    found = make("table6_sizes", data, tmp_path, "--num_runs=1")
+    text = f"--text={SAMPLES / 'text' / '*.txt'}"
+    found = make("table6_sizes", data, tmp_path, "--num_runs=1", text)
     assert NUMBER.match(found["builtin: MRPC", "accuracy"])
     assert found["builtin: SST-2", "accuracy"] == "not here"
+    results = paper_runs.read_results(
+        tmp_path / "builtin__masked_LM" / "eval_results.txt"
+    )
+    perplexity = math.exp(results["masked_lm_loss"])
+    assert found["builtin: masked LM", "perplexity"] == f"{perplexity:.1f}"
 
 
 @pytest.mark.slow
