@@ -4,10 +4,10 @@ r"""Fine-tunes BERT with PyTorch and transformers, to compare with.
         --data-dir glue/MRPC --model minilm --max-seq-length 96 --epochs 3 \
         --seed 1 --out mrpc.json
 
-Trains a Hugging Face folder on GLUE's files for MRPC or SST-2 and writes
-accuracy, F1 and training losses as JSON. Needs `torch` and `transformers` but
-not bert_tf, so both sides can be trained with the same settings on the same
-files.
+Trains a Hugging Face folder on GLUE's files for CoLA, MRPC or SST-2 and writes
+accuracy, F1, Matthews' correlation and training losses as JSON. Needs `torch`
+and `transformers` but not bert_tf, so both sides can be trained with the same
+settings on the same files.
 
 The recipe is the original's as PyTorch users write it: AdamW with weight decay
 0.01 except for biases and LayerNorm, gradients clipped to norm 1, linear
@@ -40,6 +40,7 @@ class Columns(NamedTuple):
 
     texts: tuple[int, ...]
     label: int
+    has_header: bool = True
 
 
 class Evaluation(NamedTuple):
@@ -48,16 +49,18 @@ class Evaluation(NamedTuple):
     loss: float
     accuracy: float
     f1: float
+    matthews: float
 
 
 TASKS = {
+    "cola": Columns(texts=(3,), label=1, has_header=False),
     "mrpc": Columns(texts=(3, 4), label=0),
     "sst2": Columns(texts=(0,), label=1),
 }
 
 
 def read_examples(path, columns):
-    """Read a GLUE file with one header line; quotes mean nothing in it.
+    """Read a GLUE file; quotes mean nothing in it.
 
     Returns:
         A list of (texts, label), where texts has one or two strings.
@@ -68,8 +71,9 @@ def read_examples(path, columns):
     examples = []
     # Only "\n" ends a line: the texts may hold other line separators.
     with open(path, encoding="utf-8-sig", newline="\n") as lines:
-        next(lines, None)
-        for number, line in enumerate(lines, start=2):
+        for number, line in enumerate(lines, start=1):
+            if number == 1 and columns.has_header:
+                continue
             fields = line.rstrip("\r\n").split("\t")
             if len(fields) <= max(*columns.texts, columns.label):
                 raise ValueError(
@@ -181,10 +185,14 @@ def evaluate(model, collate, encoded):
     predicted = logits.argmax(-1)
     hits = int(((predicted == 1) & (labels == 1)).sum())
     positives = int((predicted == 1).sum() + (labels == 1).sum())
+    is_told_apart = 1 < len(predicted.unique()) == len(labels.unique())
+    correlation = torch.corrcoef(torch.stack([predicted, labels]).double())
     return Evaluation(
         loss=torch.nn.functional.cross_entropy(logits, labels).item(),
         accuracy=(predicted == labels).float().mean().item(),
         f1=2 * hits / positives if positives else 0.0,
+        # Of two labels it is Pearson's.
+        matthews=correlation[0, 1].item() if is_told_apart else 0.0,
     )
 
 

@@ -234,7 +234,7 @@ def only_prediction(
         f"which is right for {truth.count(only)} of them: the model does not "
         f"tell the {unit} apart. Try more epochs, another --learning_rate "
         "(2e-5 to 5e-5 for the released models, 1e-4 to 1e-3 for small ones), "
-        f"another --seed{advice}"
+        f"--bias_correction, another --seed{advice}"
     ]
 
 

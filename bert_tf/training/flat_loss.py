@@ -69,13 +69,16 @@ def find_fault(
 
 def _advice(has_grown: bool, settings: TrainingSettings) -> str:
     rate = f"--learning_rate ({settings.learning_rate:g} now"
+    # Without it the first hundreds of steps are several times as long.
+    is_corrected = settings.bias_correction or settings.optimizer == "lamb"
+    correction = "" if is_corrected else "--bias_correction, "
     if has_grown:
         return (
-            f"Try a lower {rate}; 2e-5 to 5e-5 for the released models), or "
-            "more warm-up steps"
+            f"Try a lower {rate}; 2e-5 to 5e-5 for the released models), "
+            f"{correction}or more warm-up steps"
         )
     return (
         f"Try another {rate}; 2e-5 to 5e-5 for the released models, 1e-4 to "
-        "1e-3 for small ones), more steps, and see whether the labels go with "
-        "their texts"
+        f"1e-3 for small ones), {correction}more steps, and see whether the "
+        "labels go with their texts"
     )

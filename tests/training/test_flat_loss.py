@@ -16,8 +16,8 @@ REAL = json.loads(
 )
 
 
-def settings_of(learning_rate, batch_size):
-    return TrainingSettings("", 0, learning_rate, 0, batch_size)
+def settings_of(learning_rate, batch_size, **optimizer):
+    return TrainingSettings("", 0, learning_rate, 0, batch_size, **optimizer)
 
 
 def fault_of(name, count=None, **changed):
@@ -51,6 +51,19 @@ def test_the_fault_is_told_with_its_numbers(name, facts):
     means = (f"{part.mean():.4g}" for part in (losses[:size], losses[-size:]))
     for fact in (*facts, *means, "0.6931", f"{size} steps", "--learning_rate"):
         assert fact in fault
+
+
+@pytest.mark.parametrize("name", ["tiny_rate", "diverged"])
+def test_correction_is_advised_unless_it_is_there(name):
+    losses, chance = np.array(REAL[name]["losses"]), REAL[name]["chance"]
+    for given, is_there in (
+        ({}, False),
+        ({"bias_correction": True}, True),
+        ({"optimizer": "lamb"}, True),
+    ):
+        settings = settings_of(REAL[name]["learning_rate"], 32, **given)
+        fault = flat_loss.find_fault(losses, chance, settings, False)
+        assert ("--bias_correction" not in fault) == is_there
 
 
 @pytest.mark.parametrize("name", REAL)
