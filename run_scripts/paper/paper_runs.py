@@ -188,7 +188,7 @@ class Work:
             row.command,
             flags,
             folder,
-            self.arguments.more,
+            () if own_program(row.command) else self.arguments.more,
             lambda: read_runs(folder, num_runs, row.results),
         )
         if not self.arguments.keep_checkpoints:
@@ -271,9 +271,8 @@ class Work:
         if finished.exists():
             return json.loads(finished.read_text(encoding="utf-8"))
         files.write_text(str(begun), json.dumps(settings, indent=2) + "\n")
-        program = [str(HERE / f"{command}.py")]
-        if not pathlib.Path(program[0]).exists():
-            program = ["-m", f"bert_tf.{command}"]
+        own = own_program(command)
+        program = [str(own)] if own else ["-m", f"bert_tf.{command}"]
         given = [f"--{name}={value}" for name, value in flags.items()]
         print(f"{name}: {command} in {folder}", flush=True)
         began = time.monotonic()
@@ -287,6 +286,12 @@ class Work:
         files.write_text(str(finished), json.dumps(found, indent=2) + "\n")
         print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
         return found
+
+
+def own_program(command):
+    """The program beside this one, or None for a module of bert_tf."""
+    path = HERE / f"{command}.py"
+    return path if path.exists() else None
 
 
 def find_one(folder, names):

@@ -49,7 +49,8 @@ def parse_arguments(table, description, arguments=None):
     parser = argparse.ArgumentParser(
         description=description,
         formatter_class=argparse.RawTextHelpFormatter,
-        epilog="Flags after `--` go to all that trains: -- --precision=...",
+        epilog="Flags after `--` go to all commands of bert_tf that train: "
+        "-- --precision=...",
     )
     parser.add_argument("--data_dir", required=True, help="folder of the data")
     parser.add_argument(

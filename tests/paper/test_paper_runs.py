@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import paper_runs
 import pytest
@@ -94,6 +95,15 @@ def test_a_finished_row_is_kept_and_its_checkpoints_are_not(
     folder = pathlib.Path(flags["output_dir"])
     assert (folder / "run_1" / EVAL_RESULTS).exists()
     assert not list(folder.rglob("model.ckpt*"))
+
+
+def test_more_flags_are_for_commands_of_bert_tf(arguments, commands):
+    arguments.more = ["--precision=mixed_bfloat16"]
+    for row in (ROW, replace(ROW, name="own", command="conll_features")):
+        Work(arguments).numbers_of(row)
+    first, second = commands.given
+    assert first["precision"] == "mixed_bfloat16"
+    assert "precision" not in second
 
 
 def test_a_row_that_failed_is_run_again_in_its_folder(arguments, commands):
