@@ -69,6 +69,13 @@ def define_flags(values):
     model_flags.define_casing(flags)
     training_flags.define_original(flags)
     training_flags.define_epochs(flags, "the training set")
+    flags.boolean(
+        "shuffle_rows",
+        None,
+        "Put the rows to train on into a random order, the same each time, "
+        "before batches are drawn from 100 at a time. [true for own files; "
+        "false for published ones, as in the original]",
+    )
     label_flags.define(flags)
     distil_flags.define(
         flags,
@@ -251,9 +258,12 @@ def read_sets(dataset, flags, settings):
 def with_transfer(dataset, flags):
     """The training examples, with the texts of --transfer_file."""
     examples = dataset.get_train_examples(flags.data_dir)
-    if dataset.learns_labels:
+    shuffles = flags.shuffle_rows
+    if shuffles is None:
         # Own files are often sorted by label, and the original's buffer of 100
         # records would keep a label together.
+        shuffles = dataset.learns_labels
+    if shuffles:
         examples = shuffled(examples)
     if flags.transfer_file is None:
         return examples

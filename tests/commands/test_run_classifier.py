@@ -747,8 +747,9 @@ def test_own_rows_to_train_on_are_shuffled_and_published_ones_are_not(tmp_path):
     rows = [f"text {n}\t{n // 50}\n" for n in range(100)]
     (tmp_path / "train.tsv").write_text("text\tlabel\n" + "".join(rows))
 
-    def lines(task, folder):
-        values = parse(*common_flags(task, tmp_path / "o", data_dir=folder))
+    def lines(task, folder, *more):
+        given = common_flags(task, tmp_path / "o", data_dir=folder)
+        values = parse(*given, *more)
         dataset = datasets.find_dataset(task)
         if dataset.learns_labels:
             dataset = dataset.learn_labels(folder)
@@ -760,8 +761,13 @@ def test_own_rows_to_train_on_are_shuffled_and_published_ones_are_not(tmp_path):
     assert lines("tsv", str(tmp_path))[0] == numbers
     half = [example.label for example in examples[:50]]
     assert 15 < half.count("0") < 35
-    numbers, _ = lines("mrpc", str(CLASSIFICATION / "mrpc" / "data"))
+    in_order, _ = lines("tsv", str(tmp_path), "--shuffle_rows=false")
+    assert in_order == sorted(numbers)
+    published = "mrpc", str(CLASSIFICATION / "mrpc" / "data")
+    numbers, _ = lines(*published)
     assert numbers == sorted(numbers)
+    others, _ = lines(*published, "--shuffle_rows")
+    assert others != numbers == sorted(others)
 
 
 # ---------------------------------------------------------------------- windows
