@@ -142,9 +142,10 @@ def check_flags(flags):
 
 def prepare(flags, settings, opened):
     """Reads all input of a run; returns `Prepared`."""
+    first_label = first_label_of(flags, settings)
     columns = data.ChoiceColumns(
         **{name: flags[name].value for name in COLUMNS},
-        first_label=flags.first_label,
+        first_label=first_label,
         swag_inputs=flags.swag_inputs,
     )
     read = []
@@ -165,7 +166,7 @@ def prepare(flags, settings, opened):
         data.require_swag(read, flags.swag_inputs)
     labels: tuple[str, ...] = ()
     if read:
-        labels = data.labels_of(read, first_label_of(flags, settings))
+        labels = data.labels_of(read, first_label)
         settings = settings.noting(first_label=labels[0])
     test_labels = None
     if flags.do_predict and flags.test_labels:
@@ -192,7 +193,7 @@ def prepare(flags, settings, opened):
 
 
 def first_label_of(flags, settings):
-    """The name of the first choice where files do not tell, or None."""
+    """The name of the first choice, given or noted; None if files tell."""
     if flags.first_label is None:
         noted = finding.find_noted(
             settings.files.checkpoint, settings.output_dir, settings.do_train

@@ -226,7 +226,7 @@ def read_tsv(
             none.
         keeps_returns: keep carriage returns in cells.
     """
-    blanks = _BlankLines(problems, "a row")
+    blanks = BlankLines(problems, "a row")
     for line, text in read_lines(path, problems, keeps_returns):
         if text:
             blanks.add_to_problems()
@@ -251,7 +251,7 @@ def read_csv(path: str, problems: Problems) -> Iterator[Row]:
         for _, text in read_lines(path, problems, keeps_returns=True)
     )
     reader = csv.reader(lines, strict=True)
-    blanks = _BlankLines(problems, "a row")
+    blanks = BlankLines(problems, "a row")
     while True:
         line = reader.line_num + 1
         try:
@@ -282,7 +282,7 @@ def read_jsonl(
     Raises:
         InputError: the file is one JSON value over several lines.
     """
-    blanks = _BlankLines(problems, "a JSON object")
+    blanks = BlankLines(problems, "a JSON object")
     is_first = True
     for line, text in read_lines(path, problems, keeps_returns=True):
         if not text.strip():
@@ -309,7 +309,7 @@ def read_jsonl(
             problems.add(line, quote(text), "a JSON object: {...}")
 
 
-class _BlankLines:
+class BlankLines:
     """Blank lines, which are problems only if a row follows them."""
 
     def __init__(self, problems: Problems, expected: str):

@@ -348,18 +348,20 @@ def test_table(data_dir: str, columns: ChoiceColumns) -> Table:
     path = _find(data_dir, "test")
     if columns.is_swag(path):
         return read_table(path, True)
-    wanted, _ = _own_columns(path, columns, is_labelled=False)
-    return read_table(path, _has_header(wanted))
+    return read_table(path, _has_header(path, columns))
 
 
 def _own_rows(
     path: str, columns: ChoiceColumns, problems: Problems, is_labelled: bool
 ) -> Rows:
     wanted, optional = _own_columns(path, columns, is_labelled)
-    return read_columns(path, wanted, _has_header(wanted), problems, optional)
+    has_header = _has_header(path, columns)
+    return read_columns(path, wanted, has_header, problems, optional)
 
 
-def _has_header(wanted: Mapping[str, str | int]) -> bool:
+def _has_header(path: str, columns: ChoiceColumns) -> bool:
+    """Whether the first line has names: the same for all files of a run."""
+    wanted, _ = _own_columns(path, columns, is_labelled=True)
     return any(isinstance(column, str) for column in wanted.values())
 
 

@@ -373,4 +373,16 @@ def _own_target(
             "`--label_cols` must be different names, with commas between. "
             f"Received: --label_cols={','.join(names)}"
         )
-    return make_target(MULTI, labels=tuple(names), separator=separator)
+    for name in names:
+        if separator in name:
+            raise InputError(
+                f"`--label_cols` must be names without the --label_separator "
+                f"{separator!r}, by which predictions are joined. Received: "
+                f"{name!r}"
+            )
+    return make_target(
+        MULTI,
+        labels=tuple(names),
+        separator=separator,
+        reads_flags=bool(names),
+    )

@@ -37,7 +37,8 @@ class Layout:
     """The columns of a file of a published dataset, counted from 0.
 
     Attributes:
-        file: its name in data_dir, or several names, of which one is there.
+        file: its name in data_dir, or several names, of which the first that is
+            there is taken.
         prefix: the beginning of its guids.
         text_a: column of the first text.
         text_b: column of the second text, if there is one.
@@ -80,6 +81,16 @@ class Layout:
         places = (self.text_a, self.text_b, self.guid, self.label)
         last = max(place for place in places if place is not None)
         return last + 1 + (self.label == -1)
+
+    def find(self, data_dir: str) -> str:
+        """The path of the file.
+
+        Raises:
+            InputError: there is none.
+        """
+        folder = self.folder(data_dir) or data_dir
+        there = [n for n in self.files if os.path.isfile(f"{folder}/{n}")]
+        return find_file(folder, there[:1] or self.files)
 
     def folder(self, data_dir: str) -> str | None:
         """The folder that has the file: data_dir, or that beside it."""
@@ -175,7 +186,7 @@ class PublishedDataset(Dataset):
         layout = self.extra_test[name] if name else self.test
         if layout is None or layout.submission is None:
             return None
-        path = find_file(layout.folder(data_dir) or data_dir, layout.files)
+        path = layout.find(data_dir)
         indexes = [cells[0] for _, cells in _rows(path, layout, Problems(path))]
         wrong = [
             index
@@ -214,7 +225,7 @@ def read_layout(
     Raises:
         InputError: no such file, no examples in it, or bad rows.
     """
-    path = find_file(layout.folder(data_dir) or data_dir, layout.files)
+    path = layout.find(data_dir)
     problems = Problems(path)
     examples = []
     for line, cells in _rows(path, layout, problems, target):

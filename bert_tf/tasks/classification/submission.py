@@ -41,7 +41,7 @@ def pack(
 
     Raises:
         InputError: a file is missing, there twice, or has another number of
-            rows. No archive is left then.
+            rows. No archive is left then, nor one of an earlier call.
     """
     paths, faults = [], []
     for file in wanted:
@@ -57,7 +57,8 @@ def pack(
     if faults:
         raise InputError(
             "A submission must have all of GLUE's files, each with the rows of "
-            "its test set:\n  " + "\n  ".join(faults)
+            "its test set:\n  "
+            + "\n  ".join([*faults, *_remove_older(output, wanted)])
         )
     with (
         files.whole_or_nothing(output) as target,
@@ -66,6 +67,18 @@ def pack(
         for path in paths:
             archive.write(path, os.path.basename(path))
     return paths
+
+
+def _remove_older(output: str, wanted: Sequence[SubmissionFile]) -> list[str]:
+    """Removes the archive of an earlier call; says so if there was one."""
+    if not zipfile.is_zipfile(output):
+        return []
+    with zipfile.ZipFile(output) as archive:
+        names = set(archive.namelist())
+    if not names <= {file.name for file in wanted}:
+        return []
+    os.remove(output)
+    return [f"{output}, of an earlier call, was removed"]
 
 
 def _faults(path: str, num_rows: int) -> list[str]:

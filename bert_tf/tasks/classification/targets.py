@@ -190,6 +190,8 @@ class ManyLabels:
     Attributes:
         labels: in the order of their ids.
         separator: between names of labels, in cells and in predictions.
+        reads_flags: whether a cell may have a list of 0 and 1, one for each
+            label, in place of names.
         threshold: of each label's score, at or over which it is predicted;
             empty for 0.5.
         chooses_thresholds: whether evaluation chooses them, for the best F1 of
@@ -199,6 +201,7 @@ class ManyLabels:
 
     labels: tuple[str, ...] = ()
     separator: str = ","
+    reads_flags: bool = False
     thresholds: tuple[float, ...] = ()
     chooses_thresholds: bool = False
     weights: tuple[float, ...] | None = None
@@ -230,7 +233,7 @@ class ManyLabels:
                 "label_col",
                 values["label_col"],
                 self.separator,
-                self.labels or None,
+                self.labels if self.reads_flags else None,
             )
         flags = (
             cells.read_flag(

@@ -65,6 +65,13 @@ def read_train(settings: FileSettings) -> tuple[list[Example], tuple[str, ...]]:
             f"label_col={settings.label_col}. It has only {quote(labels[0])}, "
             f"for {count_of(len(found), 'word')}"
         )
+    is_plain = settings.label_scheme == schemes.NO_SCHEME
+    if is_plain and schemes.scheme_of_model(labels) != schemes.NO_SCHEME:
+        raise InputError(
+            "`--label_scheme=none` is for labels that are no entities, and a "
+            f"model with those of {path} would be taken for one of entities: "
+            f"{some_of(labels, 4)}. Leave the flag out, or rename them"
+        )
     return examples, labels
 
 
@@ -94,6 +101,8 @@ def _read(
 ) -> tuple[str, list[Example]]:
     path = find_file(settings.data_dir, FILES[part])
     problems = Problems(path)
+    if part == "test" and not settings.test_labels:
+        settings = dataclasses.replace(settings, label_col=None)
     documents, has_documents = layouts.read(path, settings, problems)
     problems.raise_if_any()
     documents = [document for document in documents if document]
@@ -101,7 +110,7 @@ def _read(
     _check_content(path, bool(sentences), has_documents, settings)
     if part != "test":
         _require_labels(path, sentences)
-    elif not _uses_labels(path, sentences, settings):
+    elif not _uses_labels(path, sentences):
         documents = [
             [[row._replace(label=None) for row in s] for s in d]
             for d in documents
@@ -197,11 +206,9 @@ def _require_labels(path: str, sentences: Sequence[Sentence]) -> None:
         )
 
 
-def _uses_labels(
-    path: str, sentences: Sequence[Sentence], settings: FileSettings
-) -> bool:
+def _uses_labels(path: str, sentences: Sequence[Sentence]) -> bool:
     """Whether a test file has labels that are to be used."""
-    if sentences[0][0].label is None or not settings.test_labels:
+    if sentences[0][0].label is None:
         return False
     distinct = {row.label for sentence in sentences for row in sentence}
     if len(distinct) == 1:
@@ -264,6 +271,8 @@ def _find_scheme(
     bad = {label for label in distinct if not schemes.is_of(label, scheme)}
     tags = "B-, I-, E- or S-" if scheme == schemes.IOBES else "B- or I-"
     hint = schemes.how_to_rename(bad)
+    if settings.label_scheme is None:
+        hint += "; --label_scheme=none if labels are no entities"
     problems = Problems(path)
     for row in (row for sentence in sentences if bad for row in sentence):
         if row.label in bad:

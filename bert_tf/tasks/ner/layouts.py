@@ -4,10 +4,11 @@ No more than a sentence is held in memory by `iterate`.
 """
 
 import dataclasses
+import unicodedata
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from bert_tf.data.tables import Problems, read_lines
+from bert_tf.data.tables import BlankLines, Problems, read_lines
 from bert_tf.errors import InputError, count_of, quote
 from bert_tf.tasks.ner import schemes
 
@@ -114,8 +115,8 @@ def _iterate_columns(
     width, first = 0, 0
     for line, text in lines:
         cells = [cell for cell in text.replace("\t", " ").split(" ") if cell]
-        begins_document = bool(text.strip()) and cells[0] == DOCUMENT
-        if begins_document or not text.strip():
+        begins_document = DOCUMENT in cells[:1] + _word_of(cells, settings)
+        if begins_document or _is_blank(text):
             if sentence:
                 yield sentence
             if begins_document:
@@ -137,6 +138,19 @@ def _iterate_columns(
         sentence.append(Row(line, cells[word_col], label))
     if sentence:
         yield sentence
+
+
+def _word_of(cells: list[str], settings: FileSettings) -> list[str]:
+    """The cell of the word, if there is one."""
+    at = settings.word_col
+    return [cells[at]] if -len(cells) <= at < len(cells) else []
+
+
+def _is_blank(text: str) -> bool:
+    """Whether a line is white space. Control characters are words."""
+    return not text.strip() and all(
+        one in "\t\r" or unicodedata.category(one) == "Zs" for one in text
+    )
 
 
 def _find_columns(
@@ -180,7 +194,12 @@ def _iterate_joined(
             f"the header {quote(header)}",
             f"{TEXT_COLUMN}, or {TEXT_COLUMN}, a tab and {LABEL_COLUMN}",
         )
+    blanks = BlankLines(problems, "words, and labels")
     for line, text in lines:
+        if not text:
+            blanks.lines.append(line)
+            continue
+        blanks.add_to_problems()
         cells = text.split("\t")
         if len(cells) != len(names) or not cells[0]:
             problems.add(

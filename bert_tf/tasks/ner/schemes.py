@@ -151,7 +151,8 @@ def ill_formed(labels: Sequence[str], scheme: str) -> list[int]:
 
 def scheme_of_model(labels: Collection[str]) -> str:
     """The scheme that a model was trained on, judged by its labels."""
-    if not has_scheme(labels):
+    # Those of a file have all been found to be of its scheme.
+    if not has_scheme(labels) or not all(is_of(x, IOBES) for x in labels):
         return NO_SCHEME
     has_ends = any(split_label(label)[0] in "ES" for label in labels)
     return IOBES if has_ends else IOB2
