@@ -26,21 +26,12 @@ from bert_tf.tasks.beginning import (
     checkpoint_to_export,
     use_best,
 )
-from bert_tf.tasks.task import merge
+from bert_tf.tasks.task import merge, remove_test_results
 from bert_tf.training import devices, loop, prediction
 from bert_tf.training.evaluation import write_eval_results
 from bert_tf.training.settings import RUNS_FILE, RunSettings, folder_of_run
 
 EXAMPLES_LOGGED = 1
-# How files about a set to predict end that are only there if it has labels.
-TEST_FILES = (
-    "eval_results.txt",
-    "mistakes.tsv",
-    "per_label.tsv",
-    "report.svg",
-    "report.txt",
-    "words.txt",
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -386,7 +377,7 @@ class Run:
         if results is not None:
             self._write_results(results, step)
         else:
-            _remove_test_results(self.settings.output_dir, name)
+            remove_test_results(self.settings.output_dir, name)
         return results
 
     def _write_results(self, evaluation, step):
@@ -489,16 +480,6 @@ def _write_all(folder, texts):
         path = os.path.join(folder, name)
         files.write_text(path, text)
         logging.info("Wrote %s.", path)
-
-
-def _remove_test_results(folder, name):
-    """Removes what was written when a set to predict had labels."""
-    start = name.replace("predict", "test", 1)
-    for end in TEST_FILES:
-        path = os.path.join(folder, f"{start}_{end}")
-        if os.path.isfile(path):
-            os.remove(path)
-            logging.info("Removed %s, of an earlier prediction.", path)
 
 
 def _rows_of_batches(batches, names):

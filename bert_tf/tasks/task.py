@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+import os
 from collections.abc import (
     Collection,
     Iterable,
@@ -22,6 +24,18 @@ if TYPE_CHECKING:
 
     from bert_tf.data.records import Schema, Values
     from bert_tf.modeling import BertConfig
+
+# How files about a set to predict end that are only there if it has labels.
+_TEST_FILES = (
+    "eval_results.txt",
+    "mistakes.tsv",
+    "per_label.tsv",
+    "report.svg",
+    "report.txt",
+    "words.txt",
+)
+
+_LOGGER = logging.getLogger(__name__)
 
 Row = Mapping[str, np.ndarray]
 """The features and outputs of one record, those in `Task.outputs`."""
@@ -116,6 +130,16 @@ def of_test(evaluation: Evaluation, name: str = "test") -> Evaluation:
         results_file=f"{name}_{EVAL_RESULTS}",
         model_files={},
     )
+
+
+def remove_test_results(folder: str, name: str) -> None:
+    """Removes what was written when a set to predict had labels."""
+    start = name.replace("predict", "test", 1)
+    for end in _TEST_FILES:
+        path = os.path.join(folder, f"{start}_{end}")
+        if os.path.isfile(path):
+            os.remove(path)
+            _LOGGER.info("Removed %s, of an earlier prediction.", path)
 
 
 def _renamed(by_name: Mapping[str, Any], name: str) -> dict[str, Any]:

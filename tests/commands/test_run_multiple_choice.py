@@ -12,6 +12,8 @@ from helpers.golden import write_small_config
 from helpers.output_files import unlisted
 from helpers.paths import GOLDEN
 
+from bert_tf.errors import InputError
+
 pytestmark = pytest.mark.usefixtures("without_graphs")
 
 VOCAB = GOLDEN / "checkpoints" / "tiny" / "vocab.txt"
@@ -116,3 +118,8 @@ def test_predictions_of_a_later_run_are_named_as_in_training(tmp_path, model):
     assert [line.split("\t")[-2] for line in lines] == names
     shares = [float(line.split("\t")[-1]) for line in lines]
     np.testing.assert_allclose(shares, read_shares(out).max(1))
+    # Labels of a file are read by the noted name, too.
+    lines = "".join(json.dumps({**row, "label": 0}) + "\n" for row in rows)
+    (data / "dev.jsonl").write_text(lines)
+    with pytest.raises(InputError, match=r"'0'; expected one of A, B, C"):
+        run_command("run_multiple_choice", do_eval=True, **given)

@@ -7,7 +7,7 @@ import tensorflow as tf
 from bert_tf.errors import InputError
 from bert_tf.support import locks
 from bert_tf.tasks import run
-from bert_tf.tasks.task import Evaluation
+from bert_tf.tasks.task import Evaluation, remove_test_results
 from bert_tf.training import devices
 from bert_tf.training.settings import (
     EvaluationSettings,
@@ -102,3 +102,12 @@ def test_what_predictions_choose_lies_beside_the_weights_that_made_them(
     (found,) = tmp_path.rglob("limit.txt")
     assert str(found.relative_to(tmp_path)) == place
     assert found.read_text() == "0.5"
+
+
+def test_results_of_an_earlier_test_file_go_and_other_files_stay(tmp_path):
+    gone = ["test_eval_results.txt", "test_report.svg", "test_words.txt"]
+    kept = ["test_results.tsv", "test_mm_report.txt", "eval_report.txt"]
+    for name in [*gone, *kept]:
+        (tmp_path / name).touch()
+    remove_test_results(str(tmp_path), "predict")
+    assert sorted(os.listdir(tmp_path)) == sorted(kept)

@@ -6,6 +6,7 @@ import logging
 import pytest
 
 from bert_tf.errors import InputError
+from bert_tf.tasks.choices import data as choices_data
 from bert_tf.tasks.choices.data import (
     ChoiceColumns,
     ChoiceExample,
@@ -187,6 +188,16 @@ def test_files_without_a_header_have_columns_by_place(folder):
     columns = ChoiceColumns("0", None, "1,2", "3")
     read = read_part(folder("train.tsv", "A\tx\ty\t1\n"), "train", columns)
     assert read.examples == [ChoiceExample("train-1", "A", "", ("x", "y"), 1)]
+
+
+def test_a_test_file_has_a_header_if_the_others_have_one(folder):
+    columns = ChoiceColumns("0", None, "1,2")  # The label is named.
+    folder("train.csv", "c,x,y,label\nA,a,b,1\nB,a,b,0\n")
+    data_dir = folder("test.csv", "c,x,y,label\nC,a,b,0\nD,a,b,1\n")
+    read = read_part(data_dir, "test", columns, is_labelled=False)
+    assert [example.context for example in read.examples] == ["C", "D"]
+    assert find_test_labels(data_dir, columns, ("0", "1")) == [0, 1]
+    assert choices_data.test_table(data_dir, columns).rows[0][0] == "C"
 
 
 def test_labels_may_be_letters(folder):

@@ -200,6 +200,14 @@ def test_ax_may_have_either_name(tmp_path, name):
     assert (example.text_a, example.text_b) == ("A cat.", "A dog.")
 
 
+def test_predictions_called_as_the_input_are_no_input(tmp_path):
+    text = "index\tsentence1\tsentence2\n0\tA cat.\tA dog."
+    (tmp_path / "diagnostic.tsv").write_text(text)
+    (tmp_path / "AX.tsv").write_text("index\tprediction\n0\tneutral\n")
+    (example,) = find_dataset("ax").get_test_examples(str(tmp_path))
+    assert example.text_a == "A cat."
+
+
 def test_further_sets_of_mnli_may_be_missing(glue, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     folder, dataset = glue("mnli"), find_dataset("mnli")

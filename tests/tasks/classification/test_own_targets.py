@@ -168,6 +168,28 @@ def test_json_may_have_lists(folder, values, label_cols):
     assert got == ROWS
 
 
+def test_numbers_in_a_json_list_are_names_unless_label_cols_has_them(folder):
+    values = [0, 1], [], [1, 0], [1]
+    rows = [{"text": "a", "label": value} for value in values]
+    lines = "\n".join(map(json.dumps, rows))
+    data_dir = folder(".jsonl", train=lines, dev=lines)
+    dataset = multi().learn_labels(data_dir)
+    assert dataset.labels == ("0", "1")
+    want = [("0", "1"), (), ("1", "0"), ("1",)]
+    for examples in (
+        dataset.get_train_examples(data_dir),
+        dataset.get_dev_examples(data_dir),
+    ):
+        assert [one.label for one in examples] == want
+
+
+def test_a_list_of_0_and_1_needs_names_in_dev_too(folder):
+    data_dir = folder(train=NAMES, dev=LISTS)
+    dataset = multi().learn_labels(data_dir)
+    with pytest.raises(InputError, match=r"dev\.tsv.*line 2.*--label_cols"):
+        dataset.get_dev_examples(data_dir)
+
+
 def test_json_keys_may_be_labels(folder):
     rows = [{"text": "a", "red": 1, "blue": True}, {"text": "b", "red": "0"}]
     rows[1]["blue"] = 0
@@ -263,6 +285,15 @@ def test_a_label_without_a_row_is_told(folder, caplog):
             "tsv",
             {"label_type": "multi", "label_cols": ["a", "b", "a"]},
             ("label_cols", "a,b,a"),
+        ),
+        (
+            "tsv",
+            {
+                "label_type": "multi",
+                "label_cols": ["a;b", "c"],
+                "label_separator": ";",
+            },
+            ("label_cols", "label_separator", "'a;b'"),
         ),
         (
             "tsv",

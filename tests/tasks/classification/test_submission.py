@@ -110,6 +110,20 @@ def test_a_bad_file_is_named_and_no_archive_is_left(
     assert not [name for name in os.listdir(tmp_path) if "zip" in name]
 
 
+def test_an_older_archive_goes_and_another_file_stays(runs, tmp_path):
+    output = tmp_path / "submission.zip"
+    glue_submission.main(Flags(runs, output))
+    (tmp_path / "run0" / "AX.tsv").unlink()
+    with pytest.raises(InputError, match=r"AX\.tsv(.|\n)*earlier.*removed"):
+        glue_submission.main(Flags(runs, output))
+    assert not output.exists()
+    with zipfile.ZipFile(output, "w") as archive:
+        archive.writestr("thesis.txt", "x")
+    with pytest.raises(InputError):
+        glue_submission.main(Flags(runs, output))
+    assert output.exists()
+
+
 @pytest.mark.parametrize(
     ("runs", "output", "fact"),
     [

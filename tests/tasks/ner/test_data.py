@@ -1,12 +1,13 @@
 """Files of words and labels; one thing wrong each."""
 
+import dataclasses
 import logging
 import zipfile
 
 import pytest
 
 from bert_tf.errors import InputError
-from bert_tf.tasks.ner import data
+from bert_tf.tasks.ner import data, schemes
 from bert_tf.tasks.ner.data import FileSettings
 
 TRAIN = """-DOCSTART- -X- -X- O
@@ -154,6 +155,27 @@ def test_labels_without_a_scheme(write):
     assert labels_of(data.read_part(settings, "dev", labels)) == ["VB"]
 
 
+def test_classes_of_which_one_looks_like_an_entity(write):
+    text = "a E-mail\nb PHONE\nc O\nd URL\n"
+    with pytest.raises(InputError, match=r"'PHONE'.*--label_scheme=none"):
+        data.read_train(write("train.txt", text))
+    settings = dataclasses.replace(
+        write("train.txt", text), label_scheme="none"
+    )
+    _, labels = data.read_train(settings)
+    assert schemes.scheme_of_model(labels) == "none"
+    write("dev.txt", text)
+    (example,) = data.read_part(settings, "dev", labels)
+    assert example.targets == ["E-mail", "PHONE", "O", "URL"]
+
+
+def test_entities_are_no_classes(write):
+    settings = write("train.txt", TRAIN)
+    settings = dataclasses.replace(settings, label_scheme="none")
+    with pytest.raises(InputError, match=r"--label_scheme=none.*'B-LOC'"):
+        data.read_train(settings)
+
+
 def test_labels_are_as_labels_txt_holds_them(write):
     # White space that divides no columns: an ideographic space.
     settings = write("train.txt", "a DT\u3000\nb NN\n")
@@ -191,6 +213,30 @@ def test_labels_of_a_test_file_can_be_left_out(write):
     settings = FileSettings(settings.data_dir, test_labels=False)
 
     assert data.read_part(settings, "test", LABELS)[0].labels is None
+    # The column need not be there.
+    settings = dataclasses.replace(settings, label_col=3)
+    assert data.read_part(settings, "test", LABELS)[0].words == ["Ann", "ran"]
+
+
+def test_control_characters_alone_on_a_line_are_words(write):
+    settings = write("test.txt", "a\n\x1f\n\x85\n\u3000\nb\n")
+    examples = data.read_part(settings, "test", LABELS)
+    assert [e.words for e in examples] == [["a", "\x1f", "\x85"], ["b"]]
+
+
+def test_documents_begin_in_the_column_of_the_word(write):
+    settings = write("train.txt", "1 -DOCSTART- O\n\n1 Ann B-PER\n2 ran O\n")
+    settings = dataclasses.replace(settings, word_col=1, document_context=True)
+    (example,), _ = data.read_train(settings)
+    assert example.words == ["Ann", "ran"]
+
+
+def test_joined_rows_may_end_in_blank_lines(write):
+    text = "text_a\tlabel\nAnn\x02ran\tB-PER\x02O\n"
+    examples, _ = data.read_train(write("train.tsv", f"{text}\n\n"))
+    assert words_of(examples) == ["Ann ran"]
+    with pytest.raises(InputError, match=r"line 3: found a blank line"):
+        data.read_train(write("train.tsv", f"{text}\nBo\tB-PER\n"))
 
 
 BAD = {
