@@ -144,6 +144,7 @@ def main(flags):
         export_several(flags, heads)
         return
     check_flags(flags)
+    flags.checkpoint = best_of(flags.checkpoint)
     source = export_flags.source_of(flags)
     settings.check(source)
     if flags.check is not None:
@@ -159,6 +160,14 @@ def main(flags):
         from bert_tf.tasks import check
 
         log_check(*check.check(path, flags.checkpoint, flags.check))
+
+
+def best_of(checkpoint):
+    """The best checkpoint if a training kept it, as all that use it take."""
+    # Imported here, since it loads TensorFlow.
+    from bert_tf.checkpoints import finding
+
+    return finding.of_results(checkpoint)
 
 
 def export_several(flags, heads):
@@ -223,12 +232,14 @@ def check_flags(flags):
     unused = unused_flags(
         flags, HEADS[flags.head].flags, f"--head={flags.head}"
     )
-    model_flags.take_folder_settings(
+    noted = model_flags.take_folder_settings(
         flags,
         flags.head,
         [name for name in FOLDER_FLAGS if name not in unused],
         "checkpoint",
     )
+    if flags.head != "features" and not flags.ignore_folder_settings:
+        noted.require_head(flags.head)
     export_flags.check_heads(flags)
     folder.check_output(flags.output_dir)
 

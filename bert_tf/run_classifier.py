@@ -372,9 +372,9 @@ def find_target(target, sets, flags, settings):
     is_auto = flags.threshold == thresholds.AUTO
     if is_auto and (flags.do_eval or flags.do_train):
         return dataclasses.replace(target, chooses_thresholds=True)
-    if flags.do_train:
-        thresholds.require_none(start.own_folders(settings))
     is_given = not flags["threshold"].using_default_value
+    if flags.do_train and not is_given:
+        thresholds.require_none(start.own_folders(settings))
     kept = None
     if is_auto or not (is_given or flags.do_train):
         kept = thresholds.find(start.model_folders(settings), target.labels)
@@ -385,7 +385,12 @@ def find_target(target, sets, flags, settings):
             f"which it keeps. There is none in {settings.output_dir}"
         )
     each = (flags.threshold,) * len(target.labels)
-    return dataclasses.replace(target, thresholds=kept or each)
+    works_on_model = flags.do_train or flags.do_eval
+    return dataclasses.replace(
+        target,
+        thresholds=kept or each,
+        keeps_thresholds=is_given and works_on_model,
+    )
 
 
 def cli():

@@ -220,10 +220,11 @@ class Noted(NamedTuple):
         """Raises `InputError` if the model was trained for another head."""
         noted = self.settings.said().get("head", head)
         if noted != head:
-            command = USED_BY.get(noted, "export_saved_model")
             raise InputError(
-                f"{self.path} must have head={head} for `{USED_BY[head]}`. It "
-                f"has head={noted}: use `python -m bert_tf.{command}`."
+                f"{self.path} must have head={head} for this. It has "
+                f"head={noted}: use `python -m bert_tf."
+                f"{USED_BY.get(noted, 'serve')}`, or export it with "
+                f"--head={noted}."
             )
 
     def differences(self, values: Mapping[str, Any]) -> dict[str, Any]:

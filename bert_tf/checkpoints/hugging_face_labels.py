@@ -35,6 +35,9 @@ OUR_HEADS = {
 }
 """The names of heads in bert_tf.json, by those of conversions."""
 
+SEPARATORS = (",", ";", "|", "||", " / ")
+"""Between names of labels in predictions: the first that is in none of them."""
+
 
 class FromHF(NamedTuple):
     """What a converted folder notes of its head.
@@ -92,6 +95,9 @@ def labels_from_hf(
     if settings["label_type"] == NUMBER:
         return FromHF([], settings, [])
     labels, notes = _names(hf_config, num_outputs, config_file)
+    if settings["label_type"] == MULTI:
+        free = (s for s in SEPARATORS if not any(s in one for one in labels))
+        settings["label_separator"] = next(free, SEPARATORS[0])
     return FromHF(labels, settings, notes)
 
 
@@ -127,7 +133,7 @@ def _label_type(hf_config, architectures, num_outputs, config_file):
 
 def _names(hf_config, num_labels, config_file):
     """The labels by their ids, and lines for the report."""
-    named = hf_config.get("id2label")
+    named = hf_config.get("id2label") or _inverse(hf_config.get("label2id"))
     default = [f"LABEL_{i}" for i in range(num_labels)]
     if not named:
         return default, []
@@ -152,7 +158,21 @@ def _names(hf_config, num_labels, config_file):
             f"{', '.join(places)} a label of its own, as classifier.weight has "
             f"{num_labels} of them. It is {json.dumps(named)[:200]}"
         )
+    for label in labels:
+        if len(label.splitlines()) > 1 or "\t" in label:
+            raise InputError(
+                f"id2label in {config_file} must have labels of one line, "
+                "without tabs, as labels.txt and predictions have them. It has "
+                f"{json.dumps(label)[:200]}"
+            )
     return labels, []
+
+
+def _inverse(label2id):
+    """id2label, where the config has only label2id."""
+    if not isinstance(label2id, dict):
+        return None
+    return {str(place): label for label, place in label2id.items()}
 
 
 def noted_architectures(settings: FolderSettings) -> list[str]:

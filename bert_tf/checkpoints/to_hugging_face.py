@@ -8,6 +8,7 @@ import numpy as np
 
 from bert_tf.checkpoints import (
     casing,
+    finding,
     folder_settings,
     folders,
     sentence_transformers,
@@ -77,7 +78,8 @@ def to_hf(
     """Writes a folder that transformers' `from_pretrained` opens.
 
     Args:
-        checkpoint: whatever `checkpoints.find` takes.
+        checkpoint: whatever `checkpoints.find` takes; of a training folder the
+            best checkpoint, if it was kept.
         output: the folder to write.
         head: a key of `HEADS`, or "auto" for the one in the file. Classifiers
             of sentences, of tokens and of choices look alike: "auto" takes the
@@ -102,7 +104,7 @@ def to_hf(
             is there already.
     """
     safetensors = import_safetensors()
-    reader = CheckpointReader(checkpoint)
+    reader = CheckpointReader(finding.of_results(checkpoint))
     folder = os.path.dirname(reader.path)
     config_file = bert_config_file or os.path.join(folder, CONFIG)
     config = BertConfig.from_json_file(config_file)

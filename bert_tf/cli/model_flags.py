@@ -116,6 +116,9 @@ def take_folder_settings(
         output_dir: the folder of a run, which may be resumed there.
         trains: whether the command trains.
 
+    Returns:
+        What the folder notes, a `Noted`.
+
     Raises:
         InputError: a given flag contradicts the folder, and not
             --ignore_folder_settings.
@@ -128,6 +131,7 @@ def take_folder_settings(
     found = noted.resolve(head, names, given, values.ignore_folder_settings)
     for name, value in found.items():
         values[name].value = value
+    return noted
 
 
 def model_files(values, checkpoint="init_checkpoint"):

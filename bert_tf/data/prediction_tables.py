@@ -13,7 +13,7 @@ from bert_tf.support import files
 FILE = "test_predictions.tsv"
 
 PREFIX = "predicted_"
-"""Before the name of a column that the input has too."""
+"""Before the name of a column that is there already."""
 
 
 class Table(NamedTuple):
@@ -82,7 +82,11 @@ def write(path: str, table: Table, columns: Sequence[tuple[str, Any]]) -> None:
                 f"written. It has {count_of(len(table.rows), 'row')} now, and "
                 f"{len(values)} were predicted: run the command again"
             )
-    names = [PREFIX * (name in table.names) + name for name, _ in columns]
+    names: list[str] = []
+    for name, _ in columns:
+        while name in table.names or name in names:
+            name = PREFIX + name
+        names.append(name)
     rows = zip(table.rows, zip(*(values for _, values in columns)))
     lines = [_line([*table.names, *names])]
     lines += [_line([*cells, *map(str, more)]) for cells, more in rows]

@@ -170,7 +170,6 @@ CASES = [
         write(DEV, "text\tlabel\nGood.\tred\n"),
         write("output/best/thresholds.tsv", "blue\t0.1\nred\t0.2\n"),
         leaves=("best",),
-        threshold=0.4,
         eval_every_steps=1,
         keep_best="eval_micro_f1",
         **MULTI,

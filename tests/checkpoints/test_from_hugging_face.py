@@ -183,6 +183,14 @@ def test_vocabulary_is_filled_up_to_the_embeddings(hf, tmp_path):
             r"config.json has token",
         ),
         ({"id2label": {"0": "a", "1": "b"}}, r"each of 0, 1, 2 a label.*\{.0"),
+        (
+            {"id2label": {"0": "a", "1": "b\nx", "2": "c"}},
+            r'labels of one line.*"b\\nx"',
+        ),
+        (
+            {"id2label": {"0": "a", "1": "b\tx", "2": "c"}},
+            r'without tabs.*"b\\tx"',
+        ),
     ],
 )
 def test_what_is_not_bert_is_refused(changes, message, hf, tmp_path):
@@ -269,6 +277,24 @@ def test_the_scheme_of_words_labels_is_noted(labels, scheme, hf, tmp_path):
     assert noted["head"] == "tokens"
     assert noted.get("train_scheme") == scheme
     assert (tmp_path / "tf" / "labels.txt").read_text().split() == labels
+
+
+def test_labels_may_be_in_label2id_alone(hf, tmp_path):
+    folder = hf("classifier")
+    label2id = {"c": 2, "a,b": 0, "d": 1}
+    problem = "multi_label_classification"
+    edit_json(
+        folder / "config.json",
+        id2label=None,
+        label2id=label2id,
+        problem_type=problem,
+    )
+    from_hf(folder, tmp_path / "tf")
+    labels = (tmp_path / "tf" / "labels.txt").read_text().splitlines()
+    assert labels == ["a,b", "d", "c"]
+    # The usual one is in a label.
+    noted = json.loads((tmp_path / "tf" / "bert_tf.json").read_text())
+    assert noted["label_separator"] == ";"
 
 
 def test_a_head_for_choices_is_no_classifier(hf, tmp_path):

@@ -203,6 +203,34 @@ def test_errors_in_flags_are_raised_before_any_work(
     assert not asked
 
 
+def test_the_best_checkpoint_is_exported_if_it_was_kept(asked, tmp_path):
+    for name in ("model.ckpt-9", "best/model.ckpt-5"):
+        (tmp_path / "best").mkdir(exist_ok=True)
+        for ending in (".index", ".data-00000-of-00001"):
+            shutil.copyfile(f"{TINY}{ending}", tmp_path / f"{name}{ending}")
+    given = {**BESIDE, "output_dir": tmp_path / "out", "head": "tokens"}
+    for checkpoint, want in (
+        (tmp_path, tmp_path / "best"),
+        (tmp_path / "model.ckpt-9", tmp_path / "model.ckpt-9"),
+    ):
+        run(export_saved_model, checkpoint=checkpoint, **given)
+        assert asked["tokens"][0].checkpoint == str(want)
+
+
+def test_the_head_is_that_of_the_training(asked, tmp_path):
+    for ending in (".index", ".data-00000-of-00001"):
+        shutil.copyfile(f"{TINY}{ending}", tmp_path / f"model.ckpt{ending}")
+    (tmp_path / "bert_tf.json").write_text('{"head": "tokens"}')
+    given = {**BESIDE, "output_dir": tmp_path / "out"}
+    given["checkpoint"] = tmp_path / "model.ckpt"
+    for head in ("classifier", "choices"):
+        message = f"head={head} .*It has head=tokens.*bert_tf.tag"
+        with pytest.raises(InputError, match=message):
+            run(export_saved_model, head=head, **given)
+    run(export_saved_model, head="features", **given)
+    assert asked.keys() == {"features"}
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

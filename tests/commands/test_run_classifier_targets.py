@@ -248,3 +248,29 @@ def test_a_number_is_trained_predicted_and_exported(
     )
     again = results_of(out)
     assert again["eval_pearson"] == pytest.approx(results["eval_pearson"])
+
+
+def test_a_given_threshold_is_kept_for_later_uses(multi, small_bert):
+    given = common(
+        multi,
+        small_bert,
+        label_type="multi",
+        label_cols="river,dog,museum",
+        text_a_col="comment",
+        output_dir=multi / "given",
+        threshold=0.125,
+        do_train=True,
+        num_train_epochs=1,
+    )
+    run_classifier(**given)
+    text = (multi / "given" / "thresholds.tsv").read_text()
+    assert text == "river\t0.125\ndog\t0.125\nmuseum\t0.125\n"
+    # The same training again, and another threshold for predictions alone.
+    run_classifier(**given)
+    del given["do_train"]
+    run_classifier(**{**given, "threshold": 0.9, "do_predict": True})
+    assert (multi / "given" / "thresholds.tsv").read_text() == text
+    predict = bert_tf.Predictor(multi / "given")
+    result = predict(texts()[0])
+    want = [name for name, score in result.scores.items() if score >= 0.125]
+    assert result.labels == want

@@ -29,6 +29,12 @@ def test_a_tsv_file_without_header_has_numbered_columns(tmp_path):
     ]
 
 
+def test_no_two_columns_have_a_name(tmp_path):
+    columns = [("labels", ["a", "b"]), ("labels", [1, 2]), ("text", [3, 4])]
+    got = written(tmp_path, "x.tsv", "text\nc\nd\n", True, columns)
+    assert got[0] == ["text", "labels", "predicted_labels", "predicted_text"]
+
+
 def test_cells_of_csv_files_with_line_breaks_and_tabs_stay_cells(tmp_path):
     content = 'text,label\n"one\ntwo, ""three""",x\n"\tfour","""five"""\n'
     got = written(tmp_path, "x.csv", content, True, LABELS)

@@ -196,6 +196,7 @@ class ManyLabels:
             empty for 0.5.
         chooses_thresholds: whether evaluation chooses them, for the best F1 of
             each label.
+        keeps_thresholds: whether they are kept beside the checkpoint.
         weights: of the loss where a label holds; None for 1.
     """
 
@@ -204,6 +205,7 @@ class ManyLabels:
     reads_flags: bool = False
     thresholds: tuple[float, ...] = ()
     chooses_thresholds: bool = False
+    keeps_thresholds: bool = False
     weights: tuple[float, ...] | None = None
 
     label_type: ClassVar[str] = MULTI
@@ -309,6 +311,15 @@ class ManyLabels:
         """The threshold of each label."""
         return self.thresholds or (0.5,) * len(self.labels)
 
+    @property
+    def threshold_files(self) -> dict[str, str]:
+        """The content of thresholds.tsv by its name."""
+        return {
+            thresholds.FILE: thresholds.to_text(
+                self.labels, self.thresholds_in_force
+            )
+        }
+
     def fitted(self, label_ids, logits):
         if not self.chooses_thresholds:
             return self
@@ -343,12 +354,8 @@ class ManyLabels:
                 "eval_per_label.tsv": report.table_of_labels(self.labels, each),
                 **pictures.report_many_labels(self.labels, truth, found),
             },
-            model_files={
-                thresholds.FILE: thresholds.to_text(
-                    self.labels, self.thresholds_in_force
-                )
-            }
-            if self.chooses_thresholds
+            model_files=self.threshold_files
+            if self.chooses_thresholds or self.keeps_thresholds
             else {},
             warnings=report.only_prediction(
                 self.names(truth),

@@ -24,6 +24,7 @@ from bert_tf.tasks.classification.rows import (
     padding_example,
     truncation_advice,
 )
+from bert_tf.tasks.classification.targets import ManyLabels
 from bert_tf.tasks.task import of_test
 from bert_tf.training.step import count_examples
 
@@ -238,6 +239,10 @@ class ClassificationTask:
         path = os.path.join(folder, LABELS_FILE)
         if self.target.labels:
             folders.write_labels(path, self.target.labels)
+            target = self.target
+            if isinstance(target, ManyLabels) and target.keeps_thresholds:
+                for name, text in target.threshold_files.items():
+                    files.write_text(os.path.join(folder, name), text)
         elif os.path.exists(path):
             raise InputError(
                 f"{path} names the labels of another model, and this one "

@@ -49,7 +49,8 @@ def require_none(folders: Iterable[str]) -> None:
         raise InputError(
             f"{' and '.join(old)}: thresholds of an earlier checkpoint, which "
             "later runs would use with the one that is trained now. Give "
-            f"`--threshold={AUTO}` to choose them again, or remove the file"
+            f"`--threshold={AUTO}` to choose them again, or a number, or remove "
+            "the file"
         )
 
 

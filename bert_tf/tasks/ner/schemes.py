@@ -18,6 +18,10 @@ OUTSIDE = "O"
 # Tags of BILOU, BMES and BMEWO, and what IOBES has for them.
 _RENAMED = {"L": "E", "M": "I", "U": "S", "W": "S"}
 
+# Labels of other programs' models that stand for no entity: of word pieces that
+# are not the first, of padding, and of special tokens.
+_NO_ENTITY = re.compile(r"X|PAD|\[.*\]|<.*>", re.DOTALL)
+
 _LABEL = re.compile(r"O|[BIES](-.+)?", re.DOTALL)
 _HAS_TYPE = re.compile(r"[BIES]-.", re.DOTALL)
 
@@ -32,9 +36,14 @@ class Entity(NamedTuple):
 
 @functools.lru_cache(maxsize=1 << 12)
 def split_label(label: str) -> tuple[str, str]:
-    """The tag and the type of a label: split at the first hyphen."""
+    """The tag and the type of a label: split at the first hyphen.
+
+    Tags of BILOU, BMES and BMEWO are as IOBES has them.
+    """
+    if _NO_ENTITY.fullmatch(label):
+        return OUTSIDE, ""
     tag, _, kind = label.partition("-")
-    return tag, kind
+    return _RENAMED.get(tag, tag) if kind else tag, kind
 
 
 def find_entities(labels: Sequence[str], scheme: str = IOB2) -> list[Entity]:
@@ -52,10 +61,11 @@ def find_entities(labels: Sequence[str], scheme: str = IOB2) -> list[Entity]:
     found: list[Entity] = []
     before, kind_before = OUTSIDE, ""
     for place, label in enumerate(labels):
-        if label == OUTSIDE:
+        is_class = scheme == NO_SCHEME and label != OUTSIDE
+        tag, kind = ("S", label) if is_class else split_label(label)
+        if tag == OUTSIDE:
             before = OUTSIDE
             continue
-        tag, kind = ("S", label) if scheme == NO_SCHEME else split_label(label)
         begins = tag in "BS" or before in "OES" or kind != kind_before
         first = place if begins else found.pop().first
         found.append(Entity(kind, first, place + 1))
@@ -115,7 +125,7 @@ def is_of(label: str, scheme: str) -> bool:
 
 def how_to_rename(labels: Iterable[str]) -> str:
     """How labels of a related scheme become IOBES; empty if there are none."""
-    tags = {tag for tag, kind in map(split_label, labels) if kind}
+    tags = {label.partition("-")[0] for label in labels if "-" in label}
     names = [
         f"{old}- as {_RENAMED[old]}-" for old in sorted(tags & {*_RENAMED})
     ]
@@ -152,7 +162,7 @@ def ill_formed(labels: Sequence[str], scheme: str) -> list[int]:
 def scheme_of_model(labels: Collection[str]) -> str:
     """The scheme that a model was trained on, judged by its labels."""
     # Those of a file have all been found to be of its scheme.
-    if not has_scheme(labels) or not all(is_of(x, IOBES) for x in labels):
+    tags = {split_label(label)[0] for label in labels}
+    if not has_scheme(labels) or not tags <= {OUTSIDE, *"BIES"}:
         return NO_SCHEME
-    has_ends = any(split_label(label)[0] in "ES" for label in labels)
-    return IOBES if has_ends else IOB2
+    return IOBES if tags & {*"ES"} else IOB2

@@ -61,6 +61,7 @@ def test_there_may_be_no_text():
         ("B-A", "E-A", "I-A", "I-B", "O", "S-A", "S-B"),
         ("B", "I", "O"),
         ("DT", "NN", "O"),
+        ("B-A", "I-A", "L-A", "U-A", "O", "X", "[PAD]"),
     ],
 )
 def test_entities_of_all_short_sentences_are_those_of_plain_python(labels):

@@ -59,6 +59,12 @@ def test_types_may_have_hyphens():
     ]
 
 
+def test_labels_of_other_programs_are_read_as_iobes():
+    labels = ["U-A", "B-A", "L-A", "X", "I-A", "[SEP]", "B-B", "I-B", "L-B"]
+    found = schemes.find_entities(labels, IOBES)
+    assert found == [("A", 0, 1), ("A", 1, 3), ("A", 4, 5), ("B", 6, 9)]
+
+
 def test_labels_without_a_scheme_are_classes_of_single_words():
     labels = ["PER", "PER", "O", "B-x"]
     entities = schemes.find_entities(labels, NO_SCHEME)
@@ -73,6 +79,9 @@ def test_labels_without_a_scheme_are_classes_of_single_words():
         ("B-A I-A O", IOB2),
         ("B-A E-A O S-A", IOBES),
         ("NN VB", NO_SCHEME),
+        ("B-A I-A O X [PAD] <pad>", IOB2),
+        ("B-A I-A L-A O U-A", IOBES),
+        ("E-mail PHONE URL O", NO_SCHEME),
     ],
 )
 def test_the_labels_of_a_model_tell_its_scheme(labels, scheme):
