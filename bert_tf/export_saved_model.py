@@ -239,7 +239,9 @@ def check_flags(flags):
         "checkpoint",
     )
     if flags.head != "features" and not flags.ignore_folder_settings:
-        noted.require_head(flags.head)
+        noted.require_head(
+            flags.head, "; --ignore_folder_settings exports this head"
+        )
     export_flags.check_heads(flags)
     folder.check_output(flags.output_dir)
 

@@ -228,8 +228,7 @@ def feature_extractor(
 
     Args:
         config: a `BertConfig`.
-        layers: the numbers of L layers, from 0, or from -1 downwards, where the
-            embedding output is the one before the first layer.
+        layers: numbers of L layers, from 0, or from -1 down to the embeddings.
         pooling: over tokens and layers: an object with `over_tokens` ("first",
             "mean", "max" or None) and `concatenated` (bool).
         use_one_hot_embeddings, skip_padding: see `BertModel`.
@@ -270,7 +269,7 @@ def encoder(config, layers, pooling, skip_padding=False):
 
 
 def _layer_values(bert, inputs, layers, pooling):
-    hidden = hidden_states(bert)
+    hidden = [bert["embedding_output"], *bert["all_encoder_layers"]]
     encoded = [hidden[n + 1 if n >= 0 else n] for n in layers]
     if pooling.concatenated:
         encoded = [ops.concatenate(encoded, axis=-1)]
@@ -317,17 +316,8 @@ def look_inside(bert, input_ids, input_mask=None, token_type_ids=None):
     """
     with keeping_attention() as attention:
         encoded = bert(input_ids, input_mask, token_type_ids, training=False)
-    attention = [ops.cast(weights, "float32") for weights in attention]
-    return hidden_states(encoded), attention
-
-
-def hidden_states(encoded):
-    """The embedding output and those of the layers, from a `BertModel`'s.
-
-    Returns:
-        A list of L + 1 tensors [B, S, D].
-    """
-    return [encoded["embedding_output"], *encoded["all_encoder_layers"]]
+    hidden = [encoded["embedding_output"], *encoded["all_encoder_layers"]]
+    return hidden, [ops.cast(weights, "float32") for weights in attention]
 
 
 # ------------------------------------------------------------ how to train them

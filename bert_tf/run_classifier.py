@@ -385,11 +385,10 @@ def find_target(target, sets, flags, settings):
             f"which it keeps. There is none in {settings.output_dir}"
         )
     each = (flags.threshold,) * len(target.labels)
-    works_on_model = flags.do_train or flags.do_eval
     return dataclasses.replace(
         target,
         thresholds=kept or each,
-        keeps_thresholds=is_given and works_on_model,
+        keeps_thresholds=is_given and flags.do_train,
     )
 
 

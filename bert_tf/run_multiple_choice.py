@@ -143,9 +143,11 @@ def check_flags(flags):
 def prepare(flags, settings, opened):
     """Reads all input of a run; returns `Prepared`."""
     first_label = first_label_of(flags, settings)
+    is_given = flags.first_label is not None
     columns = data.ChoiceColumns(
         **{name: flags[name].value for name in COLUMNS},
-        first_label=first_label,
+        first_label=flags.first_label,
+        noted_first_label=None if is_given else first_label,
         swag_inputs=flags.swag_inputs,
     )
     read = []

@@ -216,15 +216,20 @@ class Noted(NamedTuple):
         asked = {k: value for k, value in given.items() if value is not None}
         return {**given, **self.resolve(head, given, asked, ignore)}
 
-    def require_head(self, head: str) -> None:
-        """Raises `InputError` if the model was trained for another head."""
+    def require_head(self, head: str, otherwise: str = "") -> None:
+        """Raises `InputError` if the model was trained for another head.
+
+        Args:
+            head: what it is used for.
+            otherwise: what else to say in the error.
+        """
         noted = self.settings.said().get("head", head)
         if noted != head:
             raise InputError(
                 f"{self.path} must have head={head} for this. It has "
                 f"head={noted}: use `python -m bert_tf."
                 f"{USED_BY.get(noted, 'serve')}`, or export it with "
-                f"--head={noted}."
+                f"--head={noted}{otherwise}."
             )
 
     def differences(self, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -133,7 +133,7 @@ def _label_type(hf_config, architectures, num_outputs, config_file):
 
 def _names(hf_config, num_labels, config_file):
     """The labels by their ids, and lines for the report."""
-    named = hf_config.get("id2label") or _inverse(hf_config.get("label2id"))
+    named = hf_config.get("id2label") or _inverse(hf_config, num_labels)
     default = [f"LABEL_{i}" for i in range(num_labels)]
     if not named:
         return default, []
@@ -168,9 +168,10 @@ def _names(hf_config, num_labels, config_file):
     return labels, []
 
 
-def _inverse(label2id):
-    """id2label, where the config has only label2id."""
-    if not isinstance(label2id, dict):
+def _inverse(hf_config, num_labels):
+    """id2label by label2id; None if that has another number of labels."""
+    label2id = hf_config.get("label2id")
+    if not isinstance(label2id, dict) or len(label2id) != num_labels:
         return None
     return {str(place): label for label, place in label2id.items()}
 

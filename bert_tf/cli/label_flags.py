@@ -54,7 +54,7 @@ def define(flags):
         "With --label_type=multi: predict a label where its score is at or "
         f"over this. {AUTO}: with --do_eval, for each label the score with the "
         "best F1 on the dev set; else those kept in thresholds.tsv beside the "
-        "checkpoint, where training and evaluation keep what is given.",
+        "checkpoint, where a training keeps what is given.",
     )
     flags.string(
         "class_weights",

@@ -297,6 +297,14 @@ def test_labels_may_be_in_label2id_alone(hf, tmp_path):
     assert noted["label_separator"] == ";"
 
 
+def test_label2id_of_another_number_of_labels_is_not_taken(hf, tmp_path):
+    folder = hf("classifier")
+    edit_json(folder / "config.json", id2label=None, label2id={"a": 0})
+    from_hf(folder, tmp_path / "tf")
+    labels = (tmp_path / "tf" / "labels.txt").read_text().split()
+    assert labels == ["LABEL_0", "LABEL_1", "LABEL_2"]
+
+
 def test_a_head_for_choices_is_no_classifier(hf, tmp_path):
     with pytest.raises(InputError, match=r"compares texts.*--head=choices"):
         from_hf(hf("choices"), tmp_path / "tf", head="classifier")

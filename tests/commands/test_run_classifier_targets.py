@@ -264,9 +264,11 @@ def test_a_given_threshold_is_kept_for_later_uses(multi, small_bert):
     )
     run_classifier(**given)
     text = (multi / "given" / "thresholds.tsv").read_text()
+    (multi / "given" / "best").mkdir()
     assert text == "river\t0.125\ndog\t0.125\nmuseum\t0.125\n"
     # The same training again, and another threshold for predictions alone.
     run_classifier(**given)
+    assert (multi / "given" / "best" / "thresholds.tsv").read_text() == text
     del given["do_train"]
     run_classifier(**{**given, "threshold": 0.9, "do_predict": True})
     assert (multi / "given" / "thresholds.tsv").read_text() == text

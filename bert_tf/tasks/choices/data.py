@@ -21,6 +21,7 @@ from bert_tf.data.tables import (
     parse_column,
     read_columns,
     read_csv,
+    read_tsv,
     require_different,
     text_value,
 )
@@ -106,6 +107,8 @@ class ChoiceColumns:
         label_col: column of the label. [label]
         first_label: the name of the first choice, a number or A. [0, or A
             where the first label of a file is a letter]
+        noted_first_label: the same, as the folder of the model notes it, for
+            own files where it is not given.
         swag_inputs: one of `SWAG_INPUTS`.
     """
 
@@ -115,6 +118,7 @@ class ChoiceColumns:
     label_col: str | None = None
     first_label: str | None = None
     swag_inputs: str = SENTENCES
+    noted_first_label: str | None = None
 
     def is_swag(self, path: str) -> bool:
         """Whether a file is read as one of SWAG."""
@@ -215,7 +219,8 @@ def read_part(
         rows = _swag_rows(path, columns, problems, is_labelled)
     else:
         rows = _own_rows(path, columns, problems, is_labelled)
-    reader = _Reader(problems, columns.first_label)
+    noted = None if columns.is_swag(path) else columns.noted_first_label
+    reader = _Reader(problems, columns.first_label, noted)
     for line, values in rows:
         reader.add(f"{part}-{line}", line, values)
     problems.raise_if_any()
@@ -360,8 +365,24 @@ def _own_rows(
 
 
 def _has_header(path: str, columns: ChoiceColumns) -> bool:
-    """Whether the first line has names: the same for all files of a run."""
+    """Whether the first line has names: the same for all files of a run.
+
+    Raises:
+        InputError: it is not plain.
+    """
     wanted, _ = _own_columns(path, columns, is_labelled=True)
+    is_named = [isinstance(one, str) for one in wanted.values()]
+    # The label's is named by default: do files that number the others have it?
+    if columns.label_col is None and sum(is_named) == 1:
+        read = read_csv if path.endswith(".csv") else read_tsv
+        first = next(read(path, Problems(path)), None)
+        label = str(wanted["label_col"])
+        if first and label not in map(str.strip, first.cells):
+            raise InputError(
+                "`--label_col` must be given where the other columns are given "
+                "by number: a number if the files have no header, a name if "
+                f"they have one. Line 1 of {path} has no {label!r}"
+            )
     return any(isinstance(column, str) for column in wanted.values())
 
 
@@ -413,9 +434,12 @@ class _Reader:
         first_label: as in `ChoiceColumns`; that of the file, once it is known.
     """
 
-    def __init__(self, problems: Problems, first_label: str | None):
+    def __init__(
+        self, problems: Problems, first_label: str | None, noted: str | None
+    ):
         self.problems = problems
-        self.first_label = first_label
+        self.first_label = first_label or noted
+        self._is_noted = first_label is None and noted is not None
         self.examples: list[ChoiceExample] = []
         self.empty: list[int] = []
         # The lines of the first row with choices, and with a label.
@@ -484,7 +508,12 @@ class _Reader:
             expected = f"one of {', '.join(names)}"
             if self._labelled:
                 expected += f", as in line {self._labelled}"
-            if first == "0" and text == str(len(names)):
+            if self._is_noted:
+                expected += (
+                    f", since the model's folder notes first_label={first} "
+                    "(--first_label says otherwise)"
+                )
+            elif first == "0" and text == str(len(names)):
                 expected += " (--first_label=1 for labels that count from 1)"
             raise BadValue(f"the label {quote(text)}", expected)
         if not self._labelled:

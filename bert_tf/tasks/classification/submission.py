@@ -73,9 +73,12 @@ def _remove_older(output: str, wanted: Sequence[SubmissionFile]) -> list[str]:
     """Removes the archive of an earlier call; says so if there was one."""
     if not zipfile.is_zipfile(output):
         return []
-    with zipfile.ZipFile(output) as archive:
-        names = set(archive.namelist())
-    if not names <= {file.name for file in wanted}:
+    try:
+        with zipfile.ZipFile(output) as archive:
+            names = set(archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return []
+    if not names or not names <= {file.name for file in wanted}:
         return []
     os.remove(output)
     return [f"{output}, of an earlier call, was removed"]

@@ -191,7 +191,7 @@ class ManyLabels:
         labels: in the order of their ids.
         separator: between names of labels, in cells and in predictions.
         reads_flags: whether a cell may have a list of 0 and 1, one for each
-            label, in place of names.
+            label, in place of names, even if there are labels called so.
         threshold: of each label's score, at or over which it is predicted;
             empty for 0.5.
         chooses_thresholds: whether evaluation chooses them, for the best F1 of
@@ -231,11 +231,12 @@ class ManyLabels:
 
     def read(self, values):
         if "label_col" in values:
+            reads_flags = self.reads_flags or not {"0", "1"} & {*self.labels}
             return cells.read_labels(
                 "label_col",
                 values["label_col"],
                 self.separator,
-                self.labels if self.reads_flags else None,
+                (self.labels if reads_flags else None) or None,
             )
         flags = (
             cells.read_flag(

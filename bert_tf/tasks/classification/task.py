@@ -9,7 +9,7 @@ from absl import logging
 
 from bert_tf import heads, models
 from bert_tf.checkpoints import folders
-from bert_tf.checkpoints.names import LABELS_FILE
+from bert_tf.checkpoints.names import BEST_FOLDER, LABELS_FILE
 from bert_tf.data import prediction_tables
 from bert_tf.data.packing import InputFeatures, Truncation
 from bert_tf.data.records import Feature, Values
@@ -241,8 +241,10 @@ class ClassificationTask:
             folders.write_labels(path, self.target.labels)
             target = self.target
             if isinstance(target, ManyLabels) and target.keeps_thresholds:
-                for name, text in target.threshold_files.items():
-                    files.write_text(os.path.join(folder, name), text)
+                best = os.path.join(folder, BEST_FOLDER)
+                for place in (folder, *[best] * os.path.isdir(best)):
+                    for name, text in target.threshold_files.items():
+                        files.write_text(os.path.join(place, name), text)
         elif os.path.exists(path):
             raise InputError(
                 f"{path} names the labels of another model, and this one "

@@ -48,9 +48,9 @@ def require_none(folders: Iterable[str]) -> None:
     if old:
         raise InputError(
             f"{' and '.join(old)}: thresholds of an earlier checkpoint, which "
-            "later runs would use with the one that is trained now. Give "
-            f"`--threshold={AUTO}` to choose them again, or a number, or remove "
-            "the file"
+            "later runs would use with the one trained now. Give "
+            f"`--threshold={AUTO}` to choose them again, or a number, or "
+            "remove the file"
         )
 
 

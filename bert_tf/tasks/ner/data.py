@@ -92,8 +92,25 @@ def read_part(
     if scheme == schemes.NO_SCHEME and settings.label_scheme is None:
         settings = dataclasses.replace(settings, label_scheme=scheme)
     path, examples = _read(settings, part, scheme)
+    examples = _as_model_writes(examples, labels, scheme)
     _require_known(path, examples, labels, part)
     return examples
+
+
+def _as_model_writes(
+    examples: list[Example], labels: Sequence[str], scheme: str
+) -> list[Example]:
+    """Examples with targets as the model has them: L- for E-, for instance."""
+    own = {schemes.plain_label(label): label for label in labels}
+    own |= {label: label for label in labels}
+    if scheme == schemes.NO_SCHEME or all(a == b for a, b in own.items()):
+        return examples
+    return [
+        dataclasses.replace(one, targets=[own.get(x, x) for x in one.targets])
+        if one.targets is not None
+        else one
+        for one in examples
+    ]
 
 
 def _read(

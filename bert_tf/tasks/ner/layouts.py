@@ -116,7 +116,7 @@ def _iterate_columns(
     for line, text in lines:
         cells = [cell for cell in text.replace("\t", " ").split(" ") if cell]
         begins_document = DOCUMENT in cells[:1] + _word_of(cells, settings)
-        if begins_document or _is_blank(text):
+        if begins_document or _is_blank(text, width):
             if sentence:
                 yield sentence
             if begins_document:
@@ -146,10 +146,15 @@ def _word_of(cells: list[str], settings: FileSettings) -> list[str]:
     return [cells[at]] if -len(cells) <= at < len(cells) else []
 
 
-def _is_blank(text: str) -> bool:
-    """Whether a line is white space. Control characters are words."""
-    return not text.strip() and all(
-        one in "\t\r" or unicodedata.category(one) == "Zs" for one in text
+def _is_blank(text: str, width: int) -> bool:
+    """Whether a line is white space. In files of words control characters are
+    words.
+    """
+    return not text.strip() and (
+        width != 1
+        or all(
+            one in "\t\r" or unicodedata.category(one) == "Zs" for one in text
+        )
     )
 
 

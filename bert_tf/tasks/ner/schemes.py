@@ -18,10 +18,7 @@ OUTSIDE = "O"
 # Tags of BILOU, BMES and BMEWO, and what IOBES has for them.
 _RENAMED = {"L": "E", "M": "I", "U": "S", "W": "S"}
 
-# Labels of other programs' models that stand for no entity: of word pieces that
-# are not the first, of padding, and of special tokens.
-_NO_ENTITY = re.compile(r"X|PAD|\[.*\]|<.*>", re.DOTALL)
-
+_TAGS = frozenset("BIES")
 _LABEL = re.compile(r"O|[BIES](-.+)?", re.DOTALL)
 _HAS_TYPE = re.compile(r"[BIES]-.", re.DOTALL)
 
@@ -38,12 +35,18 @@ class Entity(NamedTuple):
 def split_label(label: str) -> tuple[str, str]:
     """The tag and the type of a label: split at the first hyphen.
 
-    Tags of BILOU, BMES and BMEWO are as IOBES has them.
+    Tags of BILOU, BMES and BMEWO are as IOBES has them. Labels without a tag,
+    such as X or [PAD] of other programs' models, stand for no entity.
     """
-    if _NO_ENTITY.fullmatch(label):
-        return OUTSIDE, ""
     tag, _, kind = label.partition("-")
-    return _RENAMED.get(tag, tag) if kind else tag, kind
+    tag = _RENAMED.get(tag, tag) if kind else tag
+    return (tag, kind) if tag in _TAGS else (OUTSIDE, "")
+
+
+def plain_label(label: str) -> str:
+    """A label of a scheme as IOBES has it."""
+    tag, kind = split_label(label)
+    return f"{tag}-{kind}" if kind else tag
 
 
 def find_entities(labels: Sequence[str], scheme: str = IOB2) -> list[Entity]:
@@ -161,8 +164,10 @@ def ill_formed(labels: Sequence[str], scheme: str) -> list[int]:
 
 def scheme_of_model(labels: Collection[str]) -> str:
     """The scheme that a model was trained on, judged by its labels."""
-    # Those of a file have all been found to be of its scheme.
-    tags = {split_label(label)[0] for label in labels}
-    if not has_scheme(labels) or not tags <= {OUTSIDE, *"BIES"}:
+    tags = [split_label(label)[0] for label in labels if label != OUTSIDE]
+    # A file's labels are all of its scheme. Models of other programs may have a
+    # few others.
+    others = tags.count(OUTSIDE)
+    if not has_scheme(labels) or others >= len(tags) - others:
         return NO_SCHEME
-    return IOBES if tags & {*"ES"} else IOB2
+    return IOBES if {*tags} & {*"ES"} else IOB2

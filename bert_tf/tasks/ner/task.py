@@ -62,6 +62,10 @@ class TokenTask:
     ):
         self.labels = tuple(labels)
         self.scheme = schemes.scheme_of_model(self.labels)
+        # Models of other programs may write IOBES with other letters.
+        self._plain = self.labels
+        if self.scheme != schemes.NO_SCHEME:
+            self._plain = tuple(map(schemes.plain_label, self.labels))
         self.max_seq_length = max_seq_length
         self._ids = {label: index for index, label in enumerate(self.labels)}
         self._maker = WindowMaker(tokenizer, max_seq_length, document_context)
@@ -142,7 +146,7 @@ class TokenTask:
 
     def _names(self, example, logits):
         """The predicted labels in the scheme of the file."""
-        names = [self.labels[index] for index in logits.argmax(axis=-1)]
+        names = [self._plain[index] for index in logits.argmax(axis=-1)]
         if example.scheme == self.scheme:
             return names
         return schemes.convert(names, self.scheme, example.scheme)

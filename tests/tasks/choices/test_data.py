@@ -200,6 +200,29 @@ def test_a_test_file_has_a_header_if_the_others_have_one(folder):
     assert choices_data.test_table(data_dir, columns).rows[0][0] == "C"
 
 
+def test_whether_there_is_a_header_must_be_plain(folder):
+    columns = ChoiceColumns("0", None, "1,2")
+    data_dir = folder("test.tsv", "C\ta\tb\nD\ta\tb\n")
+    with pytest.raises(InputError, match=r"--label_col.*no 'label'"):
+        read_part(data_dir, "test", columns, is_labelled=False)
+    columns = ChoiceColumns("0", None, "1,2", "3")
+    read = read_part(data_dir, "test", columns, is_labelled=False)
+    assert len(read.examples) == 2
+
+
+def test_a_noted_first_label_is_for_own_files_and_can_be_overruled(folder):
+    noted = ChoiceColumns(choice_cols="a,b", noted_first_label="A")
+    data_dir = folder("train.csv", "context,a,b,label\nA,x,y,0\n")
+    message = r"'0'; expected one of A, B, since.*notes.*--first_label says"
+    with pytest.raises(InputError, match=message):
+        read_part(data_dir, "train", noted)
+    given = ChoiceColumns(choice_cols="a,b", first_label="0")
+    assert read_part(data_dir, "train", given).labels == ("0", "1")
+    swag = ChoiceColumns(noted_first_label="A")
+    read = read_part(folder("train.csv", HEADER + ROW), "train", swag)
+    assert read.labels == ("0", "1", "2", "3")
+
+
 def test_labels_may_be_letters(folder):
     rows = "context,a,b,label\nA,x,y,B\nA,x,y, A\n"
     read = read_part(folder("train.csv", rows), "train", OWN)

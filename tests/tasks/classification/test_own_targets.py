@@ -183,11 +183,11 @@ def test_numbers_in_a_json_list_are_names_unless_label_cols_has_them(folder):
         assert [one.label for one in examples] == want
 
 
-def test_a_list_of_0_and_1_needs_names_in_dev_too(folder):
-    data_dir = folder(train=NAMES, dev=LISTS)
-    dataset = multi().learn_labels(data_dir)
-    with pytest.raises(InputError, match=r"dev\.tsv.*line 2.*--label_cols"):
-        dataset.get_dev_examples(data_dir)
+def test_known_labels_may_be_given_by_a_list_of_0_and_1(folder):
+    data_dir = folder(dev=LISTS)
+    dataset = multi(label_col="label").with_labels(("red", "blue"))
+    found = dataset.get_dev_examples(data_dir)
+    assert [one.label for one in found] == ROWS
 
 
 def test_json_keys_may_be_labels(folder):

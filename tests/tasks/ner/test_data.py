@@ -224,6 +224,21 @@ def test_control_characters_alone_on_a_line_are_words(write):
     assert [e.words for e in examples] == [["a", "\x1f", "\x85"], ["b"]]
 
 
+def test_white_space_alone_on_a_line_ends_a_sentence(write):
+    examples, _ = data.read_train(
+        write("train.txt", "a B-X\n\f\nb O\n\u2028\n\u3000\nc O\n")
+    )
+    assert words_of(examples) == ["a", "b", "c"]
+
+
+def test_a_model_with_bilou_labels_reads_files_of_other_schemes(write):
+    labels = ["B-PER", "I-PER", "L-PER", "O", "U-PER", "X"]
+    settings = write("dev.txt", "Ann B-PER\nLee I-PER\nran O\nBo B-PER\n")
+    (example,) = data.read_part(settings, "dev", labels)
+    assert example.targets == ["B-PER", "L-PER", "O", "U-PER"]
+    assert example.labels == ["B-PER", "I-PER", "O", "B-PER"]
+
+
 def test_documents_begin_in_the_column_of_the_word(write):
     settings = write("train.txt", "1 -DOCSTART- O\n\n1 Ann B-PER\n2 ran O\n")
     settings = dataclasses.replace(settings, word_col=1, document_context=True)
