@@ -292,7 +292,10 @@ def test_a_new_training_takes_over_casing_only(trained, tmp_path):
 @pytest.mark.usefixtures("with_graphs")
 def test_an_export_reads_texts_as_training_did(trained, tmp_path):
     folder = copy(trained, tmp_path)
-    run_command("run_classifier", **in_folder(folder, do_predict=True))
+    # The best checkpoint, as the export.
+    best = {"keep_best": "eval_accuracy", "eval_every_steps": 1}
+    given = in_folder(folder, do_predict=True, **best)
+    run_command("run_classifier", **given)
     run_command(
         "export_saved_model",
         head="classifier",

@@ -51,7 +51,8 @@ def columns_of(model, name, signature):
         return {"words": [["the", "quiet museum"], ["John", ""]]}
     if name == "choices":
         columns = {"context": tuple(TEXTS), "question": tuple(SECOND)}
-        choices = [[text, "a", "the museum"] for text in SECOND]
+        # Two equal ones would share the highest probability.
+        choices = [[f"{text} river", "a", "the museum"] for text in SECOND]
         return {key: columns.get(key, choices) for key in names}
     first = names - {"text_b", "context"}
     return {
