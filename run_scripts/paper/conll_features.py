@@ -4,13 +4,9 @@
         --init_checkpoint=checkpoints/cased_L-12_H-768_A-12 \
         --features=concat --features_dir=features --output_dir=concat
 
-The feature-based approach of section 5.3 of the BERT paper. A word has the
-vectors of its first word piece: one of the last four layers, all four side by
-side, their sum or that of all layers with learnt weights, or the embeddings.
-Two layers of BiLSTM and a linear one read them. With -DOCSTART- lines BERT
-reads whole documents, in windows; else sentences.
-
-extract_features writes the vectors to --features_dir, once. Writes
+Section 5.3 of the BERT paper: two layers of BiLSTM read the vectors of each
+word's first piece, which extract_features writes to --features_dir, once. With
+-DOCSTART- lines BERT reads whole documents, in windows; else sentences. Writes
 eval_results.txt, and with several runs runs.tsv, as run_ner does.
 """
 
@@ -75,6 +71,8 @@ def last_layers(num_layers):
     return range(-1, -1 - min(NUM_LAST_LAYERS, num_layers), -1)
 
 
+# One of the last four layers, all four side by side, or their sum with learnt
+# weights; that of all layers; or the embeddings.
 FEATURES = {
     "embeddings": Features(lambda _: [EMBEDDINGS], file="_embeddings"),
     "last": Features(last_layers, lambda x: x[..., :1, :]),

@@ -196,7 +196,7 @@ class ManyLabels:
             empty for 0.5.
         chooses_thresholds: whether evaluation chooses them, for the best F1 of
             each label.
-        keeps_thresholds: whether they are kept beside the checkpoint.
+        keeps_thresholds: whether a training keeps those that were given.
         weights: of the loss where a label holds; None for 1.
     """
 
@@ -355,9 +355,7 @@ class ManyLabels:
                 "eval_per_label.tsv": report.table_of_labels(self.labels, each),
                 **pictures.report_many_labels(self.labels, truth, found),
             },
-            model_files=self.threshold_files
-            if self.chooses_thresholds or self.keeps_thresholds
-            else {},
+            model_files=self.threshold_files if self.chooses_thresholds else {},
             warnings=report.only_prediction(
                 self.names(truth),
                 self.names(found),
